@@ -1,0 +1,1 @@
+"""The light agent that runs on every device of a Fairlead fleet."""

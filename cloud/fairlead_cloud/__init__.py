@@ -1,0 +1,1 @@
+"""Control plane, gateway and dashboard of a Fairlead fleet."""

@@ -1,0 +1,1 @@
+"""Checkpoints, tokenizers, model graphs, sampling and OpenAI types shared by the language-model plugins."""

@@ -1,0 +1,1 @@
+"""Sparse language-model inference for phones and PCs."""
