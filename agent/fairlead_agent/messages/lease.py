@@ -125,3 +125,33 @@ class ReleaseAck(Body):
     request_id: str
     key: LeaseKey
     epoch: int
+
+
+class LeaseQuery(Body):
+    """A steward asks how the leases of some workloads stand: at take-over, and to notice silent holders."""
+
+    TYPE: ClassVar[str] = "lease-query"
+
+    request_id: str
+    workloads: tuple[Name, ...] = Field(description="Empty: all of the site.")
+
+
+class LeaseState(Frozen):
+    """One row of the authority."""
+
+    key: LeaseKey
+    epoch: int = Field(ge=0)
+    node: str | None = Field(default=None, description="The holder; None: never granted or released.")
+    incarnation: int = 0
+    generation: int = 0
+    remaining_s: Seconds = Field(default=0.0, description="Until the key may be granted to another node; 0: now.")
+    renewed_ago_s: Seconds | None = None
+
+
+class LeaseStates(Body):
+    """The answer to a :class:`LeaseQuery`."""
+
+    TYPE: ClassVar[str] = "lease-states"
+
+    request_id: str
+    leases: tuple[LeaseState, ...]
