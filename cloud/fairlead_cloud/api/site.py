@@ -1,0 +1,53 @@
+"""What there is: nodes, graph, placements, leases, health."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, HTTPException
+
+from fairlead_agent.messages import PlacementRecord
+from fairlead_cloud.api.auth import Viewer
+from fairlead_cloud.api.views import ErrorView, HealthView, LeaseView, NodeView
+from fairlead_cloud.api.workloads import Plane
+
+router = APIRouter(prefix="/api/v1", tags=["site"])
+
+
+@router.get("/health")
+async def health(plane: Plane) -> HealthView:
+    """Whether the control plane works; needs no token and tells no secret."""
+    return plane.health()
+
+
+@router.get("/nodes")
+async def list_nodes(plane: Plane, _: Viewer) -> list[NodeView]:
+    """All nodes that were ever seen, online or not."""
+    return plane.node_views()
+
+
+@router.get("/nodes/{name}", responses={404: {"model": ErrorView}})
+async def get_node(name: str, plane: Plane, _: Viewer) -> NodeView:
+    """One node."""
+    found = next((view for view in plane.node_views() if view.status.node == name), None)
+    if found is None:
+        raise HTTPException(404, f"no node {name!r}")
+    return found
+
+
+@router.get("/graph")
+async def graph(plane: Plane, _: Viewer) -> dict[str, Any]:
+    """The resource graph: ``vertices`` and ``edges``, each with attributes, units in their names."""
+    return plane.graph_mapping()
+
+
+@router.get("/placements")
+async def placements(plane: Plane, _: Viewer) -> list[PlacementRecord]:
+    """The stewards' latest decisions with all bids."""
+    return plane.placement_records()
+
+
+@router.get("/leases")
+async def leases(plane: Plane, _: Viewer) -> list[LeaseView]:
+    """The authority's rows."""
+    return plane.lease_views()

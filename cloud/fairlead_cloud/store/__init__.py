@@ -1,0 +1,19 @@
+"""The control plane's database: desired state, leases, events and access tokens."""
+
+from fairlead_cloud.store.database import Database, DatabaseError
+from fairlead_cloud.store.events import Event, EventLog
+from fairlead_cloud.store.leases import LeaseStore
+from fairlead_cloud.store.tokens import Role, TokenStore
+from fairlead_cloud.store.workloads import StoredWorkload, WorkloadStore
+
+__all__ = [
+    "Database",
+    "DatabaseError",
+    "Event",
+    "EventLog",
+    "LeaseStore",
+    "Role",
+    "StoredWorkload",
+    "TokenStore",
+    "WorkloadStore",
+]
