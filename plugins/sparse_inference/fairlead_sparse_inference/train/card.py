@@ -1,0 +1,94 @@
+"""The model card, written from a run's own records."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .evaluate import Score
+from .shape import ModelShape
+
+Scores = dict[str, Score]
+
+
+def model_card(
+    shape: ModelShape,
+    facts: Mapping[str, Any],
+    state: Mapping[str, Any],
+    log: Sequence[Mapping[str, Any]],
+    scores: Scores,
+) -> str:
+    """Return the card's Markdown."""
+    progress, recipe = state["progress"], state["recipe"]
+    name, shown = list(scores.items())[-1]
+    template = Path(__file__).with_name("card_template.md").read_text()
+    return template.format(
+        shape=shape,
+        facts=facts,
+        progress=progress,
+        recipe=recipe,
+        parameters=parameter_count(shape) / 1e6,
+        documents=", ".join(f"{len(facts[f'{part}_documents'])} {part}" for part in ("train", "validation", "test")),
+        validation=_titles(facts, "validation"),
+        test=_titles(facts, "test"),
+        epochs=progress["tokens"] / (facts["train_tokens"] + facts["conversation_tokens"]),
+        batch_tokens=recipe["batch"] * shape.context,
+        precision="bfloat16 matrix products" if recipe["bf16"] else "float32",
+        hardware=f"{os.cpu_count()} cores of {_processor()}",
+        minutes=progress["elapsed_s"] / 60,
+        rate=progress["tokens"] / max(progress["elapsed_s"], 1e-9),
+        limit=f"{recipe['limit_s'] / 60:.0f}" if recipe["limit_s"] else f"N --steps {recipe['steps']}",
+        curve="\n".join(_curve_row(line) for line in _spread(log, 8)),
+        scores="\n".join(_score_row(name, score, facts) for name, score in scores.items()),
+        sparsity_of=name,
+        sparsity="\n".join(
+            f"| {i} | {gate:.1%} | {product:.1%} |"
+            for i, (gate, product) in enumerate(zip(shown.gate_sparsity, shown.product_sparsity, strict=True))
+        ),
+    )
+
+
+def parameter_count(shape: ModelShape) -> int:
+    """Return how many weights a model of this shape has."""
+    attention = 2 * shape.width * (shape.width + shape.kv_heads * shape.head_width)
+    layer = attention + 3 * shape.width * shape.neurons + 2 * shape.width
+    return shape.vocabulary * shape.width + shape.layers * layer + shape.width
+
+
+def _titles(facts: Mapping[str, Any], part: str) -> str:
+    names = facts[f"{part}_documents"]
+    if facts["split_by"] == "region":
+        return "the last regions of every document"
+    return ", ".join(f"*{name.replace('__', ': ').replace('_', ' ')}*" for name in names)
+
+
+def _spread(log: Sequence[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:
+    if len(log) <= most:
+        return list(log)
+    return [log[round(i * (len(log) - 1) / (most - 1))] for i in range(most)]
+
+
+def _curve_row(line: Mapping[str, Any]) -> str:
+    zeros = [sum(line[name]) / len(line[name]) for name in ("gate_sparsity", "product_sparsity")]
+    return (
+        f"| {line['step']} | {line['tokens']} | {line['loss']} | {line['validation_loss']} "
+        f"| {zeros[0]:.1%} | {zeros[1]:.1%} |"
+    )
+
+
+def _score_row(name: str, score: Score, facts: Mapping[str, Any]) -> str:
+    part = name.split(",")[0]
+    bits = score.bits_per_byte(facts[f"{part}_bytes"] / facts[f"{part}_tokens"])
+    return f"| {name} | {score.tokens} | {score.loss:.4f} | {score.perplexity:.2f} | {bits:.3f} |"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.machine())

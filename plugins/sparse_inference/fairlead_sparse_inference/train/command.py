@@ -1,0 +1,67 @@
+"""The command `fairlead train-tiny`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+_SHAPE = {"layers": 6, "width": 256, "heads": 8, "kv_heads": 4, "neurons": 768, "context": 512}
+
+
+def _shape_options(command: click.decorators.FC) -> click.decorators.FC:
+    for name, default in _SHAPE.items():
+        option = click.option(f"--{name.replace('_', '-')}", default=default, show_default=True)
+        command = option(command)
+    return command
+
+
+@click.command("train-tiny")
+@click.argument("corpus", type=click.Path(exists=True, path_type=Path))
+@click.option("--run", "directory", type=click.Path(path_type=Path), required=True, help="Run directory; resumed.")
+@click.option("--export", "export_to", type=click.Path(path_type=Path), help="Write the best checkpoint here.")
+@click.option("--export-only", is_flag=True, help="Train no further.")
+@click.option("--test", "with_test", is_flag=True, help="Score the test text too; look at it once.")
+@click.option("--minutes", type=float, help="Wall-clock limit; the learning rate reaches its floor then.")
+@click.option("--steps", type=int, help="Limit in steps.")
+@click.option("--vocabulary", default=4096, show_default=True)
+@_shape_options
+@click.option("--batch", default=8, show_default=True)
+@click.option("--peak-rate", default=2e-3, show_default=True)
+@click.option("--gate-l1", default=0.0, show_default=True, help="Weight of the mean gate activation in the loss.")
+@click.option("--validate-every", type=int, help="Validate and save every so many steps, not every two minutes.")
+@click.option("--patience", default=8, show_default=True, help="Validations without improvement before it stops.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--threads", default=2, show_default=True)
+@click.option("--bf16/--fp32", default=None, help="Arithmetic; measured first when neither is given.")
+def train_tiny(
+    corpus: Path,
+    directory: Path,
+    export_to: Path | None,
+    export_only: bool,
+    with_test: bool,
+    vocabulary: int,
+    threads: int,
+    **options: object,
+) -> None:
+    """Train a small dReLU language model on CORPUS, a directory or tar archive of Markdown books.
+
+    Run again with the same run directory to resume.
+    """
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            "training needs PyTorch, which is not installed; install the CPU build with "
+            "`pip install torch --index-url https://download.pytorch.org/whl/cpu`"
+        ) from error
+    from .run import train, write_export
+
+    torch.set_num_threads(threads)
+    try:
+        if not export_only:
+            train(corpus, directory, vocabulary, options)
+        if export_to is not None:
+            write_export(directory, export_to, with_test)
+    except (ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from error

@@ -1,0 +1,194 @@
+"""The training loop: AdamW, gradient clipping, validation, checkpoints and a log of JSON lines."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from .batches import Batches, windows
+from .evaluate import Score, evaluate
+from .model import LlamaDrelu
+from .schedule import learning_rate, progress
+from .shape import ModelShape
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that decides how a run trains; `limit_s` and `steps` end it, whichever comes first."""
+
+    batch: int = 8
+    peak_rate: float = 2e-3
+    floor_rate: float = 2e-5
+    weight_decay: float = 0.1
+    clip: float = 1.0
+    gate_l1: float = 0.0
+    steps: int | None = None
+    limit_s: float | None = None
+    validate_every_s: float = 120.0
+    validate_every: int | None = None
+    validation_windows: int = 64
+    patience: int = 8
+    seed: int = 0
+    bf16: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a run without an end."""
+        if self.steps is None and self.limit_s is None:
+            raise ValueError("give a number of steps, a time limit, or both")
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run is; saved with each checkpoint."""
+
+    step: int = 0
+    tokens: int = 0
+    elapsed_s: float = 0.0
+    best_loss: float = math.inf
+    stale: int = 0
+
+
+class Loop:
+    """Trains one model in one run directory: `log.jsonl`, `last.pt` to resume from, `best.pt` to export."""
+
+    def __init__(
+        self, shape: ModelShape, recipe: Recipe, train: np.ndarray, validation: np.ndarray, directory: Path
+    ) -> None:
+        torch.manual_seed(recipe.seed)
+        self.shape, self.recipe, self.directory = shape, recipe, directory
+        self.model = LlamaDrelu(shape)
+        self.optimizer = self._optimizer()
+        self.batches = Batches(train, shape.context, recipe.batch, recipe.seed)
+        self.validation = windows(validation, shape.context, recipe.validation_windows)
+        self.progress = Progress()
+        self._losses: list[float] = []
+        directory.mkdir(parents=True, exist_ok=True)
+
+    def _optimizer(self) -> torch.optim.AdamW:
+        matrices = [p for p in self.model.parameters() if p.dim() == 2]
+        vectors = [p for p in self.model.parameters() if p.dim() != 2]
+        groups = [
+            {"params": matrices, "weight_decay": self.recipe.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=self.recipe.peak_rate, betas=(0.9, 0.95), fused=True)
+
+    def run(self) -> Progress:
+        """Train until a limit is reached or validation has not improved `patience` times in a row."""
+        self.model.train()
+        started, before = time.monotonic(), self.progress.elapsed_s
+        checked_s, checked_tokens = before, self.progress.tokens
+        while self.fraction < 1.0 and self.progress.stale < self.recipe.patience:
+            self._losses.append(self._step())
+            now = self.progress.elapsed_s = before + time.monotonic() - started
+            if not self._due(now - checked_s):
+                continue
+            rate = (self.progress.tokens - checked_tokens) / max(now - checked_s, 1e-9)
+            self._check(rate)
+            self.progress.elapsed_s = before + time.monotonic() - started
+            checked_s, checked_tokens = self.progress.elapsed_s, self.progress.tokens
+        return self.progress
+
+    @property
+    def fraction(self) -> float:
+        """Share of the run that is done."""
+        recipe, now = self.recipe, self.progress
+        return progress(now.elapsed_s, recipe.limit_s, now.step, recipe.steps)
+
+    def _due(self, since_s: float) -> bool:
+        every = self.recipe.validate_every
+        by_steps = every is not None and self.progress.step % every == 0
+        return by_steps or since_s >= self.recipe.validate_every_s or self.fraction >= 1.0
+
+    def _step(self) -> float:
+        rate = learning_rate(self.fraction, self.recipe.peak_rate, self.recipe.floor_rate)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        tokens, targets = (torch.from_numpy(part) for part in self.batches.next())
+        autocast = torch.autocast("cpu", torch.bfloat16) if self.recipe.bf16 else contextlib.nullcontext()
+        with autocast:
+            logits = self.model(tokens)
+        loss = functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+        (loss + self._sparsity_term()).backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.progress.step += 1
+        self.progress.tokens += tokens.numel()
+        return float(loss.detach())
+
+    def _sparsity_term(self) -> torch.Tensor | float:
+        means = [layer.gate_mean for layer in self.model.feed_forwards() if layer.gate_mean is not None]
+        return self.recipe.gate_l1 * torch.stack(means).mean() if self.recipe.gate_l1 and means else 0.0
+
+    def _check(self, tokens_per_s: float) -> None:
+        score = evaluate(self.model, self.validation, bf16=self.recipe.bf16)
+        improved = score.loss < self.progress.best_loss
+        self.progress.stale = 0 if improved else self.progress.stale + 1
+        self.progress.best_loss = min(score.loss, self.progress.best_loss)
+        self._log(score, tokens_per_s)
+        if improved:
+            self.save("best.pt")
+        self.save("last.pt")
+
+    def _log(self, score: Score, tokens_per_s: float) -> None:
+        losses, self._losses = self._losses, []
+        line = {
+            "step": self.progress.step,
+            "tokens": self.progress.tokens,
+            "epoch": self.batches.epoch,
+            "elapsed_s": round(self.progress.elapsed_s, 1),
+            "loss": round(float(np.mean(losses)), 4) if losses else None,
+            "validation_loss": round(score.loss, 4),
+            "gate_sparsity": [round(share, 4) for share in score.gate_sparsity],
+            "product_sparsity": [round(share, 4) for share in score.product_sparsity],
+            "tokens_per_s": round(tokens_per_s, 1),
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+        }
+        with (self.directory / "log.jsonl").open("a") as log:
+            log.write(json.dumps(line) + "\n")
+
+    def save(self, name: str) -> None:
+        """Write a checkpoint whole or not at all."""
+        state: dict[str, Any] = {
+            "shape": asdict(self.shape),
+            "recipe": asdict(self.recipe),
+            "progress": asdict(self.progress),
+            "position": (self.batches.epoch, self.batches.index),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        partial = self.directory / f"{name}.partial"
+        torch.save(state, partial)
+        partial.replace(self.directory / name)
+
+    def resume(self) -> bool:
+        """Continue from `last.pt`; false where there is none. A checkpoint of another shape is refused."""
+        path = self.directory / "last.pt"
+        if not path.exists():
+            return False
+        state = torch.load(path, weights_only=True)
+        if state["shape"] != asdict(self.shape):
+            raise ValueError(f"{path} holds a model of shape {state['shape']}, not {asdict(self.shape)}")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.progress = Progress(**state["progress"])
+        self.batches.seek(*state["position"])
+        return True
+
+
+def load_model(path: Path) -> tuple[LlamaDrelu, dict[str, Any]]:
+    """Load the model of a checkpoint, and the rest of its state."""
+    state = torch.load(path, weights_only=True)
+    model = LlamaDrelu(ModelShape(**state["shape"]))
+    model.load_state_dict(state.pop("model"))
+    return model.eval(), state

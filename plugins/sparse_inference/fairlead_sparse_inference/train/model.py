@@ -1,0 +1,146 @@
+"""The model in PyTorch: a Llama decoder whose feed-forward network is dReLU (TurboSparse, equation 2).
+
+Parameter names are those of Hugging Face's LlamaForCausalLM, so that the state dictionary needs no renaming.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .shape import ModelShape
+
+
+class Norm(nn.Module):
+    """Root-mean-square layer normalisation, computed in float32."""
+
+    def __init__(self, width: int, epsilon: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.epsilon = epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise the last axis."""
+        return functional.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), self.epsilon)
+
+
+class Attention(nn.Module):
+    """Causal grouped-query attention with rotary position embedding (half-split layout)."""
+
+    def __init__(self, shape: ModelShape) -> None:
+        super().__init__()
+        self.shape = shape
+        kv_width = shape.kv_heads * shape.head_width
+        self.q_proj = nn.Linear(shape.width, shape.width, bias=False)
+        self.k_proj = nn.Linear(shape.width, kv_width, bias=False)
+        self.v_proj = nn.Linear(shape.width, kv_width, bias=False)
+        self.o_proj = nn.Linear(shape.width, shape.width, bias=False)
+
+    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+        """Attend over [batch, time, width]."""
+        batch, time, width = x.shape
+        heads = (batch, time, -1, self.shape.head_width)
+        q = rotate(self.q_proj(x).view(heads).transpose(1, 2), rotation)
+        k = rotate(self.k_proj(x).view(heads).transpose(1, 2), rotation)
+        v = self.v_proj(x).view(heads).transpose(1, 2)
+        groups = self.shape.heads // self.shape.kv_heads
+        k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
+        out = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.o_proj(out.transpose(1, 2).reshape(batch, time, width))
+
+
+class FeedForward(nn.Module):
+    """down(relu(gate x) * relu(up x)); keeps the last activations' zero shares while `measure` is set."""
+
+    def __init__(self, shape: ModelShape) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(shape.width, shape.neurons, bias=False)
+        self.up_proj = nn.Linear(shape.width, shape.neurons, bias=False)
+        self.down_proj = nn.Linear(shape.neurons, shape.width, bias=False)
+        self.measure = False
+        self.gate_zero = self.product_zero = 0.0
+        self.gate_mean: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the network to the last axis."""
+        gate = functional.relu(self.gate_proj(x))
+        product = gate * functional.relu(self.up_proj(x))
+        if self.measure:
+            self.gate_zero = float((gate == 0).float().mean())
+            self.product_zero = float((product == 0).float().mean())
+        # Not the product: only a zero gate lets the engine skip a neuron before it reads its up row.
+        self.gate_mean = gate.mean(dtype=torch.float32) if self.training else None
+        return self.down_proj(product)
+
+
+class Layer(nn.Module):
+    """One pre-norm decoder layer."""
+
+    def __init__(self, shape: ModelShape) -> None:
+        super().__init__()
+        self.input_layernorm = Norm(shape.width, shape.norm_epsilon)
+        self.self_attn = Attention(shape)
+        self.post_attention_layernorm = Norm(shape.width, shape.norm_epsilon)
+        self.mlp = FeedForward(shape)
+
+    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+        """Add attention, then the feed-forward network, to the residual stream."""
+        x = x + self.self_attn(self.input_layernorm(x), rotation)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Decoder(nn.Module):
+    """Embedding, layers and final norm."""
+
+    def __init__(self, shape: ModelShape) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(shape.vocabulary, shape.width)
+        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
+        self.norm = Norm(shape.width, shape.norm_epsilon)
+
+
+class LlamaDrelu(nn.Module):
+    """The whole model; logits come from the tied embedding."""
+
+    def __init__(self, shape: ModelShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.model = Decoder(shape)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        depth = (2 * self.shape.layers) ** -0.5
+        for name, parameter in self.named_parameters():
+            if name.endswith("embed_tokens.weight"):
+                nn.init.normal_(parameter, std=0.02)
+            elif parameter.dim() == 2:
+                scale = depth if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0
+                nn.init.normal_(parameter, std=scale * parameter.shape[1] ** -0.5)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map token ids [batch, time] to logits [batch, time, vocabulary]."""
+        rotation = rotation_table(self.shape, tokens.shape[1], tokens.device)
+        x = self.model.embed_tokens(tokens)
+        for layer in self.model.layers:
+            x = layer(x, rotation)
+        return functional.linear(self.model.norm(x), self.model.embed_tokens.weight)
+
+    def feed_forwards(self) -> list[FeedForward]:
+        """Return the feed-forward network of each layer."""
+        return [layer.mlp for layer in self.model.layers]  # pyright: ignore[reportReturnType]
+
+
+def rotation_table(shape: ModelShape, time: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return cosine and sine [time, head_width] of the rotary angles (RoFormer, half-split layout)."""
+    half = torch.arange(0, shape.head_width, 2, device=device, dtype=torch.float32) / shape.head_width
+    angles = torch.outer(torch.arange(time, device=device, dtype=torch.float32), shape.rope_theta**-half)
+    angles = torch.cat((angles, angles), dim=-1)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotate the heads of [batch, heads, time, head_width]."""
+    cosine, sine = (table.to(x.dtype) for table in rotation)
+    first, second = x.chunk(2, dim=-1)
+    return x * cosine + torch.cat((-second, first), dim=-1) * sine

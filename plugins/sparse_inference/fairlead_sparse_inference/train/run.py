@@ -1,0 +1,62 @@
+"""One training run from the command's options: prepare, choose the arithmetic, train, export."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from .export import export
+from .loop import Loop, Recipe
+from .prepare import prepare
+from .shape import ModelShape
+
+
+def train(corpus: Path, directory: Path, vocabulary: int, options: dict[str, Any]) -> None:
+    """Train in `directory`, resuming what is there."""
+    prepared = prepare(corpus, vocabulary, directory)
+    names = {field.name for field in fields(ModelShape)}
+    shape = ModelShape(
+        vocabulary=prepared.tokenizer.get_vocab_size(),
+        **{name: value for name, value in options.items() if name in names},
+    )
+    minutes = options.pop("minutes")
+    bf16 = options["bf16"] if options["bf16"] is not None else bf16_is_faster(shape)
+    names = {field.name for field in fields(Recipe)} - {"bf16", "limit_s"}
+    chosen = {name: value for name, value in options.items() if name in names}
+    recipe = Recipe(**chosen, bf16=bf16, limit_s=minutes * 60 if minutes else None)
+    loop = Loop(shape, recipe, prepared.train, prepared.validation, directory)
+    resumed = loop.resume()
+    count = sum(parameter.numel() for parameter in loop.model.parameters())
+    click.echo(
+        f"{'resuming' if resumed else 'training'} {count / 1e6:.2f} M parameters on {len(prepared.train)} tokens "
+        f"in {'bfloat16' if bf16 else 'float32'}"
+    )
+    done = loop.run()
+    click.echo(f"{done.step} steps, {done.tokens} tokens, best validation loss {done.best_loss:.4f}")
+
+
+def write_export(directory: Path, target: Path, with_test: bool) -> None:
+    """Export the best checkpoint of a run directory."""
+    scores = export(directory, target, with_test)
+    for name, score in scores.items():
+        click.echo(f"{name}: perplexity {score.perplexity:.2f} over {score.tokens} tokens")
+
+
+def bf16_is_faster(shape: ModelShape, repeats: int = 8) -> bool:
+    """Time one feed-forward product, forward and backward, in both arithmetics."""
+    x, w = torch.randn(4096, shape.width), torch.randn(shape.neurons, shape.width)
+
+    def cost_s(dtype: torch.dtype) -> float:
+        a, b = x.to(dtype).requires_grad_(), w.to(dtype).requires_grad_()
+        (a @ b.T).sum().backward()
+        started = time.perf_counter()
+        for _ in range(repeats):
+            (a @ b.T).sum().backward()
+        return time.perf_counter() - started
+
+    return cost_s(torch.bfloat16) < cost_s(torch.float32)

@@ -1,0 +1,34 @@
+"""The shape of the model that is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """Sizes of a Llama-architecture decoder with a dReLU feed-forward network and tied embeddings."""
+
+    vocabulary: int = 4096
+    width: int = 256
+    layers: int = 6
+    heads: int = 8
+    kv_heads: int = 4
+    neurons: int = 768
+    context: int = 512
+    rope_theta: float = 10000.0
+    norm_epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that no such model can have."""
+        if self.width % self.heads or (self.width // self.heads) % 2:
+            raise ValueError(f"width {self.width} must be an even multiple of heads {self.heads}")
+        if self.heads % self.kv_heads:
+            raise ValueError(f"heads {self.heads} must be a multiple of kv_heads {self.kv_heads}")
+        if self.width % 32 or self.neurons % 32:
+            raise ValueError(f"width {self.width} and neurons {self.neurons} must be multiples of 32 (Q8_0 groups)")
+
+    @property
+    def head_width(self) -> int:
+        """Size of one attention head."""
+        return self.width // self.heads
