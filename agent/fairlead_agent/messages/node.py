@@ -27,6 +27,7 @@ class NodeStatus(Body):
     labels: dict[str, str] = Field(default_factory=dict)
     version: str = Field(default="", max_length=32, description="Version of the agent.")
     plugins: dict[str, str] = Field(default_factory=dict, description="Loaded plugins and their versions.")
+    openai_plugins: tuple[str, ...] = Field(default=(), description="Those that answer OpenAI's API.")
     draining: bool = Field(default=False, description="Takes no new workload.")
 
 

@@ -28,7 +28,9 @@ async def follow_events(
     """Follow the event log."""
     start = _start(after, last_event_id)
     seq = start if start is not None else await plane.events.last_seq()
-    return StreamingResponse(_lines(plane.events, seq), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+    return StreamingResponse(
+        _lines(plane.events, seq), media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
+    )
 
 
 @router.get("/events/log")

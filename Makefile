@@ -1,0 +1,65 @@
+# Two commands do everything on a fresh machine: `make run` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+PYTEST_ARGS ?=
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+DISTRIBUTIONS := firmware_bridge agent cloud plugins/language_model plugins/sparse_inference
+MANIFESTS := pyproject.toml $(addsuffix /pyproject.toml,$(DISTRIBUTIONS))
+KERNELS := $(shell find plugins/kernels -type f \( -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.py' -o -name '*.txt' -o -name '*.toml' \) -not -path '*/build/*')
+
+.DEFAULT_GOAL := help
+.PHONY: help run setup test setup-test check format bench bench-report clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+run: setup ## Set up, start a local fleet, place its workloads, answer a request (ARGS=--once: then stop)
+	@$(BIN)/fairlead up $(ARGS)
+
+setup: $(VENV)/.kernels $(VENV)/.installed ## Install everything into .venv
+
+$(VENV)/bin/python:
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --upgrade pip
+
+# Without a C++ compiler this installs the NumPy kernels, which say so when they are used.
+$(VENV)/.kernels: $(VENV)/bin/python $(KERNELS)
+	@echo "building the kernels (a minute; NumPy kernels are taken where there is no C++ compiler)"
+	@$(PIP) ./plugins/kernels
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.kernels $(MANIFESTS)
+	@echo "installing fairlead"
+	@$(PIP) --editable . --editable "./agent[broker]" $(foreach d,$(filter-out agent,$(DISTRIBUTIONS)),--editable ./$(d))
+	@touch $@
+
+setup-test: $(VENV)/.installed-test
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	@$(PIP) --editable ".[test]" --editable "./agent[broker]" $(foreach d,$(filter-out agent,$(DISTRIBUTIONS)),--editable ./$(d))
+	@touch $@
+
+test: setup-test ## All tests (torch and transformers are used where they are installed)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: setup-test ## Lint, format and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
+
+format: setup-test ## Format the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: setup-test ## All benchmarks; results go to benchmarks/results
+	@$(BIN)/python -m benchmarks
+
+bench-report: setup-test ## The results, rows that fall short first
+	@$(BIN)/python -m benchmarks.report
+
+clean: ## Remove the environment and all build products
+	@rm -rf $(VENV) .fairlead plugins/kernels/build .pytest_cache .ruff_cache .hypothesis
