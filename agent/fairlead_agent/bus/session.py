@@ -1,0 +1,144 @@
+"""One connection to a broker. It lives as long as the connection; :class:`~fairlead_agent.bus.mqtt.MqttTransport` makes
+a new one after every loss, because an aiomqtt client never recovers by itself."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from dataclasses import dataclass
+from typing import Any
+
+import aiomqtt
+import structlog
+from aiomqtt.client import ProtocolVersion
+from aiomqtt.exceptions import MqttConnectError
+from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from fairlead_agent.bus.address import BrokerAddress
+from fairlead_agent.bus.transport import Will
+
+log = structlog.get_logger(__name__)
+
+#: Return codes from here on mean that the broker refused (MQTT 5, section 2.4; SUBACK 0x80 in 3.1.1).
+REFUSED = 0x80
+UNSUPPORTED_VERSION = 0x84
+#: What brokers allow by default; aiomqtt would only queue more inside paho.
+MAX_INFLIGHT = 20
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """How a client introduces itself."""
+
+    client_id: str
+    keepalive_s: int = 15
+    timeout_s: float = 5.0
+    session_expiry_s: int = 300
+
+
+class MqttSession(aiomqtt.Client):
+    """An aiomqtt client that acknowledges by hand and notices refusals.
+
+    Acknowledging only what has been handled bounds the memory that arriving messages take: the broker never has more
+    than its in-flight window under way. ``max_queued_incoming_messages`` would drop messages that were acknowledged.
+    """
+
+    def __init__(
+        self,
+        address: BrokerAddress,
+        options: SessionOptions,
+        will: Will | None,
+        tls: ssl.SSLContext | None,
+        *,
+        v5: bool,
+        clean: bool,
+    ) -> None:
+        super().__init__(
+            address.host,
+            address.port,
+            username=address.username,
+            password=address.password,
+            identifier=options.client_id,
+            protocol=ProtocolVersion.V5 if v5 else ProtocolVersion.V311,
+            will=aiomqtt.Will(will.topic, will.payload, qos=1, retain=will.retain) if will else None,
+            clean_session=None if v5 else clean,
+            clean_start=clean if v5 else MQTT_CLEAN_START_FIRST_ONLY,
+            keepalive=options.keepalive_s,
+            timeout=options.timeout_s,
+            max_inflight_messages=MAX_INFLIGHT,
+            properties=_connect_properties(options) if v5 else None,
+            tls_context=tls,
+        )
+        self.pending_calls_threshold = 10 * MAX_INFLIGHT
+        self.refused_publishes = 0
+        self._client.manual_ack_set(True)
+
+    def acknowledge(self, message: aiomqtt.Message) -> None:
+        """Tell the broker that ``message`` has been handled."""
+        self._client.ack(message.mid, message.qos)
+
+    @property
+    def alive(self) -> bool:
+        """True while the connection stands."""
+        return self._connected.done() and not self._disconnected.done()
+
+    async def subscribe_all(self, patterns: list[str]) -> list[str]:
+        """Subscribe with QoS 1; return the patterns that the broker refused."""
+        if not patterns:
+            return []
+        codes = await self.subscribe([(pattern, 1) for pattern in patterns])
+        return [pattern for pattern, code in zip(patterns, codes, strict=False) if _value(code) >= REFUSED]
+
+    async def join(self) -> None:
+        """Connect, or leave nothing behind."""
+        try:
+            await self.__aenter__()
+        except BaseException:
+            self.discard()
+            raise
+
+    async def leave(self) -> None:
+        """Disconnect, also where the connection is lost already."""
+        with contextlib.suppress(aiomqtt.MqttError, OSError):
+            await self.__aexit__(None, None, None)
+        self.discard()
+
+    def discard(self) -> None:
+        """Free the socket: after a failed connect aiomqtt leaves it registered with the event loop."""
+        with contextlib.suppress(OSError, ValueError):
+            self._client.disconnect()
+        if self._misc_task is not None:
+            self._misc_task.cancel()
+
+    def _on_publish(self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any) -> None:
+        if _value(reason_code) >= REFUSED:
+            self.refused_publishes += 1
+            log.warning("the broker refused a message", reason=str(reason_code), client_id=self.identifier)
+        super()._on_publish(client, userdata, mid, reason_code, properties)
+
+
+def speaks_only_older(error: Exception) -> bool:
+    """True when ``error`` says that the broker does not know MQTT 5."""
+    return isinstance(error, MqttConnectError) and _value(error.rc) in (1, UNSUPPORTED_VERSION)
+
+
+def tls_context(address: BrokerAddress) -> ssl.SSLContext | None:
+    """The TLS settings of ``address``; None for a plain connection. OSError or SSLError when a file is unusable."""
+    if not address.tls:
+        return None
+    context = ssl.create_default_context(cafile=address.ca_file)
+    if address.cert_file is not None:
+        context.load_cert_chain(address.cert_file, address.key_file)
+    return context
+
+
+def _connect_properties(options: SessionOptions) -> Properties:
+    properties = Properties(PacketTypes.CONNECT)
+    properties.SessionExpiryInterval = options.session_expiry_s
+    return properties
+
+
+def _value(code: Any) -> int:
+    return int(getattr(code, "value", code) or 0)
