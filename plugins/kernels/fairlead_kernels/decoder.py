@@ -1,0 +1,180 @@
+"""A whole Llama-family decoder in one call, on whichever backend is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead_kernels.backend import extension
+from fairlead_kernels.checks import array_of, indices_below, neuron_list, page_list, writable
+from fairlead_kernels.model import DecoderConfig, DecoderWeights
+from fairlead_kernels.ops import rope_inverse_frequency
+from fairlead_kernels.reference_decoder import ReferenceDecoder
+
+F32 = NDArray[np.float32]
+I32 = NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class DecodeResult:
+    """What one call computed.
+
+    Attributes:
+        logits: float32 [vocabulary] of the last token, or [tokens, vocabulary] where all were asked for.
+        active: int32 [layers]: neurons whose gate was not zero, summed over the call's tokens.
+    """
+
+    logits: F32
+    active: I32
+
+
+class Decoder:
+    """Runs tokens through a model whose weights and key-value pages belong to the caller.
+
+    One decoder serves any number of sequences: each call names its page table and position. Calls on one
+    decoder take turns; the interpreter lock is released while native kernels compute.
+    """
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        weights: DecoderWeights,
+        key_pages: F32,
+        value_pages: F32,
+        *,
+        inverse_frequency: F32 | None = None,
+        activation_counts: Sequence[NDArray[np.int64]] | None = None,
+    ) -> None:
+        """Check and keep references; nothing is copied.
+
+        Args:
+            config: the model's shape.
+            weights: the model's matrices; they must not change shape or move while the decoder lives.
+            key_pages: float32 [layers, pages, page_size, kv_heads, head_dim], written by every call.
+            value_pages: like key_pages.
+            inverse_frequency: float32 [head_dim / 2], for models that scale their rotary frequencies.
+            activation_counts: one int64 [neurons] per layer; each call adds the tokens that activated a neuron.
+
+        Raises:
+            ValueError: an array does not fit; the message names it.
+        """
+        weights.check(config)
+        layers = len(weights.layers)
+        array_of("key_pages", key_pages, np.float32, (layers, None, None, config.kv_heads, config.head_dim))
+        array_of("value_pages", value_pages, np.float32, key_pages.shape)
+        if key_pages.shape[2] < 1:
+            raise ValueError("key_pages: page_size must be at least 1")
+        writable("key_pages", key_pages), writable("value_pages", value_pages)
+        frequency = inverse_frequency
+        if frequency is None:
+            frequency = rope_inverse_frequency(config.head_dim, config.rope_theta)
+        array_of("inverse_frequency", frequency, np.float32, (config.head_dim // 2,))
+        counts = None if activation_counts is None else _checked_counts(activation_counts, weights)
+        self.config = config
+        self.weights = weights
+        self._pages, self._page_size = key_pages.shape[1], key_pages.shape[2]
+        module = extension()
+        twin: Any = ReferenceDecoder if module is None else module.Decoder
+        self._decoder = twin(config, weights, frequency, key_pages, value_pages, counts)
+
+    def step(self, token: int, position: int, page_table: I32) -> DecodeResult:
+        """Run one token at ``position``; its key and value are written to the pages.
+
+        Args:
+            token: id in [0, vocabulary).
+            position: index of the token in its sequence; positions before it must already be in the pages.
+            page_table: int32, covers positions [0, position].
+
+        Raises:
+            ValueError: wrong types. IndexError: a token, position or page outside what there is.
+        """
+        return self._run(np.array([token], np.int32), position, page_table, 1, token)
+
+    def prefill(self, tokens: I32, position: int, page_table: I32, *, all_logits: bool = False) -> DecodeResult:
+        """Run int32 tokens [n], n above 0, at position, position + 1, ...; native logits equal step's bit for bit.
+
+        Args:
+            tokens: ids in [0, vocabulary).
+            position: index of the first token.
+            page_table: int32, covers positions [0, position + n).
+            all_logits: return every token's logits rather than the last one's.
+        """
+        array_of("tokens", tokens, np.int32, (None,))
+        if not len(tokens):
+            raise ValueError("tokens: must not be empty")
+        return self._run(tokens, position, page_table, len(tokens) if all_logits else 1, None)
+
+    def _run(self, tokens: I32, position: int, page_table: I32, rows: int, single: int | None) -> DecodeResult:
+        if single is not None and not 0 <= single < self.config.vocabulary:
+            raise IndexError(f"token: {single} is outside 0..{self.config.vocabulary - 1}")
+        indices_below("tokens", tokens, self.config.vocabulary)
+        self._check_place(len(tokens), position, page_table)
+        logits = np.empty((rows, self.config.vocabulary), np.float32)
+        active = np.zeros(len(self.weights.layers), np.int32)
+        self._decoder.run(tokens, position, page_table, logits, active)
+        # One prompt token with all logits keeps its first dimension.
+        return DecodeResult(logits[0] if single is not None or rows != len(tokens) else logits, active)
+
+    def embed(self, tokens: I32) -> F32:
+        """Return float32 [n, hidden]: the start of a layer-by-layer run."""
+        array_of("tokens", tokens, np.int32, (None,))
+        indices_below("tokens", tokens, self.config.vocabulary)
+        hidden = np.empty((len(tokens), self.config.hidden), np.float32)
+        self._decoder.embed(tokens, hidden)
+        return hidden
+
+    def attend(self, layer: int, hidden: F32, position: int, page_table: I32) -> None:
+        """Add one layer's attention to ``hidden`` float32 [n, hidden] in place; writes keys and values."""
+        self._check_hidden(layer, hidden)
+        self._check_place(len(hidden), position, page_table)
+        self._decoder.attend(layer, hidden, position, page_table)
+
+    def feed_forward(self, layer: int, hidden: F32, neurons: I32 | None = None) -> int:
+        """Add one layer's feed-forward to ``hidden`` in place and return the active neurons of all tokens.
+
+        ``neurons`` (int32, each at most once) restricts one token to a predictor's choice.
+        """
+        self._check_hidden(layer, hidden)
+        gate = self.weights.layers[layer].gate
+        if gate is None:
+            raise ValueError(f"layer {layer} has no feed-forward weights")
+        if neurons is not None:
+            if len(hidden) != 1:
+                raise ValueError(f"neurons: only for one token, got {len(hidden)}")
+            neuron_list(neurons, gate.shape[0])
+        return self._decoder.feed_forward(layer, hidden, neurons)
+
+    def logits(self, hidden: F32) -> F32:
+        """Return float32 [n, vocabulary] of the last layer's hidden [n, hidden]."""
+        self._check_hidden(0, hidden)
+        out = np.empty((len(hidden), self.config.vocabulary), np.float32)
+        self._decoder.logits(hidden, out)
+        return out
+
+    def _check_place(self, count: int, position: int, page_table: I32) -> None:
+        if position < 0:
+            raise IndexError(f"position: must be at least 0, got {position}")
+        page_list(page_table, position + count, self._pages, self._page_size)
+
+    def _check_hidden(self, layer: int, hidden: F32) -> None:
+        if not 0 <= layer < len(self.weights.layers):
+            raise IndexError(f"layer: {layer} is outside 0..{len(self.weights.layers) - 1}")
+        array_of("hidden", hidden, np.float32, (None, self.config.hidden))
+        if not len(writable("hidden", hidden)):
+            raise ValueError("hidden: must hold at least one token")
+
+
+def _checked_counts(
+    counts: Sequence[NDArray[np.int64]], weights: DecoderWeights
+) -> list[NDArray[np.int64]]:
+    if len(counts) != len(weights.layers):
+        raise ValueError(f"activation_counts: must have {len(weights.layers)} arrays, got {len(counts)}")
+    for index, layer in enumerate(weights.layers):
+        neurons = 0 if layer.gate is None else layer.gate.shape[0]
+        name = f"activation_counts[{index}]"
+        writable(name, array_of(name, counts[index], np.int64, (neurons,)))
+    return list(counts)

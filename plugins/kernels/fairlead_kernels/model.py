@@ -1,0 +1,149 @@
+"""What a decoder is made of: its configuration and the weights that it borrows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead_kernels.checks import activation_code, array_of, threshold_value
+from fairlead_kernels.quantized import GROUP, Q8Matrix
+
+F32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderConfig:
+    """The shape of a Llama-family model.
+
+    Attributes:
+        vocabulary, hidden, heads, kv_heads, head_dim: sizes; hidden and heads * head_dim multiples of 32.
+        activation: "drelu", "relu", "swiglu" or "geglu", see sparse_ffn_q8.
+        threshold: 0 is exact; above 0 drops weak neurons (lossy).
+        norm_epsilon: added under RMSNorm's root.
+        rope_theta: base of the rotary frequencies, unless the decoder is given the frequencies.
+    """
+
+    vocabulary: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    activation: str = "drelu"
+    threshold: float = 0.0
+    norm_epsilon: float = 1e-5
+    rope_theta: float = 10000.0
+
+    def __post_init__(self) -> None:
+        for name in ("vocabulary", "hidden", "heads", "kv_heads", "head_dim"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: must be at least 1, got {getattr(self, name)}")
+        if self.heads % self.kv_heads:
+            raise ValueError(f"heads: must be a multiple of kv_heads {self.kv_heads}, got {self.heads}")
+        if self.head_dim % 2:
+            raise ValueError(f"head_dim: must be even, got {self.head_dim}")
+        if self.hidden % GROUP or self.heads * self.head_dim % GROUP:
+            raise ValueError(
+                f"hidden and heads * head_dim: must be multiples of {GROUP}, got {self.hidden} and "
+                f"{self.heads * self.head_dim}"
+            )
+        activation_code(self.activation)
+        threshold_value(self.threshold)
+
+    @property
+    def activation_code(self) -> int:
+        """The activation as the extension numbers it."""
+        return activation_code(self.activation)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class LayerWeights:
+    """One layer. Norms and biases are float32 vectors; matrices are [outputs, inputs].
+
+    Attributes:
+        attention_norm, feed_forward_norm: [hidden].
+        query, key, value: [heads * head_dim, hidden], [kv_heads * head_dim, hidden] twice.
+        output: [hidden, heads * head_dim].
+        gate, up, down_t: [neurons, hidden]; all None where the caller computes this feed-forward itself.
+        query_bias, key_bias, value_bias: biases of the projections (Qwen2), or None.
+        query_norm, key_norm: RMSNorm weights [head_dim] of each head before the rotation (Qwen3), or None.
+    """
+
+    attention_norm: F32
+    query: Q8Matrix
+    key: Q8Matrix
+    value: Q8Matrix
+    output: Q8Matrix
+    feed_forward_norm: F32
+    gate: Q8Matrix | None = None
+    up: Q8Matrix | None = None
+    down_t: Q8Matrix | None = None
+    query_bias: F32 | None = None
+    key_bias: F32 | None = None
+    value_bias: F32 | None = None
+    query_norm: F32 | None = None
+    key_norm: F32 | None = None
+
+    def check(self, config: DecoderConfig, where: str) -> None:
+        """Raise ValueError naming the first array that does not fit the configuration."""
+        query, key = config.heads * config.head_dim, config.kv_heads * config.head_dim
+        vectors = {"attention_norm": config.hidden, "feed_forward_norm": config.hidden}
+        optional = {"query_bias": query, "key_bias": key, "value_bias": key}
+        optional |= {"query_norm": config.head_dim, "key_norm": config.head_dim}
+        for name, size in (vectors | optional).items():
+            if name in vectors or getattr(self, name) is not None:
+                array_of(f"{where}.{name}", getattr(self, name), np.float32, (size,))
+        shapes = {"query": (query, config.hidden), "key": (key, config.hidden), "value": (key, config.hidden)}
+        shapes["output"] = (config.hidden, query)
+        if self.gate is not None or self.up is not None or self.down_t is not None:
+            neurons = self.gate.shape[0] if isinstance(self.gate, Q8Matrix) else 0
+            shapes |= dict.fromkeys(("gate", "up", "down_t"), (neurons, config.hidden))
+        for name, shape in shapes.items():
+            check_matrix(f"{where}.{name}", getattr(self, name), shape)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class DecoderWeights:
+    """A whole model; head None means that the embedding is also the output projection.
+
+    Attributes:
+        embedding: [vocabulary, hidden].
+        layers: the layers in order.
+        final_norm: float32 [hidden].
+        head: [vocabulary, hidden] or None.
+    """
+
+    embedding: Q8Matrix
+    layers: tuple[LayerWeights, ...]
+    final_norm: F32
+    head: Q8Matrix | None = None
+
+    def check(self, config: DecoderConfig) -> None:
+        """Raise ValueError naming the first array that does not fit the configuration."""
+        table = (config.vocabulary, config.hidden)
+        check_matrix("embedding", self.embedding, table)
+        if self.head is not None:
+            check_matrix("head", self.head, table)
+        array_of("final_norm", self.final_norm, np.float32, (config.hidden,))
+        if not self.layers:
+            raise ValueError("layers: must not be empty")
+        for index, layer in enumerate(self.layers):
+            layer.check(config, f"layers[{index}]")
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all matrices (norms and biases left out)."""
+        matrices: list[Any] = [self.embedding, self.head]
+        for layer in self.layers:
+            matrices += [layer.query, layer.key, layer.value, layer.output, layer.gate, layer.up, layer.down_t]
+        return sum(matrix.nbytes for matrix in matrices if matrix is not None)
+
+
+def check_matrix(name: str, value: Any, shape: tuple[int, int]) -> None:
+    """Raise ValueError unless the value is a Q8Matrix of that shape."""
+    if not isinstance(value, Q8Matrix):
+        raise ValueError(f"{name}: must be a Q8Matrix, got {type(value).__name__}")
+    if value.shape != shape:
+        raise ValueError(f"{name}: must be {list(shape)}, got {list(value.shape)}")

@@ -1,0 +1,136 @@
+"""The kernels in NumPy: what the native ones are tested against, and the announced fallback.
+
+Arguments are taken as checked by :mod:`fairlead_kernels.ops`; everything is float32.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead_kernels.quantized import GROUP, Q8Matrix
+
+F32 = NDArray[np.float32]
+I32 = NDArray[np.int32]
+
+
+def quantize_q8(matrix: F32) -> Q8Matrix:
+    """Round float32 [rows, columns] to int8 groups; the scale is the float16 next to max|x| / 127."""
+    rows, columns = matrix.shape
+    if not np.isfinite(matrix).all():
+        at = int(np.flatnonzero(~np.isfinite(matrix))[0])
+        raise ValueError(f"matrix: value {at} is not finite")
+    groups = matrix.reshape(rows, columns // GROUP, GROUP)
+    largest = np.abs(groups).max(axis=2, initial=0.0)
+    scale = _scales(largest)
+    divisor = np.where(scale == 0, np.float16(1), scale).astype(np.float32)[:, :, None]
+    q = np.clip(np.rint(groups / divisor), -127, 127)
+    q[scale == 0] = 0
+    return Q8Matrix(q.astype(np.int8).reshape(rows, columns), scale)
+
+
+def _scales(largest: F32) -> NDArray[np.float16]:
+    with np.errstate(over="ignore"):
+        scale = (largest / np.float32(127)).astype(np.float16)
+    # Among subnormal scales the nearest one may be far too small for the largest value: take the next.
+    clips = scale.astype(np.float32) * np.float32(127.5) < largest
+    scale[clips] = np.nextafter(scale[clips], np.float16(np.inf))
+    if np.isinf(scale).any():
+        at = int(np.flatnonzero(np.isinf(scale))[0])
+        raise ValueError(
+            f"matrix: group {at} has a magnitude above 127 * 65504, whose scale does not fit a float16"
+        )
+    return scale
+
+
+def gemm_q8(matrix: Q8Matrix, x: F32) -> F32:
+    """[batch, columns] times the matrix's transpose: [batch, rows]."""
+    return x @ matrix.dequantize().T
+
+
+def exponential(x: F32) -> F32:
+    """exp in the kernels' range: 0 below -87.3, never above exp(88)."""
+    with np.errstate(under="ignore"):
+        return np.where(x < np.float32(-87.3), np.float32(0), np.exp(np.minimum(x, np.float32(88))))
+
+
+def gate_function(gate: F32, activation: str, threshold: float = 0.0) -> F32:
+    """Apply the gate's function; what is not above the threshold in magnitude becomes 0 (CATS, Lee et al. 2024)."""
+    if activation in ("drelu", "relu"):
+        value = np.maximum(gate, np.float32(0))
+    elif activation == "swiglu":
+        value = gate / (np.float32(1) + exponential(-gate))
+    else:
+        argument = np.float32(-1.5957691216057308) * (gate + np.float32(0.044715) * gate**3)
+        value = gate / (np.float32(1) + exponential(argument))
+    return np.where(np.abs(value) > np.float32(threshold), value, np.float32(0))
+
+
+def up_function(up: F32, activation: str) -> F32:
+    """Apply the function of the up projection: max(0, x) for dReLU, else nothing."""
+    return np.maximum(up, np.float32(0)) if activation == "drelu" else up
+
+
+def sparse_ffn_q8(
+    gate: Q8Matrix,
+    up: Q8Matrix,
+    down_t: Q8Matrix,
+    x: F32,
+    activation: str,
+    threshold: float,
+    neurons: I32 | None,
+) -> tuple[F32, I32]:
+    """Gate rows of the candidates, up and down rows of the active ones; returns (y, active neurons in order)."""
+    candidates = np.arange(gate.shape[0], dtype=np.int32) if neurons is None else neurons
+    rows = gate if neurons is None else gate.take(neurons)
+    weight = gate_function(rows.dequantize() @ x, activation, threshold)
+    active = candidates[weight != 0]
+    weight = weight[weight != 0] * up_function(up.take(active).dequantize() @ x, activation)
+    contributing = active[weight != 0]
+    y = weight[weight != 0] @ down_t.take(contributing).dequantize()
+    return y.astype(np.float32), active
+
+
+def rmsnorm(x: F32, weight: F32, epsilon: float) -> F32:
+    """x / sqrt(mean(x^2) + epsilon) * weight over the last dimension (Zhang and Sennrich 2019)."""
+    mean = np.mean(x * x, axis=-1, keepdims=True, dtype=np.float32)
+    return x * (np.float32(1) / np.sqrt(mean + np.float32(epsilon))) * weight
+
+
+def rope_inverse_frequency(head_dim: int, theta: float) -> F32:
+    """Radians per position of each pair: theta^(-2 i / head_dim) for i < head_dim / 2 (Su et al. 2021)."""
+    return (1.0 / theta ** (np.arange(0, head_dim, 2, dtype=np.float64) / head_dim)).astype(np.float32)
+
+
+def rope_angles(positions: I32, inverse_frequency: F32) -> tuple[F32, F32]:
+    """Cosine and sine [tokens, head_dim / 2] of float32 angles, as Hugging Face computes them."""
+    angle = positions.astype(np.float32)[:, None] * inverse_frequency[None, :]
+    return np.cos(angle), np.sin(angle)
+
+
+def rope(x: F32, cosine: F32, sine: F32) -> F32:
+    """Rotate [tokens, heads, head_dim]; dimension i pairs with i + head_dim / 2 (Hugging Face layout)."""
+    low, high = np.split(x, 2, axis=-1)
+    c, s = cosine[:, None, :], sine[:, None, :]
+    return np.concatenate((low * c - high * s, high * c + low * s), axis=-1)
+
+
+def softmax(x: F32) -> F32:
+    """exp(x - max x), normalized over the last dimension."""
+    weight = exponential(x - x.max(axis=-1, keepdims=True))
+    return weight / weight.sum(axis=-1, keepdims=True, dtype=np.float32)
+
+
+def attend(query: F32, keys: F32, values: F32, page_table: I32, first_length: int, scale: float) -> F32:
+    """Causal attention of [tokens, heads, head_dim] over pages; token t sees first_length + t positions."""
+    tokens, heads, head_dim = query.shape
+    length = first_length + tokens - 1
+    page_size, kv_heads = keys.shape[1], keys.shape[2]
+    table = page_table[: -(-length // page_size)]
+    k = keys[table].reshape(-1, kv_heads, head_dim)[:length]
+    v = values[table].reshape(-1, kv_heads, head_dim)[:length]
+    grouped = query.reshape(tokens, kv_heads, heads // kv_heads, head_dim)
+    scores = np.einsum("tkgd,pkd->tkgp", grouped, k) * np.float32(scale)
+    hidden = np.arange(length)[None, :] >= first_length + np.arange(tokens)[:, None]
+    weight = softmax(np.where(hidden[:, None, None, :], np.float32(-np.inf), scores))
+    return np.ascontiguousarray(np.einsum("tkgp,pkd->tkgd", weight, v).reshape(tokens, heads, head_dim))

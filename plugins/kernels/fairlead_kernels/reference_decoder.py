@@ -1,0 +1,95 @@
+"""The decoder in NumPy: the native one's twin, with the same methods."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead_kernels import reference
+from fairlead_kernels.model import DecoderConfig, DecoderWeights, LayerWeights
+from fairlead_kernels.quantized import Q8Matrix
+
+F32 = NDArray[np.float32]
+I32 = NDArray[np.int32]
+Counts = list[NDArray[np.int64]] | None
+
+
+class ReferenceDecoder:
+    """Arguments are taken as checked by :class:`fairlead_kernels.decoder.Decoder`; outputs are filled in place."""
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        weights: DecoderWeights,
+        inverse_frequency: F32,
+        key_pages: F32,
+        value_pages: F32,
+        activation_counts: Counts,
+    ) -> None:
+        self._config = config
+        self._weights = weights
+        self._frequency = inverse_frequency
+        self._keys = key_pages
+        self._values = value_pages
+        self._counts = activation_counts
+
+    def run(self, tokens: I32, position: int, page_table: I32, logits: F32, active: I32) -> None:
+        hidden = np.empty((len(tokens), self._config.hidden), np.float32)
+        self.embed(tokens, hidden)
+        for index in range(len(self._weights.layers)):
+            self.attend(index, hidden, position, page_table)
+            active[index] += self.feed_forward(index, hidden, None)
+        self.logits(hidden[-len(logits) :], logits)
+
+    def embed(self, tokens: I32, hidden: F32) -> None:
+        hidden[:] = self._weights.embedding.take(tokens).dequantize()
+
+    def attend(self, layer: int, hidden: F32, position: int, page_table: I32) -> None:
+        weights, config = self._weights.layers[layer], self._config
+        normal = reference.rmsnorm(hidden, weights.attention_norm, config.norm_epsilon)
+        positions = np.arange(position, position + len(hidden), dtype=np.int32)
+        query, key, value = self._project(weights, normal, positions)
+        page_size = self._keys.shape[2]
+        pages, slots = page_table[positions // page_size], positions % page_size
+        self._keys[layer, pages, slots] = key
+        self._values[layer, pages, slots] = value
+        scale = config.head_dim**-0.5
+        mixed = reference.attend(query, self._keys[layer], self._values[layer], page_table, position + 1, scale)
+        hidden += reference.gemm_q8(weights.output, mixed.reshape(len(hidden), -1))
+
+    def _project(self, weights: LayerWeights, normal: F32, positions: I32) -> tuple[F32, F32, F32]:
+        query = self._heads(weights.query, weights.query_bias, normal)
+        key = self._heads(weights.key, weights.key_bias, normal)
+        value = self._heads(weights.value, weights.value_bias, normal)
+        if weights.query_norm is not None:
+            query = reference.rmsnorm(query, weights.query_norm, self._config.norm_epsilon)
+        if weights.key_norm is not None:
+            key = reference.rmsnorm(key, weights.key_norm, self._config.norm_epsilon)
+        cosine, sine = reference.rope_angles(positions, self._frequency)
+        return reference.rope(query, cosine, sine), reference.rope(key, cosine, sine), value
+
+    def _heads(self, matrix: Q8Matrix, bias: F32 | None, normal: F32) -> F32:
+        flat = reference.gemm_q8(matrix, normal)
+        flat = flat if bias is None else flat + bias
+        return flat.reshape(len(normal), -1, self._config.head_dim)
+
+    def feed_forward(self, layer: int, hidden: F32, neurons: I32 | None) -> int:
+        weights, config = self._weights.layers[layer], self._config
+        if weights.gate is None or weights.up is None or weights.down_t is None:
+            raise ValueError(f"layer {layer} has no feed-forward weights")
+        total = 0
+        for token in range(len(hidden)):
+            normal = reference.rmsnorm(hidden[token], weights.feed_forward_norm, config.norm_epsilon)
+            y, active = reference.sparse_ffn_q8(
+                weights.gate, weights.up, weights.down_t, normal, config.activation, config.threshold, neurons
+            )
+            hidden[token] += y
+            total += len(active)
+            if self._counts is not None:
+                self._counts[layer][active] += 1
+        return total
+
+    def logits(self, hidden: F32, out: F32) -> None:
+        weights = self._weights
+        normal = reference.rmsnorm(hidden, weights.final_norm, self._config.norm_epsilon)
+        out[:] = reference.gemm_q8(weights.embedding if weights.head is None else weights.head, normal)

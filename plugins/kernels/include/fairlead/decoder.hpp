@@ -1,0 +1,86 @@
+#pragma once
+
+#include <mutex>
+#include <vector>
+
+#include "fairlead/feed_forward.hpp"
+
+namespace fairlead {
+
+struct DecoderShape {
+    std::size_t vocabulary = 0;
+    std::size_t hidden = 0;
+    std::size_t heads = 0;
+    std::size_t kv_heads = 0;
+    std::size_t head_dim = 0;
+    std::size_t pages = 0;
+    std::size_t page_size = 0;
+    float norm_epsilon = 1e-5F;
+    float attention_scale = 1.0F;
+    // Radians per position of each pair of dimensions, [head_dim / 2].
+    std::vector<float> inverse_frequency;
+};
+
+// Borrowed weights of one layer; biases and head norms may be null.
+struct LayerView {
+    const float* attention_norm = nullptr;
+    Q8View query, key, value, output;
+    const float* query_bias = nullptr;
+    const float* key_bias = nullptr;
+    const float* value_bias = nullptr;
+    const float* query_norm = nullptr;
+    const float* key_norm = nullptr;
+    const float* feed_forward_norm = nullptr;
+    FeedForwardView feed_forward;
+    // Tokens that activated each neuron, [neurons], or null.
+    std::int64_t* activation_counts = nullptr;
+};
+
+// A Llama-family decoder over borrowed weights and borrowed key-value pages [layers, pages, page_size, kv_heads,
+// head_dim]. Nothing is checked here: tokens, positions and page tables must have been. One call at a time (lock).
+class Decoder {
+public:
+    Decoder(DecoderShape shape, std::vector<LayerView> layers, Q8View embedding, const float* final_norm,
+            Q8View head, float* key_pages, float* value_pages);
+
+    const DecoderShape& shape() const { return shape_; }
+    const std::vector<LayerView>& layers() const { return layers_; }
+    std::mutex& lock() { return lock_; }
+
+    // hidden[t] = embedding of tokens[t].
+    void embed(const std::int32_t* tokens, std::size_t count, float* hidden) const;
+    // Adds one layer's attention to hidden [count, hidden]; its keys and values go to the pages.
+    void attend(std::size_t layer, float* hidden, std::size_t count, std::size_t position,
+                const std::int32_t* page_table);
+    // Adds one layer's feed-forward to hidden [count, hidden]; returns the active neurons of all tokens. A list
+    // of candidates (one token only) restricts the neurons.
+    std::size_t feed_forward(std::size_t layer, float* hidden, std::size_t count, const std::int32_t* candidates,
+                             std::size_t candidate_count);
+    // logits [count, vocabulary] of hidden [count, hidden].
+    void logits(const float* hidden, std::size_t count, float* out);
+
+    // Runs tokens at position.. through all layers. Writes the last token's logits, or all tokens' when `all`;
+    // adds to active[layer].
+    void run(const std::int32_t* tokens, std::size_t count, std::size_t position, const std::int32_t* page_table,
+             bool all, float* out, std::int32_t* active);
+
+private:
+    void project(const LayerView& layer, std::size_t count, std::size_t position);
+    void rotate(const LayerView& layer, std::size_t token, std::size_t position);
+    void store(const PageView& keys, const PageView& values, std::size_t count, std::size_t position,
+               const std::int32_t* page_table) const;
+    PageView pages(float* base, std::size_t layer) const;
+
+    DecoderShape shape_;
+    std::vector<LayerView> layers_;
+    Q8View embedding_;
+    const float* final_norm_;
+    Q8View head_;
+    float* key_pages_;
+    float* value_pages_;
+    std::mutex lock_;
+    std::vector<float> hidden_, normal_, query_, key_, value_, mixed_, residual_, cosine_, sine_;
+    FeedForwardScratch feed_forward_;
+};
+
+}  // namespace fairlead

@@ -1,0 +1,57 @@
+#pragma once
+
+#include "fairlead/views.hpp"
+
+namespace fairlead {
+
+// One ISA's kernels. Each works on a range and knows nothing of threads: whoever calls it splits the work,
+// and an output element's order of summation depends neither on the split nor on the batch.
+struct KernelTable {
+    const char* isa;
+
+    // out[i] = dot(row(rows ? rows[i] : i), x) for i in [begin, end).
+    void (*dot_rows)(const Q8View& matrix, const std::int32_t* rows, std::size_t begin, std::size_t end,
+                     const float* x, float* out);
+
+    // out[b, r] = dot(row r, x[b]) for r in [begin, end); scratch holds kScratchRows * columns floats.
+    void (*multiply_rows)(const Q8View& matrix, std::size_t begin, std::size_t end, const float* x,
+                          std::size_t batch, float* out, float* scratch);
+
+    // y[c] = sum_i weight[i] * matrix[rows ? rows[i] : i, c] for the columns of groups [begin, end).
+    void (*sum_rows)(const Q8View& matrix, const std::int32_t* rows, const float* weight, std::size_t count,
+                     std::size_t begin, std::size_t end, float* y);
+
+    // out[b, c] = sum_i weight[b, i] * matrix[i, c] for the columns of groups [begin, end).
+    void (*sum_rows_batch)(const Q8View& matrix, const float* weight, std::size_t batch, std::size_t begin,
+                           std::size_t end, float* out);
+
+    void (*dequantize)(const Q8View& matrix, std::size_t begin, std::size_t end, float* out);
+    // Scales come in already rounded to float16; q = round_half_even(x / scale), 0 where the scale is 0.
+    void (*quantize_group)(const float* x, float scale, std::int8_t* q);
+    float (*largest_magnitude)(const float* x, std::size_t count);
+
+    void (*rmsnorm)(const float* x, const float* weight, float epsilon, std::size_t count, float* out);
+    void (*rope)(float* heads, std::size_t count, std::size_t head_dim, const float* cosine, const float* sine);
+    void (*softmax)(float* x, std::size_t count);
+    // Items are (token, head) pairs, numbered token * heads + head; scratch holds the longest length in floats.
+    void (*attend)(const AttentionTask& task, std::size_t begin, std::size_t end, float* scratch);
+
+    // x = gate_function(x), zeroed where its magnitude is not above the threshold.
+    void (*gate)(Activation activation, float threshold, float* x, std::size_t count);
+    // x *= up_function(up).
+    void (*multiply_up)(Activation activation, const float* up, float* x, std::size_t count);
+    void (*add)(const float* y, float* x, std::size_t count);
+};
+
+inline constexpr std::size_t kScratchRows = 4;
+
+const KernelTable& plain_table();
+#if defined(__x86_64__)
+const KernelTable& avx2_table();
+const KernelTable& avx512_table();
+#endif
+#if defined(__aarch64__)
+const KernelTable& neon_table();
+#endif
+
+}  // namespace fairlead

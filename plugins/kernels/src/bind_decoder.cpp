@@ -1,0 +1,211 @@
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/vector.h>
+
+#include <cmath>
+#include <memory>
+#include <optional>
+
+#include "arrays.hpp"
+#include "bindings.hpp"
+#include "fairlead/decoder.hpp"
+
+namespace fairlead::python {
+namespace {
+
+using Tokens = Array<const std::int32_t, 1>;
+
+const float* vector_of(nb::handle owner, const char* name, std::size_t length) {
+    const nb::object value = owner.attr(name);
+    if (value.is_none()) return nullptr;
+    const auto array = nb::cast<Array<const float, 1>>(value, false);
+    require(array.shape(0) == length, std::string(name) + ": must be float32 [" + std::to_string(length) + "]");
+    return array.data();
+}
+
+Q8View matrix_of(nb::handle owner, const char* name, std::size_t rows, std::size_t columns) {
+    const Q8View matrix = view(owner.attr(name));
+    require(matrix.rows == rows && matrix.columns == columns,
+            std::string(name) + ": must be [" + std::to_string(rows) + ", " + std::to_string(columns) + "]");
+    return matrix;
+}
+
+std::size_t size_of(nb::handle owner, const char* name) { return nb::cast<std::size_t>(owner.attr(name)); }
+
+DecoderShape shape_of(nb::handle config, const Array<float, 5>& keys) {
+    DecoderShape shape;
+    shape.vocabulary = size_of(config, "vocabulary");
+    shape.hidden = size_of(config, "hidden");
+    shape.heads = size_of(config, "heads");
+    shape.kv_heads = size_of(config, "kv_heads");
+    shape.head_dim = size_of(config, "head_dim");
+    require(shape.kv_heads > 0 && shape.heads % shape.kv_heads == 0, "heads: must be a multiple of kv_heads");
+    shape.pages = keys.shape(1);
+    shape.page_size = keys.shape(2);
+    require(shape.page_size > 0, "key_pages: page_size must be positive");
+    require(keys.shape(3) == shape.kv_heads && keys.shape(4) == shape.head_dim,
+            "key_pages: must be [layers, pages, page_size, kv_heads, head_dim]");
+    shape.norm_epsilon = nb::cast<float>(config.attr("norm_epsilon"));
+    shape.attention_scale = 1.0F / std::sqrt(static_cast<float>(shape.head_dim));
+    return shape;
+}
+
+LayerView layer_of(nb::handle layer, nb::handle config, const DecoderShape& s) {
+    const std::size_t query = s.heads * s.head_dim;
+    const std::size_t key = s.kv_heads * s.head_dim;
+    LayerView out;
+    out.attention_norm = vector_of(layer, "attention_norm", s.hidden);
+    out.query = matrix_of(layer, "query", query, s.hidden);
+    out.key = matrix_of(layer, "key", key, s.hidden);
+    out.value = matrix_of(layer, "value", key, s.hidden);
+    out.output = matrix_of(layer, "output", s.hidden, query);
+    out.query_bias = vector_of(layer, "query_bias", query);
+    out.key_bias = vector_of(layer, "key_bias", key);
+    out.value_bias = vector_of(layer, "value_bias", key);
+    out.query_norm = vector_of(layer, "query_norm", s.head_dim);
+    out.key_norm = vector_of(layer, "key_norm", s.head_dim);
+    out.feed_forward_norm = vector_of(layer, "feed_forward_norm", s.hidden);
+    require(out.attention_norm != nullptr && out.feed_forward_norm != nullptr, "norms: must not be None");
+    // A layer whose feed-forward the caller computes has none of the three matrices.
+    if (!layer.attr("gate").is_none()) {
+        const std::size_t neurons = view(layer.attr("gate")).rows;
+        out.feed_forward.gate = matrix_of(layer, "gate", neurons, s.hidden);
+        out.feed_forward.up = matrix_of(layer, "up", neurons, s.hidden);
+        out.feed_forward.down_t = matrix_of(layer, "down_t", neurons, s.hidden);
+    }
+    const auto activation = nb::cast<std::int32_t>(config.attr("activation_code"));
+    require(activation >= 0 && activation <= static_cast<std::int32_t>(Activation::geglu), "activation: unknown");
+    out.feed_forward.activation = static_cast<Activation>(activation);
+    out.feed_forward.threshold = nb::cast<float>(config.attr("threshold"));
+    return out;
+}
+
+// The decoder with references to every array that it borrows.
+class BoundDecoder {
+public:
+    BoundDecoder(nb::object config, nb::object weights, Array<const float, 1> inverse_frequency,
+                 Array<float, 5> keys, Array<float, 5> values, std::optional<std::vector<Array<std::int64_t, 1>>> counts)
+        : config_(config), weights_(weights), keys_(keys), values_(values), counts_(std::move(counts)) {
+        DecoderShape shape = shape_of(config, keys);
+        for (std::size_t i = 0; i < 5; ++i) {
+            require(keys.shape(i) == values.shape(i), "key_pages, value_pages: shapes differ");
+        }
+        require(inverse_frequency.shape(0) * 2 == shape.head_dim, "inverse_frequency: must be [head_dim / 2]");
+        shape.inverse_frequency.assign(inverse_frequency.data(), inverse_frequency.data() + shape.head_dim / 2);
+        const nb::object head = weights.attr("head");
+        const float* final_norm = vector_of(weights, "final_norm", shape.hidden);
+        require(final_norm != nullptr, "final_norm: must not be None");
+        std::vector<LayerView> layers;
+        for (const nb::handle layer : weights.attr("layers")) layers.push_back(layer_of(layer, config, shape));
+        require(layers.size() == keys.shape(0), "key_pages: the first dimension must be the number of layers");
+        if (counts_) attach_counts(layers);
+        const Q8View embedding = matrix_of(weights, "embedding", shape.vocabulary, shape.hidden);
+        const Q8View output = head.is_none() ? embedding : matrix_of(weights, "head", shape.vocabulary, shape.hidden);
+        decoder_ = std::make_unique<Decoder>(std::move(shape), std::move(layers), embedding, final_norm, output,
+                                             keys.data(), values.data());
+    }
+
+    void run(Tokens tokens, std::size_t position, Tokens page_table, Array<float, 2> logits,
+             Array<std::int32_t, 1> active) {
+        const DecoderShape& shape = decoder_->shape();
+        const std::size_t count = tokens.shape(0);
+        require(count > 0, "tokens: must not be empty");
+        check_indices(tokens, shape.vocabulary, "tokens");
+        check_pages(page_table, position + count, shape.pages, shape.page_size);
+        require(logits.shape(1) == shape.vocabulary && (logits.shape(0) == 1 || logits.shape(0) == count),
+                "logits: must be [1 or tokens, vocabulary]");
+        require(active.shape(0) == decoder_->layers().size(), "active: must be [layers]");
+        for (std::size_t i = 0; i < active.shape(0); ++i) require_feed_forward(i);
+        const nb::gil_scoped_release released;
+        const std::lock_guard lock(decoder_->lock());
+        decoder_->run(tokens.data(), count, position, page_table.data(), logits.shape(0) == count, logits.data(),
+                      active.data());
+    }
+
+    void embed(Tokens tokens, Array<float, 2> hidden) {
+        check_indices(tokens, decoder_->shape().vocabulary, "tokens");
+        check_hidden(hidden, tokens.shape(0));
+        decoder_->embed(tokens.data(), tokens.shape(0), hidden.data());
+    }
+
+    void attend(std::size_t layer, Array<float, 2> hidden, std::size_t position, Tokens page_table) {
+        const DecoderShape& shape = decoder_->shape();
+        check_layer(layer);
+        check_hidden(hidden, hidden.shape(0));
+        check_pages(page_table, position + hidden.shape(0), shape.pages, shape.page_size);
+        const nb::gil_scoped_release released;
+        const std::lock_guard lock(decoder_->lock());
+        decoder_->attend(layer, hidden.data(), hidden.shape(0), position, page_table.data());
+    }
+
+    std::size_t feed_forward(std::size_t layer, Array<float, 2> hidden, std::optional<Tokens> neurons) {
+        check_layer(layer);
+        require_feed_forward(layer);
+        check_hidden(hidden, hidden.shape(0));
+        require(!neurons || hidden.shape(0) == 1, "neurons: only for one token");
+        if (neurons) check_indices(*neurons, decoder_->layers()[layer].feed_forward.gate.rows, "neurons");
+        const std::int32_t none = 0;
+        const std::int32_t* chosen = neurons ? (neurons->shape(0) > 0 ? neurons->data() : &none) : nullptr;
+        const std::size_t count = neurons ? neurons->shape(0) : 0;
+        const nb::gil_scoped_release released;
+        const std::lock_guard lock(decoder_->lock());
+        return decoder_->feed_forward(layer, hidden.data(), hidden.shape(0), chosen, count);
+    }
+
+    void logits(Array<const float, 2> hidden, Array<float, 2> out) {
+        require(hidden.shape(1) == decoder_->shape().hidden && hidden.shape(0) > 0, "hidden: must be [tokens, hidden]");
+        require(out.shape(0) == hidden.shape(0) && out.shape(1) == decoder_->shape().vocabulary,
+                "out: must be [tokens, vocabulary]");
+        const nb::gil_scoped_release released;
+        const std::lock_guard lock(decoder_->lock());
+        decoder_->logits(hidden.data(), hidden.shape(0), out.data());
+    }
+
+private:
+    void attach_counts(std::vector<LayerView>& layers) {
+        require(counts_->size() == layers.size(), "activation_counts: must have one array a layer");
+        for (std::size_t i = 0; i < layers.size(); ++i) {
+            require((*counts_)[i].shape(0) == layers[i].feed_forward.gate.rows, "activation_counts: wrong length");
+            layers[i].activation_counts = (*counts_)[i].data();
+        }
+    }
+
+    void check_layer(std::size_t layer) const {
+        if (layer >= decoder_->layers().size()) throw nb::index_error("layer: no such layer");
+    }
+
+    void check_hidden(const Array<float, 2>& hidden, std::size_t tokens) const {
+        require(tokens > 0 && hidden.shape(0) == tokens && hidden.shape(1) == decoder_->shape().hidden,
+                "hidden: must be [tokens, hidden]");
+    }
+
+    void require_feed_forward(std::size_t layer) const {
+        require(decoder_->layers()[layer].feed_forward.gate.q != nullptr,
+                "layer " + std::to_string(layer) + " has no feed-forward weights");
+    }
+
+    nb::object config_;
+    nb::object weights_;
+    Array<float, 5> keys_;
+    Array<float, 5> values_;
+    std::optional<std::vector<Array<std::int64_t, 1>>> counts_;
+    std::unique_ptr<Decoder> decoder_;
+};
+
+}  // namespace
+
+void bind_decoder(nb::module_& module) {
+    nb::class_<BoundDecoder>(module, "Decoder")
+        .def(nb::init<nb::object, nb::object, Array<const float, 1>, Array<float, 5>, Array<float, 5>,
+                      std::optional<std::vector<Array<std::int64_t, 1>>>>(),
+             nb::arg(), nb::arg(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(),
+             nb::arg().noconvert().none())
+        .def("run", &BoundDecoder::run, nb::arg().noconvert(), nb::arg(), nb::arg().noconvert(),
+             nb::arg().noconvert(), nb::arg().noconvert())
+        .def("embed", &BoundDecoder::embed, nb::arg().noconvert(), nb::arg().noconvert())
+        .def("attend", &BoundDecoder::attend, nb::arg(), nb::arg().noconvert(), nb::arg(), nb::arg().noconvert())
+        .def("feed_forward", &BoundDecoder::feed_forward, nb::arg(), nb::arg().noconvert(),
+             nb::arg().noconvert().none())
+        .def("logits", &BoundDecoder::logits, nb::arg().noconvert(), nb::arg().noconvert());
+}
+
+}  // namespace fairlead::python

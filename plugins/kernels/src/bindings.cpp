@@ -1,0 +1,6 @@
+#include "bindings.hpp"
+
+NB_MODULE(_native, module) {
+    fairlead::python::bind_operators(module);
+    fairlead::python::bind_decoder(module);
+}

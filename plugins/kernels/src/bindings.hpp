@@ -1,0 +1,10 @@
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+namespace fairlead::python {
+
+void bind_operators(nanobind::module_& module);
+void bind_decoder(nanobind::module_& module);
+
+}  // namespace fairlead::python

@@ -1,0 +1,60 @@
+#include "fairlead/feed_forward.hpp"
+
+#include "fairlead/operators.hpp"
+
+namespace fairlead {
+namespace {
+
+// Moves the entries with a non-zero value to the front, in order; returns how many there are.
+std::size_t compact(const std::int32_t* neurons, std::size_t count, float* value, std::int32_t* kept) {
+    std::size_t n = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+        const float v = value[i];
+        kept[n] = neurons ? neurons[i] : static_cast<std::int32_t>(i);
+        value[n] = v;
+        n += v != 0.0F ? 1 : 0;
+    }
+    return n;
+}
+
+}  // namespace
+
+std::size_t feed_forward(const KernelTable& k, const FeedForwardView& layer, const float* x,
+                         const std::int32_t* candidates, std::size_t count, FeedForwardScratch& s, float* y) {
+    if (candidates == nullptr) count = layer.gate.rows;
+    s.gate.resize(count + 1);
+    s.up.resize(count);
+    s.neurons.resize(count + 1);
+    multiply_selected(k, layer.gate, candidates, count, x, s.gate.data());
+    k.gate(layer.activation, layer.threshold, s.gate.data(), count);
+    const std::size_t active = compact(candidates, count, s.gate.data(), s.neurons.data());
+    multiply_selected(k, layer.up, s.neurons.data(), active, x, s.up.data());
+    k.multiply_up(layer.activation, s.up.data(), s.gate.data(), active);
+    std::vector<std::int32_t>& contributing = s.contributing;
+    contributing.resize(active + 1);
+    const std::size_t terms = compact(s.neurons.data(), active, s.gate.data(), contributing.data());
+    sum_selected(k, layer.down_t, contributing.data(), s.gate.data(), terms, y);
+    s.neurons.resize(active);
+    return active;
+}
+
+std::size_t feed_forward_batch(const KernelTable& k, const FeedForwardView& layer, const float* x,
+                               std::size_t tokens, FeedForwardScratch& s, float* y, std::int64_t* counts) {
+    const std::size_t neurons = layer.gate.rows;
+    s.gate.resize(tokens * neurons);
+    s.up.resize(tokens * neurons);
+    multiply(k, layer.gate, x, tokens, s.gate.data());
+    multiply(k, layer.up, x, tokens, s.up.data());
+    k.gate(layer.activation, layer.threshold, s.gate.data(), tokens * neurons);
+    std::size_t active = 0;
+    for (std::size_t i = 0; i < tokens * neurons; ++i) {
+        const bool fires = s.gate[i] != 0.0F;
+        active += fires ? 1 : 0;
+        if (counts != nullptr) counts[i % neurons] += fires ? 1 : 0;
+    }
+    k.multiply_up(layer.activation, s.up.data(), s.gate.data(), tokens * neurons);
+    sum_batch(k, layer.down_t, s.gate.data(), tokens, y);
+    return active;
+}
+
+}  // namespace fairlead

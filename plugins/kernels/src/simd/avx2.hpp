@@ -1,0 +1,72 @@
+#pragma once
+
+#include <immintrin.h>
+
+#include "fairlead/views.hpp"
+
+namespace fairlead::simd {
+
+struct Avx2 {
+    static constexpr const char* name = "avx2";
+    static constexpr int width = 8;
+    static constexpr int tile_batch = 2;
+    static constexpr int column_groups = 1;
+    static constexpr int column_batch = 2;
+    using Vec = __m256;
+
+    static FAIRLEAD_INLINE Vec set1(float x) { return _mm256_set1_ps(x); }
+    static FAIRLEAD_INLINE Vec zero() { return _mm256_setzero_ps(); }
+    static FAIRLEAD_INLINE Vec load(const float* p) { return _mm256_loadu_ps(p); }
+    static FAIRLEAD_INLINE __m256i mask(std::size_t n) {
+        const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), lane);
+    }
+    static FAIRLEAD_INLINE Vec load_n(const float* p, std::size_t n) { return _mm256_maskload_ps(p, mask(n)); }
+    static FAIRLEAD_INLINE void store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
+    static FAIRLEAD_INLINE void store_n(float* p, Vec v, std::size_t n) { _mm256_maskstore_ps(p, mask(n), v); }
+    static FAIRLEAD_INLINE Vec from_int8(const std::int8_t* p) {
+        return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+    }
+    static FAIRLEAD_INLINE void to_int8(std::int8_t* p, Vec v) {
+        const __m256i wide = _mm256_cvtps_epi32(v);
+        const __m128i half = _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
+        _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(half, half));
+    }
+    static FAIRLEAD_INLINE Vec set1_half(const std::uint16_t* p) {
+        return _mm256_cvtph_ps(_mm_set1_epi16(static_cast<short>(*p)));
+    }
+    static FAIRLEAD_INLINE Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
+    static FAIRLEAD_INLINE Vec sub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
+    static FAIRLEAD_INLINE Vec mul(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
+    static FAIRLEAD_INLINE Vec div(Vec a, Vec b) { return _mm256_div_ps(a, b); }
+    static FAIRLEAD_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
+    // A NaN in the second operand is kept.
+    static FAIRLEAD_INLINE Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
+    static FAIRLEAD_INLINE Vec min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
+    static FAIRLEAD_INLINE Vec abs(Vec a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0F), a); }
+    static FAIRLEAD_INLINE Vec zero_where_less(Vec value, Vec x, Vec limit) {
+        return _mm256_andnot_ps(_mm256_cmp_ps(x, limit, _CMP_LT_OQ), value);
+    }
+    static FAIRLEAD_INLINE Vec zero_unless_greater(Vec value, Vec x, Vec limit) {
+        return _mm256_and_ps(_mm256_cmp_ps(x, limit, _CMP_GT_OQ), value);
+    }
+    static FAIRLEAD_INLINE Vec round(Vec a) {
+        return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    }
+    static FAIRLEAD_INLINE Vec exp2_of_integer(Vec n) {
+        const __m256i biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+        return _mm256_castsi256_ps(_mm256_slli_epi32(biased, 23));
+    }
+    static FAIRLEAD_INLINE float sum(Vec v) {
+        __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+        s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+        return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+    }
+    static FAIRLEAD_INLINE float largest(Vec v) {
+        __m128 s = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+        s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+        return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+    }
+};
+
+}  // namespace fairlead::simd

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <arm_neon.h>
+
+#include "fairlead/half.hpp"
+#include "fairlead/views.hpp"
+
+namespace fairlead::simd {
+
+struct Neon {
+    static constexpr const char* name = "neon";
+    static constexpr int width = 4;
+    static constexpr int tile_batch = 4;
+    static constexpr int column_groups = 1;
+    static constexpr int column_batch = 2;
+    using Vec = float32x4_t;
+
+    static FAIRLEAD_INLINE Vec set1(float x) { return vdupq_n_f32(x); }
+    static FAIRLEAD_INLINE Vec zero() { return vdupq_n_f32(0.0F); }
+    static FAIRLEAD_INLINE Vec load(const float* p) { return vld1q_f32(p); }
+    static FAIRLEAD_INLINE Vec load_n(const float* p, std::size_t n) {
+        float lanes[4] = {0.0F, 0.0F, 0.0F, 0.0F};
+        __builtin_memcpy(lanes, p, n * sizeof(float));
+        return vld1q_f32(lanes);
+    }
+    static FAIRLEAD_INLINE void store(float* p, Vec v) { vst1q_f32(p, v); }
+    static FAIRLEAD_INLINE void store_n(float* p, Vec v, std::size_t n) {
+        float lanes[4];
+        vst1q_f32(lanes, v);
+        __builtin_memcpy(p, lanes, n * sizeof(float));
+    }
+    static FAIRLEAD_INLINE Vec from_int8(const std::int8_t* p) {
+        std::uint32_t four;
+        __builtin_memcpy(&four, p, sizeof four);
+        const int16x8_t wide = vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(four)));
+        return vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide)));
+    }
+    static FAIRLEAD_INLINE void to_int8(std::int8_t* p, Vec v) {
+        const int16x4_t half = vqmovn_s32(vcvtnq_s32_f32(v));
+        const int8x8_t bytes = vqmovn_s16(vcombine_s16(half, half));
+        const std::uint32_t four = vget_lane_u32(vreinterpret_u32_s8(bytes), 0);
+        __builtin_memcpy(p, &four, sizeof four);
+    }
+    static FAIRLEAD_INLINE Vec set1_half(const std::uint16_t* p) {
+        return vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(*p)));
+    }
+    static FAIRLEAD_INLINE Vec add(Vec a, Vec b) { return vaddq_f32(a, b); }
+    static FAIRLEAD_INLINE Vec sub(Vec a, Vec b) { return vsubq_f32(a, b); }
+    static FAIRLEAD_INLINE Vec mul(Vec a, Vec b) { return vmulq_f32(a, b); }
+    static FAIRLEAD_INLINE Vec div(Vec a, Vec b) { return vdivq_f32(a, b); }
+    static FAIRLEAD_INLINE Vec fma(Vec a, Vec b, Vec c) { return vfmaq_f32(c, a, b); }
+    static FAIRLEAD_INLINE Vec max(Vec a, Vec b) { return vmaxq_f32(a, b); }
+    static FAIRLEAD_INLINE Vec min(Vec a, Vec b) { return vminq_f32(a, b); }
+    static FAIRLEAD_INLINE Vec abs(Vec a) { return vabsq_f32(a); }
+    static FAIRLEAD_INLINE Vec zero_where_less(Vec value, Vec x, Vec limit) {
+        return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(value), vcltq_f32(x, limit)));
+    }
+    static FAIRLEAD_INLINE Vec zero_unless_greater(Vec value, Vec x, Vec limit) {
+        return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(value), vcgtq_f32(x, limit)));
+    }
+    static FAIRLEAD_INLINE Vec round(Vec a) { return vrndnq_f32(a); }
+    static FAIRLEAD_INLINE Vec exp2_of_integer(Vec n) {
+        return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127)), 23));
+    }
+    static FAIRLEAD_INLINE float sum(Vec v) { return vaddvq_f32(v); }
+    static FAIRLEAD_INLINE float largest(Vec v) { return vmaxvq_f32(v); }
+};
+
+}  // namespace fairlead::simd

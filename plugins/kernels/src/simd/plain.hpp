@@ -1,0 +1,67 @@
+#pragma once
+
+#include "fairlead/half.hpp"
+#include "fairlead/views.hpp"
+
+namespace fairlead::simd {
+
+// The baseline of the target (SSE2 on x86-64), through the compiler's vector extension.
+struct Plain {
+    static constexpr const char* name = "plain";
+    static constexpr int width = 8;
+    static constexpr int tile_batch = 1;
+    static constexpr int column_groups = 1;
+    static constexpr int column_batch = 1;
+    typedef float Vec __attribute__((vector_size(32)));
+    typedef std::int32_t Int __attribute__((vector_size(32)));
+    typedef std::int8_t Bytes __attribute__((vector_size(8)));
+
+    static FAIRLEAD_INLINE Vec set1(float x) { return Vec{x, x, x, x, x, x, x, x}; }
+    static FAIRLEAD_INLINE Vec zero() { return Vec{}; }
+    static FAIRLEAD_INLINE Vec load(const float* p) {
+        Vec v;
+        __builtin_memcpy(&v, p, sizeof v);
+        return v;
+    }
+    static FAIRLEAD_INLINE Vec load_n(const float* p, std::size_t n) {
+        Vec v{};
+        __builtin_memcpy(&v, p, n * sizeof(float));
+        return v;
+    }
+    static FAIRLEAD_INLINE void store(float* p, Vec v) { __builtin_memcpy(p, &v, sizeof v); }
+    static FAIRLEAD_INLINE void store_n(float* p, Vec v, std::size_t n) { __builtin_memcpy(p, &v, n * sizeof(float)); }
+    static FAIRLEAD_INLINE Vec from_int8(const std::int8_t* p) {
+        Bytes b;
+        __builtin_memcpy(&b, p, sizeof b);
+        return __builtin_convertvector(b, Vec);
+    }
+    static FAIRLEAD_INLINE void to_int8(std::int8_t* p, Vec v) {
+        const Bytes b = __builtin_convertvector(__builtin_convertvector(v, Int), Bytes);
+        __builtin_memcpy(p, &b, sizeof b);
+    }
+    static FAIRLEAD_INLINE Vec set1_half(const std::uint16_t* p) { return set1(half_to_float(*p)); }
+    static FAIRLEAD_INLINE Vec add(Vec a, Vec b) { return a + b; }
+    static FAIRLEAD_INLINE Vec sub(Vec a, Vec b) { return a - b; }
+    static FAIRLEAD_INLINE Vec mul(Vec a, Vec b) { return a * b; }
+    static FAIRLEAD_INLINE Vec div(Vec a, Vec b) { return a / b; }
+    static FAIRLEAD_INLINE Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
+    // A NaN in the second operand is kept.
+    static FAIRLEAD_INLINE Vec max(Vec a, Vec b) { return b < a ? a : b; }
+    static FAIRLEAD_INLINE Vec min(Vec a, Vec b) { return b > a ? a : b; }
+    static FAIRLEAD_INLINE Vec abs(Vec a) { return (Vec)((Int)a & 0x7FFFFFFF); }
+    static FAIRLEAD_INLINE Vec zero_where_less(Vec value, Vec x, Vec limit) { return x < limit ? Vec{} : value; }
+    static FAIRLEAD_INLINE Vec zero_unless_greater(Vec value, Vec x, Vec limit) { return x > limit ? value : Vec{}; }
+    // To nearest even, for magnitudes below 2^22.
+    static FAIRLEAD_INLINE Vec round(Vec a) { return (a + 0x1.8p23F) - 0x1.8p23F; }
+    static FAIRLEAD_INLINE Vec exp2_of_integer(Vec n) { return (Vec)((__builtin_convertvector(n, Int) + 127) << 23); }
+    static FAIRLEAD_INLINE float sum(Vec v) {
+        return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
+    }
+    static FAIRLEAD_INLINE float largest(Vec v) {
+        float best = v[0];
+        for (int i = 1; i < width; ++i) best = v[i] > best ? v[i] : best;
+        return best;
+    }
+};
+
+}  // namespace fairlead::simd
