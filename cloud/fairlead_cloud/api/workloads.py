@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
 
 from fairlead_agent.messages import Workload
 from fairlead_cloud.api.auth import Operator, Viewer
@@ -69,3 +69,13 @@ async def explain_workload(name: str, plane: Plane, _: Viewer) -> ExplainView:
     if await plane.workloads.get(name) is None:
         raise HTTPException(404, f"no workload {name!r}")
     return plane.explain(name)
+
+
+@router.get("/workloads/{name}/logs", responses=REFUSED)
+async def workload_logs(
+    name: str, plane: Plane, _: Operator, lines: Annotated[int, Query(ge=1, le=2000)] = 50
+) -> list[dict[str, Any]]:
+    """The last lines that each instance wrote: ``node``, ``replica``, ``text``, ``error``."""
+    if not plane.knows_workload(name):
+        raise HTTPException(404, f"no workload {name!r}")
+    return await plane.logs(name, lines)

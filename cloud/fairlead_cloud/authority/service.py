@@ -1,0 +1,97 @@
+"""The authority on the bus: loads rows, applies the pure rules, stores what changed, answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+import structlog
+
+from fairlead_agent.bus.bus import Bus
+from fairlead_agent.daemon.clocks import boottime
+from fairlead_agent.messages import (
+    Body,
+    Envelope,
+    GrantRequest,
+    LeaseKey,
+    LeaseQuery,
+    Release,
+    Renewal,
+)
+from fairlead_agent.placement.authority import AuthorityRules, LeaseRow
+from fairlead_cloud.store.leases import EpochConflict, LeaseStore
+
+log = structlog.get_logger()
+
+ANSWERED: tuple[type[Body], ...] = (GrantRequest, Renewal, Release, LeaseQuery)
+
+
+class AuthorityService:
+    """Issues epochs for one site. Nothing is answered before it is durable."""
+
+    def __init__(self, bus: Bus, store: LeaseStore, rules: AuthorityRules) -> None:
+        self._bus, self._store, self._rules = bus, store, rules
+        self._rows: dict[LeaseKey, LeaseRow] = {}
+        # One message after the other: a decision is made on rows that no other decision changes meanwhile.
+        self._deciding = asyncio.Lock()
+        self._listeners: list[Callable[[LeaseRow], None]] = []
+
+    @property
+    def rows(self) -> dict[LeaseKey, LeaseRow]:
+        """The rows as they stand."""
+        return self._rows
+
+    def on_change(self, listener: Callable[[LeaseRow], None]) -> None:
+        """Hear of grants and releases."""
+        self._listeners.append(listener)
+
+    def holds(self, key: LeaseKey, epoch: int, node: str) -> bool:
+        """Whether ``node`` holds the live lease of ``key`` at exactly ``epoch``."""
+        row = self._rows.get(key)
+        return row is not None and (row.epoch, row.node) == (epoch, node) and self.remaining_s(row) > 0
+
+    def remaining_s(self, row: LeaseRow) -> float:
+        """Seconds until the key may go to another node."""
+        return self._rules.remaining_s(row, boottime())
+
+    async def start(self) -> None:
+        """Load the rows and answer from now on."""
+        await self._reload()
+        for body_type in ANSWERED:
+            self._bus.on(body_type, self._answer)
+
+    async def _reload(self) -> None:
+        now = boottime()
+        self._rows = {key: self._rules.after_restart(row, now) for key, row in (await self._store.load()).items()}
+
+    async def _answer(self, envelope: Envelope) -> None:
+        asker = getattr(envelope.data, "node", envelope.source)
+        if isinstance(envelope.data, Renewal | Release) and asker != envelope.source:
+            log.warning("authority.foreign_word", source=envelope.source, node=asker)
+            return
+        async with self._deciding:
+            try:
+                reply = await self._decide(envelope.data)
+            except EpochConflict as error:
+                log.warning("authority.conflict", reason=str(error))
+                await self._reload()
+                return  # the asker repeats its request and is answered from the rows as they are now
+        if reply is not None:
+            await self._bus.send(envelope.source, reply)
+
+    async def _decide(self, body: Body) -> Body | None:
+        changed, reply = self._rules.answer(self._rows, body, boottime())
+        for row in changed:
+            await self._keep(row)
+        return reply
+
+    async def _keep(self, row: LeaseRow) -> None:
+        known = self._rows.get(row.key)
+        durable = known is None or replace(known, renewed_at_s=row.renewed_at_s) != row
+        if durable:
+            await self._store.swap(row, known.epoch if known is not None else 0)
+        self._rows[row.key] = row
+        if durable:
+            for listener in self._listeners:
+                listener(row)
