@@ -1,0 +1,72 @@
+"""The shape and the settings of a decoder-only model of the Llama family."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from .rope_scaling import RopeScaling
+
+Activation = Literal["silu", "relu", "gelu", "gelu_tanh"]
+FeedForward = Literal["gated", "drelu"]
+Architecture = Literal["llama", "mistral", "qwen2", "qwen3"]
+
+
+class ModelConfig(BaseModel):
+    """Settings of a Llama-family decoder, under the field names of Hugging Face's configurations.
+
+    `ffn` is "gated" for down(act(gate x) * up x), and "drelu" for down(relu(gate x) * relu(up x)) (TurboSparse).
+    `sliding_layers` has one flag a layer: whether that layer attends to the last `sliding_window` positions only.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    architecture: Architecture
+    vocab_size: int = Field(gt=0, le=1 << 24)
+    hidden_size: int = Field(gt=0, le=1 << 20)
+    intermediate_size: int = Field(gt=0, le=1 << 22)
+    num_hidden_layers: int = Field(gt=0, le=4096)
+    num_attention_heads: int = Field(gt=0, le=1 << 16)
+    num_key_value_heads: int = Field(gt=0, le=1 << 16)
+    head_dim: int = Field(gt=0, le=1 << 16)
+    max_position_embeddings: int = Field(gt=0)
+    rms_norm_eps: float = Field(gt=0, lt=1, allow_inf_nan=False)
+    rope_theta: float = Field(default=10000.0, gt=0, allow_inf_nan=False)
+    rope_scaling: RopeScaling | None = None
+    hidden_act: Activation = "silu"
+    ffn: FeedForward = "gated"
+    attention_bias: bool = False
+    attention_output_bias: bool = False
+    mlp_bias: bool = False
+    qk_norm: bool = False
+    tie_word_embeddings: bool = False
+    sliding_window: int | None = Field(default=None, gt=0)
+    sliding_layers: tuple[bool, ...] = ()
+    bos_token_id: int | None = None
+    eos_token_ids: tuple[int, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelConfig:
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise ValueError(f"num_key_value_heads must divide num_attention_heads {self.num_attention_heads}")
+        if self.head_dim % 2:
+            raise ValueError("head_dim must be even (rotary embedding turns pairs)")
+        if self.sliding_layers and len(self.sliding_layers) != self.num_hidden_layers:
+            raise ValueError(f"layer_types must have num_hidden_layers = {self.num_hidden_layers} entries")
+        if any(self.sliding_layers) and self.sliding_window is None:
+            raise ValueError("layer_types names sliding attention, so sliding_window must be a number")
+        return self
+
+    @property
+    def activation(self) -> str:
+        """Name of the feed-forward activation: "drelu", or that of the gate."""
+        return "drelu" if self.ffn == "drelu" else self.hidden_act
+
+    def window(self, layer: int) -> int | None:
+        """Return how many positions a layer attends to, or None for all of them."""
+        return self.sliding_window if self.sliding_layers and self.sliding_layers[layer] else None
+
+    def kv_bytes_per_token(self, itemsize: int = 4) -> int:
+        """Return the bytes that one token's keys and values take over all layers."""
+        return 2 * self.num_hidden_layers * self.num_key_value_heads * self.head_dim * itemsize

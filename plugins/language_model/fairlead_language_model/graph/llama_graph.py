@@ -1,0 +1,148 @@
+"""The forward pass of a Llama-family decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from fairlead_kernels import Q8Matrix, gemm_q8
+from numpy.typing import NDArray
+
+from ..checkpoint import Checkpoint, Matrix, open_checkpoint
+from ..config import ModelConfig
+from .activation import combine
+from .attention import attend
+from .kv_pages import KVPages
+from .page_table import PageTable
+from .rotary import inverse_frequencies, rotate, rotation
+from .weights import LayerWeights, LlamaWeights, load_weights
+
+FloatArray = NDArray[np.float32]
+Observer = Callable[[int, FloatArray], None]
+
+
+class LlamaGraph:
+    """Llama, Mistral, Qwen2 and Qwen3 in NumPy, float32: the reference that faster paths are held against.
+
+    Q8 matrices are multiplied by `fairlead_kernels`. Logits agree with Hugging Face's models within float tolerance.
+    """
+
+    def __init__(self, config: ModelConfig, weights: LlamaWeights) -> None:
+        self.config = config
+        self.weights = weights
+        self._frequencies = inverse_frequencies(config, weights.rope_factors)
+
+    @classmethod
+    def load(cls, source: Checkpoint | Path | str) -> LlamaGraph:
+        """Read all weights of a checkpoint; raises CheckpointError or ConfigError."""
+        checkpoint = source if isinstance(source, Checkpoint) else open_checkpoint(source)
+        return cls(checkpoint.config, load_weights(checkpoint))
+
+    def pages(self, tokens: int, page_size: int = 16) -> KVPages:
+        """Return an arena with room for a number of tokens."""
+        return KVPages(self.config, -(-tokens // page_size), page_size)
+
+    def prefill(self, tokens: Sequence[int], pages: KVPages, table: PageTable, chunk: int = 256) -> FloatArray:
+        """Append a prompt to a sequence and return the logits [vocabulary] after its last token.
+
+        `chunk` tokens go through the layers at a time, which bounds the memory of the attention scores.
+        """
+        if not len(tokens):
+            raise ValueError("a prompt needs at least one token")
+        # Reserved whole, so that a prompt that does not fit changes nothing.
+        self._admit(tokens, pages, table)
+        hidden = np.empty((0, self.config.hidden_size), np.float32)
+        for start in range(0, len(tokens), chunk):
+            hidden = self.hidden(tokens[start : start + chunk], pages, table)
+        return self.logits(hidden[-1:])[0]
+
+    def decode(self, token: int, pages: KVPages, table: PageTable) -> FloatArray:
+        """Append one token to a sequence and return the logits [vocabulary] after it."""
+        return self.forward([token], pages, table)[0]
+
+    def forward(
+        self, tokens: Sequence[int], pages: KVPages, table: PageTable, observe: Observer | None = None
+    ) -> FloatArray:
+        """Append tokens to a sequence and return the logits [tokens, vocabulary] after each."""
+        return self.logits(self.hidden(tokens, pages, table, observe))
+
+    def hidden(
+        self, tokens: Sequence[int], pages: KVPages, table: PageTable, observe: Observer | None = None
+    ) -> FloatArray:
+        """Append tokens to a sequence and return the states [tokens, hidden_size] after the last layer.
+
+        `observe` gets each layer's number and feed-forward activations [tokens, intermediate_size]. Raises OutOfPages,
+        or ValueError for a token outside the vocabulary or a sequence beyond the model's context; then nothing changes.
+        """
+        self._admit(tokens, pages, table)
+        start = table.length
+        positions = np.arange(start, start + len(tokens), dtype=np.int64)
+        turn = rotation(self._frequencies, positions)
+        x = rows(self.weights.embedding, np.asarray(tokens, dtype=np.int64))
+        for layer, weights in enumerate(self.weights.layers):
+            x = x + self._attention(layer, weights, self._norm(x, weights.input_norm), turn, pages, table)
+            activations = self._neurons(weights, self._norm(x, weights.post_norm))
+            if observe is not None:
+                observe(layer, activations)
+            x = x + linear(activations, weights.down, weights.down_bias)
+        table.length = start + len(tokens)
+        return x
+
+    def logits(self, hidden: FloatArray) -> FloatArray:
+        """Return logits [tokens, vocabulary] from the last layer's states [tokens, hidden_size]."""
+        return linear(self._norm(hidden, self.weights.norm), self.weights.head)
+
+    def _attention(
+        self,
+        layer: int,
+        weights: LayerWeights,
+        x: FloatArray,
+        turn: tuple[FloatArray, FloatArray],
+        pages: KVPages,
+        table: PageTable,
+    ) -> FloatArray:
+        config, count, start = self.config, x.shape[0], table.length
+        q = linear(x, weights.q, weights.q_bias).reshape(count, config.num_attention_heads, config.head_dim)
+        k = linear(x, weights.k, weights.k_bias).reshape(count, config.num_key_value_heads, config.head_dim)
+        v = linear(x, weights.v, weights.v_bias).reshape(count, config.num_key_value_heads, config.head_dim)
+        if weights.q_norm is not None and weights.k_norm is not None:
+            q, k = self._norm(q, weights.q_norm), self._norm(k, weights.k_norm)
+        q, k = rotate(q, turn), rotate(k, turn)
+        pages.write(layer, table, start, k, v)
+        window = config.window(layer)
+        first = 0 if window is None else max(0, start - window + 1)
+        keys, values = pages.read(layer, table, first, start + count)
+        out = attend(q, keys, values, start - first, window)
+        return linear(out.reshape(count, -1), weights.o, weights.o_bias)
+
+    def _neurons(self, weights: LayerWeights, x: FloatArray) -> FloatArray:
+        gate, up = linear(x, weights.gate, weights.gate_bias), linear(x, weights.up, weights.up_bias)
+        return combine(self.config.activation, gate, up)
+
+    def _norm(self, x: FloatArray, weight: FloatArray) -> FloatArray:
+        """Root-mean-square layer normalisation over the last axis (Zhang and Sennrich, 2019)."""
+        mean_square = np.mean(np.square(x), axis=-1, keepdims=True, dtype=np.float32)
+        return x / np.sqrt(mean_square + np.float32(self.config.rms_norm_eps)) * weight
+
+    def _admit(self, tokens: Sequence[int], pages: KVPages, table: PageTable) -> None:
+        ids, end = np.asarray(tokens), table.length + len(tokens)
+        outside = ids[(ids < 0) | (ids >= self.config.vocab_size)]
+        if outside.size:
+            raise ValueError(f"token {int(outside[0])}: accepted: 0 to {self.config.vocab_size - 1}")
+        if end > self.config.max_position_embeddings:
+            raise ValueError(f"{end} tokens: the model's context holds {self.config.max_position_embeddings}")
+        pages.reserve(table, end)
+
+
+def linear(x: FloatArray, matrix: Matrix, bias: FloatArray | None = None) -> FloatArray:
+    """Return x [n, inputs] times a matrix [outputs, inputs] transposed, plus a bias: [n, outputs]."""
+    product = gemm_q8(matrix, np.ascontiguousarray(x)) if isinstance(matrix, Q8Matrix) else x @ matrix.T
+    return product if bias is None else product + bias
+
+
+def rows(matrix: Matrix, indices: NDArray[np.int64]) -> FloatArray:
+    """Return some rows of a matrix as float32."""
+    if isinstance(matrix, Q8Matrix):
+        return Q8Matrix(matrix.q[indices], matrix.scale[indices]).dequantize()
+    return matrix[indices]

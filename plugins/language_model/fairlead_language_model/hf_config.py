@@ -1,0 +1,199 @@
+"""Reads Hugging Face's `config.json` of the Llama, Mistral, Qwen2 and Qwen3 architectures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from .config import ModelConfig
+from .errors import CheckpointError, ConfigError, one_of
+
+ARCHITECTURES = {
+    "LlamaForCausalLM": "llama",
+    "MistralForCausalLM": "mistral",
+    "Qwen2ForCausalLM": "qwen2",
+    "Qwen3ForCausalLM": "qwen3",
+}
+ACTIVATIONS = {
+    "silu": "silu",
+    "swish": "silu",
+    "relu": "relu",
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+}
+# What the architectures' own configuration classes assume when a field is absent.
+_DEFAULT_EPSILON = 1e-6
+_DEFAULT_WINDOW = 4096
+_DEFAULT_FIRST_WINDOW_LAYER = 28
+_ATTENTION_TYPES = {"full_attention": False, "sliding_attention": True}
+_COPIED = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "max_position_embeddings",
+)
+
+
+def read_hf_config(path: Path) -> ModelConfig:
+    """Read a `config.json`.
+
+    Raises ConfigError (bad field) or CheckpointError (file missing or not JSON).
+    """
+    return parse_hf_config(read_json_object(path), path)
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds one object; raises CheckpointError."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(path, "no such file") from None
+    except OSError as error:
+        raise CheckpointError(path, f"cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(path, f"is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(path, f"must hold a JSON object, not {type(value).__name__}")
+    return cast("dict[str, Any]", value)
+
+
+def parse_hf_config(raw: Mapping[str, Any], file: Path | str) -> ModelConfig:
+    """Turn the content of a `config.json` into a ModelConfig; `file` only names the source in errors."""
+    architecture = _architecture(raw, file)
+    fields: dict[str, Any] = {name: _required(raw, name, file) for name in _COPIED}
+    fields |= {"architecture": architecture, "hidden_act": _activation(raw, file), "ffn": _ffn(raw, file)}
+    fields |= _heads(raw, fields) | _rope(raw, file) | _biases(raw, architecture)
+    fields |= _sliding(raw, architecture, fields["num_hidden_layers"], file)
+    fields["rms_norm_eps"] = raw.get("rms_norm_eps", _DEFAULT_EPSILON)
+    fields["tie_word_embeddings"] = raw.get("tie_word_embeddings", False)
+    fields["bos_token_id"] = raw.get("bos_token_id")
+    fields["eos_token_ids"] = _ids(raw.get("eos_token_id"))
+    return build_config(fields, file)
+
+
+def build_config(fields: Mapping[str, Any], file: Path | str) -> ModelConfig:
+    """Validate the fields; the first problem becomes one ConfigError."""
+    try:
+        return ModelConfig.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        if not name:
+            # A rule over several fields starts its message with the field that breaks it.
+            name = message.split(" ", 1)[0]
+            raise ConfigError(file, name, fields.get(name), message) from error
+        raise ConfigError(file, name, first.get("input"), message) from error
+
+
+def _required(raw: Mapping[str, Any], name: str, file: Path | str) -> Any:
+    if raw.get(name) is None:
+        raise ConfigError(file, name, None, "a positive integer (the field is missing)")
+    return raw[name]
+
+
+def _architecture(raw: Mapping[str, Any], file: Path | str) -> str:
+    names = raw.get("architectures")
+    if isinstance(names, list) and len(cast("list[object]", names)) == 1:
+        found = ARCHITECTURES.get(str(cast("list[object]", names)[0]))
+        if found:
+            return found
+    if names is None and raw.get("model_type") in ARCHITECTURES.values():
+        return str(raw["model_type"])
+    raise ConfigError(file, "architectures", names, one_of(ARCHITECTURES))
+
+
+def _activation(raw: Mapping[str, Any], file: Path | str) -> str:
+    name = raw.get("hidden_act", "silu")
+    if not isinstance(name, str) or name not in ACTIVATIONS:
+        raise ConfigError(file, "hidden_act", name, one_of(ACTIVATIONS))
+    return ACTIVATIONS[name]
+
+
+def _ffn(raw: Mapping[str, Any], file: Path | str) -> str:
+    ours = raw.get("fairlead", {})
+    if not isinstance(ours, dict):
+        raise ConfigError(file, "fairlead", ours, 'an object, such as {"ffn": "drelu"}')
+    name = cast("dict[str, Any]", ours).get("ffn", "gated")
+    if name not in ("gated", "drelu"):
+        raise ConfigError(file, "fairlead.ffn", name, "one of drelu, gated")
+    return str(name)
+
+
+def _heads(raw: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    heads, hidden = fields["num_attention_heads"], fields["hidden_size"]
+    head_dim = raw.get("head_dim")
+    if head_dim is None and isinstance(heads, int) and isinstance(hidden, int) and heads > 0:
+        head_dim = hidden // heads
+    kv_heads = raw.get("num_key_value_heads")
+    return {"head_dim": head_dim, "num_key_value_heads": heads if kv_heads is None else kv_heads}
+
+
+def _rope(raw: Mapping[str, Any], file: Path | str) -> dict[str, Any]:
+    """Read `rope_parameters` (transformers 5), or `rope_theta` and `rope_scaling` (before)."""
+    field = "rope_parameters" if raw.get("rope_parameters") is not None else "rope_scaling"
+    given = raw.get(field)
+    if given is None:
+        return {"rope_theta": raw.get("rope_theta", 10000.0)}
+    if not isinstance(given, dict):
+        raise ConfigError(file, field, given, "an object with rope_type")
+    rope = cast("dict[str, Any]", given)
+    if any(isinstance(value, dict) for value in rope.values()):
+        raise ConfigError(file, field, given, "one object for all layers, not one for each layer type")
+    if rope.get("partial_rotary_factor", 1.0) != 1.0:
+        raise ConfigError(file, f"{field}.partial_rotary_factor", rope["partial_rotary_factor"], "1.0")
+    theta = rope.get("rope_theta", raw.get("rope_theta", 10000.0))
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    if kind == "default":
+        return {"rope_theta": theta}
+    if kind not in ("linear", "llama3"):
+        raise ConfigError(file, f"{field}.rope_type", kind, "one of default, linear, llama3")
+    return {"rope_theta": theta, "rope_scaling": {**rope, "rope_type": kind}}
+
+
+def _biases(raw: Mapping[str, Any], architecture: str) -> dict[str, Any]:
+    bias = raw.get("attention_bias", False)
+    if architecture == "qwen2":
+        # Qwen2 always has a bias on q, k and v and never on the output, whatever the field says.
+        return {"attention_bias": True}
+    if architecture == "mistral":
+        return {}
+    mlp_bias = raw.get("mlp_bias", False) if architecture == "llama" else False
+    qk_norm = architecture == "qwen3"
+    return {"attention_bias": bias, "attention_output_bias": bias, "mlp_bias": mlp_bias, "qk_norm": qk_norm}
+
+
+def _sliding(raw: Mapping[str, Any], architecture: str, layers: Any, file: Path | str) -> dict[str, Any]:
+    window = raw.get("sliding_window", _DEFAULT_WINDOW)
+    if architecture == "llama" or window is None or not isinstance(layers, int):
+        return {}
+    if architecture == "mistral":
+        return {"sliding_window": window, "sliding_layers": (True,) * layers}
+    if not raw.get("use_sliding_window", False):
+        return {}
+    return {"sliding_window": window, "sliding_layers": _layer_types(raw, layers, file)}
+
+
+def _layer_types(raw: Mapping[str, Any], layers: int, file: Path | str) -> tuple[bool, ...]:
+    types = raw.get("layer_types")
+    if types is None:
+        first = raw.get("max_window_layers", _DEFAULT_FIRST_WINDOW_LAYER)
+        if not isinstance(first, int):
+            raise ConfigError(file, "max_window_layers", first, "an integer")
+        return tuple(layer >= first for layer in range(layers))
+    if not isinstance(types, list) or not all(t in _ATTENTION_TYPES for t in cast("list[object]", types)):
+        raise ConfigError(file, "layer_types", types, "a list of " + ", ".join(_ATTENTION_TYPES))
+    return tuple(_ATTENTION_TYPES[t] for t in cast("list[str]", types))
+
+
+def _ids(value: Any) -> Any:
+    if value is None:
+        return ()
+    return tuple(cast("list[Any]", value)) if isinstance(value, list) else (value,)
