@@ -33,6 +33,4 @@ class BrokerAddress:
 
     def with_login(self, username: str, password: str) -> BrokerAddress:
         """The same broker for another client."""
-        return BrokerAddress(
-            self.host, self.port, username, password, self.ca_file, self.cert_file, self.key_file
-        )
+        return BrokerAddress(self.host, self.port, username, password, self.ca_file, self.cert_file, self.key_file)

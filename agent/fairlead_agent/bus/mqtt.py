@@ -7,6 +7,7 @@ import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterator
+from typing import cast
 
 import aiomqtt
 import structlog
@@ -297,9 +298,9 @@ async def _settle(session: MqttSession) -> None:
         raise
 
 
-def _leaves(error: Exception) -> Iterator[Exception]:
-    if isinstance(error, ExceptionGroup):
-        for part in error.exceptions:
+def _leaves(error: BaseException) -> Iterator[Exception]:
+    if isinstance(error, BaseExceptionGroup):
+        for part in cast(BaseExceptionGroup[BaseException], error).exceptions:
             yield from _leaves(part)
-    else:
+    elif isinstance(error, Exception):
         yield error

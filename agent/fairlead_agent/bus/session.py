@@ -1,5 +1,8 @@
-"""One connection to a broker. It lives as long as the connection; :class:`~fairlead_agent.bus.mqtt.MqttTransport` makes
-a new one after every loss, because an aiomqtt client never recovers by itself."""
+"""One connection to a broker.
+
+:class:`~fairlead_agent.bus.mqtt.MqttTransport` makes a new session after every loss, because an aiomqtt client never
+recovers by itself.
+"""
 
 from __future__ import annotations
 
