@@ -17,6 +17,7 @@ from fairlead_agent.bus.streams import StreamClient, StreamError
 from fairlead_agent.bus.topics import AUTHORITY, Topics
 from fairlead_agent.daemon.clocks import new_id, unix_time
 from fairlead_agent.daemon.identity import next_identity
+from fairlead_agent.daemon.outgoing import Outgoing
 from fairlead_agent.daemon.presence import Presence
 from fairlead_agent.daemon.site_view import SiteView
 from fairlead_agent.daemon.steward_shell import StewardShell
@@ -78,9 +79,10 @@ class ControlPlane:
         self.topics = Topics(settings.site)
         self.transport = MqttTransport(broker_address(settings, settings.login), client_id=settings.node)
         self.bus = self._bus(self.transport, settings.node)
-        self.view = SiteView(self.bus, self.topics)
+        self.outgoing = Outgoing(self.bus)
+        self.view = SiteView(self.bus, self.topics, self.outgoing)
         steward = Steward(settings.site, settings.node, STEWARD_RANK, placement, new_id)
-        self.steward = StewardShell(self.bus, self.topics, steward, self.view, self._recorded)
+        self.steward = StewardShell(self.bus, self.outgoing, steward, self.view, self._recorded)
         status = NodeStatus(
             node=settings.node,
             incarnation=self.identity.incarnation,
@@ -111,6 +113,7 @@ class ControlPlane:
         self._listen()
         await self.authority.start()
         self._tasks.append(asyncio.create_task(self._write_events(), name="events"))
+        self.outgoing.start()
         self.view.start()
         self.steward.start()
         await self.presence.prepare()
@@ -123,7 +126,9 @@ class ControlPlane:
 
     async def stop(self) -> None:
         """Leave the site."""
+        self.presence.leaving = True
         await self.steward.stop()
+        await self.outgoing.stop()
         for transport in (self.transport, self.authority_transport):
             with contextlib.suppress(Exception):
                 await transport.close()

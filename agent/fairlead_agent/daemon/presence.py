@@ -14,11 +14,15 @@ log = structlog.get_logger()
 
 
 class Presence:
-    """Publishes a node's status. Death is the MQTT will and carries the same incarnation as the birth."""
+    """Publishes a node's status. Death is the MQTT will and carries the same incarnation as the birth.
+
+    Set ``leaving`` before the transport is closed: its farewell is meant.
+    """
 
     def __init__(self, transport: Transport, bus: Bus, topics: Topics, status: NodeStatus) -> None:
         self._transport, self._bus, self._topics = transport, bus, topics
         self.status = status
+        self.leaving = False
 
     async def prepare(self) -> None:
         """Arrange will and birth; call before the transport starts."""
@@ -41,7 +45,9 @@ class Presence:
 
     async def _heard(self, envelope: Envelope, _: Received) -> None:
         status = envelope.data
-        if not isinstance(status, NodeStatus) or status.online or status.incarnation > self.status.incarnation:
+        if not isinstance(status, NodeStatus) or status.online or self.leaving:
+            return
+        if status.incarnation > self.status.incarnation:
             return
         # The broker buried a connection of ours that has a successor: this node is alive.
         log.info("presence.premature_death", incarnation=status.incarnation)

@@ -10,6 +10,7 @@ from fairlead_agent.bus.bus import Bus
 from fairlead_agent.bus.topics import Topics
 from fairlead_agent.bus.transport import Received
 from fairlead_agent.daemon.graph_view import GraphView
+from fairlead_agent.daemon.outgoing import Outgoing
 from fairlead_agent.messages import (
     Envelope,
     GraphUpdate,
@@ -25,8 +26,8 @@ log = structlog.get_logger()
 class SiteView:
     """Watches the retained state of all nodes. A node is believed only about itself."""
 
-    def __init__(self, bus: Bus, topics: Topics) -> None:
-        self._bus, self._topics = bus, topics
+    def __init__(self, bus: Bus, topics: Topics, outgoing: Outgoing) -> None:
+        self._bus, self._topics, self._outgoing = bus, topics, outgoing
         self.statuses: dict[str, NodeStatus] = {}
         self.instances: dict[str, NodeInstances] = {}
         self.records: dict[tuple[str, str], PlacementRecord] = {}
@@ -97,7 +98,7 @@ class SiteView:
             return
         merged = self.graph.merge(update)
         if merged.gap:
-            self._bus.post(update.node, RebirthRequest(node=update.node, seen_seq=merged.seen_seq))
+            self._outgoing.post(update.node, RebirthRequest(node=update.node, seen_seq=merged.seen_seq))
         if merged.changed:
             for listener in self._fact_listeners:
                 listener(update.node)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 import structlog
 
 from fairlead_agent.bus.bus import Bus
-from fairlead_agent.bus.topics import Topics
-from fairlead_agent.daemon.clocks import boottime
+from fairlead_agent.daemon.clocks import boottime, unix_time
+from fairlead_agent.daemon.outgoing import Outgoing
 from fairlead_agent.daemon.site_view import SiteView
 from fairlead_agent.daemon.ticker import Ticker
 from fairlead_agent.messages import (
@@ -39,12 +38,12 @@ class StewardShell:
     def __init__(
         self,
         bus: Bus,
-        topics: Topics,
+        outgoing: Outgoing,
         steward: Steward,
         view: SiteView,
         on_record: Callable[[PlacementRecord], None] | None = None,
     ) -> None:
-        self._bus, self._topics, self._steward, self._view = bus, topics, steward, view
+        self._bus, self._outgoing, self._steward, self._view = bus, outgoing, steward, view
         self._on_record = on_record
         self._ticker = Ticker(self._tick)
 
@@ -81,17 +80,13 @@ class StewardShell:
     def _carry_out(self, effect: Effect) -> None:
         match effect:
             case Send(to=to, body=body):
-                self._bus.post(to, body)
+                self._outgoing.post(to, body)
             case Announce(body=Call() as call):
-                self._bus.post_to(self._topics.call(call.steward), call, expires_in_s=call.deadline_s + 1)
-            case Record(record=record):
-                self._bus.post_to(self._topics.placement(record.steward, record.workload), record, retain=True)
+                self._outgoing.post_to(self._bus.topics.call(call.steward), call, expires_in_s=call.deadline_s + 1)
+            case Record(record=record, decided_ago_s=ago_s):
+                record = record.model_copy(update={"decided_at": unix_time() - ago_s})
+                self._outgoing.post_to(self._bus.topics.placement(record.steward, record.workload), record, retain=True)
                 if self._on_record is not None:
                     self._on_record(record)
             case _:
                 log.error("steward.unknown_effect", effect=type(effect).__name__)
-
-
-async def settle(seconds: float) -> None:
-    """Give retained messages time to arrive before the first decision."""
-    await asyncio.sleep(seconds)

@@ -1,0 +1,49 @@
+"""The resource graph as messages bring it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fairlead_agent.graph import ResourceGraph
+from fairlead_agent.graph.queries import subtree
+from fairlead_agent.graph.update import ShardUpdate
+from fairlead_agent.graph.views import to_mapping
+from fairlead_agent.messages import GraphUpdate
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What an update did to the view."""
+
+    changed: bool
+    gap: bool
+    seen_seq: int
+
+
+class GraphView:
+    """Merges graph updates and answers what the API asks."""
+
+    def __init__(self) -> None:
+        self.graph = ResourceGraph()
+
+    def merge(self, update: GraphUpdate) -> Merged:
+        """Take in one update."""
+        result = self.graph.merge(ShardUpdate.from_mapping(update.model_dump()))
+        return Merged(bool(result.changed), result.gap, self.graph.seq_of(update.node))
+
+    def facts(self, node: str) -> dict[str, Any]:
+        """A node's vertices: attributes and properties by vertex id."""
+        return {
+            vertex.id: {
+                "kind": vertex.kind.value,
+                "simulated": vertex.simulated,
+                **vertex.properties,
+                **{name: measured.value for name, measured in vertex.measured.items()},
+            }
+            for vertex in subtree(self.graph, node)
+        }
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The whole graph as cytoscape.js elements."""
+        return to_mapping(self.graph)
