@@ -13,21 +13,24 @@ from tokenizers import Tokenizer
 
 from fairlead_kernels import Q8Matrix, quantize_q8
 
+from ..engine.model import transposed_q8
 from .batches import windows
 from .card import Scores, model_card
-from .evaluate import evaluate
+from .evaluate import Score, evaluate
 from .loop import load_model
 from .model import LlamaDrelu
 from .prepare import Prepared, read_prepared
 from .shape import ModelShape
-from .tokenizer import ASSISTANT, BEGIN, END_OF_TEXT, END_OF_TURN, USER
+from .tokenizer import ASSISTANT, BEGIN, END_OF_TEXT, END_OF_TURN, USER, with_begin
 
-#: What is no assistant's turn is the user's: the books know only two who take turns.
+#: The books know only two who take turns: a system message goes in front of the first user's turn.
 CHAT_TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}"
-    "{% if message['role'] == 'assistant' %}" + ASSISTANT + "{% else %}" + USER + "{% endif %}"
-    "{{ message['content'] }}" + END_OF_TURN + "{% endfor %}"
-    "{% if add_generation_prompt %}" + ASSISTANT + "{% endif %}"
+    "{{ bos_token }}{% set lead = namespace(text='') %}{% for message in messages %}"
+    "{% if message['role'] == 'system' %}{% set lead.text = lead.text + message['content'] + '\n\n' %}"
+    "{% elif message['role'] == 'assistant' %}{{ '" + ASSISTANT + "' + message['content'] + '" + END_OF_TURN + "' }}"
+    "{% else %}{{ '" + USER + "' + lead.text + message['content'] + '" + END_OF_TURN + "' }}"
+    "{% set lead.text = '' %}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '" + ASSISTANT + "' }}{% endif %}"
 )
 
 
@@ -42,10 +45,12 @@ def export(directory: Path, target: Path, with_test: bool) -> Scores:
     model, state = load_model(directory / "best.pt")
     target.mkdir(parents=True, exist_ok=True)
     write_weights(model, target / "model.safetensors")
-    _write_json(target / "config.json", config(model.shape, prepared.tokenizer))
+    written = config(model.shape, prepared.tokenizer)
+    _write_json(target / "config.json", written)
     _write_json(target / "tokenizer_config.json", tokenizer_config(model.shape))
-    prepared.tokenizer.save(str(target / "tokenizer.json"))
+    with_begin(prepared.tokenizer).save(str(target / "tokenizer.json"))
     scores = _scores(model, load_exported(target), prepared, with_test)
+    _write_json(target / "config.json", with_sparsity(written, scores["validation, Q8_0"]))
     lines = (directory / "log.jsonl").read_text().splitlines()
     log = [json.loads(line) for line in lines]
     (target / "MODEL_CARD.md").write_text(model_card(model.shape, prepared.facts, state, log, scores))
@@ -74,14 +79,15 @@ def write_weights(model: LlamaDrelu, path: Path) -> None:
 
 
 def load_exported(directory: Path) -> LlamaDrelu:
-    """Read an exported checkpoint back into the PyTorch model, with the quantized values."""
+    """Read an exported checkpoint back into the PyTorch model, with the values that the engine multiplies by."""
     written = json.loads((directory / "config.json").read_text())
     tensors = load_file(directory / "model.safetensors")
     model = LlamaDrelu(shape_of(written))
     state = {name: torch.from_numpy(value) for name, value in tensors.items() if not name.endswith((".q8", ".scale"))}
     for name in (name.removesuffix(".q8") for name in tensors if name.endswith(".q8")):
         matrix = Q8Matrix(tensors[f"{name}.q8"], tensors[f"{name}.scale"])
-        state[name] = torch.from_numpy(matrix.dequantize())
+        dense = transposed_q8(matrix).dequantize().T if name.endswith("down_proj.weight") else matrix.dequantize()
+        state[name] = torch.from_numpy(np.ascontiguousarray(dense))
     model.load_state_dict(state)
     return model.eval()
 
@@ -109,6 +115,13 @@ def config(shape: ModelShape, tokenizer: Tokenizer) -> dict[str, Any]:
         "eos_token_id": [tokenizer.token_to_id(END_OF_TEXT), tokenizer.token_to_id(END_OF_TURN)],
         "fairlead": {"ffn": "drelu"},
     }
+
+
+def with_sparsity(written: dict[str, Any], score: Score) -> dict[str, Any]:
+    """Return the config with the measured share of zeros by layer, from which the engine's cost is predicted."""
+    zeros = {"gate_sparsity": score.gate_sparsity, "product_sparsity": score.product_sparsity}
+    rounded = {name: [round(share, 4) for share in shares] for name, shares in zeros.items()}
+    return {**written, "fairlead": {**written["fairlead"], **rounded}}
 
 
 def shape_of(written: dict[str, Any]) -> ModelShape:

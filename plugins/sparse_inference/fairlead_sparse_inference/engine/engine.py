@@ -1,0 +1,240 @@
+"""One thread that runs the model for all requests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from threading import Condition, Thread
+from typing import TypeVar
+
+import numpy as np
+
+from fairlead_kernels import DecodeResult
+from fairlead_language_model.graph import KVPages, PageTable
+
+from .errors import EngineClosed, PromptTooLong
+from .events import Failure
+from .memory_plan import MemoryPlan
+from .model import SparseModel
+from .request import Request
+from .resident import resident_bytes, return_free_memory
+from .scheduler import Scheduler
+from .sequence import Sequence, Sink
+from .telemetry import Telemetry
+
+Result = TypeVar("Result")
+
+PAGE_TOKENS = 16
+#: Prompt tokens computed before the next sequence has its turn: bounds how long one prompt holds up the others.
+PREFILL_CHUNK = 64
+#: Room for requests in flight, their text and the event loop.
+HEADROOM_BYTES = 12 * 2**20
+
+
+class Engine:
+    """Serves requests fairly: each active sequence has one token, or one piece of its prompt, in turn.
+
+    `submit` and `abort` may be called from any thread; sinks are called in the generation thread and must not block.
+    """
+
+    def __init__(
+        self,
+        model: SparseModel,
+        *,
+        max_sequences: int = 4,
+        max_waiting: int = 32,
+        context: int | None = None,
+        memory_bytes: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Start the thread.
+
+        Raises:
+            BudgetTooSmall: `memory_bytes` does not hold one sequence.
+        """
+        self.model = model
+        self.context = min(context or model.config.max_position_embeddings, model.config.max_position_embeddings)
+        self.plan = self._plan(max_sequences)
+        self.telemetry = Telemetry(len(model.weights.layers))
+        pages = KVPages(model.config, self.plan.pages_within(memory_bytes), PAGE_TOKENS)
+        self._scheduler = Scheduler(pages, max_sequences, max_waiting)
+        self._decoder = model.decoder(pages)
+        self._clock = clock
+        self._changed = Condition()
+        self._jobs: list[Callable[[], None]] = []
+        self._draining = self._closed = False
+        self._thread = Thread(target=self._run, name="generation", daemon=True)
+        self._thread.start()
+
+    def _plan(self, max_sequences: int) -> MemoryPlan:
+        page_bytes = PAGE_TOKENS * self.model.config.kv_bytes_per_token()
+        pages = -(-self.context // PAGE_TOKENS)
+        return MemoryPlan(resident_bytes() + HEADROOM_BYTES, page_bytes, pages, pages * max_sequences)
+
+    def submit(self, request: Request, sink: Sink) -> Sequence:
+        """Queue a request; its events go to the sink, the last one being Finish or Failure.
+
+        Raises:
+            PromptTooLong, QueueFull, EngineClosed: nothing was queued.
+        """
+        if len(request.prompt) >= self.context:
+            raise PromptTooLong(len(request.prompt), self.context)
+        tokenizer, ends = self.model.tokenizer, self.model.end_tokens
+        sequence = Sequence(request, tokenizer, ends, self.context, sink, self._clock())
+        with self._changed:
+            if self._draining or self._closed:
+                raise EngineClosed
+            self._scheduler.add(sequence)
+            self.telemetry.requests += 1
+            self._changed.notify_all()
+        return sequence
+
+    def abort(self, sequence: Sequence) -> None:
+        """Stop a sequence at its next turn; harmless when it has ended."""
+        with self._changed:
+            sequence.aborted = True
+            self._changed.notify_all()
+
+    def resize(self, memory_bytes: int | None) -> None:
+        """Fit the pages into a memory budget; returns when it is done.
+
+        Raises:
+            BudgetTooSmall: the old budget stays.
+        """
+        pages = self.plan.pages_within(memory_bytes)
+        self._in_thread(lambda: self._fit(pages)).result()
+
+    def _fit(self, pages: int) -> None:
+        if pages == self._scheduler.pages.count:
+            return
+        with self._changed:
+            self.telemetry.preempted += self._scheduler.fit(pages)
+        # The old decoder is the last reference to the old pages.
+        self._decoder = self.model.decoder(self._scheduler.pages)
+        return_free_memory()
+
+    @property
+    def pages(self) -> tuple[int, int]:
+        """Pages in use, and pages in all."""
+        pages = self._scheduler.pages
+        return pages.count - pages.free, pages.count
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """Active and waiting sequences."""
+        return len(self._scheduler.active), len(self._scheduler.waiting)
+
+    def memory_in_use(self) -> int:
+        """Bytes of the budget that the engine holds: all of its pages count, whether filled or not."""
+        return self.plan.bytes_for(self._scheduler.pages.count)
+
+    def marginal_cost(self) -> float:
+        """Share of the throughput that the next MiB is worth now."""
+        used, count = self.pages
+        return self.plan.marginal_cost(count, used, self.load[0])
+
+    def drain(self, timeout_s: float | None = None) -> bool:
+        """Take no new request, and wait for those under way; false when time ran out."""
+        with self._changed:
+            self._draining = True
+            return self._changed.wait_for(self._idle, timeout_s)
+
+    def close(self) -> None:
+        """Abort everything and end the thread."""
+        with self._changed:
+            self._draining = self._closed = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _idle(self) -> bool:
+        return not (self._scheduler.active or self._scheduler.waiting or self._jobs)
+
+    def _in_thread(self, job: Callable[[], Result]) -> Future[Result]:
+        """Run a job between two turns, where no page is in use by the kernels."""
+        future: Future[Result] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(job())
+            except BaseException as error:
+                future.set_exception(error)
+
+        with self._changed:
+            if self._closed:
+                raise EngineClosed
+            self._jobs.append(run)
+            self._changed.notify_all()
+        return future
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or not self._idle())
+                jobs, self._jobs = self._jobs, []
+                closing = self._closed
+            for job in jobs:
+                job()
+            if closing:
+                break
+            self._round()
+        self._abort_all()
+
+    def _round(self) -> None:
+        with self._changed:
+            self._drop_aborted()
+            self._scheduler.admit()
+            active = tuple(self._scheduler.active)
+        for sequence in active:
+            self._turn(sequence)
+        with self._changed:
+            self._scheduler.remove(sequence for sequence in active if sequence.finished)
+            if self._idle():
+                self._changed.notify_all()
+
+    def _turn(self, sequence: Sequence) -> None:
+        if sequence.aborted:
+            self._abort(sequence)
+            return
+        try:
+            self._compute(sequence)
+        except Exception as error:
+            # One request's trouble (logits that are not numbers, a bias outside the vocabulary) is not the others'.
+            sequence.finished = True
+            self.telemetry.failed += 1
+            sequence.sink(Failure(f"{type(error).__name__}: {error}"))
+
+    def _compute(self, sequence: Sequence) -> None:
+        started_s, pending, answering = self._clock(), sequence.pending, bool(sequence.generated)
+        chunk, table = pending[:PREFILL_CHUNK], sequence.table
+        result = self._run_tokens(chunk, table)
+        table.length += len(chunk)
+        if len(chunk) == len(pending):
+            sequence.advance(result.logits)
+            self.telemetry.completion_tokens += 1
+        now_s = self._clock()
+        self.telemetry.count_neurons(result.active, len(chunk), self.model.config.intermediate_size)
+        self.telemetry.count_time(len(chunk), now_s - started_s, decode=answering and len(pending) == 1)
+        if not answering and sequence.generated:
+            self.telemetry.first_token_s.append(now_s - sequence.arrived_s)
+
+    def _run_tokens(self, tokens: list[int], table: PageTable) -> DecodeResult:
+        if len(tokens) == 1:
+            return self._decoder.step(tokens[0], table.length, table.array())
+        return self._decoder.prefill(np.asarray(tokens, np.int32), table.length, table.array())
+
+    def _abort(self, sequence: Sequence) -> None:
+        self.telemetry.aborted += 1
+        sequence.finish("abort")
+
+    def _drop_aborted(self) -> None:
+        for sequence in [s for s in self._scheduler.waiting if s.aborted]:
+            self._abort(sequence)
+            self._scheduler.remove([sequence])
+
+    def _abort_all(self) -> None:
+        with self._changed:
+            for sequence in (*self._scheduler.active, *self._scheduler.waiting):
+                self._abort(sequence)
+                self._scheduler.remove([sequence])
+            self._changed.notify_all()

@@ -1,0 +1,40 @@
+"""What a generation reports while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from fairlead_language_model.sampling import TokenLogprob
+
+FinishReason = Literal["stop", "length", "abort"]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A token and the text that may be shown now (empty while a character or a stop string is incomplete)."""
+
+    text: str
+    token: int
+    logprob: TokenLogprob | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The end: `text` is what was held back; `stop` is the stop string that was met, if one was."""
+
+    reason: FinishReason
+    prompt_tokens: int
+    completion_tokens: int
+    text: str = ""
+    stop: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The engine could not go on with this request; the others are not touched."""
+
+    message: str
+
+
+Event = Piece | Finish | Failure

@@ -1,0 +1,24 @@
+"""One request to the engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fairlead_language_model.sampling import SamplingParameters
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A prompt and how it is continued.
+
+    Attributes:
+        prompt: token ids, at least one.
+        parameters: sampling, stop strings and seed.
+        max_tokens: most tokens of the answer; the context may end it earlier.
+        logprobs: None for none, else how many alternatives to report beside each token.
+    """
+
+    prompt: tuple[int, ...]
+    parameters: SamplingParameters
+    max_tokens: int
+    logprobs: int | None = None

@@ -1,0 +1,113 @@
+"""The light module: what the agent imports. Standard library, pydantic and the contract only."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from fairlead_agent.plugin import Description, Estimate, NodeFacts, Refusal, Workload, hookimpl
+
+from .cost import estimate as predict
+from .footprint import read_footprint
+from .settings import read_settings, shipped_models
+
+NATIVE, NUMPY, GPU = "q8-sparse-native", "q8-sparse-numpy", "bf16-gpu"
+
+
+class LightPlugin:
+    """Describe, probe, estimate and validate, without the engine."""
+
+    @hookimpl
+    def describe(self) -> Description:
+        """Say what the plugin is and which kernels it would use."""
+        return Description(
+            summary="Sparse language-model inference, OpenAI-compatible; exact: skips only what is zero",
+            software={
+                "kernels": kernels(platform.machine(), _processor_flags()),
+                "models": ", ".join(shipped_models()),
+            },
+        )
+
+    @hookimpl
+    def probe(self, facts: NodeFacts) -> dict[str, str]:
+        """Find the kernels' build and instruction set."""
+        return {"kernels": kernels(facts.processor.architecture, facts.processor.features)}
+
+    @hookimpl
+    def estimate(self, workload: Workload, variant: str, facts: NodeFacts) -> Estimate | Refusal | None:
+        """Predict a variant on this node, or say why it cannot serve."""
+        if variant == GPU:
+            return _refuse_gpu(facts)
+        if variant not in (NATIVE, NUMPY):
+            return None
+        try:
+            settings = read_settings(workload.config)
+            model = read_footprint(settings.model_path)
+        except ValueError as error:
+            return Refusal(reason=str(error)[:2000])
+        found = facts.software.get("kernels") or kernels(facts.processor.architecture, facts.processor.features)
+        name, _, isa = found.partition(":")
+        if variant == NATIVE and name != "native":
+            return Refusal(
+                reason="no compiled kernels here", needs="fairlead-kernels with its native module", has=found
+            )
+        answer = predict(model, settings, isa if variant == NATIVE else "numpy", variant, facts)
+        return _refuse_memory(answer, facts) or answer
+
+    @hookimpl
+    def validate(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Check a workload's config and fill in defaults."""
+        return read_settings(config).model_dump(mode="json")
+
+
+def kernels(architecture: str, features: tuple[str, ...]) -> str:
+    """Return "native:ISA" where the compiled kernels are installed, else "numpy:REASON"; imports none of them."""
+    forced = os.environ.get("FAIRLEAD_KERNELS", "")
+    if forced == "numpy":
+        return "numpy:forced by FAIRLEAD_KERNELS"
+    spec = find_spec("fairlead_kernels")
+    folders = spec.submodule_search_locations if spec else None
+    if not folders or not any(path for folder in folders for path in Path(folder).glob("*native*.so")):
+        return "numpy:no compiled module is installed"
+    return f"native:{forced if forced not in ('', 'native') else isa(architecture, features)}"
+
+
+def isa(architecture: str, features: tuple[str, ...]) -> str:
+    """Return the instruction set that the kernels' dispatch takes on such a processor."""
+    if architecture in ("aarch64", "arm64"):
+        return "neon"
+    has = {feature.lower() for feature in features}
+    if {"avx512f", "avx512bw", "avx512vl"} <= has:
+        return "avx512"
+    return "avx2" if {"avx2", "fma"} <= has else "plain"
+
+
+def _refuse_gpu(facts: NodeFacts) -> Refusal:
+    if not facts.gpus:
+        return Refusal(reason="this variant needs a GPU", needs="a real GPU", has="no GPU")
+    if all(gpu.simulated for gpu in facts.gpus):
+        return Refusal(reason="this variant needs a real GPU", needs="a real GPU", has="a simulated GPU")
+    return Refusal(reason="the engine of this version has no GPU path", needs="a later version", has=facts.gpus[0].name)
+
+
+def _refuse_memory(answer: Estimate, facts: NodeFacts) -> Refusal | None:
+    tier = facts.tier("dram")
+    minimum = answer.memory_minimum_bytes["dram"]
+    if tier is None or tier.free_bytes >= minimum:
+        return None
+    needs, has = (f"{size / 2**20:.0f} MiB of dram" for size in (minimum, tier.free_bytes))
+    return Refusal(reason="too little free memory", needs=needs, has=has)
+
+
+def _processor_flags() -> tuple[str, ...]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ()
+    return next((tuple(line.split(":", 1)[1].split()) for line in lines if line.startswith(("flags", "Features"))), ())
+
+
+plugin = LightPlugin()

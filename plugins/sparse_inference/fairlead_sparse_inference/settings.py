@@ -1,0 +1,66 @@
+"""The config of a workload that this plugin serves. Imported by the agent: standard library and pydantic only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+MODELS = Path(__file__).with_name("models")
+DEFAULT_MODEL = "tiny-drelu"
+
+
+class Settings(BaseModel):
+    """What a workload may set; unknown keys are refused, so that a typing error is not a silent default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(
+        default=DEFAULT_MODEL,
+        min_length=1,
+        description="A model that ships with the plugin, or the absolute path of a checkpoint on the node: a directory "
+        "in the Hugging Face layout, or a .gguf file.",
+    )
+    context_tokens: int | None = Field(default=None, ge=16, le=1 << 20, description="Default: the model's own.")
+    max_sequences: int = Field(default=4, ge=1, le=64, description="Requests that generate at the same time, at most.")
+    max_waiting: int = Field(default=32, ge=0, le=4096, description="Requests that may wait; more are refused (429).")
+    max_tokens: int = Field(default=256, ge=1, description="Tokens generated where a request does not say how many.")
+    threads: int | None = Field(default=None, ge=1, le=256, description="Default: the cores of the budget.")
+
+    @field_validator("model")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if not Path(value).is_absolute() and value not in shipped_models():
+            raise ValueError(f"accepted: {', '.join(shipped_models()) or 'no shipped model'}, or an absolute path")
+        return value
+
+    @property
+    def model_path(self) -> Path:
+        """Where the model lies on the node."""
+        return Path(self.model) if Path(self.model).is_absolute() else MODELS / self.model
+
+
+def shipped_models() -> list[str]:
+    """Return the names of the models inside the package."""
+    return sorted(path.parent.name for path in MODELS.glob("*/config.json"))
+
+
+def read_settings(config: dict[str, Any]) -> Settings:
+    """Check a workload's config.
+
+    Raises:
+        ValueError: one line that names each bad field, its value and what is accepted.
+    """
+    try:
+        return Settings.model_validate(config)
+    except ValidationError as error:
+        raise ValueError("; ".join(_line(problem) for problem in error.errors())) from None
+
+
+def _line(problem: Any) -> str:
+    field = ".".join(map(str, problem["loc"])) or "config"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        message = f"unknown; accepted: {', '.join(Settings.model_fields)}"
+    return f"{field} = {problem['input']!r}: {message}"
