@@ -69,7 +69,7 @@ class Nvml:
 def load_nvml() -> Nvml | Missing:
     """Import and initialise the library; missing where it is not installed or the driver does not answer."""
     try:
-        import pynvml
+        import pynvml  # pyright: ignore[reportMissingTypeStubs]
     except ImportError as error:
         return Missing("NVML", f"{error}: install the extra 'gpu'")
     try:

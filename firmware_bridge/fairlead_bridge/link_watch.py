@@ -27,7 +27,8 @@ ChangeKind = Literal["link", "link_gone", "address", "address_gone", "events_los
 
 @dataclass(frozen=True, slots=True)
 class LinkChange:
-    """One change. ``events_lost`` says that the kernel dropped some: read all links again.
+    """One change. ``events_lost`` says that the kernel dropped some, and that it goes on dropping until what
+    is still queued has been taken: read all links again after that.
 
     ``link`` is set for changes of a link (new, up, down, another MTU), ``address`` for those of an address.
     """

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -26,7 +29,7 @@ class Missing:
     why: str
     kind: MissingKind = "absent"
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> Literal[False]:
         return False
 
     def __str__(self) -> str:
@@ -36,7 +39,7 @@ class Missing:
 Reading: TypeAlias = T | Missing
 
 
-def is_known(reading: T | Missing) -> TypeGuard[T]:
+def is_known(reading: T | Missing) -> TypeIs[T]:
     """True for a value; narrows the type, unlike truth, which a reading of zero fails."""
     return not isinstance(reading, Missing)
 

@@ -77,8 +77,7 @@ class StorageSensor:
         names = self._sys.entries("block")
         if isinstance(names, Missing):
             return names
-        devices = (self._device(name) for name in names)
-        return tuple(device for device in devices if device.size_bytes != 0)
+        return tuple(self._device(name) for name in names if self._sys.text(f"block/{name}/size") != "0")
 
     def file_system(self) -> FileSystem | Missing:
         path = os.path.realpath(self._path)

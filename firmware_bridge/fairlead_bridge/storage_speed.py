@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import mmap
 import os
 import random
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from fairlead_bridge.clock import Moment, now
 from fairlead_bridge.reading import Missing
@@ -19,6 +21,12 @@ from fairlead_bridge.reading import Missing
 _CHUNK_BYTES = 1024 * 1024
 _PAGE_BYTES = 4096
 _FILL_DURATION_MAX_S = 2.0
+_SPEEDS = (
+    "sequential_bytes_per_s",
+    "sequential_uncertainty_bytes_per_s",
+    "random_4k_reads_per_s",
+    "random_4k_uncertainty_reads_per_s",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +36,8 @@ class StorageSpeed:
     The file that is read was just written: a device that still holds it in its own cache, or a host that
     caches a virtual disk, reads faster than it would read a cold artifact. ``direct`` is False where the
     file system refused O_DIRECT; then the page cache was dropped first, which the kernel may ignore.
-    Uncertainties are one standard error of the mean.
+    Uncertainties are one standard error of the mean. A kept result is of the time ``at.wall_s``, perhaps in
+    another boot.
     """
 
     at: Moment
@@ -128,9 +137,8 @@ class StorageSpeedSensor:
 
     def _recall(self, number: str) -> StorageSpeed | None:
         try:
-            record = json.loads(Path(self._cache_path or os.devnull).read_text())[number]
-            return StorageSpeed(**{**record, "at": Moment(**record["at"])})
-        except (OSError, ValueError, KeyError, TypeError):
+            return _from_json(json.loads(Path(self._cache_path or os.devnull).read_text())[number])
+        except (OSError, ValueError, LookupError, TypeError):
             return None  # no cache, or one that cannot be trusted: measure again
 
     def _remember(self, speed: StorageSpeed) -> None:
@@ -138,13 +146,26 @@ class StorageSpeedSensor:
             return
         path = Path(self._cache_path)
         try:
-            records = json.loads(path.read_text())
-        except (OSError, ValueError):
-            records = {}
-        kept = records if isinstance(records, dict) else {}
+            kept = dict[str, Any](json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError):
+            kept = dict[str, Any]()
         fresh = path.with_suffix(".new")
         fresh.write_text(json.dumps({**kept, speed.device_number: asdict(speed)}))
         os.replace(fresh, path)
+
+
+def _from_json(record: dict[str, Any]) -> StorageSpeed:
+    speeds = {name: float(record[name]) for name in _SPEEDS}
+    if not all(math.isfinite(speed) and speed >= 0 for speed in speeds.values()):
+        raise ValueError(f"not speeds: {speeds}")
+    return StorageSpeed(
+        at=Moment(float(record["at"]["boottime_s"]), float(record["at"]["wall_s"])),
+        path=str(record["path"]),
+        device_number=str(record["device_number"]),
+        direct=bool(record["direct"]),
+        bytes_read=int(record["bytes_read"]),
+        **speeds,
+    )
 
 
 def _device_number(path: str) -> str:
