@@ -13,7 +13,7 @@ from fairlead_kernels.backend import (
     set_threads,
     threads,
 )
-from fairlead_kernels.decoder import DecodeResult, Decoder
+from fairlead_kernels.decoder import Decoder, DecodeResult
 from fairlead_kernels.model import DecoderConfig, DecoderWeights, LayerWeights
 from fairlead_kernels.ops import (
     gemm_f32,

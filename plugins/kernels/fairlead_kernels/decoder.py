@@ -92,7 +92,10 @@ class Decoder:
         Raises:
             ValueError: wrong types. IndexError: a token, position or page outside what there is.
         """
-        return self._run(np.array([token], np.int32), position, page_table, 1, token)
+        if not 0 <= token < self.config.vocabulary:
+            raise IndexError(f"token: {token} is outside 0..{self.config.vocabulary - 1}")
+        logits, active = self._run(np.array([token], np.int32), position, page_table, 1)
+        return DecodeResult(logits[0], active)
 
     def prefill(self, tokens: I32, position: int, page_table: I32, *, all_logits: bool = False) -> DecodeResult:
         """Run int32 tokens [n], n above 0, at position, position + 1, ...; native logits equal step's bit for bit.
@@ -106,18 +109,16 @@ class Decoder:
         array_of("tokens", tokens, np.int32, (None,))
         if not len(tokens):
             raise ValueError("tokens: must not be empty")
-        return self._run(tokens, position, page_table, len(tokens) if all_logits else 1, None)
-
-    def _run(self, tokens: I32, position: int, page_table: I32, rows: int, single: int | None) -> DecodeResult:
-        if single is not None and not 0 <= single < self.config.vocabulary:
-            raise IndexError(f"token: {single} is outside 0..{self.config.vocabulary - 1}")
         indices_below("tokens", tokens, self.config.vocabulary)
+        logits, active = self._run(tokens, position, page_table, len(tokens) if all_logits else 1)
+        return DecodeResult(logits if all_logits else logits[0], active)
+
+    def _run(self, tokens: I32, position: int, page_table: I32, rows: int) -> tuple[F32, I32]:
         self._check_place(len(tokens), position, page_table)
         logits = np.empty((rows, self.config.vocabulary), np.float32)
         active = np.zeros(len(self.weights.layers), np.int32)
         self._decoder.run(tokens, position, page_table, logits, active)
-        # One prompt token with all logits keeps its first dimension.
-        return DecodeResult(logits[0] if single is not None or rows != len(tokens) else logits, active)
+        return logits, active
 
     def embed(self, tokens: I32) -> F32:
         """Return float32 [n, hidden]: the start of a layer-by-layer run."""
@@ -168,9 +169,7 @@ class Decoder:
             raise ValueError("hidden: must hold at least one token")
 
 
-def _checked_counts(
-    counts: Sequence[NDArray[np.int64]], weights: DecoderWeights
-) -> list[NDArray[np.int64]]:
+def _checked_counts(counts: Sequence[NDArray[np.int64]], weights: DecoderWeights) -> list[NDArray[np.int64]]:
     if len(counts) != len(weights.layers):
         raise ValueError(f"activation_counts: must have {len(weights.layers)} arrays, got {len(counts)}")
     for index, layer in enumerate(weights.layers):

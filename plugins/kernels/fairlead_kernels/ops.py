@@ -154,9 +154,7 @@ def softmax(x: F32) -> F32:
     return _kernels().softmax(array_of("x", x, np.float32, x.shape))
 
 
-def paged_attention(
-    query: F32, key_pages: F32, value_pages: F32, page_table: I32, length: int, scale: float
-) -> F32:
+def paged_attention(query: F32, key_pages: F32, value_pages: F32, page_table: I32, length: int, scale: float) -> F32:
     """Attend from one token over the first ``length`` positions of a paged cache (grouped queries).
 
     Args:

@@ -37,9 +37,7 @@ def _scales(largest: F32) -> NDArray[np.float16]:
     scale[clips] = np.nextafter(scale[clips], np.float16(np.inf))
     if np.isinf(scale).any():
         at = int(np.flatnonzero(np.isinf(scale))[0])
-        raise ValueError(
-            f"matrix: group {at} has a magnitude above 127 * 65504, whose scale does not fit a float16"
-        )
+        raise ValueError(f"matrix: group {at} has a magnitude above 127 * 65504, whose scale does not fit a float16")
     return scale
 
 
