@@ -7,13 +7,17 @@ from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
-from fairlead_kernels import Q8Matrix
 from numpy.typing import NDArray
+
+from fairlead_kernels import Q8Matrix
 
 from .config import ModelConfig
 from .errors import CheckpointError
 
 Matrix = NDArray[np.float32] | Q8Matrix
+
+# A matrix NAME may be stored transposed under NAME_t: down projections are, so that a neuron's weights lie together.
+TRANSPOSED = "_t"
 
 
 class Checkpoint(ABC):
@@ -53,6 +57,10 @@ class Checkpoint(ABC):
         self._require(name, shape)
         stored = self._q8(name)
         return self._float32(name) if stored is None else stored
+
+    def transposed(self, name: str, shape: tuple[int, int]) -> Q8Matrix | None:
+        """Return the transpose [columns, rows] of a matrix in Q8 groups, where the file holds it so; else None."""
+        return None
 
     def _require(self, name: str, shape: tuple[int, ...]) -> None:
         if name not in self.names():

@@ -7,8 +7,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
-from fairlead_kernels import Q8Matrix
 from numpy.typing import NDArray
+
+from fairlead_kernels import GROUP, Q8Matrix
 
 from .checkpoint import Checkpoint
 from .errors import CheckpointError
@@ -16,7 +17,6 @@ from .gguf_config import parse_gguf_config
 from .gguf_file import GgufFile
 
 ROPE_FREQUENCY_FACTORS = "rope_freqs.weight"
-_GROUP = 32
 _OUTSIDE = {
     "token_embd.weight": "model.embed_tokens.weight",
     "output_norm.weight": "model.norm.weight",
@@ -66,10 +66,10 @@ class GgufCheckpoint(Checkpoint):
 
     def _q8(self, name: str) -> Q8Matrix | None:
         entry = self.file.entries[self._stored[name]]
-        if entry.dtype != "Q8_0":
+        if entry.dtype != "Q8_0" or len(entry.shape) != 2:
             return None
         # A Q8_0 block is a float16 scale and 32 int8.
-        blocks = self.file.raw(entry.name).reshape(entry.shape[0], -1, 2 + _GROUP)
+        blocks = self.file.raw(entry.name).reshape(entry.shape[0], -1, 2 + GROUP)
         quants = np.ascontiguousarray(blocks[:, :, 2:]).view(np.int8).reshape(entry.shape)
         scale = np.ascontiguousarray(blocks[:, :, :2]).view("<f2")[:, :, 0]
         order = self._row_order(name)

@@ -7,33 +7,37 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from fairlead_kernels import Q8Matrix
 from numpy.typing import NDArray
 
-from .checkpoint import Checkpoint
+from fairlead_kernels import GROUP, Q8Matrix
+
+from .checkpoint import TRANSPOSED, Checkpoint
 from .errors import CheckpointError, shown
 from .hf_config import read_hf_config, read_json_object
 from .safetensors_file import SafetensorsFile
 
-GROUP = 32
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-_QUANTS, _SCALE = ".q8", ".scale"
+QUANTS, SCALE = ".q8", ".scale"
 
 
 class HfCheckpoint(Checkpoint):
     """Safetensors in Hugging Face's layout.
 
     A matrix NAME may be stored in Q8 groups as a pair: `NAME.q8`, int8 [rows, columns], and `NAME.scale`,
-    float16 [rows, columns / 32]; value = q8 * scale of its group.
+    float16 [rows, columns / 32]; value = q8 * scale of its group. The pair may also hold the transpose, as `NAME_t.q8`
+    and `NAME_t.scale`: NAME is then read as its transpose, in float32.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config = read_hf_config(path / "config.json")
         self._files = _open_files(path)
-        self._pairs = {name.removesuffix(_QUANTS) for name in self._files if name.endswith(_QUANTS)}
-        parts = {f"{name}{suffix}" for name in self._pairs for suffix in (_QUANTS, _SCALE)}
-        self._names = frozenset(self._files.keys() - parts) | self._pairs
+        self._pairs = {name.removesuffix(QUANTS) for name in self._files if name.endswith(QUANTS)}
+        parts = {f"{name}{suffix}" for name in self._pairs for suffix in (QUANTS, SCALE)}
+        names = frozenset(self._files.keys() - parts) | self._pairs
+        turned = {name for name in self._pairs if name.endswith(".weight" + TRANSPOSED)}
+        self._turned = {name.removesuffix(TRANSPOSED) for name in turned} - names
+        self._names = (names - turned) | self._turned
 
     def names(self) -> Collection[str]:
         """Return the tensors' names; a Q8 pair counts as one tensor."""
@@ -41,24 +45,39 @@ class HfCheckpoint(Checkpoint):
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a tensor."""
-        stored = name + _QUANTS if name in self._pairs else name
-        return self._files[stored].entries[stored].shape
+        if name in self._turned:
+            return self._stored_shape(name + TRANSPOSED + QUANTS)[::-1]
+        return self._stored_shape(name + QUANTS if name in self._pairs else name)
+
+    def transposed(self, name: str, shape: tuple[int, int]) -> Q8Matrix | None:
+        """Return the transpose [columns, rows] of a matrix in Q8 groups, where the file holds it so; else None."""
+        if name not in self._turned:
+            return None
+        self._require(name, shape[::-1])
+        return self._q8(name + TRANSPOSED)
 
     def _float32(self, name: str) -> NDArray[np.float32]:
+        if name in self._turned:
+            pair = self._q8(name + TRANSPOSED)
+            assert pair is not None
+            return np.ascontiguousarray(pair.dequantize().T)
         pair = self._q8(name)
         return self._files[name].float32(name) if pair is None else pair.dequantize()
 
     def _q8(self, name: str) -> Q8Matrix | None:
         if name not in self._pairs:
             return None
-        quants = self._part(name + _QUANTS, "I8")
+        quants = self._part(name + QUANTS, "I8")
         if quants.ndim != 2 or quants.shape[1] % GROUP:
-            raise self._error(f"shape {quants.shape}; accepted: [rows, a multiple of {GROUP}]", name + _QUANTS)
-        scale = self._part(name + _SCALE, "F16")
+            raise self._error(f"shape {quants.shape}; accepted: [rows, a multiple of {GROUP}]", name + QUANTS)
+        scale = self._part(name + SCALE, "F16")
         expected = (quants.shape[0], quants.shape[1] // GROUP)
         if scale.shape != expected:
-            raise self._error(f"shape {scale.shape}; its quants ask for {expected}", name + _SCALE)
+            raise self._error(f"shape {scale.shape}; its quants ask for {expected}", name + SCALE)
         return Q8Matrix(quants, np.require(scale, requirements=["C", "A"]))
+
+    def _stored_shape(self, name: str) -> tuple[int, ...]:
+        return self._files[name].entries[name].shape
 
     def _part(self, name: str, dtype: str) -> NDArray[Any]:
         if name not in self._files:

@@ -78,6 +78,33 @@ def parse_hf_config(raw: Mapping[str, Any], file: Path | str) -> ModelConfig:
     return build_config(fields, file)
 
 
+def write_hf_config(config: ModelConfig, path: Path) -> None:
+    """Write a `config.json` that `read_hf_config` reads back as the same config."""
+    names = {value: name for name, value in ARCHITECTURES.items()}
+    acts = {"gelu_tanh": "gelu_pytorch_tanh"}
+    rope: dict[str, Any] = {"rope_theta": config.rope_theta, "rope_type": "default"}
+    if config.rope_scaling is not None:
+        rope |= config.rope_scaling.model_dump()
+    flags = {"attention_bias": config.attention_bias, "mlp_bias": config.mlp_bias}
+    types = {False: "full_attention", True: "sliding_attention"}
+    content = {
+        "architectures": [names[config.architecture]],
+        "model_type": config.architecture,
+        **{name: getattr(config, name) for name in (*_COPIED, "num_key_value_heads", "head_dim", "rms_norm_eps")},
+        **flags,
+        "hidden_act": acts.get(config.hidden_act, config.hidden_act),
+        "rope_parameters": rope,
+        "tie_word_embeddings": config.tie_word_embeddings,
+        "use_sliding_window": config.sliding_window is not None,
+        "sliding_window": config.sliding_window,
+        "layer_types": [types[flag] for flag in config.sliding_layers] or None,
+        "bos_token_id": config.bos_token_id,
+        "eos_token_id": list(config.eos_token_ids),
+        "fairlead": {"ffn": config.ffn},
+    }
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
 def build_config(fields: Mapping[str, Any], file: Path | str) -> ModelConfig:
     """Validate the fields; the first problem becomes one ConfigError."""
     try:

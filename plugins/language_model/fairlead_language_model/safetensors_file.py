@@ -6,6 +6,7 @@ Format: eight bytes of header length (little-endian), a JSON header, the data.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from math import prod
@@ -98,7 +99,7 @@ class SafetensorsFile:
 
     def _refuse_overlaps(self) -> None:
         filled = sorted((e for e in self.entries.values() if e.end > e.start), key=lambda entry: entry.start)
-        for before, after in zip(filled, filled[1:], strict=False):
+        for before, after in itertools.pairwise(filled):
             if after.start < before.end:
                 raise CheckpointError(self.path, f"its bytes overlap those of {before.name}", after.name)
 

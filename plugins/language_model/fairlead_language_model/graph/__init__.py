@@ -3,6 +3,17 @@
 from .kv_pages import KVPages
 from .llama_graph import LlamaGraph
 from .page_table import PageTable
+from .q8_decoder import build_decoder, decoder_weights, why_not_q8
 from .weights import LayerWeights, LlamaWeights, load_weights
 
-__all__ = ["KVPages", "LayerWeights", "LlamaGraph", "LlamaWeights", "PageTable", "load_weights"]
+__all__ = [
+    "KVPages",
+    "LayerWeights",
+    "LlamaGraph",
+    "LlamaWeights",
+    "PageTable",
+    "build_decoder",
+    "decoder_weights",
+    "load_weights",
+    "why_not_q8",
+]

@@ -49,7 +49,7 @@ class KVPages:
         return -(-tokens // self.page_size)
 
     def reserve(self, table: PageTable, length: int) -> None:
-        """Give a table the pages that `length` tokens need; raises OutOfPages and changes nothing if too few are free."""
+        """Give a table the pages that `length` tokens need; raises OutOfPages, changing nothing, if too few."""
         wanted = self.pages_for(length) - len(table.pages)
         if wanted > len(self._free):
             raise OutOfPages(wanted, len(self._free))

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from fairlead_kernels import Q8Matrix, gemm_q8
 from numpy.typing import NDArray
+
+from fairlead_kernels import Q8Matrix, gemm_q8
 
 from ..checkpoint import Checkpoint, Matrix, open_checkpoint
 from ..config import ModelConfig
@@ -144,5 +145,5 @@ def linear(x: FloatArray, matrix: Matrix, bias: FloatArray | None = None) -> Flo
 def rows(matrix: Matrix, indices: NDArray[np.int64]) -> FloatArray:
     """Return some rows of a matrix as float32."""
     if isinstance(matrix, Q8Matrix):
-        return Q8Matrix(matrix.q[indices], matrix.scale[indices]).dequantize()
+        return matrix.take(indices).dequantize()
     return matrix[indices]

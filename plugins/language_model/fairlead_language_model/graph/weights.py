@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fairlead_kernels import Q8Matrix
+
 from ..checkpoint import Checkpoint, Matrix
 from ..gguf_checkpoint import ROPE_FREQUENCY_FACTORS
 
@@ -15,7 +17,11 @@ Vector = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class LayerWeights:
-    """One decoder layer; matrices are [outputs, inputs], norms and biases vectors. What a model lacks is None."""
+    """One decoder layer; matrices are [outputs, inputs], norms and biases vectors. What a model lacks is None.
+
+    `down_t` is the down projection transposed [neurons, hidden], where the checkpoint holds it in that form; `down`
+    then has its values as float32.
+    """
 
     input_norm: Vector
     q: Matrix
@@ -35,6 +41,7 @@ class LayerWeights:
     gate_bias: Vector | None = None
     up_bias: Vector | None = None
     down_bias: Vector | None = None
+    down_t: Q8Matrix | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,4 +113,5 @@ def _load_layer(checkpoint: Checkpoint, layer: int) -> LayerWeights:
         gate_bias=vector("mlp.gate_proj.bias", neurons, config.mlp_bias),
         up_bias=vector("mlp.up_proj.bias", neurons, config.mlp_bias),
         down_bias=vector("mlp.down_proj.bias", hidden, config.mlp_bias),
+        down_t=checkpoint.transposed(f"{prefix}mlp.down_proj.weight", (neurons, hidden)),
     )

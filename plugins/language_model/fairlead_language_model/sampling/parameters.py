@@ -11,8 +11,8 @@ class SamplingParameters(BaseModel):
     """How tokens are drawn, and when to stop.
 
     A temperature of 0 takes the most likely token. top_k = 0, top_p = 1 and min_p = 0 switch their filters off.
-    Repetition penalty 1 and presence and frequency penalties 0 do nothing. `stop` and `max_tokens` are obeyed by whoever
-    runs the generation (see StopMatcher); they travel here so that a request is one object.
+    Repetition penalty 1 and presence and frequency penalties 0 do nothing. `stop` and `max_tokens` are obeyed by
+    whoever runs the generation (see StopMatcher); they travel here so that a request is one object.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -46,6 +46,7 @@ class ChatTemplate:
         """Compile a template; `special_tokens` are its variables such as bos_token. Raises ChatTemplateError."""
         from jinja2 import TemplateError
 
+        self.source = source
         self._special_tokens = dict(special_tokens)
         try:
             self._template = _environment().from_string(source)

@@ -1,0 +1,209 @@
+"""What clients send to /v1/completions and /v1/chat/completions.
+
+What is not offered is refused by name rather than ignored, where ignoring would change what the client gets back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from ..sampling import SamplingParameters
+from ..tokenizer import ChatMessage
+
+
+def _one_or_many(value: Any) -> Any:
+    """Bring OpenAI's "string or list of strings or null" to a list."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else value
+
+
+StopStrings = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_one_or_many), Field(max_length=16)
+]
+TokenCount = Annotated[int, Field(ge=1, strict=True)]
+
+
+class StreamOptions(BaseModel):
+    """Options of a streamed response."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    include_usage: bool = False
+
+
+class _GenerationRequest(BaseModel):
+    """The fields that both kinds of request share; `top_k`, `min_p` and `repetition_penalty` are extensions.
+
+    A field that is null counts as absent. Numbers are not taken from strings.
+    """
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    model: str = Field(min_length=1)
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    n: int = 1
+    temperature: float = Field(default=1.0, ge=0, le=2, allow_inf_nan=False)
+    top_p: float = Field(default=1.0, gt=0, le=1, allow_inf_nan=False)
+    top_k: int = Field(default=0, ge=0)
+    min_p: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
+    presence_penalty: float = Field(default=0.0, ge=-2, le=2, allow_inf_nan=False)
+    frequency_penalty: float = Field(default=0.0, ge=-2, le=2, allow_inf_nan=False)
+    repetition_penalty: float = Field(default=1.0, gt=0, le=100, allow_inf_nan=False)
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] = Field(default_factory=dict[str, float])
+    seed: int | None = None
+    stop: StopStrings = ()
+    user: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: item for key, item in value.items() if item is not None}
+        return value
+
+    @field_validator("n")
+    @classmethod
+    def _one_choice(cls, value: int) -> int:
+        if value != 1:
+            raise ValueError("1 (one choice a request)")
+        return value
+
+    @field_validator("logit_bias")
+    @classmethod
+    def _token_ids(cls, value: dict[str, float]) -> dict[str, float]:
+        wrong = next((key for key in value if not (key.isascii() and key.isdigit())), None)
+        if wrong is not None:
+            raise ValueError(f"keys that are token ids, not {wrong!r}")
+        return value
+
+    @model_validator(mode="after")
+    def _options_need_a_stream(self) -> _GenerationRequest:
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("stream_options is only accepted with stream = true")
+        return self
+
+    @property
+    def include_usage(self) -> bool:
+        """Whether the last chunk of a stream carries the usage."""
+        return self.stream_options is not None and self.stream_options.include_usage
+
+    def _sampling(self, max_tokens: int | None) -> SamplingParameters:
+        bias: Mapping[int, float] = {int(token): value for token, value in self.logit_bias.items()}
+        return SamplingParameters(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            min_p=self.min_p,
+            presence_penalty=self.presence_penalty,
+            frequency_penalty=self.frequency_penalty,
+            repetition_penalty=self.repetition_penalty,
+            logit_bias=bias,
+            seed=self.seed,
+            stop=self.stop,
+            max_tokens=max_tokens,
+        )
+
+
+class CompletionRequest(_GenerationRequest):
+    """POST /v1/completions. `prompt` is one text, or one list of token ids."""
+
+    prompt: str | list[int]
+    max_tokens: TokenCount = 16
+    logprobs: int | None = Field(default=None, ge=0, le=20)
+    echo: bool = False
+    suffix: str | None = None
+    best_of: int = 1
+
+    @field_validator("prompt", mode="before")
+    @classmethod
+    def _one_prompt(cls, value: Any) -> Any:
+        if isinstance(value, list) and len(value) == 1 and isinstance(value[0], (str, list)):
+            value = value[0]
+        if isinstance(value, str) or (isinstance(value, list) and value and all(type(t) is int for t in value)):
+            return value
+        raise ValueError("one text, or one list of token ids")
+
+    @field_validator("echo", "suffix", "best_of")
+    @classmethod
+    def _not_offered(cls, value: Any) -> Any:
+        if value not in (False, "", None, 1):
+            raise ValueError("nothing else than the default")
+        return value
+
+    def sampling(self) -> SamplingParameters:
+        """Return how this request's tokens are drawn."""
+        return self._sampling(self.max_tokens)
+
+
+class ChatMessageParam(BaseModel):
+    """One message of a conversation; content parts of type "text" are joined."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str
+
+    @field_validator("content", mode="before")
+    @classmethod
+    def _join_parts(cls, value: Any) -> Any:
+        if not isinstance(value, list):
+            return value
+        parts = [part for part in value if isinstance(part, dict) and part.get("type") == "text"]
+        if len(parts) != len(value) or not all(isinstance(part.get("text"), str) for part in parts):
+            raise ValueError('a text, or a list of parts {"type": "text", "text": ...}')
+        return "".join(part["text"] for part in parts)
+
+
+class ChatCompletionRequest(_GenerationRequest):
+    """POST /v1/chat/completions. `max_tokens` is the older name of `max_completion_tokens`."""
+
+    messages: list[ChatMessageParam] = Field(min_length=1)
+    max_tokens: TokenCount | None = None
+    max_completion_tokens: TokenCount | None = None
+    logprobs: bool = False
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    tools: list[Any] = Field(default_factory=list[Any])
+    tool_choice: Any = None
+    response_format: dict[str, Any] = Field(default_factory=dict[str, Any])
+
+    @field_validator("tools")
+    @classmethod
+    def _no_tools(cls, value: list[Any]) -> list[Any]:
+        if value:
+            raise ValueError("an empty list (tools are not offered)")
+        return value
+
+    @field_validator("tool_choice")
+    @classmethod
+    def _no_tool_choice(cls, value: Any) -> Any:
+        if value not in (None, "none", "auto"):
+            raise ValueError("none or auto (tools are not offered)")
+        return value
+
+    @field_validator("response_format")
+    @classmethod
+    def _text_only(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if value and value.get("type") != "text":
+            raise ValueError('{"type": "text"}')
+        return value
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> ChatCompletionRequest:
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("top_logprobs is only accepted with logprobs = true")
+        if None not in (self.max_tokens, self.max_completion_tokens) and self.max_tokens != self.max_completion_tokens:
+            raise ValueError("max_tokens must equal max_completion_tokens where both are given")
+        return self
+
+    def chat(self) -> list[ChatMessage]:
+        """Return the messages as chat templates take them; "developer" is OpenAI's newer name of "system"."""
+        return [{"role": "system" if m.role == "developer" else m.role, "content": m.content} for m in self.messages]
+
+    def sampling(self) -> SamplingParameters:
+        """Return how this request's tokens are drawn; max_tokens None means as many as the context holds."""
+        return self._sampling(self.max_completion_tokens or self.max_tokens)
