@@ -1,0 +1,113 @@
+"""A broker as a child process that ends with its parent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import signal
+import socket
+from pathlib import Path
+
+from fairlead_agent.bus.broker.base import BrokerError
+
+READY_S = 15.0
+STOP_S = 5.0
+PR_SET_PDEATHSIG = 1
+# Loaded here, because nothing may be loaded between fork and exec.
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class BrokerProcess:
+    """One run of a broker's program.
+
+    Args:
+        name: what errors call it.
+        log_file: where its output goes; errors quote the end of it.
+    """
+
+    def __init__(self, name: str, log_file: Path) -> None:
+        self._name = name
+        self._log_file = log_file
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id while it runs."""
+        return self._process.pid if self._process is not None and self._process.returncode is None else None
+
+    async def start(self, *command: str, port: int) -> None:
+        """Run ``command`` and wait until something accepts connections on the loopback ``port``."""
+        if self.pid is not None:
+            raise BrokerError(f"{self._name} runs already (process {self.pid})")
+        with self._log_file.open("ab") as output:
+            self._process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+        try:
+            await self._wait_ready(self._process, port)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """SIGTERM, a grace, SIGKILL."""
+        await self._end(signal.SIGTERM)
+
+    async def kill(self) -> None:
+        """SIGKILL: for tests of what survives it."""
+        await self._end(signal.SIGKILL)
+
+    async def reload(self) -> None:
+        """Make it read its files again."""
+        self.signal(signal.SIGHUP)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal, if it runs."""
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+    async def _end(self, first: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None or process.returncode is not None:
+            return
+        for number in (first, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(number)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), STOP_S)
+                return
+
+    async def _wait_ready(self, process: asyncio.subprocess.Process, port: int) -> None:
+        deadline_s = asyncio.get_running_loop().time() + READY_S
+        while asyncio.get_running_loop().time() < deadline_s:
+            if process.returncode is not None:
+                raise BrokerError(f"{self._name} ended with status {process.returncode}: {self._last_lines()}")
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+                return
+            await asyncio.sleep(0.03)
+        raise BrokerError(f"{self._name} does not answer on port {port} after {READY_S} s: {self._last_lines()}")
+
+    def _last_lines(self) -> str:
+        with contextlib.suppress(OSError):
+            return " | ".join(self._log_file.read_text(errors="replace").strip().splitlines()[-3:])[-600:]
+        return "no log"
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _die_with_parent() -> None:
+    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
