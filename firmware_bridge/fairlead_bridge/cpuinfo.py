@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+_MEGAHERTZ = re.compile(r"^cpu MHz\s*: ([0-9]{1,6}\.[0-9]{1,6})$", re.MULTILINE)
 
 # Names by which our kernels are compiled; the values are what /proc/cpuinfo calls them, where it differs.
 _SAME = (
@@ -76,6 +79,12 @@ def parse_cpuinfo(text: str) -> tuple[tuple[CoreInfo, ...], str]:
             flags = flag_sets.setdefault(words, frozenset(words.split()))
             cores.append(CoreInfo(int(number), _model(fields), flags))
     return tuple(cores), _printable(machine)
+
+
+def frequency_of(text: str) -> int | None:
+    """The fastest present frequency (Hz) that x86 states there, for machines without cpufreq."""
+    megahertz = [float(number) for number in _MEGAHERTZ.findall(text)]
+    return round(max(megahertz) * 1e6) if megahertz else None
 
 
 def features_of(cores: tuple[CoreInfo, ...]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from fairlead_bridge.gpu_record import Gpu
-from fairlead_bridge.reading import Missing, convert
+from fairlead_bridge.reading import Missing, convert, value_or
 
 T = TypeVar("T")
 
@@ -24,36 +24,45 @@ class Nvml:
     def gpus(self) -> tuple[Gpu, ...]:
         driver = self._ask("driver", lambda: _text(self._api.nvmlSystemGetDriverVersion()))
         count: int = self._api.nvmlDeviceGetCount()
-        return tuple(self._gpu(self._api.nvmlDeviceGetHandleByIndex(index), driver) for index in range(count))
+        return tuple(self._gpu(index, driver) for index in range(count))
 
-    def _gpu(self, handle: Any, driver: str | Missing) -> Gpu:
+    def _gpu(self, index: int, driver: str | Missing) -> Gpu:
         api = self._api
-        memory: Any = self._ask("memory", lambda: api.nvmlDeviceGetMemoryInfo(handle))
-        name = self._ask("name", lambda: _text(api.nvmlDeviceGetName(handle)))
-        bus = self._ask("bus address", lambda: _text(api.nvmlDeviceGetPciInfo(handle).busId))
+        handle: Any = self._ask(f"handle of device {index}", lambda: api.nvmlDeviceGetHandleByIndex(index))
+
+        def ask(what: str, query: Callable[[Any], T]) -> T | Missing:
+            # A device that fell off its bus has no handle; the others are still read.
+            return handle if isinstance(handle, Missing) else self._ask(what, lambda: query(handle))
+
+        memory: Any = ask("memory", api.nvmlDeviceGetMemoryInfo)
         return Gpu(
-            name=name if isinstance(name, str) else "NVIDIA",
+            name=value_or(ask("name", lambda each: _text(api.nvmlDeviceGetName(each))), "NVIDIA"),
             vendor="NVIDIA",
             driver=driver,
             source="nvml",
-            bus_address=sysfs_address(bus) if isinstance(bus, str) else "",
-            uuid=self._ask("uuid", lambda: _text(api.nvmlDeviceGetUUID(handle))),
+            bus_address=value_or(ask("bus address", self._bus_address), ""),
+            uuid=ask("uuid", lambda each: _text(api.nvmlDeviceGetUUID(each))),
             renders=True,
             shared_memory=convert(memory, lambda _: False),
             memory_total_bytes=convert(memory, lambda info: int(info.total)),
             memory_used_bytes=convert(memory, lambda info: int(info.used)),
-            utilisation_fraction=self._ask("utilisation", lambda: api.nvmlDeviceGetUtilizationRates(handle).gpu / 100),
-            power_watts=self._ask("power", lambda: api.nvmlDeviceGetPowerUsage(handle) / 1000),
-            power_limit_watts=self._ask("power limit", lambda: api.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000),
-            temperature_celsius=self._ask(
-                "temperature", lambda: float(api.nvmlDeviceGetTemperature(handle, api.NVML_TEMPERATURE_GPU))
-            ),
-            frequency_max_hz=self._ask(
-                "frequency", lambda: int(api.nvmlDeviceGetMaxClockInfo(handle, api.NVML_CLOCK_SM)) * 1_000_000
-            ),
-            compute_capability=self._ask("compute capability", lambda: self._capability(handle)),
-            numa_node=self._ask("NUMA node", lambda: int(api.nvmlDeviceGetNumaNodeId(handle))),
+            utilisation_fraction=ask("utilisation", lambda each: api.nvmlDeviceGetUtilizationRates(each).gpu / 100),
+            power_watts=ask("power", lambda each: api.nvmlDeviceGetPowerUsage(each) / 1000),
+            power_limit_watts=ask("power limit", lambda each: api.nvmlDeviceGetEnforcedPowerLimit(each) / 1000),
+            temperature_celsius=ask("temperature", self._temperature_celsius),
+            frequency_max_hz=ask("frequency", self._frequency_max_hz),
+            compute_capability=ask("compute capability", self._capability),
+            numa_node=ask("NUMA node", lambda each: int(api.nvmlDeviceGetNumaNodeId(each))),
         )
+
+    def _bus_address(self, handle: Any) -> str:
+        return sysfs_address(_text(self._api.nvmlDeviceGetPciInfo(handle).busId))
+
+    def _temperature_celsius(self, handle: Any) -> float:
+        return float(self._api.nvmlDeviceGetTemperature(handle, self._api.NVML_TEMPERATURE_GPU))
+
+    def _frequency_max_hz(self, handle: Any) -> int:
+        return int(self._api.nvmlDeviceGetMaxClockInfo(handle, self._api.NVML_CLOCK_SM)) * 1_000_000
 
     def _capability(self, handle: Any) -> str:
         major, minor = self._api.nvmlDeviceGetCudaComputeCapability(handle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
@@ -14,12 +15,13 @@ from fairlead_bridge.memory import Memory, MemorySensor
 from fairlead_bridge.memory_bandwidth import MemoryBandwidth, MemoryBandwidthSensor
 from fairlead_bridge.power import Power, PowerSensor
 from fairlead_bridge.processor import Processor, ProcessorSensor
-from fairlead_bridge.reading import Missing, attempt, is_known
+from fairlead_bridge.reading import Missing, attempt, convert, first_known, is_known
 from fairlead_bridge.roots import Roots
 from fairlead_bridge.storage import Storage, StorageSensor
 from fairlead_bridge.storage_speed import StorageSpeed, StorageSpeedSensor
 from fairlead_bridge.thermal import Thermal, ThermalSensor
 
+_BUFFER_BYTES = 32 * 1024 * 1024
 _BUFFER_MAX_BYTES = 256 * 1024 * 1024
 
 
@@ -43,6 +45,22 @@ class Inventory:
     gpus: Gpus | Missing
     memory_bandwidth: MemoryBandwidth | Missing
     storage_speed: StorageSpeed | Missing
+
+    @property
+    def usable_memory_bytes(self) -> int | Missing:
+        """What this process may still allocate: the device's available memory within the group's limit."""
+        return usable_memory_bytes(self.memory, self.control_group)
+
+    @property
+    def usable_cores(self) -> float | Missing:
+        """Logical cores that this process may keep busy: its affinity within the group's quota."""
+        processor = self.processor
+        if isinstance(processor, Missing):
+            return processor
+        allowed = first_known(lambda: processor.cores_allowed, lambda: processor.cores_online)
+        quota = self.control_group.cpu_limit_cores if is_known(self.control_group) else None
+        limit = float(quota) if quota else math.inf
+        return convert(allowed, lambda cores: min(float(len(cores)), limit))
 
     def missing(self) -> dict[str, Missing]:
         """All that is missing, by its place: ``processor.frequency_max_hz``, ``power.supplies.0.health``."""
@@ -76,31 +94,33 @@ class InventoryReader:
         at = at or now()
         processor = attempt("processor", lambda: self.processor.read(at))
         memory = attempt("memory", lambda: self.memory.read(at))
+        control_group = attempt("control group", lambda: self.control_group.read(at))
         return Inventory(
             at=at,
             simulated=not self._roots.live,
             clock=attempt("clock", lambda: self.clock.read(at)),
             processor=processor,
             memory=memory,
-            control_group=attempt("control group", lambda: self.control_group.read(at)),
+            control_group=control_group,
             storage=attempt("storage", lambda: self.storage.read(at)),
             links=attempt("links", lambda: self.links.read(at)),
             thermal=attempt("thermal", lambda: self.thermal.read(at)),
             power=attempt("power", lambda: self.power.read(at)),
             gpus=attempt("graphics processors", lambda: self.gpus.read(at)),
-            memory_bandwidth=self._memory_bandwidth(at, measure, processor, memory),
+            memory_bandwidth=self._memory_bandwidth(at, measure, processor, usable_memory_bytes(memory, control_group)),
             storage_speed=self._storage_speed(at, measure),
         )
 
     def _memory_bandwidth(
-        self, at: Moment, measure: bool, processor: Processor | Missing, memory: Memory | Missing
+        self, at: Moment, measure: bool, processor: Processor | Missing, usable_bytes: int | Missing
     ) -> MemoryBandwidth | Missing:
         if not measure or not self._roots.live:
             return self._unmeasured("memory bandwidth")
+        if isinstance(usable_bytes, Missing):
+            return usable_bytes  # copying blindly could have the agent killed for its memory
         cache_bytes = processor.last_level_cache_bytes if is_known(processor) else 0
-        available = memory.available_bytes if is_known(memory) else Missing("memory", "not read")
-        room_bytes = available // 8 if is_known(available) else _BUFFER_MAX_BYTES
-        buffer_bytes = max(4096, min(max(32 * 1024 * 1024, 2 * cache_bytes), room_bytes, _BUFFER_MAX_BYTES))
+        wanted_bytes = max(_BUFFER_BYTES, 2 * cache_bytes)
+        buffer_bytes = max(4096, min(wanted_bytes, usable_bytes // 8, _BUFFER_MAX_BYTES))
         sensor = MemoryBandwidthSensor(buffer_bytes=buffer_bytes, cache_bytes=cache_bytes)
         return attempt("memory bandwidth", lambda: sensor.read(at))
 
@@ -119,6 +139,16 @@ def read_inventory(
 ) -> Inventory:
     """Read everything once; see ``InventoryReader``, which is cheaper for a second time."""
     return InventoryReader(roots, path=path).read(at, measure=measure)
+
+
+def usable_memory_bytes(memory: Memory | Missing, group: ControlGroup | Missing) -> int | Missing:
+    """The lesser of the device's available memory and what the control group's limit leaves."""
+    available = memory if isinstance(memory, Missing) else memory.available_bytes
+    if isinstance(group, Missing) or not group.memory_limit_bytes:
+        return available
+    limit_bytes, current = group.memory_limit_bytes, group.memory_current_bytes
+    left_bytes = max(0, limit_bytes - (current if is_known(current) else 0))
+    return convert(available, lambda value: min(value, left_bytes))
 
 
 def _missing(value: Any, place: str) -> Iterator[tuple[str, Missing]]:

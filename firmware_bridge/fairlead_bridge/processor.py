@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from fairlead_bridge.clock import Moment, now
-from fairlead_bridge.cpuinfo import CoreInfo, features_of, parse_cpuinfo
+from fairlead_bridge.cpuinfo import CoreInfo, features_of, frequency_of, parse_cpuinfo
 from fairlead_bridge.pressure import Pressure, read_pressure
 from fairlead_bridge.reading import Missing, first_known, is_known
 from fairlead_bridge.roots import Roots
@@ -136,7 +136,11 @@ class ProcessorSensor:
 
     def _frequency_now_hz(self, clusters: tuple[Cluster, ...]) -> int | Missing:
         firsts = [cluster.cores[0] for cluster in clusters]
-        return _extreme(max, [frequency_hz(self._sys, core, "scaling_cur_freq") for core in firsts])
+        scaled = _extreme(max, [frequency_hz(self._sys, core, "scaling_cur_freq") for core in firsts])
+        if is_known(scaled):
+            return scaled
+        text = self._proc.text("cpuinfo", _CPUINFO_LIMIT_BYTES)
+        return (is_known(text) and frequency_of(text)) or scaled
 
     def _load(self) -> float | Missing:
         text = self._proc.text("loadavg")

@@ -17,7 +17,10 @@ _SECTOR_BYTES = 512  # of /sys/block/*/size, whatever the device's own sectors a
 
 @dataclass(frozen=True, slots=True)
 class BlockDevice:
-    """A whole block device (not a partition). ``virtual`` devices (loop, zram, device mapper) lie on others."""
+    """A whole block device (not a partition). ``virtual`` devices (loop, zram, device mapper) lie on others.
+
+    ``rotational`` is the driver's word: disks of virtual machines often claim it, whatever they lie on.
+    """
 
     name: str
     number: str | Missing

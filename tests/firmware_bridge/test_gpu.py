@@ -117,6 +117,14 @@ def test_a_driver_that_fails_leaves_sysfs(a_server: Device) -> None:
     assert len(gpus.gpus) == 2
 
 
+def test_a_card_that_fell_off_its_bus_leaves_the_others(a_server: Device) -> None:
+    api = two_cards()
+    api.nvmlDeviceGetHandleByIndex = lambda index: index if index else (_ for _ in ()).throw(NvmlRefusal("GPU is lost"))
+    lost, found = Nvml(api).gpus()
+    assert isinstance(lost.uuid, Missing) and lost.uuid.why == "GPU is lost"
+    assert found.uuid == "GPU-1"
+
+
 def test_addresses_of_nvml_and_sysfs_agree() -> None:
     assert sysfs_address("00000000:3B:00.0") == "0000:3b:00.0"
 

@@ -66,6 +66,14 @@ def test_what_a_device_lacks_is_missing_and_says_so(a_server: Device) -> None:
     assert "processor.frequency_max_hz" not in missing
 
 
+def test_usable_memory_and_cores_respect_the_group(a_phone: Device, an_edge_box: Device, a_server: Device) -> None:
+    assert read(a_phone).usable_memory_bytes == 2_000_000_000 - 50_331_648
+    assert read(a_phone).usable_cores == 1.5
+    assert read(an_edge_box).usable_cores == 2.5
+    assert read(a_server).usable_memory_bytes == 264_000_000 * 1024
+    assert read(a_server).usable_cores == 16.0
+
+
 def test_an_empty_machine_is_all_missing(tmp_path: Path) -> None:
     inventory = read_inventory(Roots(*(str(tmp_path / name) for name in ("sys", "proc", "dev"))), at=AT)
     check(inventory)
@@ -73,7 +81,7 @@ def test_an_empty_machine_is_all_missing(tmp_path: Path) -> None:
         assert isinstance(getattr(inventory, part), Missing), part
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), maker=st.sampled_from(MAKERS))
 def test_garbage_in_any_file_never_raises(data: st.DataObject, maker: Callable[[Path], Device]) -> None:
     garbage = st.one_of(

@@ -85,3 +85,12 @@ def test_architecture_is_the_roots_and_not_this_machines(a_phone: Device) -> Non
     assert read(a_phone).architecture == "aarch64"
     (a_phone.root / "proc/sys/kernel/arch").unlink()
     assert isinstance(read(a_phone).architecture, Missing)
+
+
+def test_a_virtual_machine_without_cpufreq_states_its_frequency_in_cpuinfo(an_edge_box: Device) -> None:
+    for number in range(4):
+        (an_edge_box.root / f"sys/devices/system/cpu/cpu{number}/cpufreq/scaling_cur_freq").unlink()
+    assert isinstance(read(an_edge_box).frequency_now_hz, Missing)
+    text = (an_edge_box.root / "proc/cpuinfo").read_text()
+    an_edge_box.write({"proc/cpuinfo": text.replace("flags", "cpu MHz\t\t: 2596.136\nflags")})
+    assert read(an_edge_box).frequency_now_hz == 2_596_136_000
