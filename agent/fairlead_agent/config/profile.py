@@ -1,0 +1,96 @@
+"""Profiles: what an agent may give away of its device, and what it pretends to have."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from fairlead_agent.config.found import config_path
+from fairlead_agent.config.load import Strict, load_yaml
+from fairlead_agent.config.units import BitRate, ByteRate, Duration, Size
+from fairlead_agent.messages.base import Name
+
+
+class ProfileBudget(Strict):
+    """The most that all workloads together may use on this device. What is left out is what the hardware has."""
+
+    dram: Size | None = Field(default=None, description="Main memory, e.g. 512 MiB.")
+    storage: Size | None = Field(default=None, description="Disk for artifacts and caches.")
+    cores: float | None = Field(default=None, gt=0, description="Processor cores.")
+
+
+class SimulatedGpu(Strict):
+    """A GPU that is not there. It never wins a variant that needs a real one."""
+
+    name: str = "simulated GPU"
+    memory: Size
+
+
+class SimulatedBattery(Strict):
+    """A battery that is not there."""
+
+    charge: float = Field(ge=0, le=1)
+    charging: bool = False
+
+
+class SimulatedLink(Strict):
+    """A link as the profile states it, instead of as measured."""
+
+    peer: Name = Field(description="The node at the other end; 'gateway' for the way to clients.")
+    bandwidth: BitRate
+    latency: Duration
+
+
+class Simulated(Strict):
+    """Hardware that the profile only pretends to have. All of it is marked so in the graph."""
+
+    gpus: tuple[SimulatedGpu, ...] = ()
+    battery: SimulatedBattery | None = None
+    links: tuple[SimulatedLink, ...] = ()
+    speed_factor: float = Field(
+        default=1.0, gt=0, le=1, description="Estimates count the processor as this share of what it is."
+    )
+    memory_bandwidth: ByteRate | None = Field(default=None, description="Instead of the measured bandwidth.")
+
+
+class Power(Strict):
+    """What the device draws, for estimates of energy."""
+
+    idle_watts: float | None = Field(default=None, ge=0)
+    core_watts: float | None = Field(default=None, ge=0, description="What one busy core adds.")
+
+
+class Policy(Strict):
+    """What the owner of the device allows."""
+
+    steward: bool = Field(default=True, description="Whether this node may negotiate the placement of workloads.")
+    reachable: Literal["direct", "mqtt-only"] = Field(
+        default="direct", description="direct: peers may open connections to its workers; mqtt-only: never."
+    )
+    battery_min: float = Field(default=0.15, ge=0, le=1, description="Below this charge it takes no new workload.")
+    memory_reserve: Size = Field(default=64 << 20, description="Main memory that workloads always leave free.")
+    memory_pressure_max: float = Field(
+        default=0.4, ge=0, le=1, description="Above this share of time stalled on memory it takes no new workload."
+    )
+
+
+class AgentProfile(Strict):
+    """What kind of device an agent runs on."""
+
+    name: Name
+    summary: str = ""
+    labels: dict[str, str] = Field(default_factory=dict, description="Workloads may ask for them.")
+    budget: ProfileBudget = ProfileBudget()
+    simulated: Simulated = Simulated()
+    power: Power = Power()
+    policy: Policy = Policy()
+
+
+def load_profile(name: str) -> AgentProfile:
+    """Read a profile by name or path.
+
+    Raises:
+        ConfigError: it is missing or does not fit.
+    """
+    return load_yaml(config_path("profiles", name), AgentProfile)
