@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fairlead_agent.runtime.backoff import BackoffPolicy
 
@@ -37,4 +37,4 @@ class SupervisorSettings:
     log_max_bytes: int = 4 * 2**20
     """A worker's log is rotated at this size; one old file is kept."""
 
-    backoff: BackoffPolicy = BackoffPolicy()
+    backoff: BackoffPolicy = field(default_factory=BackoffPolicy)

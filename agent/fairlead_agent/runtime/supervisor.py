@@ -27,6 +27,7 @@ from fairlead_agent.runtime.limits.resize import TIER
 from fairlead_agent.runtime.process import WorkerProcess
 from fairlead_agent.runtime.settings import SupervisorSettings
 from fairlead_agent.runtime.spec import SOCKET_PATH_MAX_BYTES, HostSpec, InstanceSpec
+from fairlead_agent.runtime.worker_run import HandshakeError
 
 ReportCallback = Callable[[InstanceReport], None]
 FactCallback = Callable[[LeaseKey, str, str, float, float], None]
@@ -212,12 +213,10 @@ class Supervisor:
 
     async def _adopt(self, candidate: Candidate) -> Instance | None:
         instance = self._make(candidate.spec)
-        process = WorkerProcess(candidate.mark)
         try:
-            await instance.adopt(process)
-        except (InstanceError, OSError) as error:
+            await instance.adopt(WorkerProcess(candidate.mark))
+        except HandshakeError as error:
             self._log.warning("adopt.killed", instance=str(candidate.spec.key), why=str(error))
-            await instance.discard(process)
             del self._instances[candidate.spec.key]
             return None
         self._log.info("adopt", instance=str(candidate.spec.key), epoch=instance.epoch)

@@ -8,7 +8,7 @@ import json
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 
@@ -110,12 +110,7 @@ class ControlServer:
         self._listeners.add(writer)
 
     def _understand(self, line: bytes) -> tuple[Any, Operation]:
-        try:
-            fields: Any = json.loads(line)
-        except ValueError as error:
-            raise ControlError(f"request is no JSON: {error}") from None
-        if not isinstance(fields, dict):
-            raise ControlError("request is no JSON object")
+        fields = _fields(line)
         if not hmac.compare_digest(str(fields.get("cookie", "")).encode(), self._spec.cookie.encode()):
             raise PermissionError("wrong cookie")
         known = OPERATIONS.get(str(fields.get("op")))
@@ -128,10 +123,19 @@ class ControlServer:
             raise ControlError(f"{known.OP}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
+def _fields(line: bytes) -> dict[str, Any]:
+    try:
+        fields: Any = json.loads(line)
+    except ValueError as error:
+        raise ControlError(f"request is no JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise ControlError("request is no JSON object")
+    return cast(dict[str, Any], fields)
+
+
 def _identity(line: bytes) -> Any:
     """The id of a request that was refused, so that its sender can tell which one it was."""
     try:
-        fields = json.loads(line)
-    except ValueError:
+        return _fields(line).get("id")
+    except ControlError:
         return None
-    return fields.get("id") if isinstance(fields, dict) else None

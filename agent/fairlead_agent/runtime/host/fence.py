@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import weakref
-from typing import Any
+from typing import Any, cast
 
 from fairlead_agent.runtime.host.lease import HeldLease
 
@@ -49,7 +49,8 @@ class FencedListener(socket.socket):
     connections: weakref.WeakValueDictionary[int, FencedSocket]
 
     def accept(self) -> tuple[socket.socket, Any]:
-        descriptor, address = self._accept()  # type: ignore[attr-defined]
+        # As the standard library's accept, which would make a plain socket of the descriptor.
+        descriptor, address = cast(tuple[int, Any], cast(Any, self)._accept())
         connection = FencedSocket(self.family, self.type, self.proto, fileno=descriptor)
         connection.lease, connection.epoch = self.lease, 0
         connection.setblocking(False)

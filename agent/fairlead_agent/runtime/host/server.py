@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from fairlead_agent.runtime.host.gate import Application, Gate, Receive, Scope, Send
@@ -56,7 +56,7 @@ class Server(uvicorn.Server):
         await self._stop.wait()
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None]:
         yield
 
 

@@ -60,7 +60,7 @@ class WorkerHost:
             self.control.start(self._tend)
         except OSError as error:
             self.exit(Exit.SOCKET_FAILED, f"control socket {self.spec.control_socket}: {error}")
-        signal.signal(signal.SIGTERM, lambda *_: self.control.loop.call_soon_threadsafe(self.end, "SIGTERM"))
+        signal.signal(signal.SIGTERM, self._on_sigterm)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             asyncio.run(self._serve_data())
@@ -140,6 +140,9 @@ class WorkerHost:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+    def _on_sigterm(self, *_: object) -> None:
+        self.control.loop.call_soon_threadsafe(self.end, "SIGTERM")
 
     async def _serve_data(self) -> None:
         self.data_loop = asyncio.get_running_loop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from fairlead_agent.runtime.limits.confinement import Confinement, Limiter
-from fairlead_agent.runtime.process_facts import memory_bytes, process_tree, proportional_memory_bytes
+from fairlead_agent.runtime.process_facts import memory_bytes, process_tree, proportional_memory_bytes, start_ticks
 
 
 class WatchdogConfinement(Confinement):
@@ -16,13 +16,14 @@ class WatchdogConfinement(Confinement):
     def __init__(self, limit_bytes: int | None) -> None:
         self._limit_bytes = limit_bytes
         self._pid = 0
+        self._start_ticks: int | None = None
 
     @property
     def limit_bytes(self) -> int | None:
         return self._limit_bytes
 
     def admit(self, pid: int) -> None:
-        self._pid = pid
+        self._pid, self._start_ticks = pid, start_ticks(pid)
 
     def set_limit(self, limit_bytes: int | None) -> None:
         self._limit_bytes = limit_bytes
@@ -37,7 +38,9 @@ class WatchdogConfinement(Confinement):
         return sum(map(proportional_memory_bytes, self.members())) > self._limit_bytes
 
     def members(self) -> list[int]:
-        return process_tree(self._pid) if self._pid else []
+        # The number of a worker that has gone may be a stranger's by now.
+        alive = self._pid and start_ticks(self._pid) == self._start_ticks
+        return process_tree(self._pid) if alive else []
 
     def remove(self) -> None:
         self._pid = 0
