@@ -16,7 +16,14 @@ from fairlead_agent.bus.address import BrokerAddress
 from fairlead_agent.bus.backoff import Backoff
 from fairlead_agent.bus.outbox import Outbox, Outgoing
 from fairlead_agent.bus.patterns import check_topic
-from fairlead_agent.bus.session import MAX_INFLIGHT, MqttSession, SessionOptions, speaks_only_older, tls_context
+from fairlead_agent.bus.session import (
+    MAX_INFLIGHT,
+    MqttSession,
+    SessionOptions,
+    SilentBroker,
+    speaks_only_older,
+    tls_context,
+)
 from fairlead_agent.bus.subscriptions import Subscriptions
 from fairlead_agent.bus.transport import (
     Connected,
@@ -180,6 +187,9 @@ class MqttTransport:
             if self._v5 and any(speaks_only_older(failure) for failure in failures):
                 self._v5 = False
                 continue
+            if self._clean and any(isinstance(failure, SilentBroker) for failure in failures):
+                # Brokers older than MQTT 5 have been seen to hang instead of refusing it.
+                self._v5 = not self._v5
             attempt = 0 if stable else attempt + 1
             await self._pause(failures, attempt)
 

@@ -41,6 +41,10 @@ class SessionOptions:
     session_expiry_s: int = 300
 
 
+class SilentBroker(aiomqtt.MqttError):
+    """Something listens, but does not answer a CONNECT."""
+
+
 class MqttSession(aiomqtt.Client):
     """An aiomqtt client that acknowledges by hand and notices refusals.
 
@@ -98,8 +102,11 @@ class MqttSession(aiomqtt.Client):
         """Connect, or leave nothing behind."""
         try:
             await self.__aenter__()
-        except BaseException:
+        except BaseException as error:
+            silent = isinstance(error, aiomqtt.MqttError) and self._client.socket() is not None
             self.discard()
+            if silent and not isinstance(error, MqttConnectError):
+                raise SilentBroker("the broker accepts the connection but does not answer") from None
             raise
 
     async def leave(self) -> None:

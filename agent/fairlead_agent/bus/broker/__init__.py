@@ -1,6 +1,4 @@
-"""Brokers that Fairlead starts itself: mosquitto where it is installed, else an embedded one for development."""
+"""Brokers that Fairlead starts itself: mosquitto where it is installed, else an embedded one for development.
 
-from fairlead_agent.bus.broker.base import Broker, BrokerError
-from fairlead_agent.bus.broker.choose import choose
-
-__all__ = ["Broker", "BrokerError", "choose"]
+:func:`fairlead_agent.bus.broker.choose.choose` picks one.
+"""

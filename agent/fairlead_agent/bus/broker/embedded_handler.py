@@ -4,6 +4,8 @@ Repaired against amqtt 0.12: a silent client is cut off after 1.5 keepalives (it
 under way survive the loss of a connection, and PUBACK is sent after a message is stored and not before.
 """
 
+# amqtt has no type stubs; its own annotations are used.
+# pyright: reportMissingTypeStubs=false
 from __future__ import annotations
 
 import asyncio

@@ -5,6 +5,8 @@ comes a second time is really disconnected, reconnecting clients do not get othe
 their retain flag, and sessions with their queues survive the broker's restart.
 """
 
+# amqtt has no type stubs; its own annotations are used.
+# pyright: reportMissingTypeStubs=false
 from __future__ import annotations
 
 import asyncio
@@ -27,6 +29,7 @@ from amqtt.session import Session
 from fairlead_agent.bus.broker.access import allowed
 from fairlead_agent.bus.broker.accounts import Account, load
 from fairlead_agent.bus.broker.embedded_client import EmbeddedClient
+from fairlead_agent.bus.broker.embedded_connect import read_connect
 from fairlead_agent.bus.broker.embedded_handler import EmbeddedHandler
 from fairlead_agent.bus.broker.embedded_store import EmbeddedStore, Queued
 from fairlead_agent.bus.patterns import TopicError, check_pattern, matches
@@ -34,6 +37,7 @@ from fairlead_agent.bus.patterns import TopicError, check_pattern, matches
 REFUSED = 0x80
 KEEPALIVE_FACTOR = 1.5
 SESSION_EXPIRY_S = 86_400.0
+CONNECT_S = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -97,8 +101,10 @@ class DevelopmentBroker(Broker):
         self, reader: ReaderAdapter, writer: WriterAdapter, remote_address: str, remote_port: int
     ) -> tuple[BrokerProtocolHandler, Session]:
         try:
-            return await EmbeddedHandler.init_from_connect(reader, writer, self.plugins_manager)
-        except (AMQTTError, MQTTError, NoDataError, OSError, EOFError, ValueError) as error:
+            async with asyncio.timeout(CONNECT_S):
+                whole = await read_connect(reader, writer)
+                return await EmbeddedHandler.init_from_connect(whole, writer, self.plugins_manager)
+        except (AMQTTError, MQTTError, NoDataError, OSError, EOFError, ValueError, IndexError) as error:
             with contextlib.suppress(Exception):
                 await writer.close()
             raise AMQTTError(f"no connection from port {remote_port}: {error}") from error
@@ -206,6 +212,9 @@ class DevelopmentBroker(Broker):
         account = self._accounts.get(client.user)
         control = account is not None and account.control
         return allowed(client.user, control, access, topic, self._site)
+
+    async def _broadcast_loop(self) -> None:
+        """Messages are routed by :meth:`route`."""
 
     async def _session_monitor(self) -> None:
         while True:

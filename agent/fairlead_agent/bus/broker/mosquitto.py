@@ -66,7 +66,7 @@ class MosquittoBroker:
 
     def credentials(self, client_id: str, *, control: bool = False) -> tuple[str, str]:
         """The (user name, password) of a client; a running broker is told of a new one."""
-        known = {account for account in self._accounts}
+        known = set(self._accounts)
         account = self._accounts.get(client_id, control=control)
         if account not in known and self.process.pid is not None:
             self._write_files()
