@@ -37,12 +37,15 @@ class Entry:
         Raises:
             GraphError: names the key, the field, the value and what is accepted.
         """
-        key, seq = raw.get("key"), raw.get("seq")
+        return cls.read(raw.get("key"), raw.get("seq"), raw.get("value"))
+
+    @classmethod
+    def read(cls, key: Any, seq: Any, value: Any) -> Entry:
+        """Read the members of the wire form; otherwise as :meth:`from_mapping`."""
         if not isinstance(key, str):
             raise GraphError(f"entry: key is {key!r}; accepted: text")
         if not isinstance(seq, int) or isinstance(seq, bool) or seq < 0:
             raise GraphError(f"{key!r}: seq is {seq!r}; accepted: an integer from 0")
-        value = raw.get("value")
         return cls(key, seq, None if value is None else read_value(key, value))
 
     def newer(self, other: Entry) -> Entry:

@@ -16,11 +16,16 @@ CORES = "cores"
 """The resource of processors; the others are memory tiers."""
 
 
-def resource_of(vertex: Vertex) -> tuple[str, str]:
-    """The resource that a vertex offers and the attribute that says how much is free; empty texts for none."""
-    if vertex.kind is VertexKind.PROCESSOR:
-        return CORES, "cores_free"
-    return (vertex.tier, "free_bytes") if vertex.kind in (VertexKind.MEMORY, VertexKind.STORAGE) else ("", "")
+_FREE = {
+    VertexKind.PROCESSOR: "cores_free",
+    VertexKind.MEMORY: "free_bytes",
+    VertexKind.STORAGE: "free_bytes",
+}
+
+
+def resource_of(vertex: Vertex) -> str:
+    """The resource that a processor, memory or storage offers."""
+    return CORES if vertex.kind is VertexKind.PROCESSOR else vertex.tier
 
 
 @dataclass(slots=True)
@@ -33,6 +38,8 @@ class Indexes:
     """By source node."""
     links: dict[str, dict[str, dict[str, Edge]]] = field(default_factory=dict[str, dict[str, dict[str, Edge]]])
     """By source node and target node."""
+    links_to: dict[str, dict[str, dict[str, Edge]]] = field(default_factory=dict[str, dict[str, dict[str, Edge]]])
+    """The same links by target node and source node."""
     capacity: dict[str, CapacityIndex] = field(default_factory=dict[str, CapacityIndex])
     """By resource."""
     holders: dict[str, dict[str, Edge]] = field(default_factory=dict[str, dict[str, Edge]])
@@ -48,10 +55,10 @@ class Indexes:
         self.parts.setdefault(node, {})[vertex.id] = vertex
         if vertex.kind is VertexKind.INSTANCE:
             self.instances.setdefault(str(vertex.properties.get("workload", "")), {})[vertex.id] = vertex
-        resource, attribute = resource_of(vertex)
-        free = vertex.measured.get(attribute) if resource else None
+        attribute = _FREE.get(vertex.kind)
+        free = vertex.measured.get(attribute) if attribute else None
         if free is not None:
-            index = self.capacity.setdefault(resource, CapacityIndex())
+            index = self.capacity.setdefault(resource_of(vertex), CapacityIndex())
             index.put(Capacity(vertex.id, node, free, vertex.simulated))
 
     def drop_vertex(self, vertex: Vertex) -> None:
@@ -62,28 +69,28 @@ class Indexes:
         _drop(self.parts, node, vertex.id)
         if vertex.kind is VertexKind.INSTANCE:
             _drop(self.instances, str(vertex.properties.get("workload", "")), vertex.id)
-        resource, _ = resource_of(vertex)
-        if resource in self.capacity:
-            self.capacity[resource].discard(vertex.id)
+        if vertex.kind in _FREE and (index := self.capacity.get(resource_of(vertex))):
+            index.discard(vertex.id)
 
-    def add_edge(self, edge: Edge) -> None:
+    def add_edge(self, key: str, edge: Edge) -> None:
         """Index an edge that is not indexed."""
-        key, node = edge.key, edge.node
+        node = edge.node
         self.edges.setdefault(node, {})[key] = edge
         if edge.kind is EdgeKind.LINK:
-            self.links.setdefault(node, {}).setdefault(owner(edge.target), {})[key] = edge
+            target = owner(edge.target)
+            self.links.setdefault(node, {}).setdefault(target, {})[key] = edge
+            self.links_to.setdefault(target, {}).setdefault(node, {})[key] = edge
         elif edge.kind is EdgeKind.CACHES:
             self.holders.setdefault(edge.target, {})[key] = edge
 
-    def drop_edge(self, edge: Edge) -> None:
+    def drop_edge(self, key: str, edge: Edge) -> None:
         """Take back what :meth:`add_edge` did for the same edge."""
-        key, node = edge.key, edge.node
+        node = edge.node
         _drop(self.edges, node, key)
         if edge.kind is EdgeKind.LINK:
-            by_target = self.links[node]
-            _drop(by_target, owner(edge.target), key)
-            if not by_target:
-                del self.links[node]
+            target = owner(edge.target)
+            _drop_link(self.links, node, target, key)
+            _drop_link(self.links_to, target, node, key)
         elif edge.kind is EdgeKind.CACHES:
             _drop(self.holders, edge.target, key)
 
@@ -93,3 +100,10 @@ def _drop(index: dict[str, dict[str, T]], name: str, key: str) -> None:
     del inner[key]
     if not inner:
         del index[name]
+
+
+def _drop_link(index: dict[str, dict[str, dict[str, Edge]]], here: str, there: str, key: str) -> None:
+    by_node = index[here]
+    _drop(by_node, there, key)
+    if not by_node:
+        del index[here]

@@ -15,6 +15,7 @@ ARTIFACT = "artifact"
 SEPARATOR = ">"
 MAX_KEY_LENGTH = 256
 
+_ENDS = ("", "/", SEPARATOR)
 _ID = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?(?:/[A-Za-z0-9_.:+@-]{1,128})*")
 _NODE_NAME = "lower-case letters, digits, '-' and '_', at most 63, then '/' and its part"
 
@@ -50,7 +51,7 @@ def belongs_to(key: str, writer: str) -> bool:
     """Whether ``writer`` may write ``key``: its own vertices, edges that start at them, and any artifact's vertex."""
     if key.startswith(writer):
         rest = key[len(writer) : len(writer) + 1]
-        return rest in ("", "/", SEPARATOR) and writer != ARTIFACT
+        return rest in _ENDS and writer != ARTIFACT
     return key.startswith("artifact/") and SEPARATOR not in key
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from fairlead_agent.graph.edge import Edge
 from fairlead_agent.graph.keys import owner
@@ -34,8 +34,21 @@ class Path:
 
 
 Cost = tuple[float, float, int]
-Step = Callable[[Cost, Edge], Cost | None]
-"""The cost of a path with one more link; None where the link cannot be used."""
+"""(unknown links or negative width, latency, links), compared from the left."""
+Step = Callable[[Edge], Cost | None]
+"""What a link costs; None where it cannot be used."""
+Join = Callable[[Cost, Cost], Cost]
+"""The cost of two paths in a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What a search minimizes."""
+
+    step: Step
+    join: Join
+    nothing: Cost
+    """The cost of the path without links."""
 
 
 def widest_path(graph: ResourceGraph, source: str, target: str, *, simulated: bool = True) -> Path | None:
@@ -44,18 +57,19 @@ def widest_path(graph: ResourceGraph, source: str, target: str, *, simulated: bo
     Returns None where no chain of links with a known bandwidth leads there. ``simulated``: whether links count that
     only a profile states.
     """
-    widest = _search(graph, source, target, _narrower, simulated, start=-math.inf)
+    widest = _search(graph, source, target, Metric(_width, max, (-math.inf, 0.0, 0)), simulated)
     if widest is None or source == target:
         return widest
     # The least latency among equally wide paths needs a search of its own: the widest way to a node on the path need
     # not be part of the best one.
     limit = widest.bandwidth_bits_per_s
-    return _search(graph, source, target, lambda cost, link: _later_within(cost, link, limit), simulated)
+    within = Metric(lambda link: _delay_within(link, limit), _add, (0.0, 0.0, 0))
+    return _search(graph, source, target, within, simulated)
 
 
 def shortest_path(graph: ResourceGraph, source: str, target: str, *, simulated: bool = True) -> Path | None:
     """The path with the least latency; of equal ones one with fewer links. Otherwise as :func:`widest_path`."""
-    return _search(graph, source, target, _later, simulated)
+    return _search(graph, source, target, Metric(_delay, _add, (0.0, 0.0, 0)), simulated)
 
 
 def quickest_path(
@@ -77,62 +91,93 @@ def _latency(link: Edge) -> float:
     return math.inf if measured is None else measured.value
 
 
-def _narrower(cost: Cost, link: Edge) -> Cost | None:
+def _width(link: Edge) -> Cost | None:
     bandwidth = _bandwidth(link)
-    return (max(cost[0], -bandwidth), 0.0, cost[2] + 1) if bandwidth > 0 else None
+    return (-bandwidth, 0.0, 0) if bandwidth > 0 else None
 
 
-def _later(cost: Cost, link: Edge) -> Cost | None:
+def _delay(link: Edge) -> Cost | None:
     latency = _latency(link)
-    return (0.0, cost[1] + latency, cost[2] + 1) if latency < math.inf else None
+    return (0.0, latency, 1) if latency < math.inf else None
 
 
-def _later_within(cost: Cost, link: Edge, limit: float) -> Cost | None:
+def _delay_within(link: Edge, limit: float) -> Cost | None:
     if _bandwidth(link) < limit:
         return None
     latency = _latency(link)
-    unknown = latency == math.inf
-    return (cost[0] + unknown, cost[1] + (0.0 if unknown else latency), cost[2] + 1)
+    return (1.0, 0.0, 1) if latency == math.inf else (0.0, latency, 1)
 
 
-def _search(
-    graph: ResourceGraph, source: str, target: str, step: Step, simulated: bool, start: float = 0.0
-) -> Path | None:
-    """Dijkstra's algorithm; the link's key decides between equal costs, so that all readers find the same path."""
+def _add(left: Cost, right: Cost) -> Cost:
+    return left[0] + right[0], left[1] + right[1], left[2] + right[2]
+
+
+@dataclass(slots=True)
+class _Front:
+    """One side of a search: Dijkstra's algorithm from one end."""
+
+    links: Mapping[str, Mapping[str, Mapping[str, Edge]]]
+    queue: list[tuple[Cost, str, str]]
+    labels: dict[str, tuple[Cost, str]]
+    """By node: the least cost so far and the key of the link that it was reached by."""
+    done: set[str] = field(default_factory=set[str])
+
+    def settle(self, metric: Metric, simulated: bool) -> list[str]:
+        """Take the nearest node and look along its links; returns the nodes with a new label."""
+        cost, node, _ = heapq.heappop(self.queue)
+        if node in self.done:
+            return []
+        self.done.add(node)
+        labelled: list[str] = []
+        for neighbour, edges in self.links.get(node, {}).items():
+            for key, link in edges.items():
+                own = metric.step(link) if simulated or not link.simulated else None
+                if own is not None and self._offer(neighbour, metric.join(cost, own), key):
+                    labelled.append(neighbour)
+        return labelled
+
+    def _offer(self, node: str, cost: Cost, key: str) -> bool:
+        known = self.labels.get(node)
+        # The key decides between equal costs, so that all readers find the same path.
+        if node in self.done or (known is not None and known <= (cost, key)):
+            return False
+        self.labels[node] = (cost, key)
+        heapq.heappush(self.queue, (cost, node, key))
+        return True
+
+
+def _search(graph: ResourceGraph, source: str, target: str, metric: Metric, simulated: bool) -> Path | None:
+    """Search from both ends at once (Pohl, 1971) until no better meeting point can come."""
     if source == target:
         return Path((source,), math.inf, 0.0) if source in graph.indexes.parts else None
-    arrived: dict[str, Edge] = {}
-    queue: list[tuple[Cost, str, str]] = [((start, 0.0, 0), source, "")]
-    while queue:
-        cost, node, key = heapq.heappop(queue)
-        if node in arrived:
-            continue
-        if key:
-            arrived[node] = graph.edges[key]
-        if node == target:
-            return _walk(arrived, source, target)
-        for neighbour, link_key, link in _links(graph, node, simulated):
-            further = None if neighbour in arrived or neighbour == source else step(cost, link)
-            if further is not None:
-                heapq.heappush(queue, (further, neighbour, link_key))
-    return None
+    ends = _Front(graph.indexes.links, [(metric.nothing, source, "")], {source: (metric.nothing, "")})
+    starts = _Front(graph.indexes.links_to, [(metric.nothing, target, "")], {target: (metric.nothing, "")})
+    best: tuple[Cost, str] | None = None
+    while ends.queue and starts.queue:
+        if best is not None and metric.join(ends.queue[0][0], starts.queue[0][0]) >= best[0]:
+            break
+        front, other = (ends, starts) if len(ends.queue) <= len(starts.queue) else (starts, ends)
+        for node in front.settle(metric, simulated):
+            if node in other.labels:
+                meeting = (metric.join(front.labels[node][0], other.labels[node][0]), node)
+                best = meeting if best is None else min(best, meeting)
+    return None if best is None else _walk(graph, ends, starts, best[1])
 
 
-def _links(graph: ResourceGraph, source: str, simulated: bool) -> Iterator[tuple[str, str, Edge]]:
-    for target, edges in graph.indexes.links.get(source, {}).items():
-        for key, edge in edges.items():
-            if simulated or not edge.simulated:
-                yield target, key, edge
-
-
-def _walk(arrived: Mapping[str, Edge], source: str, target: str) -> Path:
-    links: list[Edge] = []
-    node = target
-    while node != source:
-        links.append(arrived[node])
-        node = owner(arrived[node].source)
+def _walk(graph: ResourceGraph, ends: _Front, starts: _Front, meeting: str) -> Path:
+    before: list[Edge] = []
+    node = meeting
+    while key := ends.labels[node][1]:
+        before.append(graph.edges[key])
+        node = owner(before[-1].source)
+    after: list[Edge] = []
+    source, node = node, meeting
+    while key := starts.labels[node][1]:
+        after.append(graph.edges[key])
+        node = owner(after[-1].target)
+    links = [*reversed(before), *after]
     return Path(
-        nodes=(source, *(owner(link.target) for link in reversed(links))),
+        nodes=(source, *(owner(link.target) for link in links)),
         bandwidth_bits_per_s=min(map(_bandwidth, links)),
         latency_s=sum(map(_latency, links)),
         simulated=any(link.simulated for link in links),

@@ -38,11 +38,12 @@ class Need:
 
     def met_by(self, capacity: Capacity, amount: float) -> bool:
         """Whether one vertex has ``amount`` free."""
-        if capacity.simulated and not self.simulated:
+        _, _, (value, measured_at, uncertainty), simulated = capacity
+        if simulated and not self.simulated:
             return False
-        if self.fresh_since is not None and capacity.free.measured_at < self.fresh_since:
+        if self.fresh_since is not None and measured_at < self.fresh_since:
             return False
-        return capacity.free.at_least(self.sigmas) >= amount
+        return value - self.sigmas * uncertainty >= amount
 
 
 def free_capacity(graph: ResourceGraph, node: str | None = None, *, simulated: bool = False) -> dict[str, float]:
@@ -65,26 +66,33 @@ def candidates(graph: ResourceGraph, need: Need) -> Iterator[str]:
     if not amounts:
         yield from graph.indexes.parts
         return
-    capacity = graph.indexes.capacity
-    scarcest = min(amounts, key=lambda resource: capacity.get(resource, _NOTHING).count_at_least(amounts[resource]))
+    indexes = {resource: graph.indexes.capacity.get(resource, _NOTHING) for resource in amounts}
+    scarcest = min(amounts, key=lambda resource: indexes[resource].count_at_least(amounts[resource]))
     amount = amounts.pop(scarcest)
+    others = [(indexes[resource].by_node, other) for resource, other in amounts.items()]
     seen: set[str] = set()
-    for found in capacity.get(scarcest, _NOTHING).at_least(amount):
+    for found in indexes[scarcest].at_least(amount):
         if found.node in seen or not need.met_by(found, amount):
             continue
         seen.add(found.node)
-        if all(_fits(graph, found.node, need, resource, other) for resource, other in amounts.items()):
+        if all(_fits(by_node.get(found.node), need, other) for by_node, other in others):
             yield found.node
 
 
 def fits(graph: ResourceGraph, node: str, need: Need) -> bool:
     """Whether ``need`` fits on a node."""
-    return all(_fits(graph, node, need, resource, amount) for resource, amount in need.amounts().items())
+    capacity = graph.indexes.capacity
+    return all(
+        _fits(capacity.get(resource, _NOTHING).by_node.get(node), need, amount)
+        for resource, amount in need.amounts().items()
+    )
 
 
-def _fits(graph: ResourceGraph, node: str, need: Need, resource: str, amount: float) -> bool:
-    on_node = graph.indexes.capacity.get(resource, _NOTHING).by_node.get(node, {})
-    return any(need.met_by(capacity, amount) for capacity in on_node.values())
+def _fits(on_node: Mapping[str, Capacity] | None, need: Need, amount: float) -> bool:
+    for capacity in on_node.values() if on_node else ():  # noqa: SIM110 - any() takes twice as long
+        if need.met_by(capacity, amount):
+            return True
+    return False
 
 
 def holders(graph: ResourceGraph, digest: str) -> list[str]:

@@ -36,7 +36,8 @@ class Shard:
 
     def current(self, key: str) -> Entry | None:
         """The entry in force; None where it is unknown or gone."""
-        entry = self.changes.get(key) or self.snapshot.get(key)
+        entry = self.changes.get(key) if self.changes else None
+        entry = entry or self.snapshot.get(key)
         return None if entry is None or entry.value is None else entry
 
     def live(self) -> Iterator[Entry]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import cast
 
 from fairlead_agent.graph.edge import Edge
 from fairlead_agent.graph.entry import Entry
 from fairlead_agent.graph.indexes import Indexes
-from fairlead_agent.graph.keys import ARTIFACT, belongs_to, owner
+from fairlead_agent.graph.keys import ARTIFACT, belongs_to, is_edge
 from fairlead_agent.graph.shard import Shard
 from fairlead_agent.graph.update import Rejection, ShardUpdate
 from fairlead_agent.graph.vertex import Vertex
+
+_ARTIFACTS = ARTIFACT + "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +87,34 @@ class ResourceGraph:
 
     def _refresh(self, writer: str, key: str, entry: Entry | None) -> bool:
         value = None if entry is None else entry.value
-        if owner(key) == ARTIFACT:
+        if key.startswith(_ARTIFACTS):
             value = self._state(writer, key, value)
-        old = self.vertices.get(key) or self.edges.get(key)
+        if is_edge(key):
+            return self._refresh_edge(key, cast("Edge | None", value))
+        return self._refresh_vertex(key, cast("Vertex | None", value))
+
+    def _refresh_vertex(self, key: str, value: Vertex | None) -> bool:
+        old = self.vertices.pop(key, None)
+        if value is not None:
+            self.vertices[key] = value
         if value is old:
             return False
-        self._remove(old)
-        self._insert(value)
+        if old is not None:
+            self.indexes.drop_vertex(old)
+        if value is not None:
+            self.indexes.add_vertex(value)
+        return value != old
+
+    def _refresh_edge(self, key: str, value: Edge | None) -> bool:
+        old = self.edges.pop(key, None)
+        if value is not None:
+            self.edges[key] = value
+        if value is old:
+            return False
+        if old is not None:
+            self.indexes.drop_edge(key, old)
+        if value is not None:
+            self.indexes.add_edge(key, value)
         return value != old
 
     def _state(self, writer: str, key: str, value: Vertex | Edge | None) -> Vertex | None:
@@ -103,22 +127,6 @@ class ResourceGraph:
             del self._statements[key]
             return None
         return statements[min(statements)]
-
-    def _insert(self, value: Vertex | Edge | None) -> None:
-        if isinstance(value, Vertex):
-            self.vertices[value.id] = value
-            self.indexes.add_vertex(value)
-        elif value is not None:
-            self.edges[value.key] = value
-            self.indexes.add_edge(value)
-
-    def _remove(self, value: Vertex | Edge | None) -> None:
-        if isinstance(value, Vertex):
-            del self.vertices[value.id]
-            self.indexes.drop_vertex(value)
-        elif value is not None:
-            del self.edges[value.key]
-            self.indexes.drop_edge(value)
 
 
 def merged(*updates: ShardUpdate) -> ResourceGraph:

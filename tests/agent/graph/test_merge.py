@@ -57,8 +57,8 @@ def test_indexes_are_those_of_a_graph_built_at_once(said: list[ShardUpdate]) -> 
     rebuilt = ResourceGraph()
     for vertex in grown.vertices.values():
         rebuilt.indexes.add_vertex(vertex)
-    for edge in grown.edges.values():
-        rebuilt.indexes.add_edge(edge)
+    for key, edge in grown.edges.items():
+        rebuilt.indexes.add_edge(key, edge)
     kept = deepcopy(grown.indexes)
     kept.capacity = {name: index for name, index in kept.capacity.items() if index.by_vertex}
     assert kept == rebuilt.indexes

@@ -20,6 +20,7 @@ _GOOD: dict[str, Any] = {"kind": "memory", "measured": {"free_bytes": [1, 2.0, 0
 def test_an_update_survives_the_wire(update: ShardUpdate) -> None:
     message = GraphUpdate.model_validate_json(json.dumps(update.to_mapping()))
     assert ShardUpdate.from_mapping(message.model_dump()) == update
+    assert ShardUpdate.from_message(message) == update
 
 
 def test_what_a_newer_peer_adds_is_passed_over_or_kept() -> None:
@@ -58,8 +59,7 @@ def test_what_a_newer_peer_adds_is_passed_over_or_kept() -> None:
     ],
 )
 def test_a_bad_entry_is_named_and_costs_only_itself(key: str, value: Any, named: tuple[str, ...]) -> None:
-    good = {"key": "edge/dram", "seq": 1, "value": _GOOD}
-    entries, rejected = read_entries([{"key": key, "seq": 1, "value": value}, good])
+    entries, rejected = read_entries([(key, 1, value), ("edge/dram", 1, _GOOD)])
     assert [entry.key for entry in entries] == ["edge/dram"]
     assert len(rejected) == 1 and "\n" not in rejected[0].reason
     for text in named:
