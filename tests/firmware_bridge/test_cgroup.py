@@ -26,6 +26,13 @@ def test_version_2_limits_are_the_least_of_all_ancestors(a_phone: Device) -> Non
     assert group.memory_pressure and group.memory_pressure.some_avg10_fraction == 0.125
 
 
+def test_the_group_itself_may_be_the_tightest_or_an_ancestor(a_phone: Device) -> None:
+    a_phone.write({"sys/fs/cgroup/apps/agent/memory.max": 900_000_000, "sys/fs/cgroup/apps/cpu.max": "50000 100000"})
+    group = read(a_phone)
+    assert group.memory_limit_bytes == 900_000_000
+    assert group.cpu_limit_cores == 0.5
+
+
 def test_version_2_group_with_processes_must_move_them_to_delegate(a_phone: Device) -> None:
     delegation = read(a_phone).delegation
     assert delegation and delegation.possible and delegation.must_move_self
@@ -71,8 +78,9 @@ def test_version_1_memory_controller_wins_in_a_hybrid(an_edge_box: Device) -> No
     assert group.memory_limit_bytes == 4 * 2**30
 
 
-def test_a_path_outside_the_mounted_part_is_not_guessed(an_edge_box: Device) -> None:
-    an_edge_box.write({"proc/self/cgroup": "5:memory:/../../other"})
+@pytest.mark.parametrize("path", ["/../../other", "/other"])
+def test_a_path_outside_the_mounted_part_is_not_guessed(an_edge_box: Device, path: str) -> None:
+    an_edge_box.write({"proc/self/cgroup": f"5:memory:{path}", "sys/fs/other/memory.limit_in_bytes": 1000})
     assert isinstance(ControlGroupSensor(an_edge_box.roots).read(), Missing)
 
 
