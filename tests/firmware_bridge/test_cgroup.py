@@ -84,6 +84,11 @@ def test_a_path_outside_the_mounted_part_is_not_guessed(an_edge_box: Device, pat
     assert isinstance(ControlGroupSensor(an_edge_box.roots).read(), Missing)
 
 
+def test_a_path_above_the_namespace_is_not_taken_for_its_root(a_phone: Device) -> None:
+    a_phone.write({"proc/self/cgroup": "0::/../apps/agent"})
+    assert isinstance(ControlGroupSensor(a_phone.roots).read(), Missing)
+
+
 def test_a_group_that_is_gone_has_no_limits_to_believe(a_phone: Device) -> None:
     a_phone.write({"proc/self/cgroup": "0::/apps/gone"})
     (a_phone.root / "sys/fs/cgroup/apps/memory.max").unlink()
