@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,23 @@ def array_of(name: str, value: Any, dtype: Any, shape: Sequence[int | None]) -> 
     wanted = np.dtype(dtype)
     if not isinstance(value, np.ndarray):
         raise ValueError(f"{name}: must be a NumPy array of {wanted}, got {type(value).__name__}")
-    fits = value.ndim == len(shape) and all(w is None or w == g for w, g in zip(shape, value.shape, strict=True))
-    if value.dtype != wanted or not fits:
+    array = cast(NDArray[Any], value)
+    got = array.shape
+    fits = len(got) == len(shape) and all(w is None or w == g for w, g in zip(shape, got, strict=True))
+    if array.dtype != wanted or not fits:
         sizes = ", ".join("any" if size is None else str(size) for size in shape)
-        raise ValueError(f"{name}: must be {wanted} [{sizes}], got {value.dtype} {list(value.shape)}")
-    if not value.flags.c_contiguous:
+        raise ValueError(f"{name}: must be {wanted} [{sizes}], got {array.dtype} {list(got)}")
+    if not array.flags.c_contiguous:
         raise ValueError(f"{name}: must be C-contiguous; pass numpy.ascontiguousarray({name})")
-    return value
+    return array
+
+
+def rows_of(name: str, value: Any) -> NDArray[np.float32]:
+    """Return ``value`` if it is a C-contiguous float32 array [..., n] with n above 0, else raise ValueError."""
+    shape: tuple[int, ...] = np.shape(value)
+    if not shape or not shape[-1]:
+        raise ValueError(f"{name}: must be float32 [..., n] with n above 0, got {list(shape)}")
+    return array_of(name, value, np.float32, shape)
 
 
 def writable(name: str, value: NDArray[Any]) -> NDArray[Any]:

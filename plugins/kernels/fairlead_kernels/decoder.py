@@ -68,7 +68,8 @@ class Decoder:
         array_of("value_pages", value_pages, np.float32, key_pages.shape)
         if key_pages.shape[2] < 1:
             raise ValueError("key_pages: page_size must be at least 1")
-        writable("key_pages", key_pages), writable("value_pages", value_pages)
+        writable("key_pages", key_pages)
+        writable("value_pages", value_pages)
         frequency = inverse_frequency
         if frequency is None:
             frequency = rope_inverse_frequency(config.head_dim, config.rope_theta)

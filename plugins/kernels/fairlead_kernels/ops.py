@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fairlead_kernels import reference
 from fairlead_kernels.backend import extension
-from fairlead_kernels.checks import activation_code, array_of, neuron_list, page_list, threshold_value
+from fairlead_kernels.checks import activation_code, array_of, neuron_list, page_list, rows_of, threshold_value
 from fairlead_kernels.native import NativeKernels
 from fairlead_kernels.quantized import GROUP, Q8Matrix
 
@@ -113,9 +113,7 @@ def sparse_ffn_q8(
 
 def rmsnorm(x: F32, weight: F32, epsilon: float = 1e-5) -> F32:
     """Normalize the last dimension of float32 [..., hidden] by its root mean square, times weight [hidden]."""
-    if not isinstance(x, np.ndarray) or x.ndim == 0 or x.shape[-1] == 0:
-        raise ValueError("x: must be a float32 array [..., hidden] with hidden above 0")
-    array_of("x", x, np.float32, x.shape)
+    rows_of("x", x)
     array_of("weight", weight, np.float32, (x.shape[-1],))
     return _kernels().rmsnorm(x, weight, epsilon)
 
@@ -149,9 +147,7 @@ def rope(x: F32, positions: I32, theta: float = 10000.0, *, inverse_frequency: F
 
 def softmax(x: F32) -> F32:
     """Softmax over the last dimension of float32 [..., n], n above 0."""
-    if not isinstance(x, np.ndarray) or x.ndim == 0 or x.shape[-1] == 0:
-        raise ValueError("x: must be a float32 array [..., n] with n above 0")
-    return _kernels().softmax(array_of("x", x, np.float32, x.shape))
+    return _kernels().softmax(rows_of("x", x))
 
 
 def paged_attention(query: F32, key_pages: F32, value_pages: F32, page_table: I32, length: int, scale: float) -> F32:

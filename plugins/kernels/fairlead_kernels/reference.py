@@ -59,7 +59,8 @@ def gate_function(gate: F32, activation: str, threshold: float = 0.0) -> F32:
     elif activation == "swiglu":
         value = gate / (np.float32(1) + exponential(-gate))
     else:
-        argument = np.float32(-1.5957691216057308) * (gate + np.float32(0.044715) * gate**3)
+        cube: F32 = gate * gate * gate * np.float32(0.044715)
+        argument: F32 = (gate + cube) * np.float32(-1.5957691216057308)
         value = gate / (np.float32(1) + exponential(argument))
     return np.where(np.abs(value) > np.float32(threshold), value, np.float32(0))
 
@@ -91,8 +92,9 @@ def sparse_ffn_q8(
 
 def rmsnorm(x: F32, weight: F32, epsilon: float) -> F32:
     """x / sqrt(mean(x^2) + epsilon) * weight over the last dimension (Zhang and Sennrich 2019)."""
-    mean = np.mean(x * x, axis=-1, keepdims=True, dtype=np.float32)
-    return x * (np.float32(1) / np.sqrt(mean + np.float32(epsilon))) * weight
+    mean: F32 = (x * x).mean(axis=-1, keepdims=True, dtype=np.float32)
+    inverse: F32 = np.reciprocal(np.sqrt(mean + np.float32(epsilon)))
+    return x * inverse * weight
 
 
 def rope_inverse_frequency(head_dim: int, theta: float) -> F32:
@@ -108,15 +110,22 @@ def rope_angles(positions: I32, inverse_frequency: F32) -> tuple[F32, F32]:
 
 def rope(x: F32, cosine: F32, sine: F32) -> F32:
     """Rotate [tokens, heads, head_dim]; dimension i pairs with i + head_dim / 2 (Hugging Face layout)."""
-    low, high = np.split(x, 2, axis=-1)
-    c, s = cosine[:, None, :], sine[:, None, :]
-    return np.concatenate((low * c - high * s, high * c + low * s), axis=-1)
+    half = x.shape[-1] // 2
+    low: F32 = x[..., :half]
+    high: F32 = x[..., half:]
+    c: F32 = cosine[:, None, :]
+    s: F32 = sine[:, None, :]
+    real: F32 = low * c - high * s
+    imaginary: F32 = high * c + low * s
+    return np.concatenate((real, imaginary), axis=-1)
 
 
 def softmax(x: F32) -> F32:
     """exp(x - max x), normalized over the last dimension."""
-    weight = exponential(x - x.max(axis=-1, keepdims=True))
-    return weight / weight.sum(axis=-1, keepdims=True, dtype=np.float32)
+    shift: F32 = x.max(axis=-1, keepdims=True)
+    weight = exponential(x - shift)
+    total: F32 = weight.sum(axis=-1, keepdims=True, dtype=np.float32)
+    return weight / total
 
 
 def attend(query: F32, keys: F32, values: F32, page_table: I32, first_length: int, scale: float) -> F32:
@@ -129,6 +138,7 @@ def attend(query: F32, keys: F32, values: F32, page_table: I32, first_length: in
     v = values[table].reshape(-1, kv_heads, head_dim)[:length]
     grouped = query.reshape(tokens, kv_heads, heads // kv_heads, head_dim)
     scores = np.einsum("tkgd,pkd->tkgp", grouped, k) * np.float32(scale)
-    hidden = np.arange(length)[None, :] >= first_length + np.arange(tokens)[:, None]
-    weight = softmax(np.where(hidden[:, None, None, :], np.float32(-np.inf), scores))
+    seen: NDArray[np.int64] = first_length + np.arange(tokens, dtype=np.int64)
+    future: NDArray[np.bool_] = np.arange(length, dtype=np.int64) >= seen[:, None]
+    weight = softmax(np.where(future[:, None, None, :], np.float32(-np.inf), scores))
     return np.ascontiguousarray(np.einsum("tkgp,pkd->tkgd", weight, v).reshape(tokens, heads, head_dim))

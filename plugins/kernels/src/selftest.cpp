@@ -1,0 +1,162 @@
+// Compares every available ISA with the plain kernels, without Python: for cross-built targets and emulators.
+#include <cmath>
+#include <cstdio>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "fairlead/dispatch.hpp"
+#include "fairlead/feed_forward.hpp"
+#include "fairlead/operators.hpp"
+#include "fairlead/thread_pool.hpp"
+
+namespace {
+
+using fairlead::KernelTable;
+
+struct Matrix {
+    std::vector<std::int8_t> q;
+    std::vector<std::uint16_t> scale;
+    fairlead::Q8View view;
+};
+
+std::mt19937 generator(1);
+
+std::vector<float> normal(std::size_t count) {
+    std::normal_distribution<float> distribution;
+    std::vector<float> values(count);
+    for (float& value : values) value = distribution(generator);
+    return values;
+}
+
+Matrix matrix(std::size_t rows, std::size_t columns) {
+    const std::vector<float> values = normal(rows * columns);
+    Matrix m{std::vector<std::int8_t>(rows * columns), std::vector<std::uint16_t>(rows * columns / 32), {}};
+    fairlead::quantize(fairlead::plain_table(), values.data(), rows, columns, m.q.data(), m.scale.data());
+    m.view = {m.q.data(), m.scale.data(), rows, columns};
+    return m;
+}
+
+int failures = 0;
+
+void expect(bool holds, const std::string& isa, const char* what) {
+    std::printf("%-4s %-8s %s\n", holds ? "ok" : "FAIL", isa.c_str(), what);
+    failures += holds ? 0 : 1;
+}
+
+bool near(const std::vector<float>& a, const std::vector<float>& b, float tolerance) {
+    for (std::size_t i = 0; i < a.size(); ++i) {
+        if (!(std::fabs(a[i] - b[i]) <= tolerance * (1.0F + std::fabs(b[i])))) return false;
+    }
+    return a.size() == b.size();
+}
+
+std::vector<float> product(const KernelTable& k, const Matrix& m, const std::vector<float>& x, std::size_t batch) {
+    std::vector<float> out(batch * m.view.rows);
+    fairlead::multiply(k, m.view, x.data(), batch, out.data());
+    return out;
+}
+
+void check_products(const KernelTable& k, const Matrix& m) {
+    const std::size_t batch = 7;
+    const std::vector<float> x = normal(batch * m.view.columns);
+    const std::vector<float> whole = product(k, m, x, batch);
+    expect(near(whole, product(fairlead::plain_table(), m, x, batch), 1e-4F), k.isa, "products equal the plain ones");
+    std::vector<float> rows;
+    for (std::size_t b = 0; b < batch; ++b) {
+        const auto first = x.begin() + static_cast<std::ptrdiff_t>(b * m.view.columns);
+        const std::vector<float> one(first, first + static_cast<std::ptrdiff_t>(m.view.columns));
+        const std::vector<float> out = product(k, m, one, 1);
+        rows.insert(rows.end(), out.begin(), out.end());
+    }
+    expect(rows == whole, k.isa, "a batch has the bits of its rows");
+}
+
+std::vector<float> feed(const KernelTable& k, const fairlead::FeedForwardView& layer, const std::vector<float>& x,
+                        bool batch) {
+    fairlead::FeedForwardScratch scratch;
+    std::vector<float> y(layer.down_t.columns);
+    if (batch) {
+        fairlead::feed_forward_batch(k, layer, x.data(), 1, scratch, y.data(), nullptr);
+    } else {
+        fairlead::feed_forward(k, layer, x.data(), nullptr, 0, scratch, y.data());
+    }
+    return y;
+}
+
+void check_feed_forward(const KernelTable& k, fairlead::Activation activation, const char* what) {
+    const Matrix gate = matrix(333, 96), up = matrix(333, 96), down = matrix(333, 160);
+    const fairlead::FeedForwardView layer{gate.view, up.view, down.view, activation, 0.0F};
+    std::vector<float> x = normal(96);
+    for (float& value : x) value *= 0.1F;
+    const std::vector<float> y = feed(k, layer, x, false);
+    expect(near(y, feed(fairlead::plain_table(), layer, x, false), 1e-4F), k.isa, what);
+    expect(y == feed(k, layer, x, true), k.isa, "sparse has the bits of dense");
+}
+
+std::vector<float> attended(const KernelTable& k, std::vector<float>& pages, const std::vector<float>& query) {
+    const std::int32_t table[] = {3, 0, 2};
+    std::vector<float> out(query.size());
+    const fairlead::PageView view{pages.data(), 8, 2, 20};
+    const fairlead::AttentionTask task{query.data(), view, view, table, 4, 17, 0.2F, out.data()};
+    fairlead::attend(k, task, query.size() / 80);
+    return out;
+}
+
+void check_attention(const KernelTable& k) {
+    std::vector<float> pages = normal(4 * 8 * 2 * 20);
+    const std::vector<float> query = normal(5 * 4 * 20);
+    expect(near(attended(k, pages, query), attended(fairlead::plain_table(), pages, query), 1e-5F), k.isa,
+           "attention equals the plain one");
+}
+
+void check_quantization(const KernelTable& k) {
+    const std::vector<float> values = normal(64 * 96);
+    std::vector<std::int8_t> q(values.size()), expected(values.size());
+    std::vector<std::uint16_t> scale(values.size() / 32), expected_scale(values.size() / 32);
+    fairlead::quantize(k, values.data(), 64, 96, q.data(), scale.data());
+    fairlead::quantize(fairlead::plain_table(), values.data(), 64, 96, expected.data(), expected_scale.data());
+    expect(q == expected && scale == expected_scale, k.isa, "quantization has the plain bits");
+}
+
+void check_small(const KernelTable& k) {
+    const KernelTable& plain = fairlead::plain_table();
+    for (const std::size_t n : {1UL, 3UL, 4UL, 15UL, 16UL, 37UL}) {
+        const std::vector<float> x = normal(n), weight = normal(n);
+        std::vector<float> a(n), b(n);
+        k.rmsnorm(x.data(), weight.data(), 1e-5F, n, a.data());
+        plain.rmsnorm(x.data(), weight.data(), 1e-5F, n, b.data());
+        bool same = near(a, b, 1e-5F);
+        k.softmax(a.data(), n);
+        plain.softmax(b.data(), n);
+        same = same && near(a, b, 1e-5F);
+        std::vector<float> c = normal(2 * n), d = c;
+        k.rope(c.data(), 1, 2 * n, x.data(), weight.data());
+        plain.rope(d.data(), 1, 2 * n, x.data(), weight.data());
+        expect(same && near(c, d, 1e-5F), k.isa, "rmsnorm, softmax and rope equal the plain ones");
+    }
+}
+
+void check(const KernelTable& k) {
+    check_products(k, matrix(203, 256));
+    check_feed_forward(k, fairlead::Activation::drelu, "drelu equals the plain one");
+    check_feed_forward(k, fairlead::Activation::swiglu, "swiglu equals the plain one");
+    check_feed_forward(k, fairlead::Activation::geglu, "geglu equals the plain one");
+    check_attention(k);
+    check_quantization(k);
+    check_small(k);
+}
+
+}  // namespace
+
+int main() {
+    for (const std::size_t threads : {1UL, 3UL}) {
+        fairlead::ThreadPool::instance().resize(threads);
+        for (const std::string& isa : fairlead::available_isas()) {
+            fairlead::select_isa(isa);
+            check(fairlead::kernels_in_use());
+        }
+    }
+    std::printf("%d failures\n", failures);
+    return failures == 0 ? 0 : 1;
+}
