@@ -63,7 +63,7 @@ def _text(value: Any, name: str) -> str:
         return ", ".join(f"{key}={item}" for key, item in cast("dict[Any, Any]", value).items())
     if isinstance(value, int | float):
         return _quantity(value, name)
-    return str(value)
+    return str(value) or "none"
 
 
 def _quantity(value: float, name: str) -> str:
