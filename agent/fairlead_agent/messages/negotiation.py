@@ -38,6 +38,12 @@ class Offer(Frozen):
         gt=0,
         description="Learnt factor by which this node's estimates of the variant were corrected.",
     )
+    memory_share: float = Field(
+        default=0.0, ge=0, le=1, description="Largest share of a memory tier of the node that it takes."
+    )
+    replaces: bool = Field(
+        default=False, description="True: fits only in the place of the node's own instance of this workload."
+    )
 
 
 class Bid(Body):

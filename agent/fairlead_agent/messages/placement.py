@@ -33,6 +33,7 @@ class SlotPlacement(Frozen):
     variant: str | None = None
     epoch: int = 0
     reason: Reason = ""
+    config_digest: str = Field(default="", max_length=64, description="Of the plugin and config that it serves.")
 
 
 class PlacementRecord(Body):
