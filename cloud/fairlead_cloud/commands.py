@@ -33,13 +33,13 @@ def authority(path: Path, log_format: str) -> None:
 
 
 def _run(what: object, path: Path, log_format: str) -> None:
-    from fairlead_agent.runtime.logging import configure_logging
+    from fairlead_agent.runtime.logging import configure
     from fairlead_cloud.broker_login import LoginError
     from fairlead_cloud.keys import KeyFileError
     from fairlead_cloud.serve import SettingsFileError, read_settings
     from fairlead_cloud.store import DatabaseError
 
-    configure_logging(log_format)
+    configure("console" if log_format == "console" else "json")
     assert callable(what)
     try:
         asyncio.run(what(read_settings(path)))

@@ -92,7 +92,7 @@ class ControlPlane:
             version=fairlead_cloud.__version__,
         )
         self.presence = Presence(self.transport, self.bus, self.topics, status)
-        self.streams = StreamClient(self.bus)
+        self.streams = StreamClient(self.bus, new_id)
         self.sender = Sender(self.streams)
         self.forwarder = Forwarder(self, self.sender.open, settings.gateway_wait_s)
         self._build_authority(AuthorityRules(placement))
@@ -295,7 +295,7 @@ class ControlPlane:
             response = await self.streams.request(
                 node, target="node", epoch=0, method="GET", path=path, headers=(), body=b"", timeout_s=5.0
             )
-            answer["text"] = b"".join([chunk async for chunk in response.chunks]).decode(errors="replace")
+            answer["text"] = b"".join([chunk async for chunk in response]).decode(errors="replace")
         except (StreamError, TimeoutError) as error:
             answer["error"] = f"{node} did not answer: {error}"
         return answer

@@ -40,8 +40,7 @@ def workload_table(workloads: list[dict[str, Any]]) -> Any:
     rows: list[tuple[Any, ...]] = []
     for workload in workloads:
         by_key = {(report["key"]["replica"], report["epoch"]): report for report in workload["instances"]}
-        for slot in workload["slots"] or [{}]:
-            rows.append(_slot_row(workload, slot, by_key))
+        rows.extend(_slot_row(workload, slot, by_key) for slot in workload["slots"] or [{}])
     columns = ("workload", "replica", "state", "node", "variant", "epoch", "memory", "reason")
     return table("Workloads", columns, rows)
 

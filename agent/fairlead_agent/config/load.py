@@ -46,7 +46,8 @@ def _compose(path: Path) -> list[yaml.Node]:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ConfigError(f"{path}: larger than {MAX_FILE_BYTES} bytes, which no configuration file is")
         text = path.read_text()
-        return [node for node in yaml.compose_all(text, Loader=yaml.SafeLoader) if node is not None]
+        nodes: list[Any] = list(yaml.compose_all(text, Loader=yaml.SafeLoader))  # pyright: ignore
+        return [node for node in nodes if node is not None]
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -66,7 +67,7 @@ def _problem(error: Exception) -> str:
 
 def _validate(path: Path, node: yaml.Node, model: type[Model]) -> Model:
     try:
-        value = yaml.SafeLoader("").construct_document(node)  # pyright: ignore[reportUnknownMemberType]
+        value: Any = yaml.SafeLoader("").construct_document(node)  # pyright: ignore
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{path}{_mark(error)}: not YAML: {_problem(error)}") from None
     try:

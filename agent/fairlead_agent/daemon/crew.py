@@ -13,7 +13,6 @@ from fairlead_agent.bus.bus import Bus
 from fairlead_agent.daemon.outgoing import Outgoing
 from fairlead_agent.daemon.sensor import Sensor
 from fairlead_agent.messages import InstanceReport, InstanceState, LeaseKey, NodeInstances
-from fairlead_agent.placement.calibration import Calibration
 from fairlead_agent.placement.effects import Activate, Extend, Prepare, Stop
 from fairlead_agent.plugin.budget import Budget
 from fairlead_agent.plugin.registry import PluginUnavailable, Registry
@@ -40,13 +39,12 @@ class Crew:
         supervisor: Supervisor,
         registry: Registry,
         sensor: Sensor,
-        calibration: Calibration,
         cache_dir: Path,
         *,
         tcp_host: str | None,
     ) -> None:
         self._bus, self._outgoing, self._supervisor = bus, outgoing, supervisor
-        self._registry, self._sensor, self._calibration = registry, sensor, calibration
+        self._registry, self._sensor = registry, sensor
         self._cache_dir, self._tcp_host = cache_dir, tcp_host
         self._failed: Failed = lambda key, negotiation, why: None
         self._stopped: Stopped = lambda key, negotiation: None

@@ -119,7 +119,8 @@ class Participation:
     async def _evaluate(self, effect: Evaluate) -> None:
         call = effect.call
         await self._await_desired(call)
-        objection = self._book.objection(call.workload, call.generation)
+        self._sensor.refresh()
+        objection = self._book.objection(call.workload, call.generation) or self._sensor.device.refusal()
         claimed = self._bidder.ledger.claimed(boottime())
         capacity = self._sensor.capacity(claimed)
         facts = self._sensor.facts(self._bidder.ledger.free(capacity, boottime()).plus(effect.reusable))

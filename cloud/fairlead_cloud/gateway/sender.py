@@ -69,7 +69,7 @@ class Sender:
             )
         except (StreamError, TimeoutError) as error:
             raise InstanceFailed(f"{target.node} over MQTT: {_said(error)}") from None
-        return Answer(response.status, tuple(response.headers), _stream_chunks(target.node, response), response.close)
+        return Answer(response.status, tuple(response.headers), _stream_chunks(target.node, response), response.aclose)
 
 
 _HTTP_ERRORS = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError)
@@ -91,9 +91,9 @@ async def _http_chunks(address: str, response: httpcore.Response) -> AsyncIterat
 
 async def _stream_chunks(node: str, response: Any) -> AsyncIterator[bytes]:
     try:
-        async for chunk in response.chunks:
+        async for chunk in response:
             yield chunk
     except (StreamError, TimeoutError) as error:
         raise InstanceFailed(f"{node} over MQTT broke off: {_said(error)}") from None
     finally:
-        await response.close()
+        await response.aclose()

@@ -19,6 +19,9 @@ class MemoryLimits(Check):
         group = ControlGroupSensor().read()
         if isinstance(group, Missing):
             return Finding("warning", f"the RSS watchdog: {group.why}", "run the agent where it may make cgroups")
-        if group.memory_writable:
-            return Finding("ok", f"cgroup v{group.version} memory controller")
-        return Finding("warning", "the RSS watchdog: the cgroup is not writable", "delegate a cgroup to the agent")
+        delegation = group.delegation
+        if isinstance(delegation, Missing):
+            return Finding("warning", f"the RSS watchdog: {delegation.why}", "delegate a cgroup to the agent")
+        if not delegation.possible:
+            return Finding("warning", f"the RSS watchdog: {delegation.obstacle}", "delegate a cgroup to the agent")
+        return Finding("ok", f"cgroup {group.version} memory controller at {delegation.directory}")
