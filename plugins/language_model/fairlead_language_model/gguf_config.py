@@ -75,7 +75,7 @@ def _vocabulary(tensors: Mapping[str, tuple[int, ...]], file: Path) -> int:
 def _ends(metadata: Mapping[str, Any]) -> tuple[Any, ...]:
     keys = ("tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id")
     found = [metadata[key] for key in keys if key in metadata]
-    return tuple(dict.fromkeys(found))
+    return tuple(found[:1] if found[1:] == found[:1] else found)
 
 
 def _rope_scaling(get: _Getter) -> dict[str, Any]:

@@ -41,7 +41,7 @@ _SMALLEST_RECORD_BYTES = 13
 class GgufFile:
     """Metadata and tensors of one GGUF file. Raises CheckpointError for a damaged file.
 
-    `metadata` maps keys to Python scalars, strings, NumPy arrays (numbers) and lists of strings.
+    `metadata` maps keys to Python numbers and strings, and to lists of either.
     """
 
     def __init__(self, path: Path) -> None:
@@ -106,7 +106,7 @@ class GgufFile:
         kind, length = self._number(4), self._number(8)
         if kind in _SCALARS:
             dtype = _SCALARS[kind]
-            return np.frombuffer(self._take(length * dtype.itemsize), dtype)
+            return np.frombuffer(self._take(length * dtype.itemsize), dtype).tolist()
         if kind != _STRING:
             raise CheckpointError(self.path, f"key {shown(key)} is an array of the unsupported type {kind}")
         if length > (self._data.size - self._at) // 8:

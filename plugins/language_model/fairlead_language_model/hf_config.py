@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pydantic import ValidationError
 
 from .config import ModelConfig
 from .errors import CheckpointError, ConfigError, one_of
+from .narrowing import as_list, as_object
 
 ARCHITECTURES = {
     "LlamaForCausalLM": "llama",
@@ -59,9 +60,10 @@ def read_json_object(path: Path) -> dict[str, Any]:
         raise CheckpointError(path, f"cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise CheckpointError(path, f"is not JSON: {error}") from error
-    if not isinstance(value, dict):
+    content = as_object(value)
+    if content is None:
         raise CheckpointError(path, f"must hold a JSON object, not {type(value).__name__}")
-    return cast("dict[str, Any]", value)
+    return content
 
 
 def parse_hf_config(raw: Mapping[str, Any], file: Path | str) -> ModelConfig:
@@ -127,11 +129,10 @@ def _required(raw: Mapping[str, Any], name: str, file: Path | str) -> Any:
 
 
 def _architecture(raw: Mapping[str, Any], file: Path | str) -> str:
-    names = raw.get("architectures")
-    if isinstance(names, list) and len(cast("list[object]", names)) == 1:
-        found = ARCHITECTURES.get(str(cast("list[object]", names)[0]))
-        if found:
-            return found
+    names: object = raw.get("architectures")
+    listed = as_list(names)
+    if listed and len(listed) == 1 and str(listed[0]) in ARCHITECTURES:
+        return ARCHITECTURES[str(listed[0])]
     if names is None and raw.get("model_type") in ARCHITECTURES.values():
         return str(raw["model_type"])
     raise ConfigError(file, "architectures", names, one_of(ARCHITECTURES))
@@ -145,10 +146,10 @@ def _activation(raw: Mapping[str, Any], file: Path | str) -> str:
 
 
 def _ffn(raw: Mapping[str, Any], file: Path | str) -> str:
-    ours = raw.get("fairlead", {})
-    if not isinstance(ours, dict):
-        raise ConfigError(file, "fairlead", ours, 'an object, such as {"ffn": "drelu"}')
-    name = cast("dict[str, Any]", ours).get("ffn", "gated")
+    ours = as_object(raw.get("fairlead", {}))
+    if ours is None:
+        raise ConfigError(file, "fairlead", raw["fairlead"], 'an object, such as {"ffn": "drelu"}')
+    name = ours.get("ffn", "gated")
     if name not in ("gated", "drelu"):
         raise ConfigError(file, "fairlead.ffn", name, "one of drelu, gated")
     return str(name)
@@ -166,12 +167,12 @@ def _heads(raw: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
 def _rope(raw: Mapping[str, Any], file: Path | str) -> dict[str, Any]:
     """Read `rope_parameters` (transformers 5), or `rope_theta` and `rope_scaling` (before)."""
     field = "rope_parameters" if raw.get("rope_parameters") is not None else "rope_scaling"
-    given = raw.get(field)
+    given: object = raw.get(field)
     if given is None:
         return {"rope_theta": raw.get("rope_theta", 10000.0)}
-    if not isinstance(given, dict):
+    rope = as_object(given)
+    if rope is None:
         raise ConfigError(file, field, given, "an object with rope_type")
-    rope = cast("dict[str, Any]", given)
     if any(isinstance(value, dict) for value in rope.values()):
         raise ConfigError(file, field, given, "one object for all layers, not one for each layer type")
     if rope.get("partial_rotary_factor", 1.0) != 1.0:
@@ -209,18 +210,20 @@ def _sliding(raw: Mapping[str, Any], architecture: str, layers: Any, file: Path 
 
 
 def _layer_types(raw: Mapping[str, Any], layers: int, file: Path | str) -> tuple[bool, ...]:
-    types = raw.get("layer_types")
+    types: object = raw.get("layer_types")
     if types is None:
         first = raw.get("max_window_layers", _DEFAULT_FIRST_WINDOW_LAYER)
         if not isinstance(first, int):
             raise ConfigError(file, "max_window_layers", first, "an integer")
         return tuple(layer >= first for layer in range(layers))
-    if not isinstance(types, list) or not all(t in _ATTENTION_TYPES for t in cast("list[object]", types)):
+    names = as_list(types)
+    if names is None or not all(isinstance(name, str) and name in _ATTENTION_TYPES for name in names):
         raise ConfigError(file, "layer_types", types, "a list of " + ", ".join(_ATTENTION_TYPES))
-    return tuple(_ATTENTION_TYPES[t] for t in cast("list[str]", types))
+    return tuple(_ATTENTION_TYPES[name] for name in names)
 
 
 def _ids(value: Any) -> Any:
     if value is None:
         return ()
-    return tuple(cast("list[Any]", value)) if isinstance(value, list) else (value,)
+    listed = as_list(value)
+    return (value,) if listed is None else tuple(listed)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import CheckpointError, one_of, shown
+from .narrowing import as_list, as_object
 from .tensor_entry import TensorEntry
 
 # The format's own limit (the reference implementation refuses more).
@@ -82,8 +83,10 @@ class SafetensorsFile:
         return cast("dict[str, Any]", header)
 
     def _entry(self, name: str, value: Any) -> TensorEntry:
-        fields = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-        dtype, shape, offsets = (fields.get(key) for key in ("dtype", "shape", "data_offsets"))
+        fields = as_object(value) or {}
+        dtype: Any = fields.get("dtype")
+        shape: Any = fields.get("shape")
+        offsets: Any = fields.get("data_offsets")
         if not isinstance(dtype, str) or dtype not in _TYPES:
             raise CheckpointError(self.path, f"dtype {shown(dtype)}; accepted: {one_of(_TYPES)}", name)
         if not _naturals(shape) or len(shape) > 8:
@@ -131,4 +134,5 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _naturals(value: Any) -> bool:
-    return isinstance(value, list) and all(type(x) is int and x >= 0 for x in cast("list[Any]", value))
+    sizes = as_list(value)
+    return sizes is not None and all(type(size) is int and size >= 0 for size in sizes)

@@ -18,8 +18,9 @@ def attend(q: FloatArray, k: FloatArray, v: FloatArray, offset: int, window: int
     kv_heads = k.shape[1]
     grouped = q.reshape(queries, kv_heads, heads // kv_heads, head_dim).transpose(1, 2, 0, 3)
     scores = grouped @ k.transpose(1, 2, 0)[:, None] * np.float32(head_dim**-0.5)
-    distance = offset + np.arange(queries)[:, None] - np.arange(k.shape[0])
-    hidden = (distance < 0) if window is None else (distance < 0) | (distance >= window)
+    places: NDArray[np.int64] = np.arange(offset, offset + queries, dtype=np.int64)
+    distance = places[:, None] - np.arange(k.shape[0], dtype=np.int64)
+    hidden: NDArray[np.bool_] = (distance < 0) if window is None else (distance < 0) | (distance >= window)
     scores[:, :, hidden] = -np.inf
     weights = softmax(scores)
     return (weights @ v.transpose(1, 0, 2)[:, None]).transpose(2, 0, 1, 3).reshape(queries, heads, head_dim)

@@ -98,9 +98,11 @@ class KVPages:
         if wrong:
             raise LanguageModelError(f"KV pages {sorted(wrong)[:8]} are lost, shared or do not exist")
 
-    def write(self, layer: int, table: PageTable, start: int, keys: NDArray, values: NDArray) -> None:
+    def write(
+        self, layer: int, table: PageTable, start: int, keys: NDArray[np.float32], values: NDArray[np.float32]
+    ) -> None:
         """Store keys and values [tokens, kv_heads, head_dim] at positions from `start` on."""
-        positions = np.arange(start, start + keys.shape[0])
+        positions: NDArray[np.int64] = np.arange(start, start + keys.shape[0], dtype=np.int64)
         pages = table.array()[positions // self.page_size]
         slots = positions % self.page_size
         self.keys[layer, pages, slots] = keys

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,7 +125,7 @@ class LlamaGraph:
     def _norm(self, x: FloatArray, weight: FloatArray) -> FloatArray:
         """Root-mean-square layer normalisation over the last axis (Zhang and Sennrich, 2019)."""
         mean_square = np.mean(np.square(x), axis=-1, keepdims=True, dtype=np.float32)
-        return x / np.sqrt(mean_square + np.float32(self.config.rms_norm_eps)) * weight
+        return cast("FloatArray", x / np.sqrt(mean_square + np.float32(self.config.rms_norm_eps)) * weight)
 
     def _admit(self, tokens: Sequence[int], pages: KVPages, table: PageTable) -> None:
         ids, end = np.asarray(tokens), table.length + len(tokens)

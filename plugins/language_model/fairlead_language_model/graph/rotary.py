@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,7 +40,8 @@ def rotate(x: FloatArray, turn: tuple[FloatArray, FloatArray]) -> FloatArray:
     """Rotate x [positions, heads, head_dim]: element i turns with element i + head_dim / 2."""
     cosine, sine = turn
     first, second = np.split(x, 2, axis=-1)
-    return np.concatenate((first * cosine - second * sine, second * cosine + first * sine), axis=-1)
+    turned = np.concatenate((first * cosine - second * sine, second * cosine + first * sine), axis=-1)
+    return cast("FloatArray", turned)
 
 
 def _by_wavelength(frequencies: NDArray[np.float64], scaling: RopeScaling) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from ..narrowing import as_list, as_object
 from ..sampling import SamplingParameters
 from ..tokenizer import ChatMessage
 
@@ -62,9 +63,8 @@ class _GenerationRequest(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _drop_nulls(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: item for key, item in value.items() if item is not None}
-        return value
+        fields = as_object(value)
+        return value if fields is None else {key: item for key, item in fields.items() if item is not None}
 
     @field_validator("n")
     @classmethod
@@ -122,10 +122,11 @@ class CompletionRequest(_GenerationRequest):
     @field_validator("prompt", mode="before")
     @classmethod
     def _one_prompt(cls, value: Any) -> Any:
-        if isinstance(value, list) and len(value) == 1 and isinstance(value[0], (str, list)):
-            value = value[0]
-        if isinstance(value, str) or (isinstance(value, list) and value and all(type(t) is int for t in value)):
-            return value
+        batch = as_list(value)
+        only = batch[0] if batch and len(batch) == 1 and isinstance(batch[0], (str, list)) else value
+        tokens = as_list(only)
+        if isinstance(only, str) or (tokens and all(type(token) is int for token in tokens)):
+            return only
         raise ValueError("one text, or one list of token ids")
 
     @field_validator("echo", "suffix", "best_of")
@@ -151,12 +152,13 @@ class ChatMessageParam(BaseModel):
     @field_validator("content", mode="before")
     @classmethod
     def _join_parts(cls, value: Any) -> Any:
-        if not isinstance(value, list):
+        parts = as_list(value)
+        if parts is None:
             return value
-        parts = [part for part in value if isinstance(part, dict) and part.get("type") == "text"]
-        if len(parts) != len(value) or not all(isinstance(part.get("text"), str) for part in parts):
+        texts = [part.get("text") for item in parts if (part := as_object(item)) and part.get("type") == "text"]
+        if len(texts) != len(parts) or not all(isinstance(text, str) for text in texts):
             raise ValueError('a text, or a list of parts {"type": "text", "text": ...}')
-        return "".join(part["text"] for part in parts)
+        return "".join(map(str, texts))
 
 
 class ChatCompletionRequest(_GenerationRequest):

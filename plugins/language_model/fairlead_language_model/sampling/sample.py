@@ -36,9 +36,9 @@ def sample(
         return int(np.argmax(adjusted))
     probabilities = filtered(adjusted, parameters)
     cumulative = np.cumsum(probabilities)
-    drawn = np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")
+    drawn = int(np.searchsorted(cumulative, rng.random() * float(cumulative[-1]), side="right"))
     # Rounding can put the number on the last step of the staircase: then the last possible token is meant.
-    return min(int(drawn), int(np.flatnonzero(probabilities)[-1]))
+    return min(drawn, int(np.flatnonzero(probabilities)[-1]))
 
 
 def distribution(

@@ -10,6 +10,7 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 
 from ..errors import TokenizerError, one_of, shown
 from ..gguf_file import GgufFile
+from ..narrowing import as_list
 from .chat_template import ChatTemplate
 from .tokenizer import Tokenizer
 
@@ -36,8 +37,8 @@ def tokenizer_from_gguf(file: GgufFile) -> Tokenizer:
     """
     metadata = file.metadata
     kind = metadata.get("tokenizer.ggml.model")
-    builders: dict[Any, Callable[[_Vocabulary], tokenizers.Tokenizer]] = {"llama": _sentencepiece, "gpt2": _byte_level}
-    if kind not in builders:
+    builders: dict[str, Callable[[_Vocabulary], tokenizers.Tokenizer]] = {"llama": _sentencepiece, "gpt2": _byte_level}
+    if not isinstance(kind, str) or kind not in builders:
         raise TokenizerError(f"{file.path}: tokenizer.ggml.model = {shown(kind)}; accepted: {one_of(builders)}")
     vocabulary = _Vocabulary(file)
     core = builders[kind](vocabulary)
@@ -63,7 +64,8 @@ class _Vocabulary:
         self.tokens: list[str] = self._list("tokens")
         self.types: Sequence[int] = self._parallel("token_type", 1)
         self.scores: Sequence[float] = self._parallel("scores", 0.0)
-        self.ids = {token: i for i, token in enumerate(self.tokens)}
+        # A token that appears twice keeps its first id, as in llama.cpp.
+        self.ids = {token: i for i, token in reversed(list(enumerate(self.tokens)))}
 
     def get(self, key: str, default: Any = None) -> Any:
         return self.file.metadata.get(f"tokenizer.ggml.{key}", default)
@@ -95,18 +97,18 @@ class _Vocabulary:
         return TokenizerError(f"{self.file.path}: tokenizer.ggml.{key} = {shown(value)}; accepted: {accepted}")
 
     def _list(self, key: str) -> list[str]:
-        value = self.get(key)
-        if not isinstance(value, list) or not value:
-            raise self.error(key, value, "a list of strings")
-        return value
+        values = as_list(self.get(key))
+        if not values or not isinstance(values[0], str):
+            raise self.error(key, self.get(key), "a list of strings")
+        return values
 
     def _parallel(self, key: str, default: float) -> Sequence[Any]:
-        values = self.get(key)
-        if values is None:
+        if self.get(key) is None:
             return [default] * len(self.tokens)
-        if isinstance(values, (str, int, float)) or len(values) != len(self.tokens):
-            raise self.error(key, values, f"an array of {len(self.tokens)} numbers")
-        return [value.item() for value in values]
+        values = as_list(self.get(key))
+        if values is None or len(values) != len(self.tokens) or isinstance(values[0], str):
+            raise self.error(key, self.get(key), f"an array of {len(self.tokens)} numbers")
+        return values
 
 
 def _sentencepiece(vocabulary: _Vocabulary) -> tokenizers.Tokenizer:
@@ -141,7 +143,7 @@ def _merges_by_score(vocabulary: _Vocabulary) -> list[tuple[str, str]]:
 
 def _byte_level(vocabulary: _Vocabulary) -> tokenizers.Tokenizer:
     pre = vocabulary.get("pre", "default")
-    if pre not in _PRE_TOKENIZERS:
+    if not isinstance(pre, str) or pre not in _PRE_TOKENIZERS:
         raise vocabulary.error("pre", pre, one_of(_PRE_TOKENIZERS))
     split = _PRE_TOKENIZERS[pre]
     try:

@@ -9,6 +9,7 @@ import tokenizers
 
 from ..errors import TokenizerError, shown
 from ..hf_config import read_json_object
+from ..narrowing import as_list, as_object
 from .chat_template import ChatTemplate
 from .tokenizer import Tokenizer
 
@@ -45,9 +46,9 @@ def _optional(path: Path) -> dict[str, Any]:
 
 
 def _content(token: Any) -> str | None:
-    if isinstance(token, dict):
-        token = token.get("content")
-    return token if isinstance(token, str) else None
+    described = as_object(token)
+    text = token if described is None else described.get("content")
+    return text if isinstance(text, str) else None
 
 
 def _id(core: tokenizers.Tokenizer, token: str | None, directory: Path) -> int | None:
@@ -64,7 +65,7 @@ def _generation_ends(directory: Path) -> list[int]:
     found: list[int] = []
     for name in ("config.json", "generation_config.json"):
         value = _optional(directory / name).get("eos_token_id")
-        found += [i for i in (value if isinstance(value, list) else [value]) if isinstance(i, int)]
+        found += [i for i in as_list(value) or [value] if isinstance(i, int)]
     return found
 
 
@@ -73,9 +74,9 @@ def _chat_template(
 ) -> ChatTemplate | None:
     file = directory / "chat_template.jinja"
     source = file.read_text(encoding="utf-8") if file.is_file() else settings.get("chat_template")
-    if isinstance(source, list):
-        named = {entry.get("name"): entry.get("template") for entry in source if isinstance(entry, dict)}
-        source = named.get("default")
+    entries = [entry for item in as_list(source) or [] if (entry := as_object(item))]
+    if entries:
+        source = next((entry.get("template") for entry in entries if entry.get("name") == "default"), None)
     if isinstance(source, str):
         return ChatTemplate(source, special)
     return ChatTemplate.built_in(frozenset(core.get_vocab()), special)
