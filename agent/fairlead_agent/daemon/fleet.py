@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from fairlead_agent.bus.address import BrokerAddress
-from fairlead_agent.bus.broker.choose import choose_broker
+from fairlead_agent.bus.broker.choose import choose
 from fairlead_agent.bus.topics import AUTHORITY
 from fairlead_agent.config import AgentEntry, FleetConfig
 from fairlead_agent.runtime.files import write_private
@@ -88,7 +88,8 @@ class LocalFleet:
     ) -> None:
         self.config, self.state_dir, self._say = config, state_dir.absolute(), say
         self._restart = restart
-        self.broker = choose_broker(self.state_dir / "broker", kind=broker_kind)
+        environment = {**os.environ, **({"FAIRLEAD_BROKER": broker_kind} if broker_kind else {})}
+        self.broker = choose(self.state_dir / "broker", site=config.site, environment=environment)
         self.children: dict[str, Child] = {}
         self._watchers: list[asyncio.Task[None]] = []
         self.url = ""
@@ -103,7 +104,7 @@ class LocalFleet:
             FleetError: a part does not come up.
         """
         self.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._say(f"broker: {self.broker.name}")
+        self._say(f"broker: {self.broker.label}")
         self._address = await self.broker.start()
         await self._start_control_plane()
         for entry in self.config.agents:
@@ -144,8 +145,8 @@ class LocalFleet:
             "port": port,
             "broker_host": address.host,
             "broker_port": address.port,
-            "login": self._login(CONTROL_PLANE, folder),
-            "authority_login": self._login(AUTHORITY, folder),
+            "login": self._login(CONTROL_PLANE, folder, control=True),
+            "authority_login": self._login(AUTHORITY, folder, control=True),
             "lease_ttl_s": self.config.lease_ttl_s,
         }
         path = folder / "settings.json"
@@ -193,8 +194,8 @@ class LocalFleet:
         text = json.dumps({"url": self.url, "token": (folder / "admin.token").read_text().strip()})
         write_private(self.state_dir / "client.json", text)
 
-    def _login(self, client: str, folder: Path) -> dict[str, str]:
-        username, password = self.broker.credentials(client)
+    def _login(self, client: str, folder: Path, *, control: bool = False) -> dict[str, str]:
+        username, password = self.broker.credentials(client, control=control)
         path = folder / f"{client}.password"
         write_private(path, password)
         return {"username": username, "password_file": str(path)}
