@@ -12,7 +12,7 @@ import structlog
 from fairlead_agent.bus.bus import Bus
 from fairlead_agent.daemon.outgoing import Outgoing
 from fairlead_agent.daemon.sensor import Sensor
-from fairlead_agent.messages import InstanceReport, InstanceState, LeaseKey, NodeInstances
+from fairlead_agent.messages import Estimate, InstanceReport, InstanceState, LeaseKey, NodeInstances, Offer
 from fairlead_agent.placement.effects import Activate, Extend, Prepare, Stop
 from fairlead_agent.plugin.budget import Budget
 from fairlead_agent.plugin.registry import PluginUnavailable, Registry
@@ -25,6 +25,8 @@ log = structlog.get_logger()
 
 Failed = Callable[[LeaseKey, str, str], None]
 Stopped = Callable[[LeaseKey, str], None]
+
+REMEMBERED_ESTIMATES = 1024
 
 _TROUBLE = (InstanceError, ControlError, ControlLostError, OSError, TimeoutError)
 
@@ -42,15 +44,17 @@ class Crew:
         cache_dir: Path,
         *,
         tcp_host: str | None,
+        default_ttl_s: float,
     ) -> None:
         self._bus, self._outgoing, self._supervisor = bus, outgoing, supervisor
         self._registry, self._sensor = registry, sensor
-        self._cache_dir, self._tcp_host = cache_dir, tcp_host
+        self._cache_dir, self._tcp_host, self._default_ttl_s = cache_dir, tcp_host, default_ttl_s
         self._failed: Failed = lambda key, negotiation, why: None
         self._stopped: Stopped = lambda key, negotiation: None
         self._queues: dict[tuple[LeaseKey, str], asyncio.Queue[Callable[[], Awaitable[None]]]] = {}
         self._workers: dict[tuple[LeaseKey, str], asyncio.Task[None]] = {}
         self._seq = 0
+        self._raw: dict[tuple[str, str], Estimate] = {}
         self._dirty = asyncio.Event()
         self._publisher: asyncio.Task[None] | None = None
         supervisor.subscribe(self._changed)
@@ -86,6 +90,14 @@ class Crew:
                 self._extend(effect)
             case Stop():
                 self._enqueue(effect.key, effect.negotiation, lambda: self._stop(effect))
+
+    def remember(self, negotiation: str, offers: list[Offer]) -> None:
+        """Keep what the plugins estimated, before any correction: that is what measurements are compared with."""
+        for offer in offers:
+            if offer.estimate is not None:
+                self._raw[(negotiation, offer.variant)] = offer.estimate
+        while len(self._raw) > REMEMBERED_ESTIMATES:
+            del self._raw[next(iter(self._raw))]
 
     def reports(self) -> tuple[InstanceReport, ...]:
         """All instances of this node."""
@@ -177,7 +189,9 @@ class Crew:
             tcp_host=self._tcp_host,
             simulated=False,
             estimate=estimate,
+            raw_estimate=self._raw.get((effect.negotiation, effect.variant)),
             plugin=effect.workload.plugin,
+            ttl_s=effect.workload.placement.ttl_s or self._default_ttl_s,
         )
 
     # --- reports -----------------------------------------------------------------------------------------------

@@ -84,6 +84,7 @@ class Daemon:
             self.sensor,
             _folder(folder / "cache"),
             tcp_host=settings.data_host if direct else None,
+            default_ttl_s=settings.lease_ttl_s,
         )
         self.participation = Participation(
             self.bus, self.outgoing, self.bidder, self.crew, self.registry, self.sensor, self.book

@@ -34,7 +34,7 @@ class Learning:
         """Take in new measurements; whether there were any."""
         learnt = False
         for instance in self._supervisor.instances():
-            measured, estimate = dict(instance.measurements), instance.spec.estimate
+            measured, estimate = dict(instance.measurements), instance.spec.raw_estimate
             name = f"{instance.key} {instance.spec.negotiation}"
             if instance.state is not InstanceState.READY or estimate is None or self._seen.get(name) == measured:
                 continue
