@@ -25,7 +25,7 @@ from fairlead_agent.runtime.worker_run import HandshakeError, WorkerRun
 
 _ENDED = (InstanceState.STOPPED, InstanceState.QUARANTINED)
 _FINAL_EXITS = (Exit.LEASE_EXPIRED, Exit.ORPHANED)
-_TAIL_LINES = 12
+_TAIL_LINES = 20
 _REASON_LENGTH = 1990
 
 
@@ -74,6 +74,7 @@ class Instance:
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._resizing = asyncio.Lock()
+        self._leasing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._keeping: asyncio.Task[None] | None = None
 
@@ -140,6 +141,10 @@ class Instance:
         if epoch < self.epoch:
             raise InstanceError(f"{self.key}: epoch {epoch} is refused, epoch {self.epoch} was held")
         self.epoch, self.expires_boottime_s = epoch, expires_boottime_s
+        async with self._leasing:
+            await self._send_lease(epoch, expires_boottime_s)
+
+    async def _send_lease(self, epoch: int, expires_boottime_s: float) -> None:
         if self._run is not None and self._run.is_prepared:
             await self.ask(protocol.Activate(epoch=epoch, expires_boottime_s=expires_boottime_s))
             if self._clock() < expires_boottime_s:
@@ -248,7 +253,8 @@ class Instance:
         if status.state is InstanceState.PREPARING or self._stopping.is_set():
             return
         self._set_state(status.state, self.reason if status.state is self.state else "")
-        if status.epoch < self.epoch and self._clock() < self.expires_boottime_s:
+        lacks_lease = status.epoch < self.epoch and self._clock() < self.expires_boottime_s
+        if lacks_lease and not self._leasing.locked():
             self._start_task(self._pass_lease_on(self.epoch, self.expires_boottime_s))
 
     def heard(self, fields: dict[str, Any]) -> None:

@@ -8,7 +8,6 @@ import signal
 import socket
 import sys
 import time
-import traceback
 from typing import Any, NoReturn
 
 from fairlead_agent.messages.instance import InstanceState
@@ -23,6 +22,7 @@ from fairlead_agent.runtime.host.hooks import Hooks, load_worker
 from fairlead_agent.runtime.host.lease import HeldLease, boottime_s
 from fairlead_agent.runtime.host.peers import PeerBoard
 from fairlead_agent.runtime.host.server import Server
+from fairlead_agent.runtime.host.tracebacks import print_plugin_traceback
 from fairlead_agent.runtime.process_facts import memory_bytes, started_boottime_s
 from fairlead_agent.runtime.protocol import HostStatus
 from fairlead_agent.runtime.spec import HostSpec, Outcome
@@ -65,7 +65,7 @@ class WorkerHost:
         try:
             asyncio.run(self._serve_data())
         except Exception as error:
-            traceback.print_exc()
+            print_plugin_traceback(error)
             self.exit(Exit.PLUGIN_FAILED, f"{type(error).__name__}: {error}")
         self.exit(Exit.STOPPED, "stopped")
 

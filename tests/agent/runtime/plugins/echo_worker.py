@@ -106,6 +106,11 @@ class Worker:
                 await answer(send, 200, ",".join(peer.node for peer in peers).encode())
                 return
 
+    async def on_fact(self, scope: Any, body: bytes, send: Any) -> None:
+        assert self.context is not None
+        self.context.publish_fact("late", "count", 1)
+        await answer(send, 200, b"")
+
     async def on_metric(self, scope: Any, body: bytes, send: Any) -> None:
         from prometheus_client import Counter
 

@@ -1,0 +1,29 @@
+"""An agent of its own for the adoption tests: starts a worker, says so, and waits to be killed."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+
+from fairlead_agent.messages import InstanceState
+from fairlead_agent.runtime.spec import InstanceSpec
+from fairlead_agent.runtime.supervisor import Supervisor
+
+
+def boottime_s() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+async def main(folder: Path, spec_path: Path, ttl_s: float) -> None:
+    spec = InstanceSpec.model_validate_json(spec_path.read_text())
+    supervisor = Supervisor(folder, node=spec.node, clock=boottime_s)
+    instance = await supervisor.start(spec)
+    await instance.until(InstanceState.STANDBY, timeout_s=30)
+    await supervisor.activate(spec.key, 6, boottime_s() + ttl_s)
+    print("SERVING", instance.pid, flush=True)
+    await asyncio.sleep(120)
+
+
+asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])))

@@ -1,0 +1,134 @@
+"""A bench for real workers: short times, one state folder per test, everything stopped at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fairlead_agent.messages import InstanceReport, InstanceState, LeaseKey
+from fairlead_agent.runtime.backoff import BackoffPolicy
+from fairlead_agent.runtime.instance import Instance
+from fairlead_agent.runtime.limits import Limiter
+from fairlead_agent.runtime.relay import forward
+from fairlead_agent.runtime.settings import SupervisorSettings
+from fairlead_agent.runtime.spec import HostSpec, InstanceSpec
+from fairlead_agent.runtime.supervisor import Supervisor
+
+PLUGINS = Path(__file__).parent / "plugins"
+FAST = {
+    "watch_interval_s": 0.1,
+    "probe_interval_s": 0.1,
+    "measure_interval_s": 0.2,
+    "stop_grace_s": 1.5,
+    "shrink_settle_s": 1.0,
+    "backoff": BackoffPolicy(first_s=0.05, quarantine_after=3),
+}
+
+
+def _boottime_s() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@pytest.fixture
+def boottime_s() -> Callable[[], float]:
+    return _boottime_s
+
+
+class Bench:
+    """One node with its supervisor."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.key = LeaseKey(site="home", workload="echo", replica=0)
+        self.reports: list[InstanceReport] = []
+        self.supervisor: Supervisor
+
+    def open(self, limiter: Limiter | None = None, **settings: Any) -> Supervisor:
+        self.supervisor = Supervisor(
+            self.folder,
+            node="desk",
+            clock=_boottime_s,
+            limiter=limiter,
+            settings=SupervisorSettings(**{**FAST, **settings}),
+        )
+        self.supervisor.subscribe(self.reports.append)
+        return self.supervisor
+
+    def spec(self, **fields: Any) -> InstanceSpec:
+        given = {
+            "key": self.key,
+            "variant": "plain",
+            "node": "desk",
+            "worker": "echo_worker:Worker",
+            "sys_path": (PLUGINS,),
+            "cache_dir": self.folder / "cache",
+            "expiry_grace_s": 30.0,
+        }
+        return InstanceSpec(**{**given, **fields})
+
+    async def start(self, **fields: Any) -> Instance:
+        """Start an instance and wait for standby."""
+        instance = await self.supervisor.start(self.spec(**fields))
+        assert await instance.until(InstanceState.STANDBY, timeout_s=30) is InstanceState.STANDBY, instance.reason
+        return instance
+
+    async def serve(self, *, ttl_s: float = 60.0, epoch: int = 1, **fields: Any) -> Instance:
+        """Start an instance and give it a lease."""
+        instance = await self.start(**fields)
+        await self.supervisor.activate(self.key, epoch, _boottime_s() + ttl_s)
+        return instance
+
+    async def get(self, path: str, *, epoch: int | None = None, body: bytes = b"") -> tuple[int, dict[str, str], bytes]:
+        """One request to the data socket: status, headers (lower case), body."""
+        headers = [] if epoch is None else [("Fairlead-Epoch", str(epoch))]
+        socket_path = self.supervisor.get(self.key).spec.data_socket
+        answer = await forward(socket_path, "POST" if body else "GET", path, headers, body, read_timeout_s=20)
+        pieces = [piece async for piece in answer.body]
+        return answer.status, {name.lower(): value for name, value in answer.headers}, b"".join(pieces)
+
+
+@pytest.fixture
+async def idle_bench() -> AsyncIterator[Callable[[Path], Bench]]:
+    """Makes benches whose supervisor is opened by the test."""
+    benches: list[Bench] = []
+
+    def make(folder: Path) -> Bench:
+        benches.append(Bench(folder))
+        return benches[-1]
+
+    yield make
+    for bench in benches:
+        await bench.supervisor.shutdown()
+
+
+@pytest.fixture
+def bench_at(idle_bench: Callable[[Path], Bench]) -> Callable[..., Bench]:
+    """Makes benches with settings of the test."""
+
+    def make(folder: Path, **settings: Any) -> Bench:
+        bench = idle_bench(folder)
+        bench.open(**settings)
+        return bench
+
+    return make
+
+
+@pytest.fixture
+def bench(bench_at: Callable[..., Bench], tmp_path: Path) -> Bench:
+    return bench_at(tmp_path)
+
+
+@pytest.fixture
+def host_spec(tmp_path: Path) -> HostSpec:
+    given = Bench(tmp_path).spec()
+    return HostSpec(
+        **{name: getattr(given, name) for name in InstanceSpec.model_fields},
+        folder=tmp_path,
+        data_socket=tmp_path / "data.sock",
+        control_socket=tmp_path / "control.sock",
+        cookie="0123456789abcdef",
+    )

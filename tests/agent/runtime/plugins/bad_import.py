@@ -1,0 +1,3 @@
+"""A worker module that cannot be imported."""
+
+raise ValueError("weights are missing")

@@ -1,0 +1,171 @@
+"""A worker outlives its agent, until its lease ends, and the next agent takes it over."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fairlead_agent.messages import InstanceState
+from fairlead_agent.runtime.process import ProcessMark, environment
+from fairlead_agent.runtime.process_facts import boot_id, start_ticks
+from fairlead_agent.runtime.relay import forward
+from fairlead_agent.runtime.supervisor import Supervisor, SupervisorBusyError
+
+AGENT = Path(__file__).parent / "agent_process.py"
+
+
+@pytest.fixture
+async def orphan(tmp_path, idle_bench):
+    """A worker whose agent was killed, and the bench whose supervisor may adopt it: (bench, pid)."""
+
+    async def make(ttl_s: float = 60.0, **fields) -> tuple:
+        bench = idle_bench(tmp_path)
+        spec = bench.spec(**fields)
+        spec_path = tmp_path / "given.json"
+        spec_path.write_text(spec.model_dump_json())
+        agent = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(AGENT),
+            str(tmp_path),
+            str(spec_path),
+            str(ttl_s),
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        async with asyncio.timeout(40):
+            while not (line := await agent.stdout.readline()).startswith(b"SERVING"):
+                assert line, "the agent ended early"
+        agent.kill()
+        await agent.wait()
+        return bench, int(line.split()[1])
+
+    return make
+
+
+async def test_the_worker_outlives_its_agent_and_is_adopted_with_its_epoch(orphan, boottime_s):
+    bench, pid = await orphan()
+    assert start_ticks(pid) is not None
+    supervisor = bench.open()
+    (adopted,) = await supervisor.adopt()
+    assert (adopted.pid, adopted.epoch, adopted.state) == (pid, 6, InstanceState.READY)
+    assert (await bench.get("/echo?adopted", epoch=6))[::2] == (200, b"adopted")
+    await supervisor.extend(bench.key, 6, boottime_s() + 120)
+    await supervisor.stop(bench.key)
+    assert start_ticks(pid) is None
+
+
+async def test_an_adopted_worker_that_dies_is_started_again_in_its_lease(orphan):
+    bench, pid = await orphan()
+    supervisor = bench.open()
+    (adopted,) = await supervisor.adopt()
+    os.kill(pid, signal.SIGKILL)
+    async with asyncio.timeout(30):
+        while not (adopted.restarts and adopted.state is InstanceState.READY):
+            await asyncio.sleep(0.05)
+    assert (await bench.get("/echo?x", epoch=6))[0] == 200
+
+
+async def test_without_an_agent_the_worker_serves_until_its_lease_ends_and_then_goes(orphan):
+    bench, pid = await orphan(ttl_s=1.5, expiry_grace_s=0.2)
+    socket_path = bench.folder / "instances" / "home.echo.0" / "data.sock"
+    answer = await forward(socket_path, "GET", "/echo?alone")
+    assert answer.status == 200
+    await answer.body.aclose()
+    async with asyncio.timeout(20):
+        while start_ticks(pid) is not None:
+            await asyncio.sleep(0.05)
+    assert await bench.open().adopt() == []
+
+
+async def test_facts_that_nobody_heard_wait_for_the_next_agent(bench):
+    instance = await bench.serve()
+    socket_path = instance.spec.data_socket
+    await bench.supervisor.detach()
+    await asyncio.sleep(0.3)  # until the worker has noticed
+    assert (await forward(socket_path, "GET", "/fact")).status == 200
+    facts: list[tuple] = []
+    supervisor = bench.open()
+    supervisor.subscribe_facts(lambda *fact: facts.append(fact))
+    await supervisor.adopt()
+    async with asyncio.timeout(10):
+        while not facts:
+            await asyncio.sleep(0.05)
+    assert facts == [(bench.key, "late", "count", 1.0, 0.0)]
+
+
+async def test_a_worker_that_does_not_know_the_cookie_is_killed(orphan):
+    bench, pid = await orphan()
+    spec_path = bench.folder / "instances" / "home.echo.0" / "spec.json"
+    text = spec_path.read_text()
+    cookie = text.partition('"cookie": "')[2].partition('"')[0]
+    spec_path.write_text(text.replace(cookie, "another-cookie-of-the-right-length"))
+    assert await bench.open().adopt() == []
+    assert start_ticks(pid) is None
+    assert not spec_path.exists()
+
+
+async def test_a_stranger_under_a_used_pid_is_left_alone(bench, tmp_path):
+    """The folder names a process that is none of ours: same pid and start, other command."""
+    instance = await bench.start()
+    spec = instance.spec
+    spec_text = spec.path.read_text()
+    await bench.supervisor.stop(bench.key)
+    stranger = await asyncio.create_subprocess_exec("sleep", "60")
+    mark = ProcessMark(pid=stranger.pid, start_ticks=start_ticks(stranger.pid), boot_id=boot_id())
+    ProcessMark.path(spec.folder).write_text(mark.model_dump_json())
+    spec.path.write_text(spec_text)
+    await bench.supervisor.detach()
+    assert await bench.open().adopt() == []
+    assert stranger.returncode is None and start_ticks(stranger.pid) is not None
+    stranger.kill()
+    await stranger.wait()
+
+
+async def test_spoilt_folders_do_not_stop_adoption(bench):
+    instances = bench.folder / "instances"
+    for name, text in (("a.b.0", "{"), ("a.c.0", "{}"), ("a.d.0", "")):
+        (instances / name).mkdir()
+        (instances / name / "spec.json").write_text(text)
+    assert await bench.supervisor.adopt() == []
+
+
+async def test_a_detached_worker_is_adopted_by_the_next_supervisor(bench):
+    instance = await bench.serve(epoch=2)
+    pid = instance.pid
+    await bench.supervisor.detach()
+    bench.open()
+    (adopted,) = await bench.supervisor.adopt()
+    assert (adopted.pid, adopted.epoch) == (pid, 2)
+    assert (await bench.get("/echo?x", epoch=2))[0] == 200
+
+
+async def test_one_state_folder_one_supervisor(bench, boottime_s):
+    with pytest.raises(SupervisorBusyError, match="in use by another agent"):
+        Supervisor(bench.folder, node="desk", clock=boottime_s)
+
+
+async def test_an_orphan_without_a_lease_ends(bench):
+    instance = await bench.start(orphan_s=0.4)
+    pid = instance.pid
+    await asyncio.sleep(1.0)
+    assert start_ticks(pid) is not None  # it has an agent
+    await bench.supervisor.detach()
+    async with asyncio.timeout(20):
+        while start_ticks(pid) is not None:
+            await asyncio.sleep(0.05)
+    bench.open()
+
+
+def test_secrets_of_the_agent_do_not_reach_the_worker(monkeypatch, host_spec):
+    monkeypatch.setenv("SOME_API_KEY", "x")
+    monkeypatch.setenv("BROKER_PASSWORD", "x")
+    monkeypatch.setenv("HARMLESS", "y")
+    seen = environment(host_spec)
+    assert "SOME_API_KEY" not in seen and "BROKER_PASSWORD" not in seen and seen["HARMLESS"] == "y"
+    assert host_spec.cookie not in seen.values()

@@ -1,0 +1,34 @@
+"""The agent's side of the runtime stays light."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+HEAVY = ("uvicorn", "starlette", "fastapi", "numpy", "torch", "onnxruntime", "prometheus_client", "httpx")
+
+
+def test_the_supervisor_imports_nothing_heavy():
+    script = (
+        "import sys, fairlead_agent.runtime.supervisor, fairlead_agent.runtime.relay, fairlead_agent.runtime.logging;"
+        f"print([name for name in {HEAVY!r} if name in sys.modules],"
+        "[name for name in sys.modules if name.startswith('fairlead_agent.runtime.host')])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[] []"
+
+
+def test_a_host_without_uvicorn_names_the_extra(host_spec):
+    from fairlead_agent.runtime.exits import Exit
+    from fairlead_agent.runtime.process import HOST_MODULE, environment
+    from fairlead_agent.runtime.spec import read_outcome
+
+    host_spec.write()
+    script = (
+        "import sys, runpy; sys.modules['uvicorn'] = None;"
+        f"sys.argv = ['host', {str(host_spec.path)!r}]; runpy.run_module({HOST_MODULE!r}, run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], env=environment(host_spec), capture_output=True, timeout=60)
+    assert done.returncode == Exit.MISSING_EXTRA
+    outcome = read_outcome(host_spec.outcome_path)
+    assert outcome is not None and "fairlead-agent[worker]" in outcome.reason

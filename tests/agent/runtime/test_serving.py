@@ -1,0 +1,186 @@
+"""What a client sees of a worker: readiness, epochs, refusals."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import stat
+
+import pytest
+
+from fairlead_agent.messages import InstanceState, LeaseKey
+from fairlead_agent.plugin import Peer
+from fairlead_agent.runtime.instance import InstanceError
+from fairlead_agent.runtime.relay import RelayError, forward
+
+
+async def test_serves_only_with_a_lease_and_says_who_answers(bench, boottime_s):
+    instance = await bench.start()
+    status, headers, body = await bench.get("/echo?hello")
+    assert status == 503 and json.loads(body)["epoch"] == 0
+    assert (await bench.get("/-/ready"))[0] == 503
+
+    await bench.supervisor.activate(bench.key, 4, boottime_s() + 60)
+    assert instance.state is InstanceState.READY
+    assert (await bench.get("/-/ready"))[0] == 200
+    status, headers, body = await bench.get("/echo?hello", epoch=4)
+    assert (status, body) == (200, b"hello")
+    assert (headers["fairlead-epoch"], headers["fairlead-node"]) == ("4", "desk")
+    assert (await bench.get("/echo?no-header"))[0] == 200
+
+
+async def test_another_epoch_gets_409_with_the_held_one(bench):
+    await bench.serve(epoch=4)
+    for asked in (3, 5):
+        status, headers, body = await bench.get("/echo", epoch=asked)
+        assert status == 409
+        assert json.loads(body)["epoch"] == 4
+        assert str(asked) in json.loads(body)["error"]
+        assert headers["fairlead-epoch"] == "4"
+
+
+async def test_an_epoch_that_is_no_number_is_a_clear_error(bench):
+    instance = await bench.serve()
+    answer = await forward(instance.spec.data_socket, "GET", "/echo", [("Fairlead-Epoch", "new")])
+    body = b"".join([piece async for piece in answer.body])
+    assert answer.status == 400 and b"'new'" in body and b"whole number" in body
+
+
+async def test_every_answer_carries_epoch_and_node(bench):
+    await bench.serve(epoch=2)
+    for path, expected in (("/nowhere", 404), ("/raise", 500), ("/-/metrics", 404), ("/-/ready", 200)):
+        status, headers, _ = await bench.get(path)
+        assert status == expected
+        assert (headers["fairlead-epoch"], headers["fairlead-node"]) == ("2", "desk")
+
+
+async def test_epochs_only_grow(bench, boottime_s):
+    await bench.serve(epoch=5)
+    await bench.supervisor.activate(bench.key, 6, boottime_s() + 60)
+    assert (await bench.get("/echo?x", epoch=6))[0] == 200
+    with pytest.raises(InstanceError, match="epoch 5 is refused"):
+        await bench.supervisor.activate(bench.key, 5, boottime_s() + 60)
+    with pytest.raises(InstanceError, match="cannot be extended"):
+        await bench.supervisor.extend(bench.key, 5, boottime_s() + 60)
+    assert (await bench.get("/echo?x", epoch=5))[0] == 409
+
+
+async def test_serves_on_tcp_where_peers_may_reach_it(bench):
+    instance = await bench.serve(tcp_host="127.0.0.1")
+    address = instance.report().address
+    assert address.startswith("http://127.0.0.1:")
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(address.rpartition(":")[2]))
+    writer.write(b"GET /echo?tcp HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    answer = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 200") and b"tcp" in answer
+
+
+async def test_the_plugin_gets_its_context(bench):
+    os.environ["SECRET_COOKIE_OF_AGENT"] = "x"
+    try:
+        await bench.serve(config={"a": 1})
+    finally:
+        del os.environ["SECRET_COOKIE_OF_AGENT"]
+    seen = json.loads((await bench.get("/context"))[2])
+    assert (seen["workload"], seen["replica"], seen["node"], seen["variant"]) == ("echo", 0, "desk", "plain")
+    assert not seen["cookie_in_environment"]
+    assert (bench.folder / "cache" / "prepared").read_text() == "yes"
+    entry = json.loads(next(line for line in bench.supervisor.tail(bench.key) if "asked for context" in line))
+    assert (entry["workload"], entry["epoch"]) == ("echo", 1)
+    assert "hunter2" not in json.dumps(entry)
+
+
+async def test_facts_progress_and_measurements_reach_the_agent(bench):
+    facts = []
+    bench.supervisor.subscribe_facts(lambda *fact: facts.append(fact))
+    instance = await bench.serve()
+    assert (bench.key, "processor:0", "speed_hz", 2.0e9, 1e6) in facts
+    assert any(report.reason == "half way (50%)" for report in bench.reports)
+    await bench.get("/echo?x")
+    async with asyncio.timeout(20):
+        while instance.report().latency_p90_s is None:
+            await asyncio.sleep(0.05)
+    assert instance.report().throughput_per_s == 12.5
+    assert instance.report().started_s > 0
+
+
+async def test_metrics_are_exposed(bench):
+    await bench.serve()
+    await bench.get("/metric")
+    status, headers, body = await bench.get("/-/metrics")
+    assert status == 200 and headers["content-type"].startswith("text/plain")
+    assert b"echo_things_total 3.0" in body
+
+
+async def test_peers_stream_into_the_worker(bench):
+    await bench.serve()
+    waiting = asyncio.create_task(bench.get("/peers"))
+    await asyncio.sleep(0.1)
+    peers = [Peer(workload="echo", replica=n, node=f"n{n}", epoch=1, address=None) for n in (1, 2)]
+    await bench.supervisor.show_peers(bench.key, peers)
+    assert (await asyncio.wait_for(waiting, 10))[2] == b"n1,n2"
+
+
+async def test_state_moves_by_checkpoint_and_restore(bench):
+    await bench.serve()
+    await bench.supervisor.restore(bench.key, b"\x00state")
+    assert await bench.supervisor.checkpoint(bench.key) == b"\x00state!"
+
+
+async def test_drain_finishes_what_is_under_way_and_refuses_what_is_new(bench):
+    await bench.serve()
+    slow = asyncio.create_task(bench.get("/slow?0.6"))
+    await asyncio.sleep(0.2)
+    draining = asyncio.create_task(bench.supervisor.drain(bench.key, deadline_s=10))
+    await asyncio.sleep(0.1)
+    status, _, body = await bench.get("/echo")
+    assert status == 503 and b"draining" in body
+    assert bench.supervisor.get(bench.key).state is InstanceState.DRAINING
+    assert await draining is True
+    assert (await slow)[::2] == (200, b"slow")
+
+
+async def test_drain_says_when_the_deadline_was_too_short(bench):
+    await bench.serve()
+    slow = asyncio.create_task(bench.get("/slow?60"))
+    await asyncio.sleep(0.2)
+    assert await bench.supervisor.drain(bench.key, deadline_s=0.2) is False
+    await bench.supervisor.stop(bench.key)
+    with pytest.raises(RelayError):
+        await slow
+
+
+async def test_stop_leaves_nothing_but_the_log(bench):
+    instance = await bench.serve()
+    pid = instance.pid
+    assert stat.S_IMODE(instance.spec.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(instance.spec.data_socket.stat().st_mode) & 0o077 == 0
+    await bench.supervisor.stop(bench.key, "no longer wanted")
+    assert (instance.state, instance.reason) == (InstanceState.STOPPED, "no longer wanted")
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert [path.name for path in instance.spec.folder.iterdir()] == ["worker.log"]
+    with pytest.raises(InstanceError, match="has ended"):
+        await bench.supervisor.activate(bench.key, 9, 0)
+    await bench.supervisor.forget(bench.key)
+    assert not instance.spec.folder.exists()
+
+
+async def test_an_instance_is_started_once_and_on_its_own_node(bench):
+    await bench.start()
+    with pytest.raises(InstanceError, match="runs already"):
+        await bench.supervisor.start(bench.spec())
+    with pytest.raises(InstanceError, match="field node is 'other'"):
+        await bench.supervisor.start(bench.spec(node="other"))
+    with pytest.raises(InstanceError, match="no such instance"):
+        bench.supervisor.get(LeaseKey(site="home", workload="none", replica=0))
+
+
+async def test_a_lease_given_while_preparing_takes_effect_once_prepared(bench, boottime_s):
+    instance = await bench.supervisor.start(bench.spec(config={"prepare_s": 0.3}))
+    await bench.supervisor.activate(bench.key, 3, boottime_s() + 60)
+    assert instance.state is InstanceState.PREPARING
+    assert await instance.until(InstanceState.READY, timeout_s=20) is InstanceState.READY
+    assert (await bench.get("/echo?x", epoch=3))[0] == 200
