@@ -115,8 +115,9 @@ def rope(x: F32, cosine: F32, sine: F32) -> F32:
     high: F32 = x[..., half:]
     c: F32 = cosine[:, None, :]
     s: F32 = sine[:, None, :]
-    real: F32 = low * c - high * s
-    imaginary: F32 = high * c + low * s
+    real, imaginary = low * c, high * c
+    real -= high * s
+    imaginary += low * s
     return np.concatenate((real, imaginary), axis=-1)
 
 

@@ -45,7 +45,7 @@ void multiply(const KernelTable& k, const Q8View& matrix, const float* x, std::s
         multiply_selected(k, matrix, nullptr, matrix.rows, x, out);
         return;
     }
-    parallel_for(matrix.rows, grain(matrix.columns * batch), 4, [&](std::size_t begin, std::size_t end) {
+    parallel_for(matrix.rows, grain(matrix.columns * batch), kScratchRows, [&](std::size_t begin, std::size_t end) {
         k.multiply_rows(matrix, begin, end, x, batch, out, scratch(kScratchRows * matrix.columns));
     });
 }

@@ -43,7 +43,8 @@ struct KernelTable {
     void (*add)(const float* y, float* x, std::size_t count);
 };
 
-inline constexpr std::size_t kScratchRows = 4;
+// The most rows that a tile of multiply_rows holds dequantized.
+inline constexpr std::size_t kScratchRows = 8;
 
 const KernelTable& plain_table();
 #if defined(__x86_64__)

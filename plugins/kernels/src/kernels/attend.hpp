@@ -28,16 +28,19 @@ FAIRLEAD_INLINE void mix_values(const PageView& pages, const std::int32_t* table
                                 std::size_t length, std::size_t offset, std::size_t n, float inverse, float* out) {
     const std::size_t stride = pages.kv_heads * pages.head_dim;
     typename V::Vec sum[C];
+    FAIRLEAD_UNROLL
     for (int c = 0; c < C; ++c) sum[c] = V::zero();
     for_each_page(pages, table, length, [&](std::size_t run, std::size_t position, const float* entry) {
         for (std::size_t p = 0; p < run; ++p) {
             const typename V::Vec w = V::set1(weight[position + p]);
             const float* value = entry + p * stride + offset;
+            FAIRLEAD_UNROLL
             for (int c = 0; c + 1 < C; ++c) sum[c] = V::fma(V::load(value + c * V::width), w, sum[c]);
             sum[C - 1] = V::fma(load_within<V>(value + (C - 1) * V::width, 0, n), w, sum[C - 1]);
         }
     });
     const typename V::Vec factor = V::set1(inverse);
+    FAIRLEAD_UNROLL
     for (int c = 0; c + 1 < C; ++c) V::store(out + c * V::width, V::mul(sum[c], factor));
     V::store_n(out + (C - 1) * V::width, V::mul(sum[C - 1], factor), n);
 }

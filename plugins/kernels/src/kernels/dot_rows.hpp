@@ -10,15 +10,27 @@ template <class V, int R>
 FAIRLEAD_INLINE void dot_block(const std::int8_t* const (&q)[R], const std::uint16_t* const (&scale)[R],
                                const float* x, std::size_t groups, float* out) {
     typename V::Vec sum[R];
+    FAIRLEAD_UNROLL
     for (int r = 0; r < R; ++r) sum[r] = V::zero();
-    for (std::size_t g = 0; g < groups; ++g) {
-        typename V::Vec s[R];
-        for (int r = 0; r < R; ++r) s[r] = V::set1_half(scale[r] + g);
-        for (std::size_t c = g * kGroup; c < (g + 1) * kGroup; c += V::width) {
-            const typename V::Vec column = V::load(x + c);
-            for (int r = 0; r < R; ++r) sum[r] = V::fma(V::mul(V::from_int8(q[r] + c), s[r]), column, sum[r]);
+    // Scales are converted a vector at a time and then read back one by one: cheaper than one by one.
+    float scales[R][V::width];
+    for (std::size_t first = 0; first < groups; first += V::width) {
+        const std::size_t n = groups - first < static_cast<std::size_t>(V::width) ? groups - first : V::width;
+        FAIRLEAD_UNROLL
+        for (int r = 0; r < R; ++r) V::store(scales[r], V::from_half(scale[r] + first, n));
+        for (std::size_t g = 0; g < n; ++g) {
+            const std::size_t start = (first + g) * kGroup;
+            for (std::size_t c = start; c < start + kGroup; c += V::width) {
+                const typename V::Vec column = V::load(x + c);
+                FAIRLEAD_UNROLL
+                for (int r = 0; r < R; ++r) {
+                    const typename V::Vec weight = V::mul(V::from_int8(q[r] + c), V::set1(scales[r][g]));
+                    sum[r] = V::fma(weight, column, sum[r]);
+                }
+            }
         }
     }
+    FAIRLEAD_UNROLL
     for (int r = 0; r < R; ++r) out[r] = V::sum(sum[r]);
 }
 
@@ -27,6 +39,7 @@ FAIRLEAD_INLINE void dot_at(const Q8View& matrix, const std::int32_t* rows, std:
                             float* out) {
     const std::int8_t* q[R];
     const std::uint16_t* scale[R];
+    FAIRLEAD_UNROLL
     for (int r = 0; r < R; ++r) {
         const std::size_t row = rows ? static_cast<std::size_t>(rows[first + r]) : first + r;
         q[r] = matrix.row(row);

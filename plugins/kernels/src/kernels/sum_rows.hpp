@@ -12,7 +12,9 @@ FAIRLEAD_INLINE void sum_block(const Q8View& matrix, const std::int32_t* rows, c
                                std::size_t count, std::size_t group, float* y) {
     constexpr int vectors = static_cast<int>(kGroup) / V::width;
     typename V::Vec sum[G][vectors];
+    FAIRLEAD_UNROLL
     for (int g = 0; g < G; ++g) {
+        FAIRLEAD_UNROLL
         for (int v = 0; v < vectors; ++v) sum[g][v] = V::zero();
     }
     for (std::size_t i = 0; i < count; ++i) {
@@ -23,15 +25,19 @@ FAIRLEAD_INLINE void sum_block(const Q8View& matrix, const std::int32_t* rows, c
         const std::int8_t* q = matrix.row(row) + group * kGroup;
         const std::uint16_t* scale = matrix.row_scale(row) + group;
         const typename V::Vec w = V::set1(weight[i]);
+        FAIRLEAD_UNROLL
         for (int g = 0; g < G; ++g) {
             const typename V::Vec s = V::set1_half(scale + g);
+            FAIRLEAD_UNROLL
             for (int v = 0; v < vectors; ++v) {
                 const typename V::Vec value = V::mul(V::from_int8(q + g * kGroup + v * V::width), s);
                 sum[g][v] = V::fma(value, w, sum[g][v]);
             }
         }
     }
+    FAIRLEAD_UNROLL
     for (int g = 0; g < G; ++g) {
+        FAIRLEAD_UNROLL
         for (int v = 0; v < vectors; ++v) V::store(y + (group + g) * kGroup + v * V::width, sum[g][v]);
     }
 }

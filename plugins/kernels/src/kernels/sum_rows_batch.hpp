@@ -9,20 +9,27 @@ template <class V, int G, int B>
 FAIRLEAD_INLINE void sum_tile(const Q8View& matrix, const float* weight, std::size_t group, float* out) {
     constexpr int vectors = static_cast<int>(kGroup) / V::width;
     typename V::Vec sum[B][G * vectors];
+    FAIRLEAD_UNROLL
     for (int b = 0; b < B; ++b) {
+        FAIRLEAD_UNROLL
         for (int v = 0; v < G * vectors; ++v) sum[b][v] = V::zero();
     }
     for (std::size_t i = 0; i < matrix.rows; ++i) {
         const std::int8_t* q = matrix.row(i) + group * kGroup;
         const std::uint16_t* scale = matrix.row_scale(i) + group;
         typename V::Vec w[B];
+        FAIRLEAD_UNROLL
         for (int b = 0; b < B; ++b) w[b] = V::set1(weight[b * matrix.rows + i]);
+        FAIRLEAD_UNROLL
         for (int v = 0; v < G * vectors; ++v) {
             const typename V::Vec value = V::mul(V::from_int8(q + v * V::width), V::set1_half(scale + v / vectors));
+            FAIRLEAD_UNROLL
             for (int b = 0; b < B; ++b) sum[b][v] = V::fma(value, w[b], sum[b][v]);
         }
     }
+    FAIRLEAD_UNROLL
     for (int b = 0; b < B; ++b) {
+        FAIRLEAD_UNROLL
         for (int v = 0; v < G * vectors; ++v) {
             V::store(out + b * matrix.columns + group * kGroup + v * V::width, sum[b][v]);
         }

@@ -9,7 +9,8 @@ namespace fairlead::simd {
 struct Avx2 {
     static constexpr const char* name = "avx2";
     static constexpr int width = 8;
-    static constexpr int tile_batch = 2;
+    static constexpr int tile_rows = 4;
+    static constexpr int tile_batch = 3;
     static constexpr int column_groups = 1;
     static constexpr int column_batch = 2;
     using Vec = __m256;
@@ -31,6 +32,15 @@ struct Avx2 {
         const __m256i wide = _mm256_cvtps_epi32(v);
         const __m128i half = _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
         _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(half, half));
+    }
+    static FAIRLEAD_INLINE Vec from_half(const std::uint16_t* p, std::size_t n) {
+        __m128i halves = _mm_setzero_si128();
+        if (n >= 8) {
+            halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+        } else {
+            __builtin_memcpy(&halves, p, n * sizeof(std::uint16_t));
+        }
+        return _mm256_cvtph_ps(halves);
     }
     static FAIRLEAD_INLINE Vec set1_half(const std::uint16_t* p) {
         return _mm256_cvtph_ps(_mm_set1_epi16(static_cast<short>(*p)));

@@ -9,7 +9,8 @@ namespace fairlead::simd {
 struct Avx512 {
     static constexpr const char* name = "avx512";
     static constexpr int width = 16;
-    static constexpr int tile_batch = 4;
+    static constexpr int tile_rows = 8;
+    static constexpr int tile_batch = 3;
     static constexpr int column_groups = 2;
     static constexpr int column_batch = 4;
     using Vec = __m512;
@@ -26,6 +27,9 @@ struct Avx512 {
     }
     static FAIRLEAD_INLINE void to_int8(std::int8_t* p, Vec v) {
         _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(v)));
+    }
+    static FAIRLEAD_INLINE Vec from_half(const std::uint16_t* p, std::size_t n) {
+        return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask(n), p));
     }
     static FAIRLEAD_INLINE Vec set1_half(const std::uint16_t* p) {
         return _mm512_cvtph_ps(_mm256_set1_epi16(static_cast<short>(*p)));

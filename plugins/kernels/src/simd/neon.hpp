@@ -10,7 +10,8 @@ namespace fairlead::simd {
 struct Neon {
     static constexpr const char* name = "neon";
     static constexpr int width = 4;
-    static constexpr int tile_batch = 4;
+    static constexpr int tile_rows = 8;
+    static constexpr int tile_batch = 3;
     static constexpr int column_groups = 1;
     static constexpr int column_batch = 2;
     using Vec = float32x4_t;
@@ -40,6 +41,11 @@ struct Neon {
         const int8x8_t bytes = vqmovn_s16(vcombine_s16(half, half));
         const std::uint32_t four = vget_lane_u32(vreinterpret_u32_s8(bytes), 0);
         __builtin_memcpy(p, &four, sizeof four);
+    }
+    static FAIRLEAD_INLINE Vec from_half(const std::uint16_t* p, std::size_t n) {
+        std::uint16_t lanes[4] = {0, 0, 0, 0};
+        __builtin_memcpy(lanes, p, (n < 4 ? n : 4) * sizeof(std::uint16_t));
+        return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(lanes)));
     }
     static FAIRLEAD_INLINE Vec set1_half(const std::uint16_t* p) {
         return vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(*p)));

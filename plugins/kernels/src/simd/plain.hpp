@@ -9,6 +9,7 @@ namespace fairlead::simd {
 struct Plain {
     static constexpr const char* name = "plain";
     static constexpr int width = 8;
+    static constexpr int tile_rows = 4;
     static constexpr int tile_batch = 1;
     static constexpr int column_groups = 1;
     static constexpr int column_batch = 1;
@@ -38,6 +39,12 @@ struct Plain {
     static FAIRLEAD_INLINE void to_int8(std::int8_t* p, Vec v) {
         const Bytes b = __builtin_convertvector(__builtin_convertvector(v, Int), Bytes);
         __builtin_memcpy(p, &b, sizeof b);
+    }
+    static FAIRLEAD_INLINE Vec from_half(const std::uint16_t* p, std::size_t n) {
+        Vec v{};
+        const int lanes = n < static_cast<std::size_t>(width) ? static_cast<int>(n) : width;
+        for (int i = 0; i < lanes; ++i) v[i] = half_to_float(p[i]);
+        return v;
     }
     static FAIRLEAD_INLINE Vec set1_half(const std::uint16_t* p) { return set1(half_to_float(*p)); }
     static FAIRLEAD_INLINE Vec add(Vec a, Vec b) { return a + b; }
