@@ -159,8 +159,12 @@ class Bidder:
         name = (ack.negotiation, str(ack.key))
         if ack.node != self.node or ack.epoch <= self.leases.floor(ack.key):
             return []
-        prepared = self._prepared.pop(name, None)
+        prepared = self._prepared.get(name)
+        if prepared is not None and prepared.waits_for is not None:
+            # The old instance is void and has to go first; the steward repeats the reply-ack meanwhile.
+            return self.leases.end(ack.key, "a newer epoch was granted", drain=False, now=now)
         if prepared is not None:
+            del self._prepared[name]
             accepted_at = prepared.accepted_at
             return self.leases.start(ack.key, ack.negotiation, ack.epoch, ack.ttl_s, accepted_at, now)
         reason = "this node prepares nothing for that award (any more)"

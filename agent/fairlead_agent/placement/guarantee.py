@@ -11,6 +11,15 @@ class GuaranteeError(ValueError):
     """A workload asks for a guarantee that cannot be kept; the text names the field, the value and what is legal."""
 
 
+def refusal(policy: PlacementPolicy) -> str:
+    """Why a policy cannot be kept; empty where it can."""
+    try:
+        check(policy)
+    except GuaranteeError as error:
+        return str(error)
+    return ""
+
+
 def check(policy: PlacementPolicy) -> None:
     """Accept what can be kept.
 

@@ -206,6 +206,8 @@ class LeaseTable:
     def _renewed(self, lease: HeldLease, result: RenewalResult, sent_at: float, now: float) -> list[Effect]:
         if not result.renewed:
             return self.end(lease.key, f"not renewed: {result.reason}", drain=False, now=now)
+        if lease.active and now >= lease.expires_at:
+            return self.end(lease.key, "the lease has run out", drain=False, now=now)
         expires_at = sent_at + result.ttl_s
         if expires_at <= now or expires_at <= lease.expires_at:
             return []

@@ -62,8 +62,7 @@ def fit(
             reserve = reserve.union(needs.minus(reusable))
             fitted.append(offer.model_copy(update={"memory_share": share, "replaces": True}))
         else:
-            lacking = needs.lacking(free)
-            refusal = Refusal(reason=f"not enough room: needs {lacking}", needs=lacking[:200])
+            refusal = Refusal(reason="not enough room", needs=needs.lacking(free)[:200])
             fitted.append(Offer(variant=offer.variant, refusal=refusal, simulated=offer.simulated))
     return tuple(fitted), reserve
 

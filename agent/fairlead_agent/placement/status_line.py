@@ -10,9 +10,9 @@ from fairlead_agent.placement.slot import UNSERVED, Condition, Slot
 State = Literal["pending", "negotiating", "awarded", "placed", "lost", "unplaceable"]
 
 
-def slot_placement(slot: Slot, calling: bool) -> SlotPlacement:
-    """Where a slot stands; ``calling``: bids for it are being collected."""
-    state = slot_state(slot, calling)
+def slot_placement(slot: Slot, calling: bool, refusal: str) -> SlotPlacement:
+    """Where a slot stands; ``calling``: bids for it are being collected; ``refusal``: why none ever will be."""
+    state = "unplaceable" if refusal and slot.condition in UNSERVED else slot_state(slot, calling)
     serving = slot.condition not in UNSERVED
     pursuit = slot.pursuit
     node, variant = (slot.holder, slot.variant or None) if serving or pursuit is None else (None, None)
@@ -24,7 +24,7 @@ def slot_placement(slot: Slot, calling: bool) -> SlotPlacement:
         node=node,
         variant=variant,
         epoch=slot.epoch,
-        reason=slot_reason(slot, state)[:2000],
+        reason=(refusal or slot_reason(slot, state))[:2000],
         config_digest=slot.digest if serving else "",
     )
 

@@ -26,7 +26,7 @@ from fairlead_agent.placement.condition import BROKEN_STATES, judge, unclaimed_a
 from fairlead_agent.placement.config_digest import config_digest
 from fairlead_agent.placement.effects import Announce, Effect, Record, Send
 from fairlead_agent.placement.exclusions import Exclusions
-from fairlead_agent.placement.guarantee import GuaranteeError, check
+from fairlead_agent.placement.guarantee import refusal
 from fairlead_agent.placement.pursuit import Phase, Pursuit
 from fairlead_agent.placement.review import ReviewPolicy, stay_outcomes
 from fairlead_agent.placement.round import Purpose, Round
@@ -45,7 +45,7 @@ class WorkloadPlacement:
     """
 
     def __init__(self, desired: DesiredWorkload, world: World, now: float) -> None:
-        self.desired = desired
+        self._take(desired)
         self.finished = False
         self.asked_at = now
         """Lease states that were asked for earlier say nothing: they may be older than this stewardship."""
@@ -55,7 +55,6 @@ class WorkloadPlacement:
         self._slots: dict[int, Slot] = {}
         self._round: Round | None = None
         self._known = False
-        self._servable = True
         self._review = ReviewPolicy(world.settings)
         self._excluded = Exclusions(world.settings.exclusion_s)
         self._outcomes: tuple[BidOutcome, ...] = ()
@@ -75,11 +74,6 @@ class WorkloadPlacement:
         return self.desired.name
 
     @property
-    def workload(self) -> Workload:
-        """What is asked for; for a deleted workload, nothing."""
-        return self.desired.workload or Workload(name=self.name, plugin="none", replicas=0)
-
-    @property
     def record(self) -> PlacementRecord | None:
         """What was last recorded."""
         return self._published
@@ -89,6 +83,13 @@ class WorkloadPlacement:
         """True while a round is open."""
         return self._round is not None
 
+    def _take(self, desired: DesiredWorkload) -> None:
+        self.desired = desired
+        #: What is asked for; of a deleted workload, nothing.
+        self.workload = desired.workload or Workload(name=desired.name, plugin="none", replicas=0)
+        self._digest = _digest(desired)
+        self._refusal = refusal(self.workload.placement)
+
     def holds_on(self, node: str) -> bool:
         """True where a node serves one of its replicas, or is to."""
         slots = self._slots.values()
@@ -96,11 +97,11 @@ class WorkloadPlacement:
 
     def change(self, desired: DesiredWorkload, now: float) -> None:
         """A new generation."""
-        if self.desired.workload is None or config_digest(self.workload) != _digest(desired):
+        if self._digest != _digest(desired):
             self._excluded.clear()
         if self.finished:
             self._known, self.wants_states, self.asked_at = False, True, now
-        self.desired = desired
+        self._take(desired)
         self.finished = False
         self._trigger = f"generation {desired.generation}"
         self._round = None
@@ -202,9 +203,7 @@ class WorkloadPlacement:
         if self.finished or not self._known:
             return []
         effects: list[Effect] = []
-        slots = self._ensure_slots()
-        self._refuse_guarantee(now)
-        for slot in slots:
+        for slot in self._ensure_slots():
             effects += self._step_slot(slot, now)
         if self._round is not None:
             effects += self._step_round(self._round, now)
@@ -282,9 +281,8 @@ class WorkloadPlacement:
         if slot.key.replica >= self.workload.replicas:
             return self._retire(slot, now)
         effects = self._confirm(slot, now)
-        digest = config_digest(self.workload)
         self._recall(slot)
-        slot.condition = judge(slot, self.workload, self.desired.generation, digest, self._world, now)
+        slot.condition = judge(slot, self.workload, self.desired.generation, self._digest, self._world, now)
         self._watch_holder(slot, now)
         if slot.pursuit is not None:
             effects += self._step_pursuit(slot, slot.pursuit, now)
@@ -381,7 +379,7 @@ class WorkloadPlacement:
     def _hopeless(self, slot: Slot, pursuit: Pursuit, now: float) -> str:
         if pursuit.unanswered(self._settings, now):
             return "no answer to the award"
-        if pursuit.generation != self.desired.generation and pursuit.digest != config_digest(self.workload):
+        if pursuit.generation != self.desired.generation and pursuit.digest != self._digest:
             return f"generation {self.desired.generation} asks for something else"
         status = self._world.statuses.get(pursuit.node)
         if status is None or not status.online:
@@ -451,7 +449,7 @@ class WorkloadPlacement:
             offer=offer,
             workload=self.workload,
             generation=self.desired.generation,
-            digest=config_digest(self.workload),
+            digest=self._digest,
             ttl_s=self.workload.placement.ttl_s or self._settings.ttl_s,
             started_at=now,
             trigger=trigger,
@@ -472,7 +470,7 @@ class WorkloadPlacement:
 
     def _purpose(self, now: float) -> tuple[Purpose, tuple[int, ...], str] | None:
         """What a call would be for, most urgent first: what nobody serves, what is misplaced, what might be better."""
-        if not self._known or self.finished or not self._servable:
+        if not self._known or self.finished or self._refusal:
             return None
         active = [s for s in self._slots.values() if s.key.replica < self.workload.replicas]
         waiting = [s for s in active if s.pursuit is None and now >= s.not_before]
@@ -498,16 +496,6 @@ class WorkloadPlacement:
             return None
         replicas = tuple(s.key.replica for s in settled if now >= s.placed_at + dwell_s)
         return Purpose.REVIEW, replicas, self._review.reason
-
-    def _refuse_guarantee(self, now: float) -> None:
-        """A guarantee that cannot be kept is said once per slot; nothing is negotiated."""
-        try:
-            check(self.workload.placement)
-            self._servable = True
-        except GuaranteeError as error:
-            self._servable = False
-            for slot in self._slots.values():
-                slot.reason, slot.retries = str(error), max(1, slot.retries)
 
     def _fill_trigger(self, replicas: Sequence[int]) -> str:
         slot = self._slots[replicas[0]]
@@ -609,7 +597,7 @@ class WorkloadPlacement:
             trigger=self._trigger[:2000],
             seq=self._seq,
             deleted=self.desired.deleted,
-            slots=tuple(slot_placement(slot, slot.key.replica in calling) for slot in self._sorted()),
+            slots=tuple(slot_placement(slot, slot.key.replica in calling, self._refusal) for slot in self._sorted()),
             bids=self._outcomes,
         )
         if self._published is not None and record == self._published.model_copy(update={"seq": self._seq}):

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from fairlead_agent.messages import InstanceReport, LeaseKey, NodeInstances, NodeStatus, PlacementRecord, SlotPlacement
 from fairlead_agent.placement.settings import PlacementSettings
 
+#: Steward rank of a control plane.
+CONTROL_PLANE_RANK = 2
+
 
 @dataclass(slots=True)
 class World:
@@ -59,7 +62,7 @@ class World:
 
     def online_nodes(self) -> Iterable[str]:
         """The nodes that should answer a call."""
-        return (node for node, status in self.statuses.items() if status.online)
+        return (node for node, status in self.statuses.items() if status.online and _bids(status))
 
     def instance(self, node: str, key: LeaseKey, epoch: int) -> InstanceReport | None:
         """What a node reports of one instance; ``epoch`` 0: of one that holds no lease."""
@@ -79,3 +82,8 @@ class World:
     def next_seq(self, workload: str) -> int:
         """A sequence number above those of all records of a workload."""
         return 1 + max((record.seq for record in self.records.get(workload, {}).values()), default=0)
+
+
+def _bids(status: NodeStatus) -> bool:
+    """A control plane is a steward that runs no workloads itself."""
+    return status.steward_rank < CONTROL_PLANE_RANK or bool(status.plugins)

@@ -111,6 +111,7 @@ class Node:
     wake_at: float | None = None
     ids: int = 0
     draining: bool = False
+    read: dict[str, int] = field(default_factory=dict)
 
 
 class Violation(AssertionError):
@@ -147,7 +148,8 @@ class Simulation:
         self.rules = AuthorityRules(self.settings)
         self.authority_up = True
         self.authority_clock = self._clock()
-        self.retained: dict[str, tuple[str, Body | DesiredWorkload]] = {}
+        self.retained: dict[str, tuple[int, Body | DesiredWorkload]] = {}
+        self.versions = 0
         self.activations: list[tuple[float, LeaseKey, str, int]] = []
         self.nodes: dict[str, Node] = {}
         if control_plane:
@@ -237,7 +239,14 @@ class Simulation:
         self.at(self.now + seconds, heal)
 
     def connect(self, node: Node) -> None:
-        """What a session does when it is (re-)established: say that it is there, and read what is retained."""
+        """What a session does when it is (re-)established: read what is retained, and say that it is there."""
+        node.read.clear()
+        for topic, (version, body) in sorted(self.retained.items()):
+            self.post_retained(node, topic, version, body)
+        self.birth(node)
+        self.report(node)
+
+    def birth(self, node: Node) -> None:
         status = NodeStatus(
             node=node.name,
             incarnation=node.incarnation,
@@ -245,10 +254,7 @@ class Simulation:
             steward_rank=node.rank,
             draining=node.draining,
         )
-        for _topic, (source, body) in sorted(self.retained.items()):
-            self.post(source, node.name, body, reliable=True)
         self.publish(f"status/{node.name}", node.name, status)
-        self.report(node)
 
     def report(self, node: Node) -> None:
         node.seq += 1
@@ -263,26 +269,50 @@ class Simulation:
     # Network
 
     def publish(self, topic: str, source: str, body: Body | DesiredWorkload) -> None:
-        self.retained[topic] = (source, body)
-        for name in self.nodes:
-            self.post(source, name, body, reliable=True)
+        """Retain. A cut-off node cannot; it says everything anew when it is connected again."""
+        origin = self.nodes.get(source)
+        if origin is not None and not origin.connected:
+            return
+        self.versions += 1
+        self.retained[topic] = (self.versions, body)
+        for node in self.nodes.values():
+            self.post_retained(node, topic, self.versions, body)
+
+    def post_retained(self, node: Node, topic: str, version: int, body: Body | DesiredWorkload) -> None:
+        """Retained state is late or repeated rather than lost (QoS 1), and a broker keeps the order within a topic."""
+        self.count(body)
+        for _ in range(1 + (self.random.random() < self.faults.repeat)):
+            self.at(self.now + self.delay(), lambda: self.deliver_retained(node, topic, version, body))
+
+    def deliver_retained(self, node: Node, topic: str, version: int, body: Body | DesiredWorkload) -> None:
+        if not node.up or not node.connected or version < node.read.get(topic, 0):
+            return
+        node.read[topic] = version
+        if isinstance(body, NodeStatus) and body.node == node.name:
+            stale = not body.online or body.incarnation < node.incarnation
+            if stale and self.retained[topic][0] == version:
+                self.birth(node)
+        self.deliver("broker", node.name, body)
+
+    def count(self, body: Body | DesiredWorkload) -> None:
+        name = type(body).__name__
+        self.sent[name] = self.sent.get(name, 0) + 1
+
+    def delay(self) -> float:
+        return self.random.expovariate(1 / self.faults.delay_s) + 1e-3
 
     def want(self, desired: DesiredWorkload) -> None:
         self.publish(f"desired/{desired.name}", "user", desired)
 
-    def post(self, source: str, to: str, body: Body | DesiredWorkload, *, reliable: bool = False) -> None:
-        """Send. Retained state is repeated until it arrives (QoS 1), so it is late rather than lost."""
-        name = type(body).__name__
-        self.sent[name] = self.sent.get(name, 0) + 1
+    def post(self, source: str, to: str, body: Body) -> None:
+        """Send to an inbox."""
+        self.count(body)
         origin = self.nodes.get(source)
         if origin is not None and not origin.connected:
             return
-        copies = 1 + (self.random.random() < self.faults.repeat)
-        for _ in range(copies):
-            if not reliable and self.random.random() < self.faults.loss:
-                continue
-            delay = self.random.expovariate(1 / self.faults.delay_s) + 1e-3
-            self.at(self.now + delay, lambda: self.deliver(source, to, body))
+        for _ in range(1 + (self.random.random() < self.faults.repeat)):
+            if self.random.random() >= self.faults.loss:
+                self.at(self.now + self.delay(), lambda: self.deliver(source, to, body))
 
     def deliver(self, source: str, to: str, body: Body | DesiredWorkload) -> None:
         if to == AUTHORITY:
@@ -352,7 +382,8 @@ class Simulation:
                     self.extend(node, effect)
                 case fx.Stop():
                     self.stop(node, effect)
-        self.check_ledger(node)
+        if effects:
+            self.check_ledger(node)
         self.wake(node)
 
     def evaluate(self, node: Node, effect: fx.Evaluate) -> None:
