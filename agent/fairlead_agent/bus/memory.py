@@ -52,8 +52,8 @@ class MemoryBroker:
         queue_offline: bool = True,
     ) -> None:
         self.network: SimNetwork[bytes] = SimNetwork(
-            clock or LoopClock(),
-            draw or random.Random(0),
+            clock if clock is not None else LoopClock(),
+            draw if draw is not None else random.Random(0),
             faults,
             will_delay_s=will_delay_s,
             queue_offline=queue_offline,

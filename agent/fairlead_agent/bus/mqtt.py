@@ -96,6 +96,8 @@ class MqttTransport:
         self._wake_subscriber = asyncio.Event()
         self._drained = asyncio.Event()
         self._drained.set()
+        self._subscribed = asyncio.Event()
+        self._subscribed.set()
         self._tasks: list[asyncio.Task[None]] = []
         self.connects = 0
         self.oversized = 0
@@ -145,16 +147,18 @@ class MqttTransport:
         self._wake_sender.set()
 
     async def flush(self, timeout_s: float) -> bool:
-        """Wait until everything published is acknowledged. False: not within ``timeout_s``."""
+        """Wait until all that was published and subscribed is acknowledged. False: not within ``timeout_s``."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
+                await self._subscribed.wait()
                 await self._drained.wait()
-        return self._drained.is_set()
+        return self._drained.is_set() and self._subscribed.is_set()
 
     def subscribe(self, pattern: str, handler: Handler) -> Unsubscribe:
         """Call ``handler`` for every message that matches ``pattern``."""
         self._subscriptions.add(pattern, handler)
         self._fresh.append(pattern)
+        self._subscribed.clear()
         self._wake_subscriber.set()
         return lambda: self._unsubscribe(pattern, handler)
 
@@ -183,6 +187,7 @@ class MqttTransport:
             except Exception as error:
                 failures = list(_leaves(error))
             self._outbox.rewind()
+            self._subscribed.clear()
             stable = self._lasted(began_s, loop.time())
             if self._v5 and any(speaks_only_older(failure) for failure in failures):
                 self._v5 = False
@@ -226,13 +231,13 @@ class MqttTransport:
 
     async def _join(self) -> MqttSession:
         tls = await asyncio.to_thread(tls_context, self._address) if self._address.tls else None
-        if self._clean and not self._v5:
-            # MQTT 3.1.1 cannot start a persistent session clean: a short clean one wipes the predecessor's.
-            wiping = MqttSession(self._address, self._options, None, tls, v5=False, clean=True)
+        if self._clean:
+            # A short clean session wipes the predecessor's. The lasting one must not start clean: MQTT 3.1.1 then ends
+            # it with the connection, and mosquitto 2.0 never writes it to disk.
+            wiping = MqttSession(self._address, self._options, None, tls, v5=self._v5, clean=True)
             await _settle(wiping)
             await wiping.leave()
-        clean = self._clean and self._v5
-        session = MqttSession(self._address, self._options, self._will, tls, v5=self._v5, clean=clean)
+        session = MqttSession(self._address, self._options, self._will, tls, v5=self._v5, clean=False)
         await _settle(session)
         return session
 
@@ -253,9 +258,10 @@ class MqttTransport:
                 session.acknowledge(message)
 
     async def _keep_subscribed(self, session: MqttSession) -> None:
-        self._fresh.clear()
-        self._gone.clear()
+        self._subscribed.clear()
+        self._fresh, self._gone = [], []
         await self._request(session, self._subscriptions.patterns)
+        self._settle_subscriptions()
         for callback in list(self._callbacks):
             try:
                 await callback()
@@ -270,6 +276,11 @@ class MqttTransport:
             await self._request(session, [pattern for pattern in fresh if pattern in wanted])
             for pattern in set(gone) - wanted:
                 await session.unsubscribe(pattern)
+            self._settle_subscriptions()
+
+    def _settle_subscriptions(self) -> None:
+        if not self._fresh:
+            self._subscribed.set()
 
     async def _request(self, session: MqttSession, patterns: list[str]) -> None:
         for pattern in await session.subscribe_all(patterns):

@@ -75,7 +75,7 @@ class MqttSession(aiomqtt.Client):
             keepalive=options.keepalive_s,
             timeout=options.timeout_s,
             max_inflight_messages=MAX_INFLIGHT,
-            properties=_connect_properties(options) if v5 else None,
+            properties=_connect_properties(0 if clean else options.session_expiry_s) if v5 else None,
             tls_context=tls,
         )
         self.pending_calls_threshold = 10 * MAX_INFLIGHT
@@ -144,9 +144,9 @@ def tls_context(address: BrokerAddress) -> ssl.SSLContext | None:
     return context
 
 
-def _connect_properties(options: SessionOptions) -> Properties:
+def _connect_properties(session_expiry_s: int) -> Properties:
     properties = Properties(PacketTypes.CONNECT)
-    properties.SessionExpiryInterval = options.session_expiry_s
+    properties.SessionExpiryInterval = session_expiry_s
     return properties
 
 

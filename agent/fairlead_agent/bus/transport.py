@@ -80,7 +80,7 @@ class Transport(Protocol):
         ...
 
     async def flush(self, timeout_s: float) -> bool:
-        """Wait until the broker has acknowledged all that was published. False: not within ``timeout_s``."""
+        """Wait until the broker has acknowledged all that was published and subscribed. False: not in ``timeout_s``."""
         ...
 
     def subscribe(self, pattern: str, handler: Handler) -> Unsubscribe:

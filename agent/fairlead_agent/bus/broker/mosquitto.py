@@ -101,7 +101,7 @@ class MosquittoBroker:
                 "autosave_interval 1",
                 "persistent_client_expiration 1d",
                 "max_queued_messages 100000",
-                f"message_size_limit {MAX_MESSAGE_BYTES + 65_536}",
+                f"max_packet_size {MAX_MESSAGE_BYTES + 65_536}",
                 f"user {getpass.getuser()}",
                 "log_dest stderr",
                 "log_type error",

@@ -40,6 +40,9 @@ class BrokerProcess:
         """Run ``command`` and wait until something accepts connections on the loopback ``port``."""
         if self.pid is not None:
             raise BrokerError(f"{self._name} runs already (process {self.pid})")
+        # Otherwise the wait below would take a stranger's answer for ours.
+        if not is_free(port):
+            raise BrokerError(f"{self._name}: port {port} of 127.0.0.1 is in use")
         with self._log_file.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 *command,
@@ -107,6 +110,17 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def is_free(port: int) -> bool:
+    """True when a server could listen on the loopback ``port``."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _die_with_parent() -> None:
