@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from fairlead_kernels import DecodeResult
+from fairlead_kernels import DecodeResult, set_threads
 from fairlead_language_model.graph import KVPages, PageTable
 
 from .errors import EngineClosed, PromptTooLong
@@ -114,6 +114,10 @@ class Engine:
         self._decoder = self.model.decoder(self._scheduler.pages)
         return_free_memory()
 
+    def set_threads(self, count: int) -> None:
+        """Let the kernels compute on so many threads from the next turn on."""
+        self._in_thread(lambda: set_threads(count)).result()
+
     @property
     def pages(self) -> tuple[int, int]:
         """Pages in use, and pages in all."""
@@ -124,6 +128,11 @@ class Engine:
     def load(self) -> tuple[int, int]:
         """Active and waiting sequences."""
         return len(self._scheduler.active), len(self._scheduler.waiting)
+
+    @property
+    def accepting(self) -> bool:
+        """Whether new requests are taken."""
+        return not (self._draining or self._closed)
 
     def memory_in_use(self) -> int:
         """Bytes of the budget that the engine holds: all of its pages count, whether filled or not."""
@@ -146,6 +155,8 @@ class Engine:
             self._draining = self._closed = True
             self._changed.notify_all()
         self._thread.join()
+        # The native decoder goes before the interpreter does.
+        self.__dict__.pop("_decoder", None)
 
     def _idle(self) -> bool:
         return not (self._scheduler.active or self._scheduler.waiting or self._jobs)
@@ -210,7 +221,7 @@ class Engine:
         result = self._run_tokens(chunk, table)
         table.length += len(chunk)
         if len(chunk) == len(pending):
-            sequence.advance(result.logits)
+            sequence.advance(result.logits, int(result.active.sum()) // len(chunk))
             self.telemetry.completion_tokens += 1
         now_s = self._clock()
         self.telemetry.count_neurons(result.active, len(chunk), self.model.config.intermediate_size)

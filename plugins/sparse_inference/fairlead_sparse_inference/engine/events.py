@@ -12,10 +12,15 @@ FinishReason = Literal["stop", "length", "abort"]
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A token and the text that may be shown now (empty while a character or a stop string is incomplete)."""
+    """A token and the text that may be shown now (empty while a character or a stop string is incomplete).
+
+    `active_neurons` counts, over all layers, the active neurons of the step that chose the token; where that step read
+    several tokens of a prompt, their mean.
+    """
 
     text: str
     token: int
+    active_neurons: int
     logprob: TokenLogprob | None = None
 
 

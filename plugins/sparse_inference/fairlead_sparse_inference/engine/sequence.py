@@ -48,7 +48,7 @@ class Sequence:
         """Tokens of the answer so far."""
         return self.tokens[len(self.request.prompt) :]
 
-    def advance(self, logits: NDArray[np.float32]) -> None:
+    def advance(self, logits: NDArray[np.float32], active_neurons: int) -> None:
         """Draw the next token from logits [vocabulary] and report it, or the end."""
         prompt = self.request.prompt
         token = sample(logits, self.request.parameters, self._random, self.generated, prompt)
@@ -57,7 +57,7 @@ class Sequence:
             self.finish("stop")
             return
         text = self._stops.feed(self._text.feed(token))
-        self.sink(Piece(text, token, self._logprob(logits, token)))
+        self.sink(Piece(text, token, active_neurons, self._logprob(logits, token)))
         if self._stops.stopped:
             self.finish("stop")
         elif len(self.tokens) >= self.limit:

@@ -1,0 +1,153 @@
+"""The worker module: what runs in the instance's own process."""
+
+from __future__ import annotations
+
+import atexit
+import io
+import zipfile
+from typing import Any
+
+import numpy as np
+
+import fairlead_kernels
+from fairlead_agent.plugin import Budget, BudgetReply, Context
+
+from .application import Application
+from .engine import BudgetTooSmall, Engine, SparseModel
+from .light import NATIVE, NUMPY
+from .measurement import Measurement
+from .settings import Settings, read_settings
+
+#: How long a drain waits for the requests under way; the host's own deadline may be shorter.
+DRAIN_S = 60.0
+
+
+class Worker:
+    """One instance: a model and an engine under one budget."""
+
+    def __init__(self) -> None:
+        self._model: SparseModel | None = None
+        self._engine: Engine | None = None
+        self._measurement = Measurement()
+
+    def prepare(self, context: Context) -> None:
+        """Choose the kernels and load the model.
+
+        Raises:
+            RuntimeError: the variant's kernels cannot be had here.
+            LanguageModelError, ModelUnsupported: the checkpoint cannot be used; names the file and the part.
+        """
+        settings = read_settings(dict(context.config))
+        _select_kernels(context.variant)
+        context.progress(0.1, f"loading {settings.model}")
+        self._model = SparseModel.load(settings.model_path)
+        context.progress(1.0, "loaded")
+        context.log.info("model loaded", model=settings.model, kernels=_kernels())
+
+    def application(self, context: Context) -> Any:
+        """Start the engine within the budget and return the ASGI application.
+
+        Raises:
+            BudgetTooSmall: the budget does not hold one sequence.
+        """
+        settings = read_settings(dict(context.config))
+        if self._model is None:
+            self.prepare(context)
+        assert self._model is not None
+        self._engine = Engine(
+            self._model,
+            max_sequences=settings.max_sequences,
+            max_waiting=settings.max_waiting,
+            context=settings.context_tokens,
+            memory_bytes=context.budget.memory_bytes.get("dram"),
+        )
+        # The interpreter must not end under a thread that computes.
+        atexit.register(self._engine.close)
+        self._engine.set_threads(_threads(settings, context.budget))
+        self._settings = settings
+        application = Application(
+            self._engine, context.workload, aliases=(settings.model,), max_tokens=settings.max_tokens
+        )
+        return application.asgi()
+
+    def reconfigure(self, budget: Budget, deadline_s: float) -> BudgetReply:
+        """Fit pages and threads into a budget; one that is too small is refused and the old one stays."""
+        engine = self._running()
+        try:
+            engine.resize(budget.memory_bytes.get("dram"))
+        except BudgetTooSmall as error:
+            return self._reply(accepted=False, reason=str(error))
+        engine.set_threads(_threads(self._settings, budget))
+        return self._reply()
+
+    def _reply(self, *, accepted: bool = True, reason: str = "") -> BudgetReply:
+        engine = self._running()
+        return BudgetReply(
+            in_use={"dram": engine.memory_in_use()},
+            minimum={"dram": engine.plan.minimum_bytes},
+            marginal_cost={"dram": engine.marginal_cost()},
+            accepted=accepted,
+            reason=reason,
+        )
+
+    def drain(self) -> None:
+        """Take no new request and wait for those under way."""
+        self._running().drain(DRAIN_S)
+
+    def checkpoint(self) -> bytes:
+        """Return which neurons were activated how often: what an instance learns of its traffic."""
+        model, written = self._running().model, io.BytesIO()
+        np.savez_compressed(written, *model.activations)
+        return written.getvalue()
+
+    def restore(self, state: bytes) -> None:
+        """Add a predecessor's activation counts.
+
+        Raises:
+            ValueError: the state is damaged or belongs to another model.
+        """
+        model = self._running().model
+        for own, counted in zip(model.activations, _read_counts(state, model.activations), strict=True):
+            own += counted
+
+    def measurements(self) -> dict[str, float]:
+        """Return throughput and latency since the last call."""
+        return self._measurement.take(self._running().telemetry)
+
+    def _running(self) -> Engine:
+        if self._engine is None:
+            raise RuntimeError("the engine has not started: application() comes first")
+        return self._engine
+
+
+def _select_kernels(variant: str) -> None:
+    if variant not in (NATIVE, NUMPY):
+        raise RuntimeError(f"variant {variant}: accepted: {NATIVE}, {NUMPY}")
+    if variant == NUMPY:
+        fairlead_kernels.select("numpy")
+    elif fairlead_kernels.backend().name != "native":
+        raise RuntimeError(f"variant {variant}: {fairlead_kernels.backend().reason}")
+
+
+def _kernels() -> str:
+    backend = fairlead_kernels.backend()
+    return f"{backend.name}:{backend.isa}"
+
+
+def _threads(settings: Settings, budget: Budget) -> int:
+    return settings.threads or max(1, min(256, int(budget.cores or 1)))
+
+
+def _read_counts(state: bytes, expected: list[np.ndarray]) -> list[np.ndarray]:
+    try:
+        with np.load(io.BytesIO(state), allow_pickle=False) as stored:
+            counts = [stored[name] for name in stored.files]
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(f"checkpoint: damaged: {error}") from error
+    shapes = [(count.shape, count.dtype) for count in counts]
+    if shapes != [(own.shape, own.dtype) for own in expected]:
+        raise ValueError(f"checkpoint: {len(counts)} layers of counts that do not fit this model")
+    return counts
+
+
+worker = Worker()
