@@ -20,7 +20,7 @@ from fairlead_agent.messages import (
     Renewal,
 )
 from fairlead_agent.placement.authority import AuthorityRules, LeaseRow
-from fairlead_cloud.store.leases import EpochConflict, LeaseStore
+from fairlead_cloud.store import DatabaseError, EpochConflict, LeaseStore
 
 log = structlog.get_logger()
 
@@ -28,10 +28,19 @@ ANSWERED: tuple[type[Body], ...] = (GrantRequest, Renewal, Release, LeaseQuery)
 
 
 class AuthorityService:
-    """Issues epochs for one site. Nothing is answered before it is durable."""
+    """Issues epochs for one site. Nothing is answered before it is durable.
 
-    def __init__(self, bus: Bus, store: LeaseStore, rules: AuthorityRules) -> None:
-        self._bus, self._store, self._rules = bus, store, rules
+    Args:
+        bus: a bus whose inbox is the authority's.
+        store: the rows.
+        rules: what may be granted, renewed and released.
+        clock: CLOCK_BOOTTIME, seconds.
+    """
+
+    def __init__(
+        self, bus: Bus, store: LeaseStore, rules: AuthorityRules, clock: Callable[[], float] = boottime
+    ) -> None:
+        self._bus, self._store, self._rules, self._clock = bus, store, rules, clock
         self._rows: dict[LeaseKey, LeaseRow] = {}
         # One message after the other: a decision is made on rows that no other decision changes meanwhile.
         self._deciding = asyncio.Lock()
@@ -53,35 +62,48 @@ class AuthorityService:
 
     def remaining_s(self, row: LeaseRow) -> float:
         """Seconds until the key may go to another node."""
-        return self._rules.remaining_s(row, boottime())
+        return self._rules.remaining_s(row, self._clock())
 
     async def start(self) -> None:
-        """Load the rows and answer from now on."""
+        """Load the rows and answer from now on.
+
+        Raises:
+            DatabaseError: they cannot be read.
+        """
         await self._reload()
-        for body_type in ANSWERED:
-            self._bus.on(body_type, self._answer)
+        self._bus.on(ANSWERED, self._answer)
 
     async def _reload(self) -> None:
-        now = boottime()
+        now = self._clock()
         self._rows = {key: self._rules.after_restart(row, now) for key, row in (await self._store.load()).items()}
 
-    async def _answer(self, envelope: Envelope) -> None:
-        asker = getattr(envelope.data, "node", envelope.source)
-        if isinstance(envelope.data, Renewal | Release) and asker != envelope.source:
-            log.warning("authority.foreign_word", source=envelope.source, node=asker)
-            return
+    async def _answer(self, envelope: Envelope) -> Body | None:
+        body = envelope.data
+        if isinstance(body, Renewal | Release) and body.node != envelope.source:
+            log.warning("authority.foreign_word", source=envelope.source, node=body.node)
+            return None
         async with self._deciding:
             try:
-                reply = await self._decide(envelope.data)
+                return await self._decide(body)
             except EpochConflict as error:
                 log.warning("authority.conflict", reason=str(error))
-                await self._reload()
-                return  # the asker repeats its request and is answered from the rows as they are now
-        if reply is not None:
-            await self._bus.send(envelope.source, reply)
+                return await self._decide_afresh(body)
+            except DatabaseError as error:
+                # No answer: the asker repeats its request, and holders stop by themselves if it goes on.
+                log.error("authority.not_stored", message=type(body).__name__, reason=str(error))
+                return None
+
+    async def _decide_afresh(self, body: Body) -> Body | None:
+        """Decide once more, on the rows as another authority on the same database has left them."""
+        try:
+            await self._reload()
+            return await self._decide(body)
+        except (EpochConflict, DatabaseError) as error:
+            log.warning("authority.no_decision", message=type(body).__name__, reason=str(error))
+            return None
 
     async def _decide(self, body: Body) -> Body | None:
-        changed, reply = self._rules.answer(self._rows, body, boottime())
+        changed, reply = self._rules.answer(self._rows, body, self._clock())
         for row in changed:
             await self._keep(row)
         return reply

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import TypeAdapter
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 
 from fairlead_agent.messages import LeaseKey
 from fairlead_agent.placement.authority import LeaseRow
@@ -26,7 +27,7 @@ class LeaseStore:
     async def load(self) -> dict[LeaseKey, LeaseRow]:
         """All rows of the site."""
         query = select(LeaseTableRow).where(LeaseTableRow.site == self._site)
-        async with self._database.transaction() as session:
+        async with self._database.reading() as session:
             rows = [_ROW.validate_json(row.row) for row in await session.scalars(query)]
         return {row.key: row for row in rows}
 
@@ -35,7 +36,15 @@ class LeaseStore:
 
         Raises:
             EpochConflict: it does not; nothing is written.
+            DatabaseError: it could not be written.
         """
+        try:
+            await self._swap(row, known_epoch)
+        except IntegrityError:
+            # Two first grants of one key: no row was there to be locked, and the primary key let one of them in.
+            raise EpochConflict(f"{row.key}: another authority has granted it first") from None
+
+    async def _swap(self, row: LeaseRow, known_epoch: int) -> None:
         key = (self._site, row.key.workload, row.key.replica)
         async with self._database.transaction() as session:
             stored = await session.get(LeaseTableRow, key, with_for_update=True)

@@ -34,7 +34,7 @@ class WorkloadStore:
     async def apply(self, workload: Workload, now: float) -> StoredWorkload:
         """Store ``workload`` under its name; the generation grows only when something changed."""
         async with self._database.transaction() as session:
-            row = await session.get(WorkloadRow, (self._site, workload.name))
+            row = await session.get(WorkloadRow, (self._site, workload.name), with_for_update=True)
             spec = workload.model_dump_json()
             if row is not None and not row.deleted and row.spec == spec:
                 return _stored(row, changed=False)
@@ -48,7 +48,7 @@ class WorkloadStore:
     async def delete(self, name: str, now: float) -> StoredWorkload | None:
         """Mark a workload as deleted; None where there is no such workload."""
         async with self._database.transaction() as session:
-            row = await session.get(WorkloadRow, (self._site, name))
+            row = await session.get(WorkloadRow, (self._site, name), with_for_update=True)
             if row is None or row.deleted:
                 return None
             desired = DesiredWorkload(site=self._site, name=name, generation=_next_generation(row), deleted=True)
@@ -56,7 +56,7 @@ class WorkloadStore:
 
     async def get(self, name: str) -> StoredWorkload | None:
         """One workload, also a deleted one."""
-        async with self._database.transaction() as session:
+        async with self._database.reading() as session:
             row = await session.get(WorkloadRow, (self._site, name))
             return _stored(row, changed=False) if row is not None else None
 
@@ -65,7 +65,7 @@ class WorkloadStore:
         query = select(WorkloadRow).where(WorkloadRow.site == self._site).order_by(WorkloadRow.name)
         if not deleted:
             query = query.where(WorkloadRow.deleted.is_(False))
-        async with self._database.transaction() as session:
+        async with self._database.reading() as session:
             return [_stored(row, changed=False) for row in await session.scalars(query)]
 
     def _write(self, row: WorkloadRow | None, desired: DesiredWorkload, spec: str, now: float) -> WorkloadRow:
