@@ -29,10 +29,9 @@ def _as_api_error(problem: Any) -> ApiError:
         return ApiError(400, f"the body is not JSON: {message}", code="invalid_json")
     if not problem["loc"] and problem["type"] != "value_error":
         return ApiError(400, "the body must be a JSON object", code="invalid_json")
-    # A union's members appear in the location by type; the reader only knows fields and indices.
-    parts = [str(p) for p in problem["loc"] if isinstance(p, int) or str(p).isidentifier()]
-    parts = [p for p in parts if p not in ("str", "int", "list", "tuple")]
-    name = ".".join(parts) or message.split(" ", 1)[0]
+    # A rule over several fields starts its message with the field that breaks it.
+    name = ".".join(map(str, problem["loc"])) or message.split(" ", 1)[0]
+    value = problem["input"] if problem["loc"] else problem["input"].get(name)
     if problem["type"] == "missing":
         return ApiError(400, f"{name} is missing: it is required", param=name, code="missing_required_parameter")
-    return invalid_request(name, problem.get("ctx", {}).get("value", problem["input"]), message)
+    return invalid_request(name, value, message)

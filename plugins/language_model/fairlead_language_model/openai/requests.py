@@ -16,15 +16,11 @@ from ..tokenizer import ChatMessage
 
 
 def _one_or_many(value: Any) -> Any:
-    """Bring OpenAI's "string or list of strings or null" to a list."""
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, str) else value
+    """Bring OpenAI's "string or list of strings" to a list."""
+    return [value] if isinstance(value, str) else value
 
 
-StopStrings = Annotated[
-    tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_one_or_many), Field(max_length=16)
-]
+StopStrings = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_one_or_many), Field(max_length=16)]
 TokenCount = Annotated[int, Field(ge=1, strict=True)]
 
 
@@ -57,7 +53,7 @@ class _GenerationRequest(BaseModel):
     repetition_penalty: float = Field(default=1.0, gt=0, le=100, allow_inf_nan=False)
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] = Field(default_factory=dict[str, float])
     seed: int | None = None
-    stop: StopStrings = ()
+    stop: StopStrings = Field(default_factory=list[str])
     user: str | None = None
 
     @model_validator(mode="before")
@@ -66,7 +62,7 @@ class _GenerationRequest(BaseModel):
         fields = as_object(value)
         return value if fields is None else {key: item for key, item in fields.items() if item is not None}
 
-    @field_validator("n")
+    @field_validator("n", "best_of", check_fields=False)
     @classmethod
     def _one_choice(cls, value: int) -> int:
         if value != 1:
@@ -104,7 +100,7 @@ class _GenerationRequest(BaseModel):
             repetition_penalty=self.repetition_penalty,
             logit_bias=bias,
             seed=self.seed,
-            stop=self.stop,
+            stop=tuple(self.stop),
             max_tokens=max_tokens,
         )
 
@@ -123,17 +119,17 @@ class CompletionRequest(_GenerationRequest):
     @classmethod
     def _one_prompt(cls, value: Any) -> Any:
         batch = as_list(value)
-        only = batch[0] if batch and len(batch) == 1 and isinstance(batch[0], (str, list)) else value
-        tokens = as_list(only)
-        if isinstance(only, str) or (tokens and all(type(token) is int for token in tokens)):
-            return only
+        if batch and len(batch) == 1 and type(batch[0]) is not int:
+            return cls._one_prompt(batch[0])
+        if isinstance(value, str) or (batch and all(type(token) is int and token >= 0 for token in batch)):
+            return value
         raise ValueError("one text, or one list of token ids")
 
-    @field_validator("echo", "suffix", "best_of")
+    @field_validator("echo", "suffix")
     @classmethod
-    def _not_offered(cls, value: Any) -> Any:
-        if value not in (False, "", None, 1):
-            raise ValueError("nothing else than the default")
+    def _not_offered(cls, value: bool | str | None) -> bool | str | None:
+        if value:
+            raise ValueError("nothing but the default (this is not offered)")
         return value
 
     def sampling(self) -> SamplingParameters:

@@ -69,7 +69,9 @@ def adjust(
 
 def filtered(logits: NDArray[np.float64], parameters: SamplingParameters) -> Probabilities:
     """Return probabilities after temperature, top-k, top-p and min-p, in this order."""
-    scaled = (logits - logits.max()) / parameters.temperature
+    with np.errstate(over="ignore"):
+        # A tiny temperature sends all but the best to minus infinity, which is what it means.
+        scaled = (logits - logits.max()) / parameters.temperature
     kept = _keep_top_k(scaled, parameters.top_k)
     kept = _keep_top_p(kept, parameters.top_p)
     weights = np.exp(kept)

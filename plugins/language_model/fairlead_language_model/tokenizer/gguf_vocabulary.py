@@ -88,10 +88,11 @@ class _Vocabulary:
     def add_special_tokens(self, core: tokenizers.Tokenizer) -> None:
         named = zip(self.tokens, self.types, strict=True)
         marked = [(token, kind) for token, kind in named if kind in (_UNKNOWN, _CONTROL, _USER_DEFINED) and token]
-        core.add_special_tokens(
+        adding: Any = core
+        adding.add_special_tokens(
             [AddedToken(t, normalized=False, special=True) for t, k in marked if k != _USER_DEFINED]
         )
-        core.add_tokens([AddedToken(t, normalized=False, special=False) for t, k in marked if k == _USER_DEFINED])
+        adding.add_tokens([AddedToken(t, normalized=False, special=False) for t, k in marked if k == _USER_DEFINED])
 
     def error(self, key: str, value: object, accepted: str) -> TokenizerError:
         return TokenizerError(f"{self.file.path}: tokenizer.ggml.{key} = {shown(value)}; accepted: {accepted}")

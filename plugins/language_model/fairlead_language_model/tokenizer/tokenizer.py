@@ -52,7 +52,8 @@ class Tokenizer:
         core = self.core if parse_special else self._plain
         try:
             return core.encode(text, add_special_tokens=add_special_tokens).ids
-        except UnicodeEncodeError as error:
+        except (UnicodeEncodeError, TypeError) as error:
+            # The library says that such a text "must be str".
             raise TokenizerError("text holds a lone surrogate; accepted: text that UTF-8 can hold") from error
 
     def encode_chat(
