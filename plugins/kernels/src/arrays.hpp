@@ -35,11 +35,14 @@ inline Q8View view(nb::handle matrix) {
                 nb::cast<AnyMatrix>(matrix.attr("scale"), false));
 }
 
-// Every entry that positions [0, length) need must name a page.
-inline void check_pages(const Array<const std::int32_t, 1>& table, std::size_t length, std::size_t pages,
-                        std::size_t page_size) {
-    const std::size_t needed = (length + page_size - 1) / page_size;
-    if (needed > table.shape(0)) throw nb::index_error("page_table: has too few entries for the length");
+// Positions [first, first + count) and all before them must lie on pages that exist.
+inline void check_pages(const Array<const std::int32_t, 1>& table, std::size_t first, std::size_t count,
+                        std::size_t pages, std::size_t page_size) {
+    const std::size_t capacity = table.shape(0) * page_size;
+    if (first > capacity || count > capacity - first) {
+        throw nb::index_error("page_table: has too few entries for the length");
+    }
+    const std::size_t needed = (first + count + page_size - 1) / page_size;
     for (std::size_t i = 0; i < needed; ++i) {
         const std::int32_t page = table.data()[i];
         if (page < 0 || static_cast<std::size_t>(page) >= pages) {

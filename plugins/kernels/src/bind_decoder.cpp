@@ -110,7 +110,7 @@ public:
         const std::size_t count = tokens.shape(0);
         require(count > 0, "tokens: must not be empty");
         check_indices(tokens, shape.vocabulary, "tokens");
-        check_pages(page_table, position + count, shape.pages, shape.page_size);
+        check_pages(page_table, position, count, shape.pages, shape.page_size);
         require(logits.shape(1) == shape.vocabulary && (logits.shape(0) == 1 || logits.shape(0) == count),
                 "logits: must be [1 or tokens, vocabulary]");
         require(active.shape(0) == decoder_->layers().size(), "active: must be [layers]");
@@ -131,7 +131,7 @@ public:
         const DecoderShape& shape = decoder_->shape();
         check_layer(layer);
         check_hidden(hidden, hidden.shape(0));
-        check_pages(page_table, position + hidden.shape(0), shape.pages, shape.page_size);
+        check_pages(page_table, position, hidden.shape(0), shape.pages, shape.page_size);
         const nb::gil_scoped_release released;
         const std::lock_guard lock(decoder_->lock());
         decoder_->attend(layer, hidden.data(), hidden.shape(0), position, page_table.data());

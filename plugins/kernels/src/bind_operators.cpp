@@ -87,7 +87,7 @@ void attend_into(Array<const float, 3> query, Array<const float, 4> keys, Array<
     require(keys.shape(2) > 0 && query.shape(1) % keys.shape(2) == 0, "query: heads must be a multiple of kv_heads");
     require(first_length > 0 && keys.shape(1) > 0, "first_length and page_size: must be positive");
     if (tokens == 0) return;
-    check_pages(page_table, first_length + tokens - 1, keys.shape(0), keys.shape(1));
+    check_pages(page_table, first_length, tokens - 1, keys.shape(0), keys.shape(1));
     const PageView key_pages{const_cast<float*>(keys.data()), keys.shape(1), keys.shape(2), keys.shape(3)};
     const PageView value_pages{const_cast<float*>(values.data()), keys.shape(1), keys.shape(2), keys.shape(3)};
     const AttentionTask task{query.data(),   key_pages,    value_pages, page_table.data(),

@@ -44,7 +44,7 @@ struct KernelTable {
 };
 
 // The most rows that a tile of multiply_rows holds dequantized.
-inline constexpr std::size_t kScratchRows = 8;
+inline constexpr std::size_t kScratchRows = 4;
 
 const KernelTable& plain_table();
 #if defined(__x86_64__)

@@ -9,8 +9,8 @@ namespace fairlead::simd {
 struct Avx512 {
     static constexpr const char* name = "avx512";
     static constexpr int width = 16;
-    static constexpr int tile_rows = 8;
-    static constexpr int tile_batch = 3;
+    static constexpr int tile_rows = 4;
+    static constexpr int tile_batch = 4;
     static constexpr int column_groups = 2;
     static constexpr int column_batch = 4;
     using Vec = __m512;

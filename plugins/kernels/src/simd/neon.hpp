@@ -10,8 +10,8 @@ namespace fairlead::simd {
 struct Neon {
     static constexpr const char* name = "neon";
     static constexpr int width = 4;
-    static constexpr int tile_rows = 8;
-    static constexpr int tile_batch = 3;
+    static constexpr int tile_rows = 4;
+    static constexpr int tile_batch = 4;
     static constexpr int column_groups = 1;
     static constexpr int column_batch = 2;
     using Vec = float32x4_t;

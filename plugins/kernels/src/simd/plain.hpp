@@ -16,6 +16,7 @@ struct Plain {
     typedef float Vec __attribute__((vector_size(32)));
     typedef std::int32_t Int __attribute__((vector_size(32)));
     typedef std::int8_t Bytes __attribute__((vector_size(8)));
+    typedef std::int16_t Shorts __attribute__((vector_size(16)));
 
     static FAIRLEAD_INLINE Vec set1(float x) { return Vec{x, x, x, x, x, x, x, x}; }
     static FAIRLEAD_INLINE Vec zero() { return Vec{}; }
@@ -32,9 +33,11 @@ struct Plain {
     static FAIRLEAD_INLINE void store(float* p, Vec v) { __builtin_memcpy(p, &v, sizeof v); }
     static FAIRLEAD_INLINE void store_n(float* p, Vec v, std::size_t n) { __builtin_memcpy(p, &v, n * sizeof(float)); }
     static FAIRLEAD_INLINE Vec from_int8(const std::int8_t* p) {
+        // Through 16 bits: compilers widen bytes to floats in one step only lane by lane.
         Bytes b;
         __builtin_memcpy(&b, p, sizeof b);
-        return __builtin_convertvector(b, Vec);
+        const Shorts wide = __builtin_convertvector(b, Shorts);
+        return __builtin_convertvector(__builtin_convertvector(wide, Int), Vec);
     }
     static FAIRLEAD_INLINE void to_int8(std::int8_t* p, Vec v) {
         const Bytes b = __builtin_convertvector(__builtin_convertvector(v, Int), Bytes);
