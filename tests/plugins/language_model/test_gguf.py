@@ -237,6 +237,28 @@ def test_a_mutated_file_loads_or_raises_our_error(
         assert "mutated.gguf" in str(error)
 
 
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(edits=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=8)), max_size=4))
+def test_a_real_file_with_mutations_opens_or_raises_our_error(
+    tmp_path: Path, stories: Path, edits: list[tuple[float, bytes]]
+) -> None:
+    from fairlead_language_model.tokenizer import open_tokenizer
+
+    content = bytearray(stories.read_bytes())
+    for place, replacement in edits:
+        # The first 20 KB are the header with its vocabulary.
+        at = int(place * 20_000)
+        content[at : at + len(replacement)] = replacement
+    path = tmp_path / "mutated.gguf"
+    path.write_bytes(content)
+    try:
+        load_weights(open_checkpoint(path))
+        tokenizer = open_tokenizer(path)
+        tokenizer.decode(tokenizer.encode("Once upon a time"))
+    except LanguageModelError as error:
+        assert "mutated.gguf" in str(error)
+
+
 @pytest.fixture
 def mutable(tmp_path: Path, random_tensors: Callable[..., Any], config: dict[str, Any]) -> bytes:
     return write_gguf(tmp_path / "m.gguf", random_tensors(0), config, Kind.Q8_0).read_bytes()

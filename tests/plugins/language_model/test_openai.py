@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -25,11 +27,14 @@ from fairlead_language_model.openai import (
     Model,
     ModelList,
     Usage,
+    chat_token_logprob,
+    completion_logprobs,
     invalid_request,
     parse_request,
     sse_data,
     sse_error,
 )
+from fairlead_language_model.sampling import TokenLogprob
 
 CHAT: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
 TEXT: dict[str, Any] = {"model": "tiny", "prompt": "hi"}
@@ -227,3 +232,24 @@ def test_the_official_client_reads_every_response() -> None:
         chat_types.ChatCompletionChunk.model_validate_json(sse_data(piece)[6:])
     models = ModelList(data=[Model(id="tiny", created=1)])
     assert types.Model.model_validate(models.model_dump()["data"][0]).id == "tiny"
+
+
+def test_logprobs_carry_bytes_and_offsets() -> None:
+    pieces = {1: b"hi", 2: "ü".encode()[:1], 3: "ü".encode()[1:]}
+    scored = [TokenLogprob(1, -0.5, ((1, -0.5), (2, -1.5))), TokenLogprob(2, -2.0)]
+    entry = chat_token_logprob(scored[0], pieces.__getitem__)
+    assert (entry.token, entry.bytes, [t.bytes for t in entry.top_logprobs]) == ("hi", [104, 105], [[104, 105], [0xC3]])
+    listed = completion_logprobs(scored, pieces.__getitem__, text_offset=10)
+    assert listed.model_dump() == {
+        "tokens": ["hi", "\ufffd"],
+        "token_logprobs": [-0.5, -2.0],
+        "top_logprobs": [{"hi": -0.5, "\ufffd": -1.5}, {}],
+        "text_offset": [10, 12],
+    }
+
+
+def test_the_types_need_neither_numpy_nor_a_tokenizer() -> None:
+    heavy = "{'numpy', 'tokenizers', 'torch', 'gguf', 'safetensors', 'jinja2', 'fairlead_kernels'}"
+    code = f"import sys, fairlead_language_model.openai; print(sorted({heavy} & sys.modules.keys()))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert found.stdout.strip() == "[]"

@@ -88,6 +88,25 @@ def test_top_k_keeps_the_lowest_ids_among_equals() -> None:
     assert np.flatnonzero(p).tolist() == [0, 1]
 
 
+@settings(max_examples=150, deadline=None)
+@given(logits=st.lists(st.integers(-30, 5), min_size=1, max_size=50), p=st.floats(0.01, 0.999), k=st.integers(1, 60))
+def test_filters_equal_their_textbook_definition(logits: list[int], p: float, k: int) -> None:
+    values = np.array(logits, np.float64)
+    weights = np.exp(values - values.max())
+    order = sorted(range(len(logits)), key=lambda token: (-values[token], token))
+    best = order[:k]
+    total = sum(weights[token] for token in best)
+    kept, mass = [], 0.0
+    for token in best:
+        if mass >= p * total * (1 + 1e-12):
+            break
+        kept.append(token)
+        mass += weights[token]
+    found = set(np.flatnonzero(distribution(values, SamplingParameters(top_p=p, top_k=k))).tolist())
+    # Rounding may decide for the one token at which the mass reaches p.
+    assert found <= set(best) and set(kept[:-1]) <= found <= set(best[: len(kept) + 1])
+
+
 def test_penalties_count_the_history_and_repetition_also_the_prompt() -> None:
     logits = np.array([2.0, -2.0, 1.0, 0.5], np.float64)
 

@@ -1,6 +1,7 @@
 """Types of the OpenAI-compatible API: requests, responses, streams, errors."""
 
 from .errors import ApiError, ErrorBody, ErrorDetail, invalid_request
+from .logprobs import chat_token_logprob, completion_logprobs
 from .parsing import parse_request
 from .requests import ChatCompletionRequest, ChatMessageParam, CompletionRequest, StreamOptions
 from .responses import (
@@ -49,6 +50,8 @@ __all__ = [
     "StreamOptions",
     "TopLogprob",
     "Usage",
+    "chat_token_logprob",
+    "completion_logprobs",
     "invalid_request",
     "parse_request",
     "sse_data",

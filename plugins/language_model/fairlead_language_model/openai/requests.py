@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from ..chat_message import ChatMessage
 from ..narrowing import as_list, as_object
-from ..sampling import SamplingParameters
-from ..tokenizer import ChatMessage
+from ..sampling_parameters import SamplingParameters
 
 
 def _one_or_many(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """From logits to a token: parameters, penalties, filters, the draw, and log probabilities."""
 
+from ..sampling_parameters import SamplingParameters
 from .logprobs import TokenLogprob, token_logprobs
-from .parameters import SamplingParameters
 from .sample import distribution, make_generator, sample
 
 __all__ = ["SamplingParameters", "TokenLogprob", "distribution", "make_generator", "sample", "token_logprobs"]

@@ -22,6 +22,6 @@ def token_logprobs(logits: NDArray[np.floating], token: int, top: int = 0) -> To
     values = np.asarray(logits, dtype=np.float64)
     best = values.max()
     logprobs = values - best - np.log(np.exp(values - best).sum())
-    order = np.argsort(-logprobs, kind="stable")[: min(top, values.size)]
+    order = np.argsort(-logprobs, kind="stable")[:top] if top else ()
     alternatives = tuple((int(i), float(logprobs[i])) for i in order)
     return TokenLogprob(token, float(logprobs[token]), alternatives)

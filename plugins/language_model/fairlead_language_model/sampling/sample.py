@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .parameters import SamplingParameters
+from ..sampling_parameters import SamplingParameters
 
 Logits = NDArray[np.floating]
 Probabilities = NDArray[np.float64]
@@ -99,19 +99,24 @@ def _penalise_presence(values: NDArray[np.float64], parameters: SamplingParamete
 def _keep_top_k(logits: NDArray[np.float64], k: int) -> NDArray[np.float64]:
     if not 0 < k < logits.size:
         return logits
-    # Stable, so that among equal logits at the edge the lowest ids stay, as in the greedy choice.
-    order = np.argsort(-logits, kind="stable")
-    return _masked(logits, order[k:])
+    edge = np.partition(logits, -k)[-k]
+    # Among equal logits at the edge the lowest ids stay, as in the greedy choice.
+    spare = k - int(np.count_nonzero(logits > edge))
+    return _masked(logits, np.concatenate([np.flatnonzero(logits < edge), np.flatnonzero(logits == edge)[spare:]]))
 
 
 def _keep_top_p(logits: NDArray[np.float64], p: float) -> NDArray[np.float64]:
     """Keep the smallest set of best tokens whose probabilities reach p (nucleus sampling)."""
     if p >= 1:
         return logits
-    order = np.argsort(-logits, kind="stable")
-    weights = np.exp(logits[order])
-    before = np.cumsum(weights) - weights
-    return _masked(logits, order[before >= p * weights.sum()])
+    weights = np.exp(logits)
+    total = weights.sum()
+    # All weights below this edge together stay below (1 - p) of the total: none of them can be needed, nor sorted.
+    tail = weights < (1 - p) * total / weights.size
+    candidates = np.flatnonzero(~tail)
+    order = candidates[np.argsort(-weights[candidates], kind="stable")]
+    before = np.cumsum(weights[order]) - weights[order]
+    return _masked(logits, np.concatenate([np.flatnonzero(tail), order[before >= p * total]]))
 
 
 def _masked(logits: NDArray[np.float64], dropped: NDArray[np.intp]) -> NDArray[np.float64]:

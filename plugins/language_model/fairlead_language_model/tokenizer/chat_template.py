@@ -5,17 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypedDict
+from typing import Any
 
+from ..chat_message import ChatMessage
 from ..errors import ChatTemplateError
-
-
-class ChatMessage(TypedDict):
-    """One turn: its role ("system", "user", "assistant", ...) and its text."""
-
-    role: str
-    content: str
-
 
 # For models whose files have no template: recognised by the markers in their vocabularies.
 _CHATML = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 
-from .chat_template import ChatMessage
+from ..chat_message import ChatMessage
 
 _PRIVATE_USE = range(0xE000, 0xF900)
 

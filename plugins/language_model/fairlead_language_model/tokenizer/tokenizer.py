@@ -9,8 +9,9 @@ from pathlib import Path
 
 import tokenizers
 
+from ..chat_message import ChatMessage
 from ..errors import ChatTemplateError, TokenizerError
-from .chat_template import ChatMessage, ChatTemplate
+from .chat_template import ChatTemplate
 from .special_token_mask import SpecialTokenMask
 from .stream_decoder import StreamDecoder
 from .token_bytes import TokenBytes
@@ -79,6 +80,10 @@ class Tokenizer:
     def stream(self, *, skip_special: bool = True, starts_text: bool = False) -> StreamDecoder:
         """Return a decoder for tokens that come one by one, by default after a prompt."""
         return StreamDecoder(self.bytes, skip_special=skip_special, starts_text=starts_text)
+
+    def token_text(self, token: int) -> str:
+        """Return one token as text, for display: what is no whole character becomes U+FFFD."""
+        return self.bytes[token].decode("utf-8", errors="replace")
 
     @cached_property
     def special_tokens(self) -> dict[str, int]:
