@@ -1,0 +1,81 @@
+"""The worker in a real process under the runtime's supervisor."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from fairlead_agent.messages import InstanceState, LeaseKey
+from fairlead_agent.plugin import Budget
+from fairlead_agent.runtime.relay import forward
+from fairlead_agent.runtime.spec import InstanceSpec
+from fairlead_agent.runtime.supervisor import Supervisor
+from fairlead_kernels import backend
+
+MIB = 2**20
+KEY = LeaseKey(site="home", workload="chat", replica=0)
+PACKAGES = Path(__file__).parents[3] / "plugins"
+
+
+def boottime_s() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def spec(folder: Path, checkpoint: Path, **fields: Any) -> InstanceSpec:
+    given: dict[str, Any] = {
+        "key": KEY,
+        "variant": "q8-sparse-native" if backend().name == "native" else "q8-sparse-numpy",
+        "node": "desk",
+        "worker": "fairlead_sparse_inference.worker:worker",
+        "sys_path": tuple(PACKAGES / name for name in ("sparse_inference", "language_model")),
+        "cache_dir": folder / "cache",
+        "config": {"model": str(checkpoint)},
+        "budget": Budget(memory_bytes={"dram": 192 * MIB}, cores=1),
+    }
+    return InstanceSpec(**{**given, **fields})
+
+
+async def ask(supervisor: Supervisor, body: dict[str, Any]) -> dict[str, Any]:
+    socket = supervisor.get(KEY).spec.data_socket
+    headers = [("Fairlead-Epoch", "1"), ("content-type", "application/json")]
+    answer = await forward(socket, "POST", "/v1/completions", headers, json.dumps(body).encode(), read_timeout_s=20)
+    text = b"".join([piece async for piece in answer.body])
+    assert answer.status == 200, text
+    return json.loads(text)
+
+
+async def test_an_instance_serves_within_a_phones_budget_and_shrinks(tmp_path: Path, checkpoint: Path) -> None:
+    supervisor = Supervisor(tmp_path, node="desk", clock=boottime_s)
+    try:
+        instance = await supervisor.start(spec(tmp_path, checkpoint))
+        state = await instance.until(InstanceState.STANDBY, timeout_s=60)
+        assert state is InstanceState.STANDBY, instance.reason
+        await supervisor.activate(KEY, 1, boottime_s() + 60)
+        body = {"model": "chat", "prompt": "The rain", "max_tokens": 8, "temperature": 0}
+        answer = await ask(supervisor, body)
+        reply = await supervisor.reconfigure(KEY, Budget(memory_bytes={"dram": 128 * MIB}, cores=1), 10)
+        assert reply.accepted, reply.reason
+        assert reply.minimum["dram"] <= reply.in_use["dram"] <= 128 * MIB
+        assert (await ask(supervisor, body))["choices"] == answer["choices"]
+        refused = await supervisor.reconfigure(KEY, Budget(memory_bytes={"dram": 8 * MIB}), 10)
+        assert not refused.accepted
+        assert (await ask(supervisor, body))["choices"] == answer["choices"]
+        status = instance.status
+        assert status is not None
+        # What the engine says that it holds covers what the system sees.
+        assert status.memory_bytes is None or status.memory_bytes <= reply.in_use["dram"]
+    finally:
+        await supervisor.shutdown()
+
+
+async def test_a_model_that_is_gone_fails_with_its_path(tmp_path: Path, checkpoint: Path) -> None:
+    supervisor = Supervisor(tmp_path, node="desk", clock=boottime_s)
+    try:
+        instance = await supervisor.start(spec(tmp_path, checkpoint, config={"model": str(tmp_path / "gone")}))
+        state = await instance.until(InstanceState.FAILED, InstanceState.QUARANTINED, timeout_s=60)
+        assert state in (InstanceState.FAILED, InstanceState.QUARANTINED)
+        assert "gone" in instance.reason
+    finally:
+        await supervisor.shutdown()
