@@ -11,13 +11,10 @@ from pathlib import Path
 import uvicorn
 from pydantic import ValidationError
 
-from fairlead_agent.bus.mqtt import MqttTransport
-from fairlead_agent.bus.topics import AUTHORITY
 from fairlead_agent.messages.envelope import describe
 from fairlead_agent.plugin.registry import Registry
 from fairlead_cloud.api import create_app
 from fairlead_cloud.authority.standalone import StandaloneAuthority
-from fairlead_cloud.broker_login import broker_address
 from fairlead_cloud.plane import ControlPlane
 from fairlead_cloud.settings import PlaneSettings
 from fairlead_cloud.store import Role
@@ -63,8 +60,7 @@ async def serve(settings: PlaneSettings) -> None:
 async def serve_authority(settings: PlaneSettings) -> None:
     """Issue epochs until SIGINT or SIGTERM, without a control plane."""
     settings.state_dir.mkdir(parents=True, exist_ok=True)
-    transport = MqttTransport(broker_address(settings, settings.authority_login), client_id=AUTHORITY)
-    authority = StandaloneAuthority(settings, transport)
+    authority = StandaloneAuthority(settings)
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)

@@ -84,6 +84,8 @@ class AuthorityService:
             return None
         async with self._deciding:
             try:
+                if self._is_ahead(body):
+                    await self._reload()
                 return await self._decide(body)
             except EpochConflict as error:
                 log.warning("authority.conflict", reason=str(error))
@@ -92,6 +94,17 @@ class AuthorityService:
                 # No answer: the asker repeats its request, and holders stop by themselves if it goes on.
                 log.error("authority.not_stored", message=type(body).__name__, reason=str(error))
                 return None
+
+    def _is_ahead(self, body: Body) -> bool:
+        """Whether the sender knows a newer epoch than these rows: another authority has issued it."""
+        if isinstance(body, GrantRequest):
+            return body.expected_epoch > self._epoch(body.key)
+        leases = body.leases if isinstance(body, Renewal) else ()
+        return any(lease.epoch > self._epoch(lease.key) for lease in leases)
+
+    def _epoch(self, key: LeaseKey) -> int:
+        row = self._rows.get(key)
+        return row.epoch if row is not None else 0
 
     async def _decide_afresh(self, body: Body) -> Body | None:
         """Decide once more, on the rows as another authority on the same database has left them."""

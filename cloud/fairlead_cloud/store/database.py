@@ -110,11 +110,10 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
         cursor.execute("PRAGMA busy_timeout=5000")
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")
+        cursor.close()
     except Exception:
         connection.close()  # else its thread keeps the process from ending
         raise
-    finally:
-        cursor.close()
 
 
 def _begin(connection: Any) -> None:
