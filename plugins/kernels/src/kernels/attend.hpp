@@ -4,13 +4,26 @@
 
 namespace fairlead::kernels {
 
-template <class V>
-FAIRLEAD_INLINE float dot(const float* a, const float* b, std::size_t count) {
-    typename V::Vec sum = V::zero();
+// scores[p] = dot(query, entry + p * stride) * scale for P positions; each has its own accumulator.
+template <class V, int P>
+FAIRLEAD_INLINE void score_block(const float* query, const float* entry, std::size_t stride, std::size_t dim,
+                                 float scale, float* scores) {
+    typename V::Vec sum[P];
+    FAIRLEAD_UNROLL
+    for (int p = 0; p < P; ++p) sum[p] = V::zero();
     std::size_t i = 0;
-    for (; i + V::width <= count; i += V::width) sum = V::fma(V::load(a + i), V::load(b + i), sum);
-    if (i < count) sum = V::fma(V::load_n(a + i, count - i), V::load_n(b + i, count - i), sum);
-    return V::sum(sum);
+    for (; i + V::width <= dim; i += V::width) {
+        const typename V::Vec q = V::load(query + i);
+        FAIRLEAD_UNROLL
+        for (int p = 0; p < P; ++p) sum[p] = V::fma(q, V::load(entry + p * stride + i), sum[p]);
+    }
+    if (i < dim) {
+        const typename V::Vec q = V::load_n(query + i, dim - i);
+        FAIRLEAD_UNROLL
+        for (int p = 0; p < P; ++p) sum[p] = V::fma(q, V::load_n(entry + p * stride + i, dim - i), sum[p]);
+    }
+    FAIRLEAD_UNROLL
+    for (int p = 0; p < P; ++p) scores[p] = V::sum(sum[p]) * scale;
 }
 
 // Calls f(run, position, entry) once a page: `run` positions whose entries follow one another from `entry`.
@@ -22,10 +35,10 @@ FAIRLEAD_INLINE void for_each_page(const PageView& pages, const std::int32_t* ta
     }
 }
 
-// out[0, C vectors) = sum_p weight[p] value[p]; n is the number of floats in the last vector.
+// out[0, C vectors) = inverse * sum_p weight[p] value[p].
 template <class V, int C>
 FAIRLEAD_INLINE void mix_values(const PageView& pages, const std::int32_t* table, const float* weight,
-                                std::size_t length, std::size_t offset, std::size_t n, float inverse, float* out) {
+                                std::size_t length, std::size_t offset, float inverse, float* out) {
     const std::size_t stride = pages.kv_heads * pages.head_dim;
     typename V::Vec sum[C];
     FAIRLEAD_UNROLL
@@ -35,14 +48,43 @@ FAIRLEAD_INLINE void mix_values(const PageView& pages, const std::int32_t* table
             const typename V::Vec w = V::set1(weight[position + p]);
             const float* value = entry + p * stride + offset;
             FAIRLEAD_UNROLL
-            for (int c = 0; c + 1 < C; ++c) sum[c] = V::fma(V::load(value + c * V::width), w, sum[c]);
-            sum[C - 1] = V::fma(load_within<V>(value + (C - 1) * V::width, 0, n), w, sum[C - 1]);
+            for (int c = 0; c < C; ++c) sum[c] = V::fma(V::load(value + c * V::width), w, sum[c]);
         }
     });
     const typename V::Vec factor = V::set1(inverse);
     FAIRLEAD_UNROLL
-    for (int c = 0; c + 1 < C; ++c) V::store(out + c * V::width, V::mul(sum[c], factor));
-    V::store_n(out + (C - 1) * V::width, V::mul(sum[C - 1], factor), n);
+    for (int c = 0; c < C; ++c) V::store(out + c * V::width, V::mul(sum[c], factor));
+}
+
+// The same for the last n dimensions, fewer than a vector.
+template <class V>
+FAIRLEAD_INLINE void mix_tail(const PageView& pages, const std::int32_t* table, const float* weight,
+                              std::size_t length, std::size_t offset, std::size_t n, float inverse, float* out) {
+    const std::size_t stride = pages.kv_heads * pages.head_dim;
+    typename V::Vec sum = V::zero();
+    for_each_page(pages, table, length, [&](std::size_t run, std::size_t position, const float* entry) {
+        for (std::size_t p = 0; p < run; ++p) {
+            sum = V::fma(V::load_n(entry + p * stride + offset, n), V::set1(weight[position + p]), sum);
+        }
+    });
+    V::store_n(out, V::mul(sum, V::set1(inverse)), n);
+}
+
+template <class V>
+FAIRLEAD_INLINE void mix_head(const PageView& pages, const std::int32_t* table, const float* weight,
+                              std::size_t length, std::size_t offset, float inverse, float* out) {
+    const std::size_t dim = pages.head_dim;
+    std::size_t c = 0;
+    for (; c + 4 * V::width <= dim; c += 4 * V::width) {
+        mix_values<V, 4>(pages, table, weight, length, offset + c, inverse, out + c);
+    }
+    for (; c + 2 * V::width <= dim; c += 2 * V::width) {
+        mix_values<V, 2>(pages, table, weight, length, offset + c, inverse, out + c);
+    }
+    for (; c + V::width <= dim; c += V::width) {
+        mix_values<V, 1>(pages, table, weight, length, offset + c, inverse, out + c);
+    }
+    if (c < dim) mix_tail<V>(pages, table, weight, length, offset + c, dim - c, inverse, out + c);
 }
 
 template <class V>
@@ -53,21 +95,18 @@ FAIRLEAD_INLINE void attend_head(const AttentionTask& task, std::size_t token, s
     const std::size_t stride = task.keys.kv_heads * dim;
     const float* query = task.query + (token * task.heads + head) * dim;
     for_each_page(task.keys, task.page_table, length, [&](std::size_t run, std::size_t position, const float* entry) {
-        for (std::size_t p = 0; p < run; ++p) {
-            scores[position + p] = dot<V>(query, entry + p * stride + kv_offset, dim) * task.scale;
+        const float* keys = entry + kv_offset;
+        std::size_t p = 0;
+        for (; p + 4 <= run; p += 4) {
+            score_block<V, 4>(query, keys + p * stride, stride, dim, task.scale, scores + position + p);
+        }
+        for (; p < run; ++p) {
+            score_block<V, 1>(query, keys + p * stride, stride, dim, task.scale, scores + position + p);
         }
     });
     const float inverse = 1.0F / exponentiate<V>(scores, length);
     float* out = task.out + (token * task.heads + head) * dim;
-    constexpr std::size_t block = 4 * V::width;
-    std::size_t c = 0;
-    for (; c + block <= dim; c += block) {
-        mix_values<V, 4>(task.values, task.page_table, scores, length, kv_offset + c, V::width, inverse, out + c);
-    }
-    for (; c < dim; c += V::width) {
-        const std::size_t n = dim - c < static_cast<std::size_t>(V::width) ? dim - c : V::width;
-        mix_values<V, 1>(task.values, task.page_table, scores, length, kv_offset + c, n, inverse, out + c);
-    }
+    mix_head<V>(task.values, task.page_table, scores, length, kv_offset, inverse, out);
 }
 
 template <class V>
