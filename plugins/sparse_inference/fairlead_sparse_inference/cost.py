@@ -15,16 +15,16 @@ from fairlead_agent.plugin import Estimate, NodeFacts, Quantiles
 from .footprint import PAGE_TOKENS, Q8_BYTES, Footprint
 from .settings import Settings
 
-#: Weights multiplied per second and core while decoding, by the kernels' instruction set.
-WEIGHTS_PER_S = {"avx512": 9e9, "avx2": 6e9, "neon": 3e9, "plain": 1.2e9, "numpy": 0.35e9}
+#: Weights multiplied per second and core while decoding, by the kernels' instruction set: measured on an AMD EPYC (Zen 4)
+#: core at Q8, except NEON, which is set by its narrower vectors and has not been measured.
+WEIGHTS_PER_S = {"avx512": 11e9, "avx2": 11e9, "neon": 4e9, "plain": 1.3e9, "numpy": 0.8e9}
 #: How much faster a prompt's tokens go than single ones, because a weight is read once for many of them.
-PREFILL_GAIN = {"avx512": 3.0, "avx2": 3.0, "neon": 2.5, "plain": 1.5, "numpy": 8.0}
-#: What the engine spends a token outside the kernels, on a core of speed factor 1.
-TOKEN_OVERHEAD_S = {"numpy": 2.5e-3}
-DEFAULT_OVERHEAD_S = 1.5e-4
-#: Interpreter, NumPy, tokenizer and web server before any weight is loaded.
-BASE_BYTES = 96 * 2**20
-BASE_STARTUP_S = 1.5
+PREFILL_GAIN = {"avx512": 2.9, "avx2": 2.9, "neon": 2.9, "plain": 3.4, "numpy": 2.9}
+#: What the engine spends a token outside the kernels (sampling, text, the event loop).
+OVERHEAD_S = 2e-4
+#: Interpreter, NumPy, tokenizer, web server and head room, before any weight is loaded.
+BASE_BYTES = 88 * 2**20
+BASE_STARTUP_S = 1.2
 REFERENCE_PROMPT_TOKENS = 64
 ASSUMED_BANDWIDTH = 8e9
 ASSUMED_STORAGE_READ = 200e6
@@ -45,10 +45,9 @@ def speed(model: Footprint, kernels: str, facts: NodeFacts, cores: float) -> Spe
     processor = facts.processor
     bandwidth = (processor.memory_bandwidth_bytes_per_s or ASSUMED_BANDWIDTH) * processor.speed_factor
     rate = WEIGHTS_PER_S[kernels] * cores * processor.speed_factor
-    overhead_s = TOKEN_OVERHEAD_S.get(kernels, DEFAULT_OVERHEAD_S) / processor.speed_factor
     # NumPy has no row-skipping product worth its overhead: it multiplies every row.
     weights = model.active_weights if kernels != "numpy" else float(model.weights)
-    decode_s = max(weights * Q8_BYTES / bandwidth, weights / rate) + overhead_s
+    decode_s = max(weights * Q8_BYTES / bandwidth, weights / rate) + OVERHEAD_S / processor.speed_factor
     return Speed(decode_s, model.weights / (rate * PREFILL_GAIN[kernels]))
 
 
