@@ -15,8 +15,8 @@ from fairlead_agent.plugin import Estimate, NodeFacts, Quantiles
 from .footprint import PAGE_TOKENS, Q8_BYTES, Footprint
 from .settings import Settings
 
-#: Weights multiplied per second and core while decoding, by the kernels' instruction set: measured on an AMD EPYC (Zen 4)
-#: core at Q8, except NEON, which is set by its narrower vectors and has not been measured.
+#: Weights multiplied per second and core while decoding, by instruction set: measured at Q8 on an AMD EPYC (Zen 4)
+#: core, except NEON, which is set by its narrower vectors and has not been measured.
 WEIGHTS_PER_S = {"avx512": 11e9, "avx2": 11e9, "neon": 4e9, "plain": 1.3e9, "numpy": 0.8e9}
 #: How much faster a prompt's tokens go than single ones, because a weight is read once for many of them.
 PREFILL_GAIN = {"avx512": 2.9, "avx2": 2.9, "neon": 2.9, "plain": 3.4, "numpy": 2.9}

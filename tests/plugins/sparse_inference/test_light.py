@@ -54,7 +54,7 @@ def refused(workload: Workload, variant: str, node: NodeFacts) -> Refusal:
 
 def test_native_kernels_beat_the_fallback(workload: Workload) -> None:
     native, fallback = (estimated(workload, variant, facts()) for variant in (NATIVE, NUMPY))
-    assert native.throughput_per_s.p50 > 3 * fallback.throughput_per_s.p50
+    assert native.throughput_per_s.p50 > 1.5 * fallback.throughput_per_s.p50
     assert native.latency_s.p50 < fallback.latency_s.p50
     assert native.throughput_unit == "token"
 
