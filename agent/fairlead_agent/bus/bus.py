@@ -89,9 +89,17 @@ class Bus:
         expires = now_s + expires_in_s if expires_in_s is not None else None
         return encode(body, id=self._new_id(), source=self.node, time=now_s, expires=expires, epoch=epoch)
 
-    async def send(self, node: str, body: Body, *, expires_in_s: float | None = None, epoch: int | None = None) -> None:
+    async def send(
+        self,
+        node: str,
+        body: Body,
+        *,
+        expires_in_s: float | None = None,
+        epoch: int | None = None,
+        qos: int = 1,
+    ) -> None:
         """Say something to one node. OutboxFull when too much waits; MessageError when it is too large."""
-        await self.publish(self.topics.inbox(node), body, expires_in_s=expires_in_s, epoch=epoch)
+        await self.publish(self.topics.inbox(node), body, expires_in_s=expires_in_s, epoch=epoch, qos=qos)
 
     async def publish(
         self,
@@ -101,10 +109,11 @@ class Bus:
         retain: bool = False,
         expires_in_s: float | None = None,
         epoch: int | None = None,
+        qos: int = 1,
     ) -> None:
         """Say something to whoever watches ``topic``; ``retain``: also to those who come later."""
         payload = self.payload(body, expires_in_s=expires_in_s, epoch=epoch)
-        await self.transport.publish(topic, payload, retain=retain)
+        await self.transport.publish(topic, payload, qos=qos, retain=retain)
 
     async def clear(self, topic: str) -> None:
         """Take retained state back."""

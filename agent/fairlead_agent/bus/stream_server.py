@@ -84,7 +84,7 @@ class ServedStream:
         self._credit -= 1
 
     async def _say(self, body: Body) -> None:
-        await self._bus.send(self._request.reply_to, body, epoch=self._request.epoch)
+        await self._bus.send(self._request.reply_to, body, epoch=self._request.epoch, qos=0)
 
 
 class StreamServer:

@@ -1,7 +1,9 @@
 """HTTP over MQTT: one request, one streamed answer, flow control by credit (see :mod:`fairlead_agent.messages.stream`).
 
 The client grants credit in chunks; the server never has more chunks under way, so a client holds at most its window
-in memory however slow its reader is, and a gap in the chunk numbers is an error at once.
+in memory however slow its reader is, and a gap in the chunk numbers is an error at once. After the request, which is
+acknowledged, everything travels with QoS 0: a broker that writes acknowledged messages to disk would do so for every
+piece, and a stream that loses one breaks visibly anyway.
 """
 
 from __future__ import annotations
@@ -232,12 +234,13 @@ class StreamClient:
 
     async def grant(self, response: StreamResponse, chunks: int) -> None:
         """Allow the server ``chunks`` more."""
-        await self._bus.send(response.node, StreamCredit(stream=response.stream, credit=chunks))
+        await self._bus.send(response.node, StreamCredit(stream=response.stream, credit=chunks), qos=0)
 
     async def release(self, response: StreamResponse, *, abort: bool) -> None:
         """Forget a stream; ``abort``: tell the server."""
         if self._streams.pop(response.stream, None) is not None and abort:
-            await self._bus.send(response.node, StreamAbort(stream=response.stream, reason="the client has gone"))
+            abort_frame = StreamAbort(stream=response.stream, reason="the client has gone")
+            await self._bus.send(response.node, abort_frame, qos=0)
 
     async def _open(self, node: str, request: StreamRequest, timeout_s: float, idle_s: float) -> StreamResponse:
         response = StreamResponse(self, node, request.stream, idle_s)

@@ -101,6 +101,7 @@ class MosquittoBroker:
                 "autosave_interval 1",
                 "persistent_client_expiration 1d",
                 "max_queued_messages 100000",
+                "set_tcp_nodelay true",
                 f"max_packet_size {MAX_MESSAGE_BYTES + 65_536}",
                 f"user {getpass.getuser()}",
                 "log_dest stderr",
