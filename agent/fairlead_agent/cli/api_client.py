@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 import httpcore
@@ -115,12 +115,12 @@ def find_client(url: str | None, token: str | None) -> ApiClient:
 
 def _read(path: Path) -> dict[str, str]:
     try:
-        values = json.loads(path.read_text())
+        values: Any = json.loads(path.read_text())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         raise CliError(f"{path}: {error}") from None
-    return values if isinstance(values, dict) else {}
+    return cast(dict[str, str], values) if isinstance(values, dict) else {}
 
 
 def with_client(command: Callable[..., Any]) -> Callable[..., Any]:

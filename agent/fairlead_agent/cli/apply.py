@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -42,7 +43,7 @@ def apply(files: tuple[Path, ...], wait_s: float, as_json: bool, client: ApiClie
         console().print(workload_table(views))
 
 
-def wait_ready(client: ApiClient, names: list[str], wait_s: float) -> list[dict[str, object]]:
+def wait_ready(client: ApiClient, names: list[str], wait_s: float) -> list[dict[str, Any]]:
     """Wait until all replicas of the workloads serve.
 
     Raises:
@@ -50,7 +51,7 @@ def wait_ready(client: ApiClient, names: list[str], wait_s: float) -> list[dict[
     """
     deadline = time.monotonic() + wait_s
     while True:
-        views = [client.get(f"/api/v1/workloads/{name}") for name in names]
+        views: list[dict[str, Any]] = [client.get(f"/api/v1/workloads/{name}") for name in names]
         waiting = [view for view in views if view["ready"] < view["workload"]["replicas"]]
         if not waiting:
             return views
@@ -59,11 +60,7 @@ def wait_ready(client: ApiClient, names: list[str], wait_s: float) -> list[dict[
         time.sleep(0.1)
 
 
-def _says(view: dict[str, object]) -> str:
-    slots = view["slots"]
-    assert isinstance(slots, list)
-    reasons = {slot["reason"] for slot in slots if slot["state"] != "placed" and slot["reason"]}
-    workload = view["workload"]
-    assert isinstance(workload, dict)
-    head = f"{view['name']}: {view['ready']} of {workload['replicas']} replicas serve"
-    return f"{head} ({'; '.join(sorted(reasons))})" if reasons else head
+def _says(view: dict[str, Any]) -> str:
+    waiting = {slot["reason"] for slot in view["slots"] if slot["state"] != "placed" and slot["reason"]}
+    head = f"{view['name']}: {view['ready']} of {view['workload']['replicas']} replicas serve"
+    return f"{head} ({'; '.join(sorted(waiting))})" if waiting else head

@@ -73,11 +73,12 @@ def pieces(client: ApiClient, path: str, body: dict[str, Any]) -> Iterator[str]:
     for line in client.lines("POST", path, {**body, "stream": True}):
         if not line.startswith("data: ") or line == "data: [DONE]":
             continue
-        event = json.loads(line[6:])
+        event: dict[str, Any] = json.loads(line[6:])
         if "error" in event:
             raise CliError(event["error"]["message"])
         for choice in event.get("choices", ()):
-            yield (choice.get("delta") or {}).get("content") or choice.get("text") or ""
+            delta: dict[str, Any] = choice.get("delta") or {}
+            yield delta.get("content") or choice.get("text") or ""
 
 
 def _shown(parts: Iterator[str]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 import click
 
@@ -35,15 +36,12 @@ def events(follow: bool, last: int, as_json: bool, client: ApiClient) -> None:
             _show({"type": kind, "time": data.pop("time"), "subject": data.pop("subject"), "data": data}, as_json)
 
 
-def _show(event: dict[str, object], as_json: bool) -> None:
+def _show(event: dict[str, Any], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(event))
         return
-    seconds = event["time"]
-    assert isinstance(seconds, float | int)
-    data = event["data"]
-    assert isinstance(data, dict)
+    data: dict[str, Any] = event["data"]
     said = " ".join(f"{key}={value}" for key, value in data.items() if value not in (None, "", [], {}))
     click.echo(
-        f"{time.strftime('%H:%M:%S', time.localtime(seconds))} {event['type']:<20} {event['subject']} {said[:200]}"
+        f"{time.strftime('%H:%M:%S', time.localtime(event['time']))} {event['type']:<20} {event['subject']} {said[:200]}"
     )

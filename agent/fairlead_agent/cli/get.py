@@ -31,6 +31,9 @@ def get(kind: str, name: str | None, as_json: bool, client: ApiClient) -> None:
         console().print(TABLES[kind](found))
 
 
+NO_SLOT: dict[str, Any] = {}
+
+
 def _name(item: dict[str, Any]) -> str:
     return item.get("name") or item.get("workload") or item["status"]["node"]
 
@@ -40,7 +43,7 @@ def workload_table(workloads: list[dict[str, Any]]) -> Any:
     rows: list[tuple[Any, ...]] = []
     for workload in workloads:
         by_key = {(report["key"]["replica"], report["epoch"]): report for report in workload["instances"]}
-        rows.extend(_slot_row(workload, slot, by_key) for slot in workload["slots"] or [{}])
+        rows.extend(_slot_row(workload, slot, by_key) for slot in workload["slots"] or [NO_SLOT])
     columns = ("workload", "replica", "state", "node", "variant", "epoch", "memory", "reason")
     return table("Workloads", columns, rows)
 

@@ -186,7 +186,7 @@ class Daemon:
         return True
 
     async def _probe(self) -> None:
-        self.sensor.set_software(await self.registry.probe(self.sensor.facts(None)))
+        await self.registry.probe(self.sensor.facts(None))
 
     async def _connected(self) -> None:
         self.sensor.publish_all()

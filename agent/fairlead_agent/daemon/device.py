@@ -24,7 +24,6 @@ class Device:
     profile: AgentProfile
     readings: Readings
     measured: MeasuredOnce = field(default_factory=MeasuredOnce)
-    software: Mapping[str, str] = field(default_factory=dict[str, str])
     calibration: Mapping[str, float] = field(default_factory=dict[str, float])
 
     # --- capacity ----------------------------------------------------------------------------------------------
@@ -86,7 +85,6 @@ class Device:
                 for link in simulated.links
             ),
             calibration=dict(self.calibration),
-            software=dict(self.software),
         )
 
     def refusal(self) -> str:
@@ -131,16 +129,11 @@ class Device:
     def _gpus(self) -> tuple[GpuFacts, ...]:
         """Real ones first: the first one's memory is the node's vram."""
         real = tuple(
-            GpuFacts(
-                name=gpu.name, memory_total_bytes=gpu.total_bytes, memory_free_bytes=gpu.total_bytes - gpu.used_bytes
-            )
-            for gpu in self.readings.gpus
+            _gpu_facts(gpu.name, gpu.total_bytes, gpu.total_bytes - gpu.used_bytes) for gpu in self.readings.gpus
         )
-        pretended = tuple(
-            GpuFacts(name=gpu.name, memory_total_bytes=gpu.memory, memory_free_bytes=gpu.memory, simulated=True)
-            for gpu in self.profile.simulated.gpus
+        return real + tuple(
+            _gpu_facts(gpu.name, gpu.memory, gpu.memory, simulated=True) for gpu in self.profile.simulated.gpus
         )
-        return real + pretended
 
     def _battery(self) -> BatteryFacts | None:
         pretended, readings = self.profile.simulated.battery, self.readings

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from fairlead_agent.daemon.calibration_file import CalibrationFile
-from fairlead_agent.messages import InstanceState
 from fairlead_agent.placement.calibration import Calibration
+from fairlead_agent.runtime.spec import InstanceName
 from fairlead_agent.runtime.supervisor import Supervisor
 
 INTERVAL_S = 10.0
@@ -18,7 +18,7 @@ class Learning:
     def __init__(self, supervisor: Supervisor, calibration: Calibration, file: CalibrationFile) -> None:
         self._supervisor, self._calibration, self._file = supervisor, calibration, file
         self._task: asyncio.Task[None] | None = None
-        self._seen: dict[str, dict[str, float]] = {}
+        self._seen: dict[InstanceName, tuple[float | None, float | None]] = {}
 
     def start(self) -> None:
         """Learn from now on."""
@@ -34,18 +34,12 @@ class Learning:
         """Take in new measurements; whether there were any."""
         learnt = False
         for instance in self._supervisor.instances():
-            measured, estimate = dict(instance.measurements), instance.spec.raw_estimate
-            name = f"{instance.key} {instance.spec.negotiation}"
-            if instance.state is not InstanceState.READY or estimate is None or self._seen.get(name) == measured:
+            report, estimate = instance.report(), instance.spec.raw_estimate
+            measured = (report.throughput_per_s, report.latency_p90_s)
+            if estimate is None or self._seen.get(instance.spec.name) == measured or measured == (None, None):
                 continue
-            self._seen[name] = measured
-            self._calibration.observe(
-                instance.spec.plugin,
-                instance.spec.variant,
-                estimate,
-                measured.get("throughput_per_s"),
-                measured.get("latency_p90_s"),
-            )
+            self._seen[instance.spec.name] = measured
+            self._calibration.observe(instance.spec.plugin, instance.spec.variant, estimate, *measured)
             learnt = True
         return learnt
 

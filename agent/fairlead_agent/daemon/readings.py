@@ -157,7 +157,8 @@ def _measure(path: Path, timeout_s: float) -> Measured:
     except (subprocess.SubprocessError, OSError, ValueError) as error:
         log.warning("readings.not_measured", reason=f"{type(error).__name__}: {error}")
         return Measured()
-    bandwidth, speed = found.get("memory_bandwidth") or {}, found.get("storage_speed") or {}
+    bandwidth: dict[str, Any] = found.get("memory_bandwidth") or {}
+    speed: dict[str, Any] = found.get("storage_speed") or {}
     return Measured(
         memory_bandwidth_bytes_per_s=_number(bandwidth.get("traffic_bytes_per_s")),
         memory_bandwidth_uncertainty=_number(bandwidth.get("traffic_uncertainty_bytes_per_s")) or 0.0,

@@ -53,10 +53,6 @@ class Sensor:
         measured = await asyncio.to_thread(measure_once, path, state_dir)
         self.device = replace(self.device, measured=measured)
 
-    def set_software(self, software: dict[str, str]) -> None:
-        """What the plugins found here."""
-        self.device = replace(self.device, software=software)
-
     def start(self) -> None:
         """Read and publish from now on."""
         self._bus.on(RebirthRequest, self._reborn)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -68,7 +68,8 @@ class AgentSettings(BaseModel):
     plugin_path: tuple[Path, ...] = Field(default=(), description="Folders of plugins beside the installed ones.")
     log_format: str = Field(default="json", pattern="^(json|console)$")
     roots: dict[Literal["sys", "proc", "dev"], str] = Field(
-        default_factory=dict, description="Other trees than /sys, /proc, /dev; what is read there counts as simulated."
+        default_factory=dict[Any, str],
+        description="Other trees than /sys, /proc, /dev; what is read there counts as simulated.",
     )
     sense_interval_s: float = Field(default=5.0, ge=0.2, le=3600, description="How often live facts are read.")
 

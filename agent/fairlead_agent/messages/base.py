@@ -17,7 +17,7 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 class Frozen(BaseModel):
     """An immutable value. Unknown fields are ignored, so that a newer peer can say more."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="null")
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="null", defer_build=True)
 
 
 class Body(Frozen):

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator
 
 from fairlead_agent.messages.base import Frozen, Name
+from fairlead_agent.messages.estimate import Estimate
 from fairlead_agent.messages.lease import LeaseKey
 from fairlead_agent.plugin.budget import Budget
 from fairlead_agent.plugin.facts import NodeFacts
@@ -21,10 +22,19 @@ class SpecError(ValueError):
     """A spec file that cannot be read; the text names the file, the field, the value and what is accepted."""
 
 
+InstanceName = tuple[LeaseKey, str]
+"""An instance's lease key and the negotiation that led to it: while a replica moves, two instances have one key."""
+
+
 class InstanceSpec(Frozen):
     """What to run: made by the agent from an award and the plugin's manifest."""
 
     key: LeaseKey
+    negotiation: str = Field(default="", max_length=128, description="Which negotiation led to it.")
+    plugin: str = Field(default="", description="The plugin's name.")
+    ttl_s: float = Field(default=15.0, gt=0, description="Lease TTL, for an agent that adopts the instance.")
+    estimate: Estimate | None = Field(default=None, description="What was promised to the steward.")
+    raw_estimate: Estimate | None = Field(default=None, description="What the plugin estimated, uncorrected.")
     variant: Name
     generation: int = Field(default=1, ge=1)
     node: Name
@@ -42,6 +52,11 @@ class InstanceSpec(Frozen):
     expiry_grace_s: float = Field(default=5.0, ge=0, description="From the lease's expiry to the worker's own exit.")
     orphan_s: float = Field(default=60.0, gt=0, description="A worker without lease and agent exits after this long.")
     simulated: bool = False
+
+    @property
+    def name(self) -> InstanceName:
+        """What tells it from all other instances of the node."""
+        return (self.key, self.negotiation)
 
 
 class HostSpec(InstanceSpec):

@@ -26,7 +26,7 @@ from fairlead_agent.runtime.limits import Limiter, choose_limiter
 from fairlead_agent.runtime.limits.resize import TIER
 from fairlead_agent.runtime.process import WorkerProcess
 from fairlead_agent.runtime.settings import SupervisorSettings
-from fairlead_agent.runtime.spec import SOCKET_PATH_MAX_BYTES, HostSpec, InstanceSpec
+from fairlead_agent.runtime.spec import SOCKET_PATH_MAX_BYTES, HostSpec, InstanceName, InstanceSpec
 from fairlead_agent.runtime.worker_run import HandshakeError
 
 ReportCallback = Callable[[InstanceReport], None]
@@ -68,7 +68,7 @@ class Supervisor:
         self._log: Logger = log or structlog.get_logger("fairlead.runtime")
         self._settings = settings or SupervisorSettings()
         self._limiter = limiter or choose_limiter(f"fairlead.{self._digest()}")
-        self._instances: dict[LeaseKey, Instance] = {}
+        self._instances: dict[InstanceName, Instance] = {}
         self._report_callbacks: list[ReportCallback] = []
         self._fact_callbacks: list[FactCallback] = []
 
@@ -86,7 +86,7 @@ class Supervisor:
         """
         if spec.node != self._node:
             raise InstanceError(f"{spec.key}: field node is {spec.node!r}, this node is {self._node!r}")
-        present = self._instances.get(spec.key)
+        present = self._instances.get(spec.name)
         if present is not None and not present.ended:
             raise InstanceError(f"{spec.key} runs already ({present.state})")
         instance = self._make(self._host_spec(spec))
@@ -94,36 +94,56 @@ class Supervisor:
         self.changed(instance)
         return instance
 
-    def get(self, key: LeaseKey) -> Instance:
-        """The instance of a key.
+    def get(self, key: LeaseKey, negotiation: str = "") -> Instance:
+        """The instance of a key that a negotiation led to.
 
         Raises:
             InstanceError: there is none.
         """
         try:
-            return self._instances[key]
+            return self._instances[(key, negotiation)]
         except KeyError:
             raise InstanceError(f"{key}: there is no such instance on node {self._node}") from None
 
     def keys(self) -> tuple[LeaseKey, ...]:
         """The keys of all instances, ended ones too until they are forgotten."""
-        return tuple(self._instances)
+        return tuple(key for key, _ in self._instances)
 
-    async def activate(self, key: LeaseKey, epoch: int, expires_boottime_s: float) -> None:
+    def instances(self) -> tuple[Instance, ...]:
+        """All instances, ended ones too until they are forgotten."""
+        return tuple(self._instances.values())
+
+    def holder(self, key: LeaseKey, epoch: int) -> Instance | None:
+        """The instance of a key that holds an epoch, if there is one."""
+        found = (each for (other, _), each in self._instances.items() if other == key and each.epoch == epoch)
+        return next((each for each in found if not each.ended), None)
+
+    def newest(self, key: LeaseKey) -> Instance:
+        """The instance of a key that was started last.
+
+        Raises:
+            InstanceError: there is none.
+        """
+        for (other, _), instance in reversed(self._instances.items()):
+            if other == key:
+                return instance
+        raise InstanceError(f"{key}: there is no such instance on node {self._node}")
+
+    async def activate(self, key: LeaseKey, epoch: int, expires_boottime_s: float, negotiation: str = "") -> None:
         """Let an instance serve under an epoch until a time on CLOCK_BOOTTIME."""
-        await self.get(key).activate(epoch, expires_boottime_s)
+        await self.get(key, negotiation).activate(epoch, expires_boottime_s)
 
-    async def extend(self, key: LeaseKey, epoch: int, expires_boottime_s: float) -> None:
+    async def extend(self, key: LeaseKey, epoch: int, expires_boottime_s: float, negotiation: str = "") -> None:
         """Move the expiry of the epoch that an instance holds."""
-        await self.get(key).extend(epoch, expires_boottime_s)
+        await self.get(key, negotiation).extend(epoch, expires_boottime_s)
 
-    async def reconfigure(self, key: LeaseKey, budget: Budget, deadline_s: float) -> BudgetReply:
+    async def reconfigure(self, key: LeaseKey, budget: Budget, deadline_s: float, negotiation: str = "") -> BudgetReply:
         """Grow or shrink an instance. On a shrink the limit falls only after its reply or the deadline."""
-        return await self.get(key).reconfigure(budget, deadline_s)
+        return await self.get(key, negotiation).reconfigure(budget, deadline_s)
 
-    async def drain(self, key: LeaseKey, deadline_s: float) -> bool:
+    async def drain(self, key: LeaseKey, deadline_s: float, negotiation: str = "") -> bool:
         """Take no new request and finish those under way; False: some were not finished in time."""
-        return await self.get(key).drain(deadline_s)
+        return await self.get(key, negotiation).drain(deadline_s)
 
     async def checkpoint(self, key: LeaseKey, deadline_s: float = 30.0) -> bytes:
         """The state that a successor may restore."""
@@ -139,21 +159,22 @@ class Supervisor:
         """Tell an instance who else serves its workload."""
         await self.get(key).ask(protocol.Peers(peers=tuple(peers)))
 
-    async def stop(self, key: LeaseKey, reason: str = "stopped") -> None:
+    async def stop(self, key: LeaseKey, reason: str = "stopped", negotiation: str = "") -> None:
         """End an instance; when this returns no process of it is left. It stays in the reports until forgotten."""
-        await self.get(key).stop(reason)
+        await self.get(key, negotiation).stop(reason)
 
-    async def forget(self, key: LeaseKey) -> None:
+    async def forget(self, key: LeaseKey, negotiation: str = "") -> None:
         """Drop an instance with its folder and its log; a running one is stopped first."""
-        instance = self.get(key)
+        instance = self.get(key, negotiation)
         await instance.stop("forgotten")
         instance.remove_folder()
-        self._instances.pop(key, None)
+        self._instances.pop(instance.spec.name, None)
 
     async def shutdown(self, reason: str = "the agent shuts down") -> None:
         """Stop all instances and let go of the state folder."""
         await asyncio.gather(*(each.stop(reason) for each in self._instances.values()))
         await self.detach()
+        self._limiter.close()
 
     async def detach(self) -> None:
         """Let go of the state folder and leave the workers running, for the next agent to adopt."""
@@ -170,12 +191,14 @@ class Supervisor:
         candidates, remarks = find_candidates(self._folder)
         for remark in remarks:
             self._log.info("adopt.skipped", instance=remark)
-        adopted = [await self._adopt(each) for each in candidates if each.spec.key not in self._instances]
+        adopted = [await self._adopt(each) for each in candidates if each.spec.name not in self._instances]
         return [each for each in adopted if each is not None]
 
     def reports(self) -> tuple[InstanceReport, ...]:
         """All instances, ordered by key."""
-        return tuple(self._instances[key].report() for key in sorted(self._instances, key=str))
+        return tuple(
+            self._instances[name].report() for name in sorted(self._instances, key=lambda name: (str(name[0]), name[1]))
+        )
 
     def subscribe(self, callback: ReportCallback) -> Unsubscribe:
         """Call back with the report of every instance that changes its state."""
@@ -187,7 +210,7 @@ class Supervisor:
 
     def tail(self, key: LeaseKey, count: int = 100) -> list[str]:
         """The last lines that an instance's workers wrote."""
-        return self.get(key).log.tail(count)
+        return self.newest(key).log.tail(count)
 
     def changed(self, instance: Instance) -> None:
         """Called by instances."""
@@ -217,7 +240,7 @@ class Supervisor:
             await instance.adopt(WorkerProcess(candidate.mark))
         except HandshakeError as error:
             self._log.warning("adopt.killed", instance=str(candidate.spec.key), why=str(error))
-            del self._instances[candidate.spec.key]
+            del self._instances[candidate.spec.name]
             return None
         self._log.info("adopt", instance=str(candidate.spec.key), epoch=instance.epoch)
         return instance
@@ -225,12 +248,14 @@ class Supervisor:
     def _make(self, spec: HostSpec) -> Instance:
         confinement = self._limiter.confine(spec.folder.name, spec.budget.memory_bytes.get(TIER))
         instance = Instance(spec, confinement, self._settings, self, self._clock)
-        self._instances[spec.key] = instance
+        self._instances[spec.name] = instance
         return instance
 
     def _host_spec(self, spec: InstanceSpec) -> HostSpec:
         # A workload of another site may have the same name, and a dot is in no name.
         name = f"{spec.key.site}.{spec.key.workload}.{spec.key.replica}"
+        if spec.negotiation:
+            name += "." + hashlib.sha256(spec.negotiation.encode()).hexdigest()[:8]
         folder = self._folder / name
         folder.mkdir(mode=0o700, exist_ok=True)
         sockets = self._socket_folder(folder)
