@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .rope_scaling import RopeScaling
 
+MOST_LAYERS = 4096
 Activation = Literal["silu", "relu", "gelu", "gelu_tanh"]
 FeedForward = Literal["gated", "drelu"]
 Architecture = Literal["llama", "mistral", "qwen2", "qwen3"]
@@ -26,7 +27,7 @@ class ModelConfig(BaseModel):
     vocab_size: int = Field(gt=0, le=1 << 24)
     hidden_size: int = Field(gt=0, le=1 << 20)
     intermediate_size: int = Field(gt=0, le=1 << 22)
-    num_hidden_layers: int = Field(gt=0, le=4096)
+    num_hidden_layers: int = Field(gt=0, le=MOST_LAYERS)
     num_attention_heads: int = Field(gt=0, le=1 << 16)
     num_key_value_heads: int = Field(gt=0, le=1 << 16)
     head_dim: int = Field(gt=0, le=1 << 16)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from .config import ModelConfig
+from .config import MOST_LAYERS, ModelConfig
 from .errors import ConfigError, one_of
 from .hf_config import build_config
 
@@ -90,7 +90,10 @@ def _rope_scaling(get: _Getter) -> dict[str, Any]:
 
 def _sliding(get: _Getter, layers: int) -> dict[str, Any]:
     window = get.optional("attention.sliding_window", None)
-    return {"sliding_window": window, "sliding_layers": (True,) * layers} if window else {}
+    # A number of layers that will be refused anyway must not make a list of that length first.
+    if not window or layers > MOST_LAYERS:
+        return {}
+    return {"sliding_window": window, "sliding_layers": (True,) * layers}
 
 
 def _from_tensors(names: Collection[str], architecture: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from .config import ModelConfig
+from .config import MOST_LAYERS, ModelConfig
 from .errors import CheckpointError, ConfigError, one_of
 from .narrowing import as_list, as_object
 
@@ -200,7 +200,8 @@ def _biases(raw: Mapping[str, Any], architecture: str) -> dict[str, Any]:
 
 def _sliding(raw: Mapping[str, Any], architecture: str, layers: Any, file: Path | str) -> dict[str, Any]:
     window = raw.get("sliding_window", _DEFAULT_WINDOW)
-    if architecture == "llama" or window is None or not isinstance(layers, int):
+    # A number of layers that will be refused anyway must not make a list of that length first.
+    if architecture == "llama" or window is None or not isinstance(layers, int) or layers > MOST_LAYERS:
         return {}
     if architecture == "mistral":
         return {"sliding_window": window, "sliding_layers": (True,) * layers}

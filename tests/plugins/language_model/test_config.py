@@ -58,6 +58,11 @@ BROKEN: dict[str, tuple[dict[str, Any], str, str]] = {
     "text for a number": ({"vocab_size": "many"}, "vocab_size", "valid integer"),
     "negative": ({"num_hidden_layers": -1}, "num_hidden_layers", "greater than 0"),
     "enormous": ({"intermediate_size": 10**12}, "intermediate_size", "less than"),
+    "endless layers": (
+        {"architectures": ["MistralForCausalLM"], "num_hidden_layers": 10**15},
+        "num_hidden_layers",
+        "less than",
+    ),
     "heads": ({"num_key_value_heads": 3}, "num_key_value_heads = 3", "divide num_attention_heads 4"),
     "odd head": ({"head_dim": 7}, "head_dim = 7", "even"),
     "activation": ({"hidden_act": "tanh"}, "hidden_act = 'tanh'", "silu"),
