@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 from fairlead_agent.runtime.host.fence import Fences
@@ -21,6 +21,11 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 EPOCH_HEADER = b"fairlead-epoch"
 NODE_HEADER = b"fairlead-node"
+#: The host's own word, with the reason: the application was not asked, so another holder may be.
+REFUSED_HEADER = b"fairlead-refused"
+#: The application was asked, but its answer is void: the lease ran out meanwhile.
+CUT_HEADER = b"fairlead-cut"
+_OWN_HEADERS = (EPOCH_HEADER, NODE_HEADER, REFUSED_HEADER, CUT_HEADER)
 _LATENCIES_KEPT = 512
 
 
@@ -58,7 +63,7 @@ class Gate:
         refusal = self._refusal(scope)
         if refusal:
             self.refused += 1
-            return await plain.json(*refusal)
+            return await plain.json(*refusal, REFUSED_HEADER)
         return await self._run(scope, receive, send, transport)
 
     def cut_stale(self) -> None:
@@ -69,7 +74,7 @@ class Gate:
 
     def stamp(self, message: Message, epoch: int) -> None:
         """Put the epoch and the node on a response."""
-        kept = [pair for pair in message.get("headers", ()) if pair[0].lower() not in (EPOCH_HEADER, NODE_HEADER)]
+        kept = [pair for pair in message.get("headers", ()) if pair[0].lower() not in _OWN_HEADERS]
         message["headers"] = [*kept, (EPOCH_HEADER, str(epoch).encode()), (NODE_HEADER, self._node)]
 
     def disarm(self, transport: asyncio.Transport) -> None:
@@ -127,17 +132,21 @@ class _Reply:
         self._gate = gate
         self._transport = transport
 
-    async def json(self, status: int, error: str) -> None:
+    async def json(self, status: int, error: str, mark: bytes | None = None) -> None:
         answer: dict[str, Any] = {"epoch": self._gate.held_epoch()}
         if error:
             answer["error"] = error
-        await self.body(status, json.dumps(answer).encode(), b"application/json")
+        said = [(mark, error.encode("ascii", "replace"))] if mark is not None else []
+        await self.body(status, json.dumps(answer).encode(), b"application/json", said)
 
-    async def body(self, status: int, body: bytes, content_type: bytes) -> None:
+    async def body(
+        self, status: int, body: bytes, content_type: bytes, said: Sequence[tuple[bytes, bytes]] = ()
+    ) -> None:
         self._gate.disarm(self._transport)
         headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
         start: Message = {"type": "http.response.start", "status": status, "headers": headers}
         self._gate.stamp(start, self._gate.held_epoch())
+        start["headers"] += said
         await self.send(start)
         await self.send({"type": "http.response.body", "body": body})
 
@@ -195,7 +204,8 @@ class Exchange:
         self._gate.cut += 1
         if self._started:
             return self._reply.abort()
-        return await self._reply.json(503, f"the lease of epoch {self.epoch} ran out before the answer")
+        why = f"the lease of epoch {self.epoch} ran out before the answer"
+        return await self._reply.json(503, why, CUT_HEADER)
 
     async def refuse_failed(self, error: BaseException) -> bool:
         """Answer 500 for an application that raised before it answered; False: it is too late for that."""
