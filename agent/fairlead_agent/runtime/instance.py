@@ -280,6 +280,9 @@ class Instance:
 
     async def _run_once(self, run: WorkerRun | None) -> tuple[str, float] | None:
         """Have one worker; why it crashed and for how long it had been prepared, or None if none is to follow."""
+        # No await between this check and the new run: stop() either is seen here, or sees the run.
+        if self._stopping.is_set():
+            return None
         try:
             self._run = run = run or self._new_run(WorkerProcess.spawn(self.spec))
         except OSError as error:

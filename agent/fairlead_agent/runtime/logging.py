@@ -7,9 +7,8 @@ import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Literal, TextIO, cast
 
-import structlog
-
 from fairlead_agent.messages.lease import LeaseKey
+from fairlead_agent.runtime.light_structlog import structlog
 
 REDACTED = "[redacted]"
 _SECRET = re.compile(r"(^|[_\-.])(password|passphrase|token|cookie|secret|authorization|credential|api_?key|key)s?$")

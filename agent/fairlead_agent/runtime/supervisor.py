@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from fairlead_agent.messages.instance import InstanceReport
 from fairlead_agent.messages.lease import LeaseKey
 from fairlead_agent.plugin.budget import Budget, BudgetReply
@@ -22,6 +20,7 @@ from fairlead_agent.plugin.context import Logger, Peer
 from fairlead_agent.runtime import protocol
 from fairlead_agent.runtime.adoption import Candidate, find_candidates
 from fairlead_agent.runtime.instance import Instance, InstanceError
+from fairlead_agent.runtime.light_structlog import structlog
 from fairlead_agent.runtime.limits import Limiter, choose_limiter
 from fairlead_agent.runtime.limits.resize import TIER
 from fairlead_agent.runtime.process import WorkerProcess

@@ -16,8 +16,7 @@ def boottime_s() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-async def main(folder: Path, spec_path: Path, ttl_s: float) -> None:
-    spec = InstanceSpec.model_validate_json(spec_path.read_text())
+async def main(folder: Path, spec: InstanceSpec, ttl_s: float) -> None:
     supervisor = Supervisor(folder, node=spec.node, clock=boottime_s)
     instance = await supervisor.start(spec)
     await instance.until(InstanceState.STANDBY, timeout_s=30)
@@ -26,4 +25,5 @@ async def main(folder: Path, spec_path: Path, ttl_s: float) -> None:
     await asyncio.sleep(120)
 
 
-asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])))
+given = InstanceSpec.model_validate_json(Path(sys.argv[2]).read_text())
+asyncio.run(main(Path(sys.argv[1]), given, float(sys.argv[3])))

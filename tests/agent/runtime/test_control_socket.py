@@ -32,7 +32,7 @@ async def test_nonsense_is_answered_with_what_is_wrong_and_the_worker_goes_on(be
     ):
         answer = await _say(instance, line)
         assert answer["ok"] is False and why in answer["error"], line
-    reader, writer = await asyncio.open_unix_connection(str(instance.spec.control_socket))
+    _, writer = await asyncio.open_unix_connection(str(instance.spec.control_socket))
     writer.write(b"x" * 100_000)
     writer.close()
     assert (await bench.get("/echo?fine"))[0] == 200

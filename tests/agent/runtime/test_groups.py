@@ -70,6 +70,10 @@ def test_without_control_groups_the_watchdog_is_chosen_and_says_why(tmp_path):
 def test_the_limiter_of_this_machine_is_proved_and_leaves_no_trace(tmp_path):
     limiter = choose_limiter(f"fairlead.test.{tmp_path.name}")
     assert limiter.kind in ("cgroup-v1", "cgroup-v2", "watchdog") and limiter.why
+    limiter.close()
+    groups = ControlGroupSensor().read()
+    if limiter.kind != "watchdog":
+        assert not (Path(groups.delegation.directory) / f"fairlead.test.{tmp_path.name}").exists()
 
 
 def test_the_watchdog_counts_this_process_and_none_that_has_gone():

@@ -32,3 +32,12 @@ def test_a_host_without_uvicorn_names_the_extra(host_spec):
     assert done.returncode == Exit.MISSING_EXTRA
     outcome = read_outcome(host_spec.outcome_path)
     assert outcome is not None and "fairlead-agent[worker]" in outcome.reason
+
+
+def test_structlog_comes_without_rich_and_rich_can_still_be_imported():
+    script = (
+        "import sys; from fairlead_agent.runtime.logging import configure; configure('console');"
+        "print('rich.console' in sys.modules); import rich.console; print(rich.console.Console.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["False", "Console"]

@@ -37,7 +37,7 @@ async def test_an_answer_streams_and_may_be_left_half_read(bench):
 
 
 async def test_a_worker_that_is_not_there(tmp_path):
-    with pytest.raises(RelayError, match="none.sock"):
+    with pytest.raises(RelayError, match=r"none\.sock"):
         await forward(tmp_path / "none.sock", "GET", "/")
 
 

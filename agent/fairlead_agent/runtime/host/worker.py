@@ -172,8 +172,8 @@ class WorkerHost:
         return sockets
 
     def _stand_by(self) -> None:
-        self._standby = True
         self._started_s = boottime_s() - started_boottime_s(os.getpid())
+        self._standby = True
         self.announce()
 
     async def _tend(self) -> None:

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from fairlead_agent.runtime.limits.confinement import Confinement, LimitBusyError, Limiter
-from fairlead_agent.runtime.limits.group_files import read_counts, read_members, remove_group, write_value
+from fairlead_agent.runtime.limits.group_files import (
+    read_counts,
+    read_members,
+    remove_group,
+    remove_if_empty,
+    write_value,
+)
 
 _UNLIMITED = -1
 
@@ -80,3 +86,6 @@ class CgroupV1Limiter(Limiter):
 
     def confine(self, name: str, limit_bytes: int | None) -> CgroupV1Confinement:
         return CgroupV1Confinement(self._base / name, limit_bytes)
+
+    def close(self) -> None:
+        remove_if_empty(self._base)

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from fairlead_agent.runtime.limits.confinement import Confinement, Limiter
-from fairlead_agent.runtime.limits.group_files import read_counts, read_members, remove_group, write_value
+from fairlead_agent.runtime.limits.group_files import (
+    read_counts,
+    read_members,
+    remove_group,
+    remove_if_empty,
+    write_value,
+)
 
 #: The leaf into which the agent itself moves: a group with processes cannot hand controllers to children.
 AGENT_LEAF = "fairlead-agent"
@@ -84,6 +90,9 @@ class CgroupV2Limiter(Limiter):
 
     def confine(self, name: str, limit_bytes: int | None) -> CgroupV2Confinement:
         return CgroupV2Confinement(self._base / name, limit_bytes)
+
+    def close(self) -> None:
+        remove_if_empty(self._base)
 
 
 def _move_self(delegated: Path) -> None:

@@ -73,3 +73,7 @@ class Limiter(ABC):
         Raises:
             OSError: the system refuses.
         """
+
+    def close(self) -> None:
+        """Take away what it made for all confinements together, unless one of them is still there."""
+        return

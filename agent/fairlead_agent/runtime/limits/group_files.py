@@ -59,3 +59,11 @@ def remove_group(group: Path) -> None:
             return
         except OSError:
             time.sleep(0.005)
+
+
+def remove_if_empty(group: Path) -> None:
+    """Remove a group that has neither members nor children."""
+    try:
+        group.rmdir()
+    except OSError:
+        pass

@@ -68,7 +68,7 @@ class Worker:
         await send({"type": "http.response.body", "body": b""})
 
     async def on_block(self, scope: Any, body: bytes, send: Any) -> None:
-        time.sleep(float(scope["query_string"]))
+        time.sleep(float(scope["query_string"]))  # noqa: ASYNC251 - that is the point
         await answer(send, 200, b"blocked")
 
     async def on_raise(self, scope: Any, body: bytes, send: Any) -> None:
