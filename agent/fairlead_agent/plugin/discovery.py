@@ -54,11 +54,11 @@ def discover(paths: Iterable[Path] = ()) -> list[Found]:
 
 
 def in_folder(folder: Path) -> Iterator[Found]:
-    """The plugins of one folder: itself, or its subfolders."""
+    """The plugins of one folder: itself, or what lies one or two folders below it."""
     folder = folder.expanduser().absolute()
     manifest = folder / FILE_NAME
     try:
-        inside = [manifest] if manifest.is_file() else sorted(folder.glob(f"*/{FILE_NAME}"))
+        inside = [manifest] if manifest.is_file() else [*_below(folder, 1), *_below(folder, 2)]
     except OSError as error:
         yield Found(f"folder {folder}", error=f"{folder}: {error.strerror}")
         return
@@ -67,6 +67,10 @@ def in_folder(folder: Path) -> Iterator[Found]:
         yield Found(f"folder {folder}", error=f"{folder}: {problem}")
     for path in inside:
         yield _read(Found(f"folder {path.parent}"), path.parent)
+
+
+def _below(folder: Path, depth: int) -> list[Path]:
+    return sorted(folder.glob("/".join(("*",) * depth) + f"/{FILE_NAME}"))
 
 
 def _installed() -> Iterator[Found]:

@@ -167,6 +167,10 @@ class Registry:
         """What every plugin says of itself; those that fail are left out."""
         return await self._each("describe", _describe)
 
+    def failures(self) -> dict[str, str]:
+        """The last failure of each plugin whose last call failed, by name."""
+        return {name: plugin.quarantine.reason for name, plugin in self._plugins.items() if plugin.quarantine.count}
+
     # --- one call ----------------------------------------------------------------------------------------------
 
     def _ask(self, plugin: Plugin, variant: Variant, workload: Workload, facts: NodeFacts) -> Estimate | Refusal:

@@ -49,7 +49,7 @@ LIGHT = """
 """
 
 
-def write_plugin(folder: Path, name: str, light: str = LIGHT, **changes: Any) -> Path:
+def write_plugin(folder: Path, name: str, light: str = LIGHT, /, **changes: Any) -> Path:
     """A folder plugin; ``changes`` replace keys of its manifest, None removes one."""
     package = f"fl_{name}_{abs(hash(folder)) % 10**8}"
     manifest: dict[str, Any] = {
