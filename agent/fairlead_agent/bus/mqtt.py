@@ -246,7 +246,7 @@ class MqttTransport:
             await self._incoming.put((session, message))
 
     async def _dispatch(self) -> None:
-        while True:
+        while not self._closing:
             session, message = await self._incoming.get()
             payload = bytes(message.payload)
             if len(payload) > MAX_MESSAGE_BYTES:

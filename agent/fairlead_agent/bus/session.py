@@ -124,6 +124,10 @@ class MqttSession(aiomqtt.Client):
             self._client.disconnect()
         if self._misc_task is not None:
             self._misc_task.cancel()
+        for future in (self._connected, self._disconnected):
+            if future.done() and not future.cancelled():
+                # asyncio complains about exceptions that nobody has looked at.
+                future.exception()
 
     def _on_publish(self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any) -> None:
         if _value(reason_code) >= REFUSED:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from fairlead_agent.bus.broker.mosquitto import MosquittoBroker, find_mosquitto,
 from fairlead_agent.bus.broker.process import BrokerProcess, free_port
 from fairlead_agent.bus.broker.selftest import violations
 from fairlead_agent.bus.topics import AUTHORITY, Topics
-from tests.agent.bus.support import SITE, AnyBroker, Clients, Collector, eventually
+from tests.agent.bus.support import SITE, AnyBroker, Clients, Collector, eventually, make_broker
 
 TOPICS = Topics(SITE)
 
@@ -72,6 +74,42 @@ async def test_program_that_ends_at_once_is_an_error_with_its_last_words(tmp_pat
     process = BrokerProcess("thing", tmp_path / "log")
     with pytest.raises(BrokerError, match=r"status 3.*my last words"):
         await process.start(sys.executable, "-c", "print('my last words'); exit(3)", port=free_port())
+
+
+ORPHAN = """
+import asyncio, os, pathlib, sys
+from fairlead_agent.bus.broker.choose import choose
+
+async def main():
+    broker = choose(pathlib.Path(sys.argv[1]))
+    await broker.start()
+    print(broker.process.pid, flush=True)
+    os.kill(os.getpid(), 9)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("kind", ["mosquitto", "embedded"])
+async def test_broker_ends_when_its_parent_is_killed(kind: str, tmp_path: Path) -> None:
+    make_broker(kind, tmp_path / "skips-when-missing")
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        ORPHAN,
+        str(tmp_path / "broker"),
+        env={**os.environ, "FAIRLEAD_BROKER": kind},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await parent.communicate()
+    await eventually(lambda: not _alive(int(out)))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_choice_follows_the_variable_and_else_what_is_installed(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_any_change_of_the_text_is_noticed(at: int, character: str) -> None:
     payload = SIGNED.payload[:at] + character + SIGNED.payload[at + 1 :]
     if payload == SIGNED.payload:
         return
-    with pytest.raises((SignatureError, UnicodeEncodeError)):
+    with pytest.raises(SignatureError):
         verify(SIGNED.model_copy(update={"payload": payload}), KEYS, site="s")
 
 

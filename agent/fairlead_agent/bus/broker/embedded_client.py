@@ -74,11 +74,12 @@ class EmbeddedClient:
 
     async def deliver(self, handler: EmbeddedHandler) -> None:
         """Send what is queued, for as long as the connection stands."""
-        while True:
-            while self._queue and len(self._under_way) < WINDOW:
+        # A client that came again has another handler, which delivers now.
+        while self.handler is handler:
+            if self._queue and len(self._under_way) < WINDOW:
                 await self._send(handler, self._queue.popleft())
-            self._news.clear()
-            if not self._queue or len(self._under_way) >= WINDOW:
+            else:
+                self._news.clear()
                 await self._news.wait()
 
     async def _send(self, handler: EmbeddedHandler, message: Queued) -> None:
