@@ -358,11 +358,21 @@ class WorkloadPlacement:
             slot.pursuit = None
             return [pursuit.withdraw("the present holder is back")]
         self._watch_standby(slot, pursuit, now)
-        if slot.condition is Condition.EMPTY and slot.lease is not None and slot.lease.seen_at > pursuit.asked_at:
+        if self._freed(slot, pursuit):
             pursuit.wait(now)
         effects = pursuit.due(slot.epoch, self._settings, now)
         self._at(pursuit.wakeup())
         return effects
+
+    def _freed(self, slot: Slot, pursuit: Pursuit) -> bool:
+        """True where, since the epoch was last asked for, something was heard that makes it worth asking again."""
+        lease = slot.lease
+        if pursuit.phase is not Phase.GRANTING or lease is None or lease.node is None:
+            return lease is not None and lease.seen_at > pursuit.asked_at
+        if slot.condition is Condition.EMPTY:
+            return lease.seen_at > pursuit.asked_at
+        stopped = self._world.instance(lease.node, slot.key, lease.epoch) is None
+        return bool(slot.call_back) and stopped and self._world.reported_at.get(lease.node, 0.0) > pursuit.asked_at
 
     def _watch_standby(self, slot: Slot, pursuit: Pursuit, now: float) -> None:
         if pursuit.phase is Phase.STANDBY:
@@ -436,7 +446,7 @@ class WorkloadPlacement:
             usable = self._world.online(offer.node) and not excluded and not (spread and offer.node in busy)
             if usable and before is not None and before.generation == self.desired.generation:
                 self._award(slot, offer, before.negotiation, before.trigger, before.make_before_break, now)
-                return []
+                return slot.pursuit.due(slot.epoch, self._settings, now) if slot.pursuit is not None else []
         self._back_off(slot, reason, now)
         return []
 
