@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .gguf_header import GgufHeader
+
 #: Bytes of one weight in Q8_0: one int8, and a float16 scale for each 32.
 Q8_BYTES = 1 + 2 / 32
 KV_BYTES = 4
@@ -24,7 +26,7 @@ class UnknownModel(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """Sizes of a model; `file_bytes` is what lies on storage, `weights` counts parameters that every token reads."""
+    """Sizes of a model; `file_bytes` is what lies on storage, `kv_width` the width of a layer's keys."""
 
     layers: int
     width: int
@@ -61,42 +63,69 @@ class Footprint:
 
 
 def read_footprint(path: Path) -> Footprint:
-    """Read the sizes of a model in the Hugging Face layout.
+    """Read the sizes of a model: a directory in the Hugging Face layout, or a .gguf file.
 
     Raises:
         UnknownModel: names the file and the field.
     """
-    file = path / "config.json"
+    file = path if path.suffix == ".gguf" else path / "config.json"
     try:
-        written = json.loads(file.read_text())
-        return _footprint(written, path)
+        return _of_gguf(path) if file == path else _of_directory(json.loads(file.read_text()), path)
     except OSError as error:
         raise UnknownModel(f"{file}: {error.strerror or error}") from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise UnknownModel(
-            f"{file}: field {error} is missing or bad; a config of a Llama-family model is accepted"
-        ) from None
+    except KeyError as error:
+        raise UnknownModel(f"{file}: field {error} is missing; accepted: a Llama-family model") from None
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise UnknownModel(f"{file}: {error}; accepted: a Llama-family model") from None
 
 
-def _footprint(written: dict[str, Any], path: Path) -> Footprint:
-    width, layers, neurons = (int(written[f]) for f in ("hidden_size", "num_hidden_layers", "intermediate_size"))
-    heads = int(written["num_attention_heads"])
-    kv_width = int(written.get("num_key_value_heads", heads)) * int(written.get("head_dim") or width // heads)
-    query_width = heads * int(written.get("head_dim") or width // heads)
+def _of_directory(written: dict[str, Any], path: Path) -> Footprint:
+    heads, width = int(written["num_attention_heads"]), int(written["hidden_size"])
     files = sorted(path.glob("*.safetensors"))
-    return Footprint(
-        layers=layers,
+    return _footprint(
+        layers=int(written["num_hidden_layers"]),
         width=width,
-        neurons=neurons,
-        kv_width=kv_width,
+        neurons=int(written["intermediate_size"]),
+        heads=heads,
+        kv_heads=int(written.get("num_key_value_heads", heads)),
+        head_width=int(written.get("head_dim") or width // heads),
+        vocabulary=int(written["vocab_size"]),
         context=int(written["max_position_embeddings"]),
         file_bytes=sum(file.stat().st_size for file in files),
-        attention_weights=layers * 2 * width * (query_width + kv_width),
-        gate_weights=layers * width * neurons,
-        sparse_weights=2 * layers * width * neurons,
-        head_weights=int(written["vocab_size"]) * width,
         sparsity=_sparsity(written),
         q8=any(b".q8" in _header(file) for file in files[:1]),
+    )
+
+
+def _of_gguf(path: Path) -> Footprint:
+    header = GgufHeader(path)
+    heads, width = header.number("attention.head_count"), header.number("embedding_length")
+    return _footprint(
+        layers=header.number("block_count"),
+        width=width,
+        neurons=header.number("feed_forward_length"),
+        heads=heads,
+        kv_heads=header.number_or("attention.head_count_kv", heads),
+        head_width=header.number_or("attention.key_length", width // heads),
+        vocabulary=header.vocabulary,
+        context=header.number("context_length"),
+        file_bytes=path.stat().st_size,
+        # GGUF's Llama family is gated by SiLU, which is never zero.
+        sparsity=0.0,
+        q8=False,
+    )
+
+
+def _footprint(*, heads: int, kv_heads: int, head_width: int, vocabulary: int, **sizes: Any) -> Footprint:
+    layers, width, neurons = sizes["layers"], sizes["width"], sizes["neurons"]
+    kv_width = kv_heads * head_width
+    return Footprint(
+        **sizes,
+        kv_width=kv_width,
+        attention_weights=layers * 2 * width * (heads * head_width + kv_width),
+        gate_weights=layers * width * neurons,
+        sparse_weights=2 * layers * width * neurons,
+        head_weights=vocabulary * width,
     )
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fairlead_agent.plugin import Estimate, GpuFacts, MemoryFacts, NodeFacts, ProcessorFacts, Refusal, Workload
+from fairlead_sparse_inference.footprint import UnknownModel, read_footprint
 from fairlead_sparse_inference.light import GPU, NATIVE, NUMPY, isa, plugin
 
 GIB = 2**30
@@ -54,7 +60,7 @@ def refused(workload: Workload, variant: str, node: NodeFacts) -> Refusal:
 
 def test_native_kernels_beat_the_fallback(workload: Workload) -> None:
     native, fallback = (estimated(workload, variant, facts()) for variant in (NATIVE, NUMPY))
-    assert native.throughput_per_s.p50 > 1.5 * fallback.throughput_per_s.p50
+    assert native.throughput_per_s.p50 > 2 * fallback.throughput_per_s.p50
     assert native.latency_s.p50 < fallback.latency_s.p50
     assert native.throughput_unit == "token"
 
@@ -119,7 +125,7 @@ def test_a_model_that_is_not_on_the_node_is_refused(workload: Workload, tmp_path
     assert "gone/config.json" in refused(gone, NATIVE, facts()).reason
     (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 64}))
     broken = workload.model_copy(update={"config": {"model": str(tmp_path)}})
-    assert "num_hidden_layers" in refused(broken, NATIVE, facts()).reason
+    assert "num_attention_heads" in refused(broken, NATIVE, facts()).reason
 
 
 def test_validate_fills_in_defaults(checkpoint: Path) -> None:
@@ -168,3 +174,72 @@ def test_importing_the_light_module_imports_nothing_heavy() -> None:
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def gguf(**numbers: int) -> bytes:
+    """A GGUF header without tensors."""
+
+    def string(text: str) -> bytes:
+        return struct.pack("<Q", len(text)) + text.encode()
+
+    pairs = [string("general.architecture") + struct.pack("<I", 8) + string("llama")]
+    pairs += [string(f"llama.{name}") + struct.pack("<II", 4, value) for name, value in numbers.items()]
+    tokens = struct.pack("<IIQ", 9, 8, 3) + b"".join(map(string, ("a", "b", "c")))
+    pairs.append(string("tokenizer.ggml.tokens") + tokens)
+    return struct.pack("<4sIQQ", b"GGUF", 3, 0, len(pairs)) + b"".join(pairs)
+
+
+NUMBERS = {
+    "block_count": 2,
+    "embedding_length": 64,
+    "feed_forward_length": 128,
+    "attention.head_count": 4,
+    "attention.head_count_kv": 2,
+    "context_length": 256,
+}
+
+
+def test_a_gguf_model_is_measured_by_its_header(workload: Workload, tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(gguf(**NUMBERS))
+    model = read_footprint(path)
+    assert (model.layers, model.kv_width, model.context) == (2, 32, 256)
+    assert model.weights == 2 * (2 * 64 * (64 + 32) + 3 * 64 * 128) + 3 * 64
+    named = workload.model_copy(update={"config": {"model": str(path)}})
+    assert estimated(named, NATIVE, facts()).throughput_per_s.p50 > 0
+
+
+@given(st.data())
+def test_a_damaged_gguf_header_is_refused_and_never_crashes(data: st.DataObject) -> None:
+    whole = bytearray(gguf(**NUMBERS))
+    for _ in range(data.draw(st.integers(1, 4))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    cut = bytes(whole[: data.draw(st.integers(0, len(whole)))])
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.gguf"
+        path.write_bytes(cut)
+        try:
+            read_footprint(path)
+        except UnknownModel as error:
+            assert "model.gguf" in str(error)
+
+
+def test_the_stories_model_in_gguf_is_served(tmp_path: Path) -> None:
+    data = os.environ.get("FAIRLEAD_DATA")
+    if not data:
+        pytest.skip("FAIRLEAD_DATA is not set")
+    path = next(Path(data).rglob("*.gguf"), None)
+    if path is None:
+        pytest.skip("no .gguf file in FAIRLEAD_DATA")
+    from fairlead_sparse_inference.engine import Engine, SparseModel
+
+    from .conftest import greedy, run
+
+    footprint, model = read_footprint(path), SparseModel.load(path)
+    assert footprint.layers == model.config.num_hidden_layers
+    engine = Engine(model)
+    try:
+        answer = run(engine, greedy(model.tokenizer.encode("Once upon a time"), 30))
+        assert len(answer.text.split()) > 5
+    finally:
+        engine.close()
