@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import structlog
-
 from fairlead_agent.messages.estimate import Estimate, Refusal
 from fairlead_agent.messages.workload import Workload
 from fairlead_agent.plugin.discovery import Found, discover
@@ -29,7 +27,6 @@ from fairlead_agent.plugin.plugin import Plugin, WorkerTarget
 
 __all__ = ["ANY_VARIANT", "PluginStatus", "PluginUnavailable", "Registry", "WorkerTarget"]
 
-log = structlog.get_logger()
 T = TypeVar("T")
 
 #: Stands for all variants in the refusal of a plugin that cannot be asked.
@@ -73,7 +70,7 @@ class Registry:
         self._deadline_s = deadline_s
         self._clock = clock
         for record in self.rejected:
-            log.warning("plugin.rejected", source=record.source, reason=record.error)
+            _warn("plugin.rejected", source=record.source, reason=record.error)
 
     @classmethod
     def discover(cls, paths: Iterable[Path] = (), *, deadline_s: float = DEADLINE_S) -> Registry:
@@ -250,7 +247,7 @@ class Registry:
 
     def _failed(self, plugin: Plugin, hook: str, reason: str, *, hopeless: bool = False) -> None:
         plugin.quarantine.failed(reason, self._clock(), hopeless=hopeless)
-        log.warning("plugin.failed", plugin=plugin.manifest.name, hook=hook, reason=reason)
+        _warn("plugin.failed", plugin=plugin.manifest.name, hook=hook, reason=reason)
 
     def _status(self, plugin: Plugin) -> PluginStatus:
         objection = plugin.quarantine.objection(self._clock())
@@ -286,6 +283,13 @@ def _describe(plugin: Plugin) -> Description:
     if not isinstance(answer, Description):
         raise PluginFailed(f"describe returned {type(answer).__name__}; accepted: Description, or None")
     return answer
+
+
+def _warn(event: str, **values: Any) -> None:
+    # Imported at need: structlog costs a process 10 MiB where rich is installed, and most plugins never fail.
+    import structlog
+
+    structlog.get_logger().warning(event, **values)
 
 
 def _cut(text: str) -> str:
