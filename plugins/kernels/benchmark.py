@@ -84,9 +84,8 @@ def main() -> None:
     """Run everything on every ISA."""
     threads = int(sys.argv[1]) if len(sys.argv) > 1 else 1
     wide, small = matrix(8192, 2048), model()
-    print(
-        f"{threads} threads; synthetic weights; model of {small[1].nbytes / 1e6:.1f} MB; gemv 8192 x 2048, gemm batch 64"
-    )
+    size_mb = small[1].nbytes / 1e6
+    print(f"{threads} threads; synthetic weights; model of {size_mb:.1f} MB; gemv 8192 x 2048, gemm batch 64")
     for isa in fk.available_isas():
         fk.select(isa)
         fk.set_threads(threads)
