@@ -34,11 +34,11 @@ def sample(
     adjusted = adjust(logits, parameters, history, prompt)
     if parameters.greedy:
         return int(np.argmax(adjusted))
-    probabilities = filtered(adjusted, parameters)
-    cumulative = np.cumsum(probabilities)
+    tokens, weights = candidates(adjusted, parameters)
+    cumulative = np.cumsum(weights)
     drawn = int(np.searchsorted(cumulative, rng.random() * float(cumulative[-1]), side="right"))
-    # Rounding can put the number on the last step of the staircase: then the last possible token is meant.
-    return min(drawn, int(np.flatnonzero(probabilities)[-1]))
+    # Rounding can put the number on the last step of the staircase: then the last token is meant.
+    return int(tokens[min(drawn, tokens.size - 1)])
 
 
 def distribution(
@@ -48,7 +48,10 @@ def distribution(
     adjusted = adjust(logits, parameters, history, prompt)
     if parameters.greedy:
         return (np.arange(adjusted.size) == np.argmax(adjusted)).astype(np.float64)
-    return filtered(adjusted, parameters)
+    tokens, weights = candidates(adjusted, parameters)
+    probabilities = np.zeros(adjusted.size)
+    probabilities[tokens] = weights / weights.sum()
+    return probabilities
 
 
 def adjust(
@@ -67,17 +70,22 @@ def adjust(
     return values
 
 
-def filtered(logits: NDArray[np.float64], parameters: SamplingParameters) -> Probabilities:
-    """Return probabilities after temperature, top-k, top-p and min-p, in this order."""
+def candidates(
+    logits: NDArray[np.float64], parameters: SamplingParameters
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the tokens that may be drawn, in order of their ids, and their weights (above 0, not normalised).
+
+    Temperature, top-k, top-p and min-p apply in this order.
+    """
+    tokens = _top_k(logits, parameters.top_k)
     with np.errstate(over="ignore"):
         # A tiny temperature sends all but the best to minus infinity, which is what it means.
-        scaled = (logits - logits.max()) / parameters.temperature
-    kept = _keep_top_k(scaled, parameters.top_k)
-    kept = _keep_top_p(kept, parameters.top_p)
-    weights = np.exp(kept)
-    # The best logit is 0 here, so its weight is 1 and min_p compares directly.
-    weights[weights < parameters.min_p] = 0
-    return weights / weights.sum()
+        weights = np.exp((logits[tokens] - logits.max()) / parameters.temperature)
+    kept = _nucleus(weights, parameters.top_p)
+    tokens, weights = tokens[kept], weights[kept]
+    # The best token's weight is 1, so that min_p compares directly.
+    likely = (weights >= parameters.min_p) & (weights > 0)
+    return tokens[likely], weights[likely]
 
 
 def _penalise_repetition(values: NDArray[np.float64], penalty: float, seen: Sequence[int]) -> None:
@@ -96,30 +104,22 @@ def _penalise_presence(values: NDArray[np.float64], parameters: SamplingParamete
     values[tokens] -= parameters.presence_penalty + parameters.frequency_penalty * counts
 
 
-def _keep_top_k(logits: NDArray[np.float64], k: int) -> NDArray[np.float64]:
+def _top_k(logits: NDArray[np.float64], k: int) -> NDArray[np.int64]:
+    """Return the k best tokens in order of their ids; among equals at the edge the lowest ids."""
     if not 0 < k < logits.size:
-        return logits
+        return np.arange(logits.size, dtype=np.int64)
     edge = np.partition(logits, -k)[-k]
-    # Among equal logits at the edge the lowest ids stay, as in the greedy choice.
-    spare = k - int(np.count_nonzero(logits > edge))
-    return _masked(logits, np.concatenate([np.flatnonzero(logits < edge), np.flatnonzero(logits == edge)[spare:]]))
+    above = np.flatnonzero(logits > edge)
+    return np.sort(np.concatenate([above, np.flatnonzero(logits == edge)[: k - above.size]]))
 
 
-def _keep_top_p(logits: NDArray[np.float64], p: float) -> NDArray[np.float64]:
-    """Keep the smallest set of best tokens whose probabilities reach p (nucleus sampling)."""
+def _nucleus(weights: NDArray[np.float64], p: float) -> NDArray[np.int64]:
+    """Return the places, in order, of the fewest best weights that reach p of the total (nucleus sampling)."""
     if p >= 1:
-        return logits
-    weights = np.exp(logits)
+        return np.arange(weights.size, dtype=np.int64)
     total = weights.sum()
     # All weights below this edge together stay below (1 - p) of the total: none of them can be needed, nor sorted.
-    tail = weights < (1 - p) * total / weights.size
-    candidates = np.flatnonzero(~tail)
-    order = candidates[np.argsort(-weights[candidates], kind="stable")]
-    before = np.cumsum(weights[order]) - weights[order]
-    return _masked(logits, np.concatenate([np.flatnonzero(tail), order[before >= p * total]]))
-
-
-def _masked(logits: NDArray[np.float64], dropped: NDArray[np.intp]) -> NDArray[np.float64]:
-    kept = logits.copy()
-    kept[dropped] = -np.inf
-    return kept
+    places = np.flatnonzero(weights >= (1 - p) * total / weights.size)
+    places = places[np.argsort(-weights[places], kind="stable")]
+    before = np.cumsum(weights[places]) - weights[places]
+    return np.sort(places[before < p * total])
