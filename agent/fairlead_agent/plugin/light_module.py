@@ -56,13 +56,10 @@ def load_target(target: str, sys_path: Iterable[Path] = ()) -> Any:
     """
     name, _, attribute = target.partition(":")
     module = _import(name, tuple(sys_path))
-    found: Any = module
-    for part in attribute.split("."):
-        try:
-            found = getattr(found, part)
-        except AttributeError:
-            raise PluginUnavailable(f"{target}: the module has no {attribute!r}") from None
-    return found
+    try:
+        return getattr(module, attribute)
+    except AttributeError:
+        raise PluginUnavailable(f"{target}: the module has no {attribute!r}") from None
 
 
 def load_light(target: str, sys_path: Iterable[Path] = ()) -> Any:

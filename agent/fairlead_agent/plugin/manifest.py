@@ -15,7 +15,7 @@ from fairlead_agent.plugin.hookspecs import API_VERSION
 FILE_NAME = "plugin.yaml"
 
 #: ``module:object``, as entry points write it.
-Target = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]
+Target = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
 Quality = Literal["experimental", "bronze", "silver", "gold", "platinum"]
 Summary = Annotated[str, Field(min_length=1, max_length=200)]
 
