@@ -56,7 +56,7 @@ def speed(model: Footprint, kernels: str, facts: NodeFacts, cores: float) -> Spe
 
 def memory_bytes(model: Footprint, settings: Settings, sequences: int) -> int:
     """Return the bytes of memory that the engine needs to serve so many sequences at the full context."""
-    context = min(settings.context_tokens or model.context, model.context)
+    context = settings.context_of(model.context)
     # One page more: a sequence's last page may be started before the first of another is free.
     return BASE_BYTES + model.weight_bytes + model.kv_bytes(sequences * context + PAGE_TOKENS)
 

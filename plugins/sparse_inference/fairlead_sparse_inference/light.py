@@ -46,6 +46,7 @@ class LightPlugin:
         try:
             settings = read_settings(workload.config)
             model = read_footprint(settings.model_path)
+            settings.context_of(model.context)
         except ValueError as error:
             return Refusal(reason=str(error)[:2000])
         found = facts.software.get("kernels") or kernels(facts.processor.architecture, facts.processor.features)

@@ -35,6 +35,19 @@ class Settings(BaseModel):
             raise ValueError(f"accepted: {', '.join(shipped_models()) or 'no shipped model'}, or an absolute path")
         return value
 
+    def context_of(self, model_tokens: int) -> int:
+        """Return the context to serve with a model whose own holds `model_tokens`.
+
+        Raises:
+            ValueError: `context_tokens` asks for more than the model has.
+        """
+        wanted = self.context_tokens or model_tokens
+        if wanted > model_tokens:
+            raise ValueError(
+                f"context_tokens = {wanted}: accepted: at most {model_tokens}, the context of {self.model}"
+            )
+        return wanted
+
     @property
     def model_path(self) -> Path:
         """Where the model lies on the node."""

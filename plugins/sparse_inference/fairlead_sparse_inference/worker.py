@@ -41,6 +41,7 @@ class Worker:
         _select_kernels(context.variant)
         context.progress(0.1, f"loading {settings.model}")
         self._model = SparseModel.load(settings.model_path)
+        settings.context_of(self._model.config.max_position_embeddings)
         context.progress(1.0, "loaded")
         context.log.info("model loaded", model=settings.model, kernels=_kernels())
 

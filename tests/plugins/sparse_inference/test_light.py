@@ -128,6 +128,11 @@ def test_a_model_that_is_not_on_the_node_is_refused(workload: Workload, tmp_path
     assert "num_attention_heads" in refused(broken, NATIVE, facts()).reason
 
 
+def test_a_context_beyond_the_models_is_refused(workload: Workload) -> None:
+    wide = workload.model_copy(update={"config": {**workload.config, "context_tokens": 4096}})
+    assert "context_tokens = 4096: accepted: at most 128" in refused(wide, NATIVE, facts()).reason
+
+
 def test_validate_fills_in_defaults(checkpoint: Path) -> None:
     config = plugin.validate({"model": str(checkpoint), "max_sequences": 2})
     assert config["max_sequences"] == 2
