@@ -42,6 +42,5 @@ def _show(event: dict[str, Any], as_json: bool) -> None:
         return
     data: dict[str, Any] = event["data"]
     said = " ".join(f"{key}={value}" for key, value in data.items() if value not in (None, "", [], {}))
-    click.echo(
-        f"{time.strftime('%H:%M:%S', time.localtime(event['time']))} {event['type']:<20} {event['subject']} {said[:200]}"
-    )
+    clock = time.strftime("%H:%M:%S", time.localtime(event["time"]))
+    click.echo(f"{clock} {event['type']:<20} {event['subject']} {said[:200]}")

@@ -69,7 +69,7 @@ class AgentSettings(BaseModel):
     log_format: str = Field(default="json", pattern="^(json|console)$")
     roots: dict[Literal["sys", "proc", "dev"], str] = Field(
         default_factory=dict[Any, str],
-        description="Other trees than /sys, /proc, /dev; what is read there counts as simulated.",
+        description="Other trees than /sys, /proc, /dev; they count as simulated.",
     )
     sense_interval_s: float = Field(default=5.0, ge=0.2, le=3600, description="How often live facts are read.")
 

@@ -14,7 +14,7 @@ class GraphEntry(Frozen):
 
     key: str = Field(min_length=1, max_length=256, description="vertex id, or 'source>kind>target' of an edge")
     seq: int = Field(ge=0)
-    value: dict[str, Any] | None = Field(description="The entry's mapping form; None: it is gone.")
+    value: dict[str, Any] | None = Field(default=None, description="The entry's mapping form; None: it is gone.")
 
 
 class GraphUpdate(Body):
