@@ -7,8 +7,10 @@ recovers by itself.
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +33,10 @@ UNSUPPORTED_VERSION = 0x84
 #: What brokers allow by default; aiomqtt would only queue more inside paho.
 MAX_INFLIGHT = 20
 
+#: Silent: what paho has to say comes as an exception, too, and is logged once.
+PAHO_LOG = logging.getLogger("fairlead_agent.bus.paho")
+PAHO_LOG.setLevel(logging.CRITICAL)
+
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
@@ -40,6 +46,10 @@ class SessionOptions:
     keepalive_s: int = 15
     timeout_s: float = 5.0
     session_expiry_s: int = 300
+
+
+class TlsFileError(OSError):
+    """A certificate or key file cannot be used."""
 
 
 class SilentBroker(aiomqtt.MqttError):
@@ -78,6 +88,7 @@ class MqttSession(aiomqtt.Client):
             max_inflight_messages=MAX_INFLIGHT,
             properties=_connect_properties(0 if clean else options.session_expiry_s) if v5 else None,
             tls_context=tls,
+            logger=PAHO_LOG,
             # A request is one small packet: waiting to fill it would cost 40 ms.
             socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
         )
@@ -129,6 +140,37 @@ class MqttSession(aiomqtt.Client):
                 # asyncio complains about exceptions that nobody has looked at.
                 future.exception()
 
+    # aiomqtt notes the file descriptor and watches it a moment later. By then the socket may be closed, and the number
+    # belong to another one: it is read when the watch begins.
+
+    def _on_socket_open(self, client: Any, userdata: Any, sock: Any) -> None:
+        self._loop.call_soon_threadsafe(self._watch_reads, sock)
+
+    def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:
+        self._loop.call_soon_threadsafe(self._watch_writes, sock)
+
+    def _watch_reads(self, sock: Any) -> None:
+        if sock.fileno() >= 0:
+            self._loop.add_reader(sock.fileno(), self._guard, self._read_all, sock)
+            self._misc_task = self._loop.create_task(self._misc_loop())
+
+    def _watch_writes(self, sock: Any) -> None:
+        if sock.fileno() >= 0:
+            self._loop.add_writer(sock.fileno(), self._guard, self._client.loop_write)
+
+    def _read_all(self, sock: Any) -> None:
+        self._client.loop_read()
+        # TLS hands out whole records: what is decoded already wakes no selector.
+        while sock.fileno() >= 0 and hasattr(sock, "pending") and sock.pending() > 0:
+            self._client.loop_read()
+
+    def _guard(self, work: Callable[..., object], *arguments: Any) -> None:
+        try:
+            work(*arguments)
+        except Exception as error:
+            if not self._disconnected.done():
+                self._disconnected.set_exception(error)
+
     def _on_publish(self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any) -> None:
         if _value(reason_code) >= REFUSED:
             self.refused_publishes += 1
@@ -142,12 +184,22 @@ def speaks_only_older(error: Exception) -> bool:
 
 
 def tls_context(address: BrokerAddress) -> ssl.SSLContext | None:
-    """The TLS settings of ``address``; None for a plain connection. OSError or SSLError when a file is unusable."""
+    """The TLS settings of ``address``; None for a plain connection.
+
+    Raises:
+        TlsFileError: a file is missing or holds something else; with its name, which OpenSSL does not tell.
+    """
     if not address.tls:
         return None
-    context = ssl.create_default_context(cafile=address.ca_file)
+    try:
+        context = ssl.create_default_context(cafile=address.ca_file)
+    except OSError as error:
+        raise TlsFileError(f"ca_file {address.ca_file}: {error}") from None
     if address.cert_file is not None:
-        context.load_cert_chain(address.cert_file, address.key_file)
+        try:
+            context.load_cert_chain(address.cert_file, address.key_file)
+        except OSError as error:
+            raise TlsFileError(f"cert_file {address.cert_file}, key_file {address.key_file}: {error}") from None
     return context
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import random
 import signal
 import socket
 from pathlib import Path
@@ -297,3 +299,21 @@ def _files_with(secret: bytes, directory: Path) -> list[Path]:
     else:
         paths = [path for path in directory.iterdir() if path.is_file()]
     return [path for path in paths if secret in path.read_bytes()]
+
+
+async def test_connections_that_break_at_random_lose_nothing_and_keep_the_order(clients: Clients) -> None:
+    sender, reader = await clients.start("alpha", "beta")
+    seen = Collector()
+    reader.subscribe(TOPICS.inbox("beta"), seen)
+    assert await reader.flush(10)
+    draw = random.Random(11)
+    for number in range(300):
+        await sender.publish(TOPICS.inbox("beta"), str(number).encode())
+        await asyncio.sleep(0.001)
+        if draw.random() < 0.03:
+            with contextlib.suppress(OSError, AttributeError):
+                await _break(draw.choice([sender, reader]))
+    assert await sender.flush(20)
+    await eventually(lambda: len(set(seen.payloads)) == 300)
+    assert list(dict.fromkeys(seen.payloads)) == [str(number).encode() for number in range(300)]
+    assert sender.connects > 1 and reader.connects > 1

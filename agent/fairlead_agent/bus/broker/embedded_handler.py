@@ -45,6 +45,10 @@ class EmbeddedHandler(BrokerProtocolHandler):
         if stream is not None:
             stream.transport.abort()
 
+    def release(self) -> None:
+        """Let the client go: the broker ends."""
+        self._end(graceful=True)
+
     def handle_read_timeout(self) -> None:
         """Nothing came for 1.5 keepalives: the client is taken for dead."""
         self.abort()

@@ -38,6 +38,7 @@ REFUSED = 0x80
 KEEPALIVE_FACTOR = 1.5
 SESSION_EXPIRY_S = 86_400.0
 CONNECT_S = 10.0
+CLOSE_S = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class DevelopmentBroker(Broker):
         self._state = {message.topic: message for message in self._store.retained()}
         self._clients: dict[str, EmbeddedClient] = {}
         self._accounts: dict[str, Account] = {}
+        self._serving: set[asyncio.Task[None]] = set()
         for name, pattern, qos in self._store.subscriptions():
             self._restored(name).patterns[pattern] = qos
 
@@ -92,9 +94,14 @@ class DevelopmentBroker(Broker):
                 client.put(Queued(topic, payload, min(granted, qos)))
 
     async def close(self) -> None:
-        """Stop listening and keep the store whole."""
+        """Stop listening, let all clients go without their wills, and keep the store whole."""
         for server in self._servers.values():
             server.instance.close()
+        for client in list(self._clients.values()):
+            if client.handler is not None:
+                client.handler.release()
+        if self._serving:
+            await asyncio.wait(self._serving, timeout=CLOSE_S)
         self._store.close()
 
     async def _initialize_client_session(
@@ -131,7 +138,10 @@ class DevelopmentBroker(Broker):
             await writer.close()
             return
         client.handler, client.gone_at_s = handler, None
-        await self._serve(client, handler, client_session)
+        serving = asyncio.create_task(self._serve(client, handler, client_session))
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
+        await serving
 
     async def _serve(self, client: EmbeddedClient, handler: EmbeddedHandler, session: Session) -> None:
         await handler.start()
@@ -144,7 +154,7 @@ class DevelopmentBroker(Broker):
             await asyncio.gather(delivering, return_exceptions=True)
             if client.handler is handler:
                 self._leave(client)
-            handler.abort() if not graceful else None
+            handler.abort()
             with contextlib.suppress(Exception):
                 await handler.stop()
             if not graceful:
