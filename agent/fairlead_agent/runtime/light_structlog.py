@@ -20,6 +20,6 @@ try:
     import structlog
 finally:
     for _name in _held_out:
-        del sys.modules[_name]
+        sys.modules.pop(_name, None)
 
 __all__ = ["structlog"]

@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import signal
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -21,7 +22,7 @@ from fairlead_agent.runtime import protocol
 from fairlead_agent.runtime.adoption import Candidate, find_candidates
 from fairlead_agent.runtime.instance import Instance, InstanceError
 from fairlead_agent.runtime.light_structlog import structlog
-from fairlead_agent.runtime.limits import Limiter, choose_limiter
+from fairlead_agent.runtime.limits import LimitBusyError, Limiter, choose_limiter
 from fairlead_agent.runtime.limits.resize import TIER
 from fairlead_agent.runtime.process import WorkerProcess
 from fairlead_agent.runtime.settings import SupervisorSettings
@@ -144,19 +145,21 @@ class Supervisor:
         """Take no new request and finish those under way; False: some were not finished in time."""
         return await self.get(key, negotiation).drain(deadline_s)
 
-    async def checkpoint(self, key: LeaseKey, deadline_s: float = 30.0) -> bytes:
+    async def checkpoint(self, key: LeaseKey, deadline_s: float = 30.0, negotiation: str = "") -> bytes:
         """The state that a successor may restore."""
-        answer = await self.get(key).ask(protocol.Checkpoint(deadline_s=deadline_s), timeout_s=deadline_s + 1)
+        answer = await self.get(key, negotiation).ask(
+            protocol.Checkpoint(deadline_s=deadline_s), timeout_s=deadline_s + 1
+        )
         return base64.b64decode(answer["state_base64"])
 
-    async def restore(self, key: LeaseKey, state: bytes, deadline_s: float = 30.0) -> None:
+    async def restore(self, key: LeaseKey, state: bytes, deadline_s: float = 30.0, negotiation: str = "") -> None:
         """Hand a predecessor's state to an instance."""
         operation = protocol.Restore(state_base64=base64.b64encode(state).decode(), deadline_s=deadline_s)
-        await self.get(key).ask(operation, timeout_s=deadline_s + 1)
+        await self.get(key, negotiation).ask(operation, timeout_s=deadline_s + 1)
 
-    async def show_peers(self, key: LeaseKey, peers: Iterable[Peer]) -> None:
+    async def show_peers(self, key: LeaseKey, peers: Iterable[Peer], negotiation: str = "") -> None:
         """Tell an instance who else serves its workload."""
-        await self.get(key).ask(protocol.Peers(peers=tuple(peers)))
+        await self.get(key, negotiation).ask(protocol.Peers(peers=tuple(peers)))
 
     async def stop(self, key: LeaseKey, reason: str = "stopped", negotiation: str = "") -> None:
         """End an instance; when this returns no process of it is left. It stays in the reports until forgotten."""
@@ -234,14 +237,17 @@ class Supervisor:
             self._log.error("subscriber.raised", error=repr(error))
 
     async def _adopt(self, candidate: Candidate) -> Instance | None:
-        instance = self._make(candidate.spec)
+        key, process = candidate.spec.key, WorkerProcess(candidate.mark)
         try:
-            await instance.adopt(WorkerProcess(candidate.mark))
-        except HandshakeError as error:
-            self._log.warning("adopt.killed", instance=str(candidate.spec.key), why=str(error))
-            del self._instances[candidate.spec.name]
+            instance = self._make(candidate.spec)
+            await instance.adopt(process)
+        except (HandshakeError, LimitBusyError, OSError) as error:
+            # A worker that cannot be led or limited must not go on beside its successor.
+            process.signal_group(signal.SIGKILL)
+            self._log.warning("adopt.killed", instance=str(key), why=str(error))
+            self._instances.pop(candidate.spec.name, None)
             return None
-        self._log.info("adopt", instance=str(candidate.spec.key), epoch=instance.epoch)
+        self._log.info("adopt", instance=str(key), epoch=instance.epoch)
         return instance
 
     def _make(self, spec: HostSpec) -> Instance:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from fairlead_agent.messages import InstanceReport, InstanceState, LeaseKey
 from fairlead_agent.runtime.backoff import BackoffPolicy
@@ -132,3 +133,13 @@ def host_spec(tmp_path: Path) -> HostSpec:
         control_socket=tmp_path / "control.sock",
         cookie="0123456789abcdef",
     )
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench]:
+    """One worker that serves under epoch 4, shared by the tests of a module that leave it as it was."""
+    bench = Bench(tmp_path_factory.mktemp("served"))
+    bench.open()
+    await bench.serve(epoch=4, ttl_s=600, tcp_host="127.0.0.1")
+    yield bench
+    await bench.supervisor.shutdown()

@@ -10,6 +10,8 @@ import pytest
 from fairlead_agent.runtime.control_client import ControlClient
 from fairlead_agent.runtime.protocol import Activate, ControlError, ControlLostError, Status
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 
 async def _say(instance, line: bytes) -> dict:
     reader, writer = await asyncio.open_unix_connection(str(instance.spec.control_socket))
@@ -19,8 +21,8 @@ async def _say(instance, line: bytes) -> dict:
     return answer
 
 
-async def test_nonsense_is_answered_with_what_is_wrong_and_the_worker_goes_on(bench):
-    instance = await bench.serve()
+async def test_nonsense_is_answered_with_what_is_wrong_and_the_worker_goes_on(served):
+    instance = served.supervisor.get(served.key)
     cookie = instance.spec.cookie
     for line, why in (
         (b"\xff\xfe\x00garbage", "no JSON"),
@@ -35,33 +37,33 @@ async def test_nonsense_is_answered_with_what_is_wrong_and_the_worker_goes_on(be
     _, writer = await asyncio.open_unix_connection(str(instance.spec.control_socket))
     writer.write(b"x" * 100_000)
     writer.close()
-    assert (await bench.get("/echo?fine"))[0] == 200
+    assert (await served.get("/echo?fine"))[0] == 200
     assert instance.restarts == 0
 
 
-async def test_a_wrong_cookie_is_refused(bench):
-    instance = await bench.start()
+async def test_a_wrong_cookie_is_refused(served):
+    instance = served.supervisor.get(served.key)
     for cookie in ("", "wrong", "ä" * 20, None, 5, ["x"], instance.spec.cookie + "x"):
         request = {"id": 7, "cookie": cookie, "op": "activate", "epoch": 99, "expires_boottime_s": 1e12}
         answer = await _say(instance, json.dumps(request).encode())
         assert (answer["id"], answer["ok"], answer["error"]) == (7, False, "wrong cookie")
-    assert (await bench.get("/echo"))[0] == 503
+    assert (await served.get("/echo", epoch=4))[0] == 200
 
 
-async def test_a_refused_connection_hears_no_events(bench):
-    instance = await bench.start()
+async def test_a_refused_connection_hears_no_events(served):
+    instance = served.supervisor.get(served.key)
     events: list[dict] = []
     stranger = await ControlClient.connect(instance.spec.control_socket, "not the cookie at all", events.append)
     with pytest.raises(ControlError, match="wrong cookie"):
         await stranger.hello(timeout_s=10)
-    await bench.supervisor.activate(bench.key, 1, 1e12)
+    await served.get("/fact")
     await asyncio.sleep(0.2)
     assert events == []
     stranger.close()
 
 
-async def test_many_requests_overlap_on_one_connection(bench):
-    instance = await bench.start()
+async def test_many_requests_overlap_on_one_connection(served):
+    instance = served.supervisor.get(served.key)
     client = await ControlClient.connect(instance.spec.control_socket, instance.spec.cookie, lambda _: None)
     answers = await asyncio.gather(*(client.status(timeout_s=10) for _ in range(50)))
     assert {answer.pid for answer in answers} == {instance.pid}
@@ -71,9 +73,3 @@ async def test_many_requests_overlap_on_one_connection(bench):
     client.close()
     with pytest.raises(ControlLostError):
         await client.request(Status(), timeout_s=10)
-
-
-async def test_the_agent_is_told_when_the_plugin_offers_no_such_hook(bench):
-    await bench.start(worker="bad_workers:LeavesChildren")
-    with pytest.raises(RuntimeError, match="no hook checkpoint"):
-        await bench.supervisor.checkpoint(bench.key)

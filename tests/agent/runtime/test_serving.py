@@ -10,9 +10,8 @@ import stat
 import pytest
 
 from fairlead_agent.messages import InstanceState, LeaseKey
-from fairlead_agent.plugin import Peer
 from fairlead_agent.runtime.instance import InstanceError
-from fairlead_agent.runtime.relay import RelayError, forward
+from fairlead_agent.runtime.relay import RelayError
 
 
 async def test_serves_only_with_a_lease_and_says_who_answers(bench, boottime_s):
@@ -30,31 +29,6 @@ async def test_serves_only_with_a_lease_and_says_who_answers(bench, boottime_s):
     assert (await bench.get("/echo?no-header"))[0] == 200
 
 
-async def test_another_epoch_gets_409_with_the_held_one(bench):
-    await bench.serve(epoch=4)
-    for asked in (3, 5):
-        status, headers, body = await bench.get("/echo", epoch=asked)
-        assert status == 409
-        assert json.loads(body)["epoch"] == 4
-        assert str(asked) in json.loads(body)["error"]
-        assert headers["fairlead-epoch"] == "4"
-
-
-async def test_an_epoch_that_is_no_number_is_a_clear_error(bench):
-    instance = await bench.serve()
-    answer = await forward(instance.spec.data_socket, "GET", "/echo", [("Fairlead-Epoch", "new")])
-    body = b"".join([piece async for piece in answer.body])
-    assert answer.status == 400 and b"'new'" in body and b"whole number" in body
-
-
-async def test_every_answer_carries_epoch_and_node(bench):
-    await bench.serve(epoch=2)
-    for path, expected in (("/nowhere", 404), ("/raise", 500), ("/-/metrics", 404), ("/-/ready", 200)):
-        status, headers, _ = await bench.get(path)
-        assert status == expected
-        assert (headers["fairlead-epoch"], headers["fairlead-node"]) == ("2", "desk")
-
-
 async def test_epochs_only_grow(bench, boottime_s):
     await bench.serve(epoch=5)
     await bench.supervisor.activate(bench.key, 6, boottime_s() + 60)
@@ -64,17 +38,6 @@ async def test_epochs_only_grow(bench, boottime_s):
     with pytest.raises(InstanceError, match="cannot be extended"):
         await bench.supervisor.extend(bench.key, 5, boottime_s() + 60)
     assert (await bench.get("/echo?x", epoch=5))[0] == 409
-
-
-async def test_serves_on_tcp_where_peers_may_reach_it(bench):
-    instance = await bench.serve(tcp_host="127.0.0.1")
-    address = instance.report().address
-    assert address.startswith("http://127.0.0.1:")
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(address.rpartition(":")[2]))
-    writer.write(b"GET /echo?tcp HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    answer = await asyncio.wait_for(reader.read(), 10)
-    writer.close()
-    assert answer.startswith(b"HTTP/1.1 200") and b"tcp" in answer
 
 
 async def test_the_plugin_gets_its_context(bench):
@@ -104,29 +67,6 @@ async def test_facts_progress_and_measurements_reach_the_agent(bench):
             await asyncio.sleep(0.05)
     assert instance.report().throughput_per_s == 12.5
     assert instance.report().started_s > 0
-
-
-async def test_metrics_are_exposed(bench):
-    await bench.serve()
-    await bench.get("/metric")
-    status, headers, body = await bench.get("/-/metrics")
-    assert status == 200 and headers["content-type"].startswith("text/plain")
-    assert b"echo_things_total 3.0" in body
-
-
-async def test_peers_stream_into_the_worker(bench):
-    await bench.serve()
-    waiting = asyncio.create_task(bench.get("/peers"))
-    await asyncio.sleep(0.1)
-    peers = [Peer(workload="echo", replica=n, node=f"n{n}", epoch=1, address=None) for n in (1, 2)]
-    await bench.supervisor.show_peers(bench.key, peers)
-    assert (await asyncio.wait_for(waiting, 10))[2] == b"n1,n2"
-
-
-async def test_state_moves_by_checkpoint_and_restore(bench):
-    await bench.serve()
-    await bench.supervisor.restore(bench.key, b"\x00state")
-    assert await bench.supervisor.checkpoint(bench.key) == b"\x00state!"
 
 
 async def test_drain_finishes_what_is_under_way_and_refuses_what_is_new(bench):
@@ -184,3 +124,31 @@ async def test_a_lease_given_while_preparing_takes_effect_once_prepared(bench, b
     assert instance.state is InstanceState.PREPARING
     assert await instance.until(InstanceState.READY, timeout_s=20) is InstanceState.READY
     assert (await bench.get("/echo?x", epoch=3))[0] == 200
+
+
+async def test_the_agent_is_told_when_the_plugin_offers_no_such_hook(bench):
+    await bench.start(worker="bad_workers:LeavesChildren")
+    with pytest.raises(RuntimeError, match="no hook checkpoint"):
+        await bench.supervisor.checkpoint(bench.key)
+
+
+async def test_while_a_replica_moves_two_instances_of_one_key_live_side_by_side(bench, boottime_s):
+    for negotiation, epoch in (("first", 1), ("second", 2)):
+        instance = await bench.supervisor.start(bench.spec(negotiation=negotiation))
+        await instance.until(InstanceState.STANDBY, timeout_s=20)
+        await bench.supervisor.activate(bench.key, epoch, boottime_s() + 60, negotiation)
+    first, second = bench.supervisor.instances()
+    assert bench.supervisor.holder(bench.key, 1) is first and bench.supervisor.newest(bench.key) is second
+    await bench.supervisor.restore(bench.key, b"moved", negotiation="second")
+    assert await bench.supervisor.checkpoint(bench.key, negotiation="second") == b"moved!"
+    await bench.supervisor.stop(bench.key, negotiation="first")
+    assert bench.supervisor.holder(bench.key, 1) is None
+    assert [report.state for report in bench.supervisor.reports()] == [InstanceState.STOPPED, InstanceState.READY]
+    answer = await forward(second.spec.data_socket, "GET", "/echo?second", [("Fairlead-Epoch", "2")])
+    assert b"".join([piece async for piece in answer.body]) == b"second"
+
+
+async def test_a_flood_of_progress_is_thinned(bench):
+    await bench.start(worker="bad_workers:TalksMuch")
+    said = [report for report in bench.reports if "step" in report.reason]
+    assert 1 <= len(said) <= 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from fairlead_agent.runtime.host.peers import PeerBoard
 from fairlead_agent.runtime.spec import HostSpec
 
 Emit = Callable[..., None]
+_PROGRESS_INTERVAL_S = 0.25
 
 
 class WorkerContext:
@@ -29,6 +31,7 @@ class WorkerContext:
         self._emit = emit
         self._budget = spec.budget
         self._registry: Any = None
+        self._progress_at_s = -_PROGRESS_INTERVAL_S
 
     @property
     def workload(self) -> str:
@@ -110,4 +113,9 @@ class WorkerContext:
         return self._peers.stream()
 
     def progress(self, share: float, what: str) -> None:
-        self._emit("progress", share=min(1.0, max(0.0, share)), what=what)
+        # Every event becomes a message of the node; a loop over tensors must not flood the site.
+        now_s = time.monotonic()
+        if share < 1.0 and now_s - self._progress_at_s < _PROGRESS_INTERVAL_S:
+            return
+        self._progress_at_s = now_s
+        self._emit("progress", share=min(1.0, max(0.0, share)), what=what[:200])

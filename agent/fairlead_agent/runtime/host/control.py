@@ -17,6 +17,7 @@ from fairlead_agent.runtime.spec import HostSpec
 
 Handler = Callable[[Any], Awaitable[dict[str, Any]]]
 _EVENTS_KEPT = 256
+_EVENTS_MAX_BYTES = 2**20
 
 
 class ControlServer:
@@ -76,7 +77,9 @@ class ControlServer:
         if not self._listeners:
             self._unheard.append(line)
         for writer in self._listeners:
-            writer.write(line)
+            # An agent that does not read (paused, say) must not fill this worker's memory.
+            if writer.transport.get_write_buffer_size() < _EVENTS_MAX_BYTES:
+                writer.write(line)
 
     async def _attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

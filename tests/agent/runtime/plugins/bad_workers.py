@@ -63,4 +63,18 @@ class LeavesChildren:
         return serve
 
 
+class TalksMuch:
+    """Reports every step of very many."""
+
+    def prepare(self, context: Any) -> None:
+        for step in range(1000):
+            context.progress(step / 1000, f"step {step}")
+
+    def application(self, context: Any) -> Any:
+        async def serve(scope: Any, receive: Any, send: Any) -> None:
+            raise RuntimeError("serves nothing")
+
+        return serve
+
+
 no_hooks = object()
