@@ -7,10 +7,11 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 
+from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from fairlead_language_model.errors import LanguageModelError
@@ -43,7 +44,7 @@ LONG_TEXT = 16_384
 
 
 class Application:
-    """The routes over one engine; `model_id` is the workload's name."""
+    """The routes over one engine; `model_id` is the workload's name. The engine's metrics go to `registry` too."""
 
     def __init__(
         self,
@@ -52,10 +53,13 @@ class Application:
         *,
         aliases: tuple[str, ...] = (),
         max_tokens: int = 256,
+        registry: CollectorRegistry | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.engine, self.model_id, self.max_tokens = engine, model_id, max_tokens
         self._names = {model_id, *aliases}
+        self._registry = CollectorRegistry() if registry is None else registry
+        self._registry.register(metrics.EngineCollector(engine))
         self._now = now
         self._started = int(now())
 
@@ -90,7 +94,7 @@ class Application:
 
     async def metrics(self, request: Request) -> Response:
         """GET /metrics."""
-        return PlainTextResponse(metrics.render(self.engine), media_type=metrics.CONTENT_TYPE)
+        return Response(metrics.render(self._registry), media_type=metrics.CONTENT_TYPE)
 
     async def completions(self, request: Request) -> Response:
         """POST /v1/completions."""

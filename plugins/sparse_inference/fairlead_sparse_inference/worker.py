@@ -67,7 +67,11 @@ class Worker:
         self._engine.set_threads(_threads(settings, context.budget))
         self._settings = settings
         application = Application(
-            self._engine, context.workload, aliases=(settings.model,), max_tokens=settings.max_tokens
+            self._engine,
+            context.workload,
+            aliases=(settings.model,),
+            max_tokens=settings.max_tokens,
+            registry=context.metrics,
         )
         return application.asgi()
 

@@ -239,8 +239,8 @@ async def test_metrics_count_tokens_and_neurons(client: httpx.AsyncClient) -> No
     await client.post("/v1/completions", json=completion(**NO_END))
     text = (await client.get("/metrics")).text
     samples = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-    assert samples['fairlead_sparse_tokens_total{kind="completion"}'] == "8"
+    assert float(samples['fairlead_sparse_tokens_total{kind="completion"}']) == 8
     assert float(samples['fairlead_sparse_neurons_active_total{layer="0"}']) > 0
     assert float(samples["fairlead_sparse_neurons_computed_total"]) > 0
-    assert samples['fairlead_sparse_kv_pages{state="used"}'] == "0"
+    assert float(samples['fairlead_sparse_kv_pages{state="used"}']) == 0
     assert "# TYPE fairlead_sparse_tokens_total counter" in text

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 
 from fairlead_agent.plugin import Budget
 from fairlead_kernels import backend
@@ -27,6 +28,7 @@ def context(checkpoint: Path, variant: str = "q8-sparse-native", budget: Budget 
         config={"model": str(checkpoint)},
         budget=budget or Budget(),
         log=log,
+        metrics=CollectorRegistry(),
         progress=lambda share, what: progress.append(share),
         shown=progress,
     )

@@ -1,70 +1,74 @@
-"""The engine's measurements in Prometheus' text format."""
+"""The engine's measurements as Prometheus metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from ..engine import Engine
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-Sample = tuple[str, float]
+Samples = Mapping[str, float]
 
 
-def render(engine: Engine) -> str:
-    """Return all metrics as text; times in seconds, sizes in bytes."""
-    return "\n".join(line for family in _families(engine) for line in family) + "\n"
+class EngineCollector(Collector):
+    """Reads the engine's counters when it is scraped; times in seconds, sizes in bytes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def collect(self) -> Iterable[Metric]:
+        """Return all metrics."""
+        yield from self._work()
+        yield from self._neurons()
+        yield from self._state()
+
+    def _work(self) -> Iterator[Metric]:
+        told = self._engine.telemetry
+        tokens = {"prompt": told.prompt_tokens, "completion": told.completion_tokens}
+        yield _counter("tokens", "Tokens computed.", "kind", tokens)
+        yield _counter("requests", "Requests taken.", None, {"": told.requests})
+        early = {"aborted": told.aborted, "failed": told.failed}
+        yield _counter("requests_ended_early", "Requests that did not end by themselves.", "why", early)
+        yield _counter("preemptions", "Sequences put back to make room.", None, {"": told.preempted})
+        spent = {"prefill": told.prefill_s, "decode": told.decode_s}
+        yield _counter("compute_seconds", "Time spent computing.", "phase", spent)
+
+    def _neurons(self) -> Iterator[Metric]:
+        told = self._engine.telemetry
+        active = {str(layer): float(count) for layer, count in enumerate(told.active)}
+        yield _counter("neurons_active", "Neurons whose gate was not zero.", "layer", active)
+        yield _counter("neurons_computed", "Gates computed in each layer.", None, {"": told.computed})
+        counts = enumerate(self._engine.model.activations)
+        silent = {str(layer): float((count == 0).sum()) for layer, count in counts}
+        yield _gauge("neurons_silent", "Neurons that no token has activated.", "layer", silent)
+
+    def _state(self) -> Iterator[Metric]:
+        (used, pages), (active, waiting) = self._engine.pages, self._engine.load
+        yield _gauge("kv_pages", "Pages of keys and values.", "state", {"used": used, "free": pages - used})
+        yield _gauge("sequences", "Requests under way.", "state", {"active": active, "waiting": waiting})
+        memory = {"": self._engine.memory_in_use()}
+        yield _gauge("memory_bytes", "Memory that counts against the budget.", None, memory)
 
 
-def _families(engine: Engine) -> Iterator[list[str]]:
-    telemetry, (used, pages) = engine.telemetry, engine.pages
-    active, waiting = engine.load
-    yield _family(
-        "tokens_total",
-        "counter",
-        "Tokens computed.",
-        [('{kind="prompt"}', telemetry.prompt_tokens), ('{kind="completion"}', telemetry.completion_tokens)],
-    )
-    yield _family("requests_total", "counter", "Requests taken.", [("", telemetry.requests)])
-    yield _family(
-        "requests_ended_early_total",
-        "counter",
-        "Requests that did not end by themselves.",
-        [('{why="aborted"}', telemetry.aborted), ('{why="failed"}', telemetry.failed)],
-    )
-    yield _family("preemptions_total", "counter", "Sequences put back to make room.", [("", telemetry.preempted)])
-    yield _family(
-        "neurons_active_total",
-        "counter",
-        "Neurons whose gate was not zero, by layer.",
-        [(f'{{layer="{layer}"}}', int(count)) for layer, count in enumerate(telemetry.active)],
-    )
-    yield _family("neurons_computed_total", "counter", "Gates computed in each layer.", [("", telemetry.computed)])
-    yield _family(
-        "neurons_silent",
-        "gauge",
-        "Neurons that no token has activated, by layer.",
-        [(f'{{layer="{layer}"}}', int((counts == 0).sum())) for layer, counts in enumerate(engine.model.activations)],
-    )
-    yield _family(
-        "kv_pages", "gauge", "Pages of keys and values.", [('{state="used"}', used), ('{state="free"}', pages - used)]
-    )
-    yield _family(
-        "sequences", "gauge", "Requests under way.", [('{state="active"}', active), ('{state="waiting"}', waiting)]
-    )
-    yield _family(
-        "compute_seconds_total",
-        "counter",
-        "Time spent computing.",
-        [('{phase="prefill"}', telemetry.prefill_s), ('{phase="decode"}', telemetry.decode_s)],
-    )
-    yield _family("memory_bytes", "gauge", "Memory that counts against the budget.", [("", engine.memory_in_use())])
+def render(registry: CollectorRegistry) -> bytes:
+    """Return a registry's metrics as text."""
+    return generate_latest(registry)
 
 
-def _family(name: str, kind: str, meaning: str, samples: Iterable[Sample]) -> list[str]:
-    full = f"fairlead_sparse_{name}"
-    return [
-        f"# HELP {full} {meaning}",
-        f"# TYPE {full} {kind}",
-        *(f"{full}{labels} {value:.9g}" for labels, value in samples),
-    ]
+def _counter(name: str, meaning: str, label: str | None, samples: Samples) -> Metric:
+    return _filled(CounterMetricFamily(f"fairlead_sparse_{name}", meaning, labels=[label] if label else []), samples)
+
+
+def _gauge(name: str, meaning: str, label: str | None, samples: Samples) -> Metric:
+    return _filled(GaugeMetricFamily(f"fairlead_sparse_{name}", meaning, labels=[label] if label else []), samples)
+
+
+def _filled(family: CounterMetricFamily | GaugeMetricFamily, samples: Samples) -> Metric:
+    for value, number in samples.items():
+        family.add_metric([value] if value else [], float(number))
+    return family
