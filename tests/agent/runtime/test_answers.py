@@ -13,6 +13,12 @@ from fairlead_agent.runtime.relay import RelayError, forward
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
+async def _in_flight(instance, count: int) -> None:
+    async with asyncio.timeout(10):
+        while instance.status.in_flight != count:
+            await asyncio.sleep(0.05)
+
+
 async def test_another_epoch_gets_409_with_the_held_one(served):
     for asked in (3, 5):
         status, headers, body = await served.get("/echo", epoch=asked)
@@ -88,10 +94,9 @@ async def test_an_answer_streams_and_may_be_left_half_read(served):
     async for piece in answer.body:
         assert piece.startswith(b"000000")
         break
+    await _in_flight(instance, 1)
     await answer.body.aclose()
-    async with asyncio.timeout(10):
-        while instance.status is None or instance.status.in_flight:
-            await asyncio.sleep(0.05)
+    await _in_flight(instance, 0)
     assert (await served.get("/echo?next"))[0] == 200
 
 

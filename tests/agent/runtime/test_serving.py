@@ -11,7 +11,7 @@ import pytest
 
 from fairlead_agent.messages import InstanceState, LeaseKey
 from fairlead_agent.runtime.instance import InstanceError
-from fairlead_agent.runtime.relay import RelayError
+from fairlead_agent.runtime.relay import RelayError, forward
 
 
 async def test_serves_only_with_a_lease_and_says_who_answers(bench, boottime_s):

@@ -33,6 +33,10 @@ class LeaseLostError(ConnectionAbortedError):
     """Raised into an application that goes on answering after its lease is gone."""
 
 
+class ClientGoneError(ConnectionError):
+    """Raised into an application that goes on answering after its client has gone (as ASGI 2.4 asks)."""
+
+
 class Gate:
     """Counts, admits and cuts requests. One per worker; lives on the data loop."""
 
@@ -106,7 +110,7 @@ class Gate:
         try:
             await self.application(scope, receive, exchange.send)
         except (Exception, asyncio.CancelledError) as error:
-            if not exchange.lost and not await exchange.refuse_failed(error):
+            if not (exchange.lost or exchange.gone or await exchange.refuse_failed(error)):
                 raise
         finally:
             self._running.discard(exchange)
@@ -150,6 +154,10 @@ class _Reply:
         await self.send(start)
         await self.send({"type": "http.response.body", "body": body})
 
+    @property
+    def is_closed(self) -> bool:
+        return self._transport.is_closing()
+
     def abort(self) -> None:
         self._transport.abort()
 
@@ -160,6 +168,7 @@ class Exchange:
     def __init__(self, gate: Gate, lease: HeldLease, reply: _Reply) -> None:
         self.epoch = lease.live_epoch()
         self.lost = False
+        self.gone = False
         self._gate = gate
         self._lease = lease
         self._reply = reply
@@ -173,10 +182,14 @@ class Exchange:
 
         Raises:
             LeaseLostError: it does not any more.
+            ClientGoneError: nobody hears the answer.
         """
         if self.lost or self._lease.live_epoch() != self.epoch:
             self.lost = True
             raise LeaseLostError(f"the lease of epoch {self.epoch} is gone")
+        if self._reply.is_closed:
+            self.gone = True
+            raise ClientGoneError("the client has gone")
         if message["type"] == "http.response.start":
             self._gate.stamp(message, self.epoch)
             self._started = True
