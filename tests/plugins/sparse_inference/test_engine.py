@@ -15,6 +15,7 @@ from fairlead_sparse_inference.engine import (
     BudgetTooSmall,
     Engine,
     EngineClosed,
+    Piece,
     PromptTooLong,
     QueueFull,
     Request,
@@ -239,3 +240,43 @@ def test_logprobs_name_the_chosen_token_first_when_greedy(make_engine: MakeEngin
         assert piece.logprob is not None
         assert piece.logprob.top[0] == (piece.token, piece.logprob.logprob)
         assert len(piece.logprob.top) == 3
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_happens_each_request_ends_once_and_no_page_is_lost(make_engine: MakeEngine, seed: int) -> None:
+    """Requests, aborts, shrinks, growth and broken requests at random; greedy answers stay what they are alone."""
+    random = np.random.default_rng(seed)
+    engine = make_engine(max_sequences=3, max_waiting=64)
+    alone = {first: run(engine, greedy([0, first], 40)).tokens for first in range(20, 26)}
+    ends: list[int] = [0] * 30
+    sinks = [Collected() for _ in ends]
+
+    def sink(number: int) -> Callable[[object], None]:
+        def take(event: object) -> None:
+            ends[number] += not isinstance(event, Piece)
+            sinks[number](event)  # pyright: ignore[reportArgumentType]
+
+        return take
+
+    sequences = []
+    for number in range(len(ends)):
+        request = greedy([0, 20 + number % 6], 40)
+        if number % 7 == 6:
+            request = Request((0, 3), SamplingParameters(logit_bias={5: float("nan")}), 5)
+        sequences.append(engine.submit(request, sink(number)))
+        if random.random() < 0.3:
+            engine.abort(sequences[int(random.integers(len(sequences)))])
+        if random.random() < 0.3:
+            spare = int(random.integers(0, 3)) * engine.plan.sequence_pages * engine.plan.page_bytes
+            engine.resize(engine.plan.minimum_bytes + spare)
+    for collected in sinks:
+        collected.wait()
+    assert engine.drain(10)
+    assert ends == [1] * len(ends)
+    assert engine.pages[0] == 0
+    for number, collected in enumerate(sinks):
+        expected = alone[20 + number % 6]
+        if collected.finish is not None and collected.finish.reason != "abort":
+            assert collected.tokens == expected
+        elif collected.failure is None:
+            assert collected.tokens == expected[: len(collected.tokens)]
