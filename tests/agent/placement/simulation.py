@@ -472,7 +472,7 @@ class Simulation:
                 self.report(node)
                 self.apply(node, node.bidder.stopped(effect.key, effect.negotiation, node.clock.read(self.now)))
 
-        self.at(self.now + self.random.uniform(0.05, 1.0), gone)
+        self.at(self.now + (self.random.uniform(0.05, 3.0) if effect.drain else 0.05), gone)
 
     def wake(self, node: Node) -> None:
         if not node.up or node.bidder is None or node.steward is None:

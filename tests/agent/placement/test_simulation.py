@@ -32,12 +32,34 @@ HARSH = Faults(
     authority_every_s=25,
     broken_instances=0.05,
 )
+#: Everything goes wrong all the time, and the margin is hardly more than the clocks need.
+TIGHT = PlacementSettings(
+    ttl_s=1.5,
+    margin_s=0.02,
+    bid_deadline_s=0.5,
+    bid_hold_s=3.0,
+    standby_timeout_s=30.0,
+    candidate_timeout_s=6.0,
+    release_poll_s=0.2,
+)
+HARSHER = Faults(
+    loss=0.1,
+    repeat=0.1,
+    delay_s=0.12,
+    cut_every_s=4,
+    restart_every_s=8,
+    freeze_every_s=5,
+    authority_every_s=12,
+    broken_instances=0.05,
+)
 CALM = Faults(delay_s=0.01)
 
 
-def storm(seed: int, faults: Faults = HARSH, *, workloads: int = 6) -> tuple[Simulation, list[DesiredWorkload]]:
+def storm(
+    seed: int, faults: Faults = HARSH, *, workloads: int = 6, numbers: PlacementSettings | None = None
+) -> tuple[Simulation, list[DesiredWorkload]]:
     """A minute of faults during which desired state changes, too: scaled, changed, deleted."""
-    sim = Simulation(seed, faults=faults)
+    sim = Simulation(seed, faults=faults, settings=numbers)
     first = [desired(workload(f"w{i}", replicas=1 + i % 3)) for i in range(workloads)]
     for item in first:
         sim.want(item)
@@ -90,6 +112,13 @@ def gap_s(sim: Simulation, until: float, name: str = "a") -> float:
             since = sim.now if since is None else since
             longest = max(longest, sim.now - since)
     return longest
+
+
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.integers(0, 2**32))
+def test_short_leases_on_a_terrible_network_are_safe_too(seed: int) -> None:
+    sim, wanted = storm(seed, HARSHER, numbers=TIGHT)
+    settle(sim, wanted)
 
 
 @settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
