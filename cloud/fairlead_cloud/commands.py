@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from fairlead_cloud.settings import PlaneSettings
 
 _settings_option = click.option(
     "--settings", "path", type=click.Path(path_type=Path), required=True, help="A JSON file of settings."
@@ -32,7 +37,8 @@ def authority(path: Path, log_format: str) -> None:
     _run(serve_authority, path, log_format)
 
 
-def _run(what: object, path: Path, log_format: str) -> None:
+def _run(what: Callable[[PlaneSettings], Coroutine[Any, Any, None]], path: Path, log_format: str) -> None:
+    from fairlead_agent.daemon.identity import IdentityError
     from fairlead_agent.runtime.logging import configure
     from fairlead_cloud.broker_login import LoginError
     from fairlead_cloud.keys import KeyFileError
@@ -40,8 +46,7 @@ def _run(what: object, path: Path, log_format: str) -> None:
     from fairlead_cloud.store import DatabaseError
 
     configure("console" if log_format == "console" else "json")
-    assert callable(what)
     try:
         asyncio.run(what(read_settings(path)))
-    except (SettingsFileError, LoginError, KeyFileError, DatabaseError) as error:
+    except (SettingsFileError, LoginError, KeyFileError, DatabaseError, IdentityError) as error:
         raise click.ClickException(str(error)) from None

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from fairlead_agent.messages.envelope import describe
 from fairlead_agent.plugin.registry import Registry
-from fairlead_cloud.api import create_app
+from fairlead_cloud.api.app import create_app
 from fairlead_cloud.authority.standalone import StandaloneAuthority
 from fairlead_cloud.plane import ControlPlane
 from fairlead_cloud.settings import PlaneSettings
@@ -42,7 +42,7 @@ async def serve(settings: PlaneSettings) -> None:
     """Serve API, gateway and dashboard until SIGINT or SIGTERM."""
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     registry = Registry.discover()
-    plane = ControlPlane(settings, registry.check_workload if registry is not None else None)
+    plane = ControlPlane(settings, registry.check_workload)
     await plane.database.open()
     await ensure_admin_token(plane)
     config = uvicorn.Config(

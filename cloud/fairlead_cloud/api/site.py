@@ -23,13 +23,13 @@ async def health(plane: Plane) -> HealthView:
 @router.get("/nodes")
 async def list_nodes(plane: Plane, _: Viewer) -> list[NodeView]:
     """All nodes that were ever seen, online or not."""
-    return plane.node_views()
+    return plane.report.nodes()
 
 
 @router.get("/nodes/{name}", responses={404: {"model": ErrorView}})
 async def get_node(name: str, plane: Plane, _: Viewer) -> NodeView:
     """One node."""
-    found = next((view for view in plane.node_views() if view.status.node == name), None)
+    found = next((view for view in plane.report.nodes() if view.status.node == name), None)
     if found is None:
         raise HTTPException(404, f"no node {name!r}")
     return found
@@ -37,17 +37,22 @@ async def get_node(name: str, plane: Plane, _: Viewer) -> NodeView:
 
 @router.get("/graph")
 async def graph(plane: Plane, _: Viewer) -> dict[str, Any]:
-    """The resource graph: ``vertices`` and ``edges``, each with attributes, units in their names."""
-    return plane.graph_mapping()
+    """The resource graph as cytoscape.js elements: ``nodes`` and ``edges``, each with its ``data``; units are in names.
+
+    ``data`` of both has ``id``, ``kind``, ``simulated``, ``properties`` and ``measured`` (by attribute: ``value``,
+    ``measured_at`` in Unix seconds, ``uncertainty``); of nodes also ``label``, ``node`` and ``parent``, of edges
+    ``source`` and ``target``.
+    """
+    return plane.report.graph()
 
 
 @router.get("/placements")
 async def placements(plane: Plane, _: Viewer) -> list[PlacementRecord]:
     """The stewards' latest decisions with all bids."""
-    return plane.placement_records()
+    return plane.report.placements()
 
 
 @router.get("/leases")
 async def leases(plane: Plane, _: Viewer) -> list[LeaseView]:
     """The authority's rows."""
-    return plane.lease_views()
+    return plane.report.leases()

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from fairlead_agent.messages import InstanceReport, NodeStatus, PlacementRecord, SlotPlacement, Workload
+from fairlead_cloud.store import Role
 
 
 class ErrorView(BaseModel):
@@ -62,6 +63,15 @@ class LeaseView(BaseModel):
     remaining_s: float
 
 
+class LogView(BaseModel):
+    """What one instance wrote."""
+
+    node: str
+    replica: int
+    text: str = ""
+    error: str = Field(default="", description="Why there is no text.")
+
+
 class EventView(BaseModel):
     """One entry of the event log."""
 
@@ -86,13 +96,13 @@ class TokenRequest(BaseModel):
     """A new access token."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
-    role: str = Field(description="viewer, client, operator or admin")
+    role: Role
 
 
 class TokenView(BaseModel):
     """A token: its text only in the answer that creates it."""
 
     name: str
-    role: str
+    role: Role
     revoked: bool = False
     token: str | None = None

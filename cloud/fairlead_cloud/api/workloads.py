@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 
 from fairlead_agent.messages import Workload
 from fairlead_cloud.api.auth import Operator, Viewer
-from fairlead_cloud.api.views import AppliedView, ErrorView, ExplainView, WorkloadView
+from fairlead_cloud.api.views import AppliedView, ErrorView, ExplainView, LogView, WorkloadView
 from fairlead_cloud.plane import ControlPlane, WorkloadRefused
 
 router = APIRouter(prefix="/api/v1", tags=["workloads"])
@@ -42,7 +42,7 @@ async def apply_workload(name: str, workload: Workload, plane: Plane, _: Operato
 @router.get("/workloads")
 async def list_workloads(plane: Plane, _: Viewer) -> list[WorkloadView]:
     """All workloads."""
-    return [plane.workload_view(stored) for stored in await plane.workloads.all()]
+    return [plane.report.workload(stored) for stored in await plane.workloads.all()]
 
 
 @router.get("/workloads/{name}", responses=REFUSED)
@@ -51,7 +51,7 @@ async def get_workload(name: str, plane: Plane, _: Viewer) -> WorkloadView:
     stored = await plane.workloads.get(name)
     if stored is None or stored.desired.deleted:
         raise HTTPException(404, f"no workload {name!r}")
-    return plane.workload_view(stored)
+    return plane.report.workload(stored)
 
 
 @router.delete("/workloads/{name}", responses=REFUSED)
@@ -68,14 +68,14 @@ async def explain_workload(name: str, plane: Plane, _: Viewer) -> ExplainView:
     """Why each bid won or lost."""
     if await plane.workloads.get(name) is None:
         raise HTTPException(404, f"no workload {name!r}")
-    return plane.explain(name)
+    return plane.report.explain(name)
 
 
 @router.get("/workloads/{name}/logs", responses=REFUSED)
 async def workload_logs(
     name: str, plane: Plane, _: Operator, lines: Annotated[int, Query(ge=1, le=2000)] = 50
-) -> list[dict[str, Any]]:
-    """The last lines that each instance wrote: ``node``, ``replica``, ``text``, ``error``."""
+) -> list[LogView]:
+    """The last lines that each instance wrote, asked of its node."""
     if not plane.knows_workload(name):
         raise HTTPException(404, f"no workload {name!r}")
     return await plane.logs(name, lines)

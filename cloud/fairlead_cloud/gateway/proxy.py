@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, HTTPException, Request
-from fastapi.responses import Response
+from fastapi import HTTPException
+from starlette.types import Receive, Scope
 
-from fairlead_cloud.api.auth import Client
-from fairlead_cloud.api.workloads import Plane
-from fairlead_cloud.gateway.forward import NobodyServes
-from fairlead_cloud.gateway.respond import ask_of, respond
+from fairlead_cloud.gateway.answer import Ask
+from fairlead_cloud.gateway.endpoint import GatewayEndpoint
+from fairlead_cloud.gateway.request import ask_of, read_body
 
-router = APIRouter(tags=["gateway"])
-
-METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+PATH = "/workloads/{name}/{path:path}"
 
 
-@router.api_route("/workloads/{name}/{path:path}", methods=METHODS, include_in_schema=False)
-async def proxy(name: str, path: str, request: Request, plane: Plane, _: Client) -> Response:
-    """Pass a request on to a holder of the workload."""
-    if not plane.knows_workload(name):
-        raise HTTPException(404, f"no workload {name!r}")
-    try:
-        return respond(await plane.forwarder.forward(name, await ask_of(request, f"/{path}")))
-    except NobodyServes as error:
-        raise HTTPException(503, str(error), {"Retry-After": "2"}) from None
+class ProxyEndpoint(GatewayEndpoint):
+    """Passes a request on to a holder of the workload that its path names."""
+
+    async def target(self, scope: Scope, receive: Receive) -> tuple[str, Ask]:
+        """The workload and the request for it, its path as the client escaped it."""
+        name = scope["path_params"]["name"]
+        if not self._plane.knows_workload(name):
+            raise HTTPException(404, f"no workload {name!r}")
+        raw: bytes = scope.get("raw_path") or scope["path"].encode()
+        path = raw.decode("latin-1").partition("?")[0].split("/", 3)[3]
+        return name, ask_of(scope, f"/{path}", await read_body(scope, receive))

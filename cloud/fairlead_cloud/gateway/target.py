@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from fairlead_agent.messages import InstanceReport, InstanceState, LeaseKey, NodeInstances
+from fairlead_agent.messages import InstanceReport, InstanceState, LeaseKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,12 @@ class Target:
 Holds = Callable[[LeaseKey, int, str], bool]
 
 
-def ready_targets(workload: str, nodes: Iterable[NodeInstances], holds: Holds) -> list[Target]:
-    """All instances of ``workload`` that say they are ready and whose epoch the authority knows as current."""
+def ready_targets(instances: Iterable[tuple[str, InstanceReport]], holds: Holds) -> list[Target]:
+    """All instances that say they are ready and whose epoch the authority knows as current."""
     return [
-        Target(report.key, report.epoch, node.node, report.address)
-        for node in nodes
-        for report in node.instances
-        if report.key.workload == workload and _serves(report) and holds(report.key, report.epoch, node.node)
+        Target(report.key, report.epoch, node, report.address)
+        for node, report in instances
+        if _serves(report) and holds(report.key, report.epoch, node)
     ]
 
 

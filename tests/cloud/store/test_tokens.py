@@ -58,5 +58,8 @@ async def test_revocation_by_another_process_is_seen(database: Database) -> None
 async def test_the_text_of_a_token_is_not_stored(database: Database, tmp_path: Path) -> None:
     token = await TokenStore(database).create("ci", Role.CLIENT, 0.0)
     await database.close()
-    stored = b"".join(path.read_bytes() for path in tmp_path.glob("test.db*"))
-    assert b"ci" in stored and token.encode() not in stored
+    assert contains(tmp_path, b"ci") and not contains(tmp_path, token.encode())
+
+
+def contains(folder: Path, text: bytes) -> bool:
+    return any(text in path.read_bytes() for path in folder.glob("test.db*"))

@@ -60,7 +60,7 @@ async def test_generation_survives_delete(database: Database, key: SiteKey) -> N
 async def test_what_is_stored_is_signed(database: Database, key: SiteKey) -> None:
     stored = await WorkloadStore(database, "s", key.sign).apply(workload(), 1.0)
     assert verify(stored.signed, {key.id: key.public}, site="s") == stored.desired
-    with pytest.raises(SignatureError, match="another|other|site"):
+    with pytest.raises(SignatureError, match="elsewhere"):
         verify(stored.signed, {key.id: key.public}, site="elsewhere")
 
 
