@@ -235,8 +235,9 @@ async def test_health_follows_the_engine(client: httpx.AsyncClient, engine: Engi
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "draining")
 
 
-async def test_metrics_count_tokens_and_neurons(client: httpx.AsyncClient) -> None:
+async def test_metrics_count_tokens_and_neurons(client: httpx.AsyncClient, engine: Engine) -> None:
     await client.post("/v1/completions", json=completion(**NO_END))
+    assert await asyncio.to_thread(engine.drain, 10)
     text = (await client.get("/metrics")).text
     samples = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     assert float(samples['fairlead_sparse_tokens_total{kind="completion"}']) == 8

@@ -14,7 +14,7 @@ from fairlead_kernels import DecodeResult, set_threads
 from fairlead_language_model.graph import KVPages, PageTable
 
 from .errors import EngineClosed, PromptTooLong
-from .events import Failure
+from .events import Event, Failure
 from .memory_plan import MemoryPlan
 from .model import SparseModel
 from .request import Request
@@ -220,14 +220,18 @@ class Engine:
         chunk, table = pending[:PREFILL_CHUNK], sequence.table
         result = self._run_tokens(chunk, table)
         table.length += len(chunk)
+        events: list[Event] = []
         if len(chunk) == len(pending):
-            sequence.advance(result.logits, int(result.active.sum()) // len(chunk))
+            events = sequence.advance(result.logits, int(result.active.sum()) // len(chunk))
             self.telemetry.completion_tokens += 1
         now_s = self._clock()
         self.telemetry.count_neurons(result.active, len(chunk), self.model.config.intermediate_size)
         self.telemetry.count_time(len(chunk), now_s - started_s, decode=answering and len(pending) == 1)
         if not answering and sequence.generated:
             self.telemetry.first_token_s.append(now_s - sequence.arrived_s)
+        # Reported last, so that who has seen an answer also finds it counted.
+        for event in events:
+            sequence.sink(event)
 
     def _run_tokens(self, tokens: list[int], table: PageTable) -> DecodeResult:
         if len(tokens) == 1:
@@ -236,7 +240,7 @@ class Engine:
 
     def _abort(self, sequence: Sequence) -> None:
         self.telemetry.aborted += 1
-        sequence.finish("abort")
+        sequence.sink(sequence.finish("abort"))
 
     def _drop_aborted(self) -> None:
         for sequence in [s for s in self._scheduler.waiting if s.aborted]:

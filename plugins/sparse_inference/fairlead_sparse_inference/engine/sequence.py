@@ -48,26 +48,26 @@ class Sequence:
         """Tokens of the answer so far."""
         return self.tokens[len(self.request.prompt) :]
 
-    def advance(self, logits: NDArray[np.float32], active_neurons: int) -> None:
-        """Draw the next token from logits [vocabulary] and report it, or the end."""
+    def advance(self, logits: NDArray[np.float32], active_neurons: int) -> list[Event]:
+        """Draw the next token from logits [vocabulary]; return what there is to report."""
         prompt = self.request.prompt
         token = sample(logits, self.request.parameters, self._random, self.generated, prompt)
         self.tokens.append(token)
         if token in self._ends:
-            self.finish("stop")
-            return
+            return [self.finish("stop")]
         text = self._stops.feed(self._text.feed(token))
-        self.sink(Piece(text, token, active_neurons, self._logprob(logits, token)))
+        events: list[Event] = [Piece(text, token, active_neurons, self._logprob(logits, token))]
         if self._stops.stopped:
-            self.finish("stop")
+            events.append(self.finish("stop"))
         elif len(self.tokens) >= self.limit:
-            self.finish("length")
+            events.append(self.finish("length"))
+        return events
 
-    def finish(self, reason: FinishReason) -> None:
-        """Report the end, with the text that was held back."""
+    def finish(self, reason: FinishReason) -> Finish:
+        """End the answer; return the last event, with the text that was held back."""
         self.finished = True
         rest = self._stops.feed(self._text.flush()) + self._stops.flush()
-        self.sink(Finish(reason, len(self.request.prompt), len(self.generated), rest, self._stops.matched))
+        return Finish(reason, len(self.request.prompt), len(self.generated), rest, self._stops.matched)
 
     def _logprob(self, logits: NDArray[np.float32], token: int) -> TokenLogprob | None:
         top = self.request.logprobs
