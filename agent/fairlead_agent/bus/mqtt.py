@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterator
-from typing import cast
+from collections.abc import Awaitable, Callable
 
 import aiomqtt
 import structlog
@@ -21,6 +20,7 @@ from fairlead_agent.bus.session import (
     MqttSession,
     SessionOptions,
     SilentBroker,
+    leaves,
     speaks_only_older,
     tls_context,
 )
@@ -185,7 +185,7 @@ class MqttTransport:
                 await self._connection()
                 failures: list[Exception] = []
             except Exception as error:
-                failures = list(_leaves(error))
+                failures = list(leaves(error))
             self._outbox.rewind()
             self._subscribed.clear()
             stable = self._lasted(began_s, loop.time())
@@ -235,10 +235,10 @@ class MqttTransport:
             # A short clean session wipes the predecessor's. The lasting one must not start clean: MQTT 3.1.1 then ends
             # it with the connection, and mosquitto 2.0 never writes it to disk.
             wiping = MqttSession(self._address, self._options, None, tls, v5=self._v5, clean=True)
-            await _settle(wiping)
+            await wiping.enter()
             await wiping.leave()
         session = MqttSession(self._address, self._options, self._will, tls, v5=self._v5, clean=False)
-        await _settle(session)
+        await session.enter()
         return session
 
     async def _receive(self, session: MqttSession) -> None:
@@ -305,23 +305,3 @@ class MqttTransport:
         self._outbox.done(entry)
         if not len(self._outbox):
             self._drained.set()
-
-
-async def _settle(session: MqttSession) -> None:
-    """Connect; a cancelled caller waits until the connecting thread is done, so that no socket is left behind."""
-    joining = asyncio.create_task(session.join())
-    try:
-        await asyncio.shield(joining)
-    except asyncio.CancelledError:
-        with contextlib.suppress(Exception):
-            await joining
-        await session.leave()
-        raise
-
-
-def _leaves(error: BaseException) -> Iterator[Exception]:
-    if isinstance(error, BaseExceptionGroup):
-        for part in cast(BaseExceptionGroup[BaseException], error).exceptions:
-            yield from _leaves(part)
-    elif isinstance(error, Exception):
-        yield error

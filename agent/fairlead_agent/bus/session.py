@@ -6,13 +6,14 @@ recovers by itself.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import aiomqtt
 import structlog
@@ -112,8 +113,18 @@ class MqttSession(aiomqtt.Client):
         codes = await self.subscribe([(pattern, 1) for pattern in patterns])
         return [pattern for pattern, code in zip(patterns, codes, strict=False) if _value(code) >= REFUSED]
 
-    async def join(self) -> None:
-        """Connect, or leave nothing behind."""
+    async def enter(self) -> None:
+        """Connect. A cancelled caller waits for the connecting thread, so that no socket is left behind."""
+        joining = asyncio.create_task(self._join())
+        try:
+            await asyncio.shield(joining)
+        except asyncio.CancelledError:
+            with contextlib.suppress(Exception):
+                await joining
+            await self.leave()
+            raise
+
+    async def _join(self) -> None:
         try:
             await self.__aenter__()
         except BaseException as error:
@@ -181,6 +192,15 @@ class MqttSession(aiomqtt.Client):
 def speaks_only_older(error: Exception) -> bool:
     """True when ``error`` says that the broker does not know MQTT 5."""
     return isinstance(error, MqttConnectError) and _value(error.rc) in (1, UNSUPPORTED_VERSION)
+
+
+def leaves(error: BaseException) -> Iterator[Exception]:
+    """The single exceptions of a group, or ``error`` itself."""
+    if isinstance(error, BaseExceptionGroup):
+        for part in cast(BaseExceptionGroup[BaseException], error).exceptions:
+            yield from leaves(part)
+    elif isinstance(error, Exception):
+        yield error
 
 
 def tls_context(address: BrokerAddress) -> ssl.SSLContext | None:

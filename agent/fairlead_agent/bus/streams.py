@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from types import TracebackType
 from typing import Self
 
 from fairlead_agent.bus.bus import Bus
+from fairlead_agent.bus.transport import TransportError
 from fairlead_agent.messages import (
     Envelope,
     StreamAbort,
@@ -57,7 +59,9 @@ class StreamResponse:
         self._news = asyncio.Event()
         self._received = 0
         self._taken = 0
+        #: Nothing more will be read; ``_over``: nothing more will be sent, either.
         self._ended = False
+        self._over = False
         self._error = ""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -77,7 +81,7 @@ class StreamResponse:
 
     async def aclose(self) -> None:
         """Let go of the answer; a server that still sends is told to stop."""
-        await self._client.release(self, abort=not self._ended)
+        await self._client.release(self, abort=not self._over)
 
     async def wait_head(self, timeout_s: float) -> None:
         """Wait for status and headers. StreamError when they do not come."""
@@ -107,6 +111,7 @@ class StreamResponse:
 
     def end(self, end: StreamEnd) -> None:
         """The answer is complete or has broken off."""
+        self._over = True
         if self._ended:
             return
         if end.error:
@@ -240,7 +245,8 @@ class StreamClient:
         """Forget a stream; ``abort``: tell the server."""
         if self._streams.pop(response.stream, None) is not None and abort:
             abort_frame = StreamAbort(stream=response.stream, reason="the client has gone")
-            await self._bus.send(response.node, abort_frame, qos=0)
+            with contextlib.suppress(TransportError):
+                await self._bus.send(response.node, abort_frame, qos=0)
 
     async def _open(self, node: str, request: StreamRequest, timeout_s: float, idle_s: float) -> StreamResponse:
         response = StreamResponse(self, node, request.stream, idle_s)

@@ -181,6 +181,24 @@ async def test_client_that_grants_nothing_is_given_up() -> None:
     await pair.close()
 
 
+async def test_reader_that_breaks_off_tells_the_server(pair: Pair) -> None:
+    response = await pair.get("/endless")
+    await pair.node.send("gateway", chunk(99).model_copy(update={"stream": response.stream}))
+    with pytest.raises(StreamError, match="is missing"):
+        await response.read()
+    await eventually(lambda: pair.closed == 1 and len(pair.server) == 0)
+
+
+async def test_closing_the_client_ends_its_streams_on_both_sides(pair: Pair) -> None:
+    response = await pair.get("/endless")
+    reading = asyncio.create_task(response.read())
+    await eventually(lambda: pair.produced > 2 * WINDOW_CHUNKS)
+    pair.client.close()
+    with pytest.raises(StreamError, match="client was closed"):
+        await reading
+    await eventually(lambda: pair.closed == 1)
+
+
 async def test_more_streams_than_allowed_are_refused() -> None:
     pair = await Pair().start(max_streams=2)
     kept = [await pair.get("/endless") for _ in range(2)]

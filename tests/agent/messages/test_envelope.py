@@ -70,7 +70,12 @@ REPORT = InstanceReport(key=KEY, epoch=3, variant="int4", state=InstanceState.RE
 SAMPLES: list[Body] = [
     NodeStatus(node="a", incarnation=1, online=True, labels={"room": "lab"}),
     RebirthRequest(node="a", seen_seq=4),
-    GraphUpdate(node="a", incarnation=1, seq=1, entries=(GraphEntry(key="k", seq=1, value={"x": [1]}),)),
+    GraphUpdate(
+        node="a",
+        incarnation=1,
+        seq=1,
+        entries=(GraphEntry(key="k", seq=1, value={"x": [1], "none": None}), GraphEntry(key="gone", seq=2, value=None)),
+    ),
     NodeInstances(node="a", incarnation=1, seq=0, instances=(REPORT,)),
     Call(negotiation="n", steward="a", workload=WORKLOAD, generation=1, replicas=(0, 1), deadline_s=1, hold_s=2),
     Bid(
