@@ -24,6 +24,9 @@ class Call(Body):
     replicas: tuple[int, ...] = Field(description="The slots to fill.")
     deadline_s: Seconds = Field(description="Bids that arrive later than this after the call are not read.")
     hold_s: Seconds = Field(description="How long a bidder is asked to hold its reservation.")
+    batch: str = Field(
+        default="", description="Calls of one batch share a reservation: their steward sees to it that awards fit."
+    )
 
 
 class Offer(Frozen):
@@ -58,6 +61,10 @@ class Bid(Body):
     slots: int = Field(default=1, ge=0, description="How many replicas the reservation covers; 0: declined.")
     expires_s: Seconds = Field(default=0.0, description="The reservation lapses this long after the bid was sent.")
     labels: dict[str, str] = Field(default_factory=dict)
+    room_bytes: dict[str, int] = Field(
+        default_factory=dict, description="Free memory per tier for all awards of the batch together."
+    )
+    room_cores: float | None = Field(default=None, ge=0, description="Free cores for the batch; None: not said.")
     holds: tuple[LeaseKey, ...] = Field(default=(), description="Leases of this workload that the node holds now.")
     decline: Reason = Field(default="", description="Why the node as a whole declines.")
 

@@ -120,17 +120,19 @@ class Bidder:
         opened = self._calls.get(negotiation)
         if opened is None or opened.bid is not None or now > opened.received_at + opened.call.deadline_s:
             return []
-        free = self.ledger.free(capacity, now)
+        free = self.ledger.free(capacity, now).plus(self._reserved(opened, now))
         corrected = [self._calibrated(opened.call, offer) for offer in offers]
         fitted, reserve = fit(corrected, free, self._resources(opened.reusable), capacity)
         wanted = len(opened.call.replicas) if opened.call.workload.constraints.spread == "none" else 1
         slots = slots_within(reserve, free, fitted, wanted)
         opened.bid_until = now + opened.call.hold_s
-        claim = Claim(reserve.times(slots), opened.bid_until)
-        if slots and not self.ledger.claim(opened.claim, claim, capacity, now):
+        opened.asks = reserve.times(slots)
+        if slots and not self._reserve(opened, free, capacity, now):
             fitted, slots = (), 0
         decline = "" if slots else ("no variant can serve here" if offers else "the plugin offers no variant here")
-        opened.bid = self._bid(opened, fitted, slots, decline)
+        opened.bid = self._bid(opened, fitted, slots, decline).model_copy(
+            update={"room_bytes": dict(free.memory_bytes), "room_cores": free.cores}
+        )
         return [Send(opened.steward, opened.bid)]
 
     def award(self, source: str, award: Award, now: float) -> list[Effect]:
@@ -176,7 +178,10 @@ class Bidder:
         if cancel.node not in (None, self.node):
             return []
         if cancel.key is None:
-            self.ledger.release((cancel.negotiation, ""))
+            opened = self._calls.get(cancel.negotiation)
+            if opened is not None:
+                opened.bid_until, opened.asks = now, Resources()
+                self._shrink(opened, now)
             return []
         if cancel.epoch is None:
             return self._withdraw((cancel.negotiation, str(cancel.key)), cancel.reason, now)
@@ -239,10 +244,37 @@ class Bidder:
             return "the node is draining"
         replaces = opened.reusable if offer.replaces and self.ledger.get(opened.reusable or ("", "")) else None
         claim = Claim(Resources.of(offer.estimate), replaces=replaces)
-        if not self.ledger.convert(opened.claim, name, claim, now):
-            return "the reservation has lapsed"
+        if now >= opened.bid_until or not self.ledger.convert(opened.claim, name, claim, now):
+            return "the reservation has lapsed, or its room went to another award of the batch"
+        opened.asks = opened.asks.minus(claim.resources)
+        self._shrink(opened, now)
         self._prepared[name] = PreparedInstance(award, source, offer.estimate, now, now, replaces)
         return ""
+
+    def _reserved(self, opened: OpenCall, now: float) -> Resources:
+        """What is reserved for the batch of a call, and may therefore be offered in another bid of it."""
+        claim = self.ledger.get(opened.claim)
+        live = claim is not None and (claim.expires_at is None or now < claim.expires_at)
+        return claim.resources if claim is not None and live else Resources()
+
+    def _asked(self, opened: OpenCall, now: float) -> tuple[Resources, float]:
+        """The sum of all that may be awarded in the batch of a call, and until when."""
+        total, until = Resources(), now
+        for other in self._calls.values():
+            if other.claim == opened.claim and now < other.bid_until:
+                total, until = total.plus(other.asks), max(until, other.bid_until)
+        return total, until
+
+    def _reserve(self, opened: OpenCall, free: Resources, capacity: Resources, now: float) -> bool:
+        """Reserve for the whole batch: all that may be awarded, but no more than there is."""
+        total, until = self._asked(opened, now)
+        return self.ledger.claim(opened.claim, Claim(total.intersection(free), until), capacity, now)
+
+    def _shrink(self, opened: OpenCall, now: float) -> None:
+        """Free what no call of the batch can be awarded any more."""
+        total, until = self._asked(opened, now)
+        claim = Claim(total.intersection(self._reserved(opened, now)), until)
+        self.ledger.shrink(opened.claim, claim)
 
     def _call_back(self, key: LeaseKey, epoch: int, reason: str, now: float) -> list[Effect]:
         lease = self.leases.get(key)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from fairlead_agent.messages import Bid, BidOutcome, Estimate, Offer, Workload
 from fairlead_agent.placement.constraints import node_refusal, offer_refusal
+from fairlead_agent.placement.resources import Resources
 from fairlead_agent.placement.score import Score, in_words, references, score, seconds
 
 Outcome = Literal["won", "lost", "refused", "declined", "no-answer"]
@@ -28,6 +29,11 @@ class RankedOffer:
         return self.bid.node
 
     @property
+    def needs(self) -> Resources:
+        """What it takes."""
+        return Resources.of(self.estimate)
+
+    @property
     def name(self) -> str:
         """Node and variant."""
         return f"{self.bid.node}/{self.offer.variant}"
@@ -45,6 +51,8 @@ class Tender:
     """By node: other replicas of this workload that stay there."""
     excluded: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     """By (node, variant): why it is not to be taken now."""
+    room: Mapping[str, Resources] = field(default_factory=dict[str, Resources])
+    """By node: what the awards to other workloads have left; a node that is not named has what it bid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +105,15 @@ def choose(tender: Tender, replicas: Sequence[int], homes: Mapping[int, str] | N
     ranked, refused = rank(tender)
     taken = dict(tender.occupied)
     used: dict[str, int] = {}
+    room = dict(tender.room)
     winners: dict[int, RankedOffer] = {}
     for replica in replicas:
-        winner = next((r for r in ranked if has_room(tender.workload, r, taken, used)), None)
+        winner = next((r for r in ranked if has_room(tender.workload, r, taken, used) and fits(r, room)), None)
         if winner is None:
             break
         winners[replica] = winner
+        if winner.node in room:
+            room[winner.node] = room[winner.node].minus(winner.needs)
         used[winner.node] = used.get(winner.node, 0) + 1
         taken[winner.node] = taken.get(winner.node, 0) + 1
     _swap(winners, homes or {})
@@ -114,6 +125,11 @@ def has_room(workload: Workload, offer: RankedOffer, taken: Mapping[str, int], u
     if workload.constraints.spread == "node" and taken.get(offer.node, 0) > 0:
         return False
     return used.get(offer.node, 0) < offer.bid.slots
+
+
+def fits(offer: RankedOffer, room: Mapping[str, Resources]) -> bool:
+    """True where what is left on the node is enough; a replacement brings its own room."""
+    return offer.offer.replaces or offer.node not in room or offer.needs.within(room[offer.node])
 
 
 def why_lost(loser: RankedOffer, winner: RankedOffer) -> str:
@@ -212,6 +228,8 @@ def _why_won(offer: RankedOffer, replicas: list[int]) -> str:
 def _why_not(tender: Tender, offer: RankedOffer, winners: Mapping[int, RankedOffer]) -> str:
     if tender.workload.constraints.spread == "node" and tender.occupied.get(offer.node):
         return "another replica runs on this node, and the workload spreads over nodes"
+    if not fits(offer, tender.room):
+        return f"another workload was awarded its room: it lacks {offer.needs.lacking(tender.room[offer.node])}"
     same = next((w for w in winners.values() if w.node == offer.node), None)
     if same is not None and same.score.total <= offer.score.total:
         return why_lost(offer, same)

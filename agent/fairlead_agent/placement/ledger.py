@@ -68,6 +68,13 @@ class Ledger:
         self._claims[name] = claim
         return True
 
+    def shrink(self, name: ClaimId, claim: Claim) -> None:
+        """Make a reservation smaller; one that is empty is gone."""
+        if name in self._claims and claim.resources.within(self._claims[name].resources):
+            self._claims[name] = claim
+            if not any(claim.resources.memory_bytes.values()) and claim.resources.cores <= 0:
+                del self._claims[name]
+
     def enter(self, name: ClaimId, claim: Claim) -> None:
         """Enter what already exists: an instance that was adopted."""
         self._claims[name] = claim

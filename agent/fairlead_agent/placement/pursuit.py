@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from fairlead_agent.messages import Award, Cancel, GrantRequest, LeaseKey, ReplyAck, Workload
+from fairlead_agent.placement.batch import Batch
 from fairlead_agent.placement.choose import RankedOffer
 from fairlead_agent.placement.effects import Effect, Send
 from fairlead_agent.placement.lease import AUTHORITY
@@ -36,6 +37,7 @@ class Pursuit:
     ttl_s: float
     started_at: float
     trigger: str
+    batch: Batch
     make_before_break: bool
     """The present holder serves well: it goes only when the new instance is in standby."""
     request_id: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fairlead_agent.messages import Bid, Call, LeaseKey, Offer, Refusal
 from fairlead_agent.placement.ledger import ClaimId
@@ -19,13 +19,15 @@ class OpenCall:
     received_at: float
     bid: Bid | None = None
     bid_until: float = 0.0
+    asks: Resources = field(default_factory=Resources)
+    """The most that may still be awarded of this bid."""
     reusable: ClaimId | None = None
     """The node's own instance whose place an offer with ``replaces`` would take."""
 
     @property
     def claim(self) -> ClaimId:
-        """The name of the reservation in the ledger."""
-        return (self.call.negotiation, "")
+        """The name of the reservation in the ledger: the calls of a batch share one."""
+        return (self.call.batch or self.call.negotiation, "")
 
     def offer(self, variant: str) -> Offer | None:
         """What was offered for a variant, if it was offered."""

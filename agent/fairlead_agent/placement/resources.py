@@ -45,6 +45,11 @@ class Resources:
         memory = {tier: max(self.tier(tier), other.tier(tier)) for tier in tiers}
         return Resources(memory, max(self.cores, other.cores))
 
+    def intersection(self, other: Resources) -> Resources:
+        """The smaller of the two, tier by tier."""
+        tiers = self.memory_bytes.keys() & other.memory_bytes.keys()
+        return Resources({tier: min(self.tier(tier), other.tier(tier)) for tier in tiers}, min(self.cores, other.cores))
+
     def within(self, room: Resources) -> bool:
         """True where ``room`` has at least this much of everything."""
         memory = all(size <= room.tier(tier) for tier, size in self.memory_bytes.items())

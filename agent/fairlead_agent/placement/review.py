@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fairlead_agent.messages import Bid, BidOutcome, InstanceReport, Objectives
-from fairlead_agent.placement.choose import RankedOffer, Tender, has_room, rank
+from fairlead_agent.placement.choose import RankedOffer, Tender, fits, has_room, rank
 from fairlead_agent.placement.score import Score
 from fairlead_agent.placement.settings import PlacementSettings
 
@@ -134,7 +134,9 @@ class ReviewPolicy:
         for other, (node, _) in holders.items():
             if other != replica:
                 taken[node] = taken.get(node, 0) + 1
-        others = [r for r in ranked if r is not present and has_room(tender.workload, r, taken, {})]
+        others = [
+            r for r in ranked if r is not present and has_room(tender.workload, r, taken, {}) and fits(r, tender.room)
+        ]
         moves = [Move(replica, r, now_score, running(r.score), self.moving_cost(r)) for r in others]
         return min(moves, key=lambda move: (move.ratio, move.to.node, move.to.offer.variant), default=None)
 

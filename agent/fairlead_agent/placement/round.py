@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from fairlead_agent.messages import Bid, Call
+from fairlead_agent.placement.batch import Batch
 from fairlead_agent.placement.effects import Announce, Effect
 
 
@@ -25,9 +26,15 @@ class Round:
     purpose: Purpose
     trigger: str
     opened_at: float
+    batch: Batch
     bids: dict[str, Bid] = field(default_factory=dict[str, Bid])
     arrived_at: dict[str, float] = field(default_factory=dict[str, float])
     repeated: bool = False
+
+    @property
+    def negotiation(self) -> str:
+        """Its id."""
+        return self.call.negotiation
 
     @property
     def closes_at(self) -> float:
@@ -39,6 +46,7 @@ class Round:
         known = self.bids.get(bid.node)
         if known is None or bid.incarnation > known.incarnation:
             self.bids[bid.node] = bid
+            self.batch.heard(bid)
             self.arrived_at[bid.node] = now
 
     def silent(self, online: set[str]) -> set[str]:

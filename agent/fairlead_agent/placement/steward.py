@@ -19,6 +19,7 @@ from fairlead_agent.messages import (
     Refuse,
 )
 from fairlead_agent.messages.signing import DesiredWorkload
+from fairlead_agent.placement.batch import Batch
 from fairlead_agent.placement.effects import Announce, Effect, Send
 from fairlead_agent.placement.lease import AUTHORITY
 from fairlead_agent.placement.rendezvous import steward_of
@@ -53,6 +54,7 @@ class Steward:
         self._owned: dict[str, WorkloadPlacement] = {}
         self._negotiations: dict[str, str] = {}
         self._queries: dict[str, tuple[float, tuple[str, ...]]] = {}
+        self._batch = Batch("", 0.0)
         self._negotiating: set[str] = set()
         self._wanting: set[str] = set()
         self._urgent: set[str] = set()
@@ -241,12 +243,18 @@ class Steward:
         wanting = sorted((self._owned[name] for name in self._wanting), key=lambda p: (-p.workload.priority, p.name))
         effects: list[Effect] = []
         for placement in wanting[:free]:
-            for effect in placement.open_round(now):
+            for effect in placement.open_round(self._current_batch(now), now):
                 if isinstance(effect, Announce):
                     self._remember(effect.body.negotiation, placement.name)
                 effects.append(effect)
             self._note(placement, now)
         return effects
+
+    def _current_batch(self, now: float) -> Batch:
+        """Calls that are out together are one batch, but none lasts longer than the reservations for it."""
+        if not self._negotiating or now > self._batch.opened_at + self._settings.bid_hold_s / 2:
+            self._batch = Batch(self._world.new_id(), now)
+        return self._batch
 
     def _remember(self, negotiation: str, workload: str) -> None:
         while len(self._negotiations) >= 4 * max(64, len(self._owned)):

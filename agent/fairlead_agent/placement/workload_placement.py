@@ -21,7 +21,8 @@ from fairlead_agent.messages import (
     Workload,
 )
 from fairlead_agent.messages.signing import DesiredWorkload
-from fairlead_agent.placement.choose import RankedOffer, Tender, choose
+from fairlead_agent.placement.batch import Batch
+from fairlead_agent.placement.choose import RankedOffer, Tender, choose, fits
 from fairlead_agent.placement.condition import BROKEN_STATES, judge, unclaimed_at
 from fairlead_agent.placement.config_digest import config_digest
 from fairlead_agent.placement.effects import Announce, Effect, Record, Send
@@ -229,8 +230,8 @@ class WorkloadPlacement:
         """True where a call should be announced now."""
         return self._round is None and self._purpose(now) is not None
 
-    def open_round(self, now: float) -> list[Effect]:
-        """Announce a call for everything that is wanted now."""
+    def open_round(self, batch: Batch, now: float) -> list[Effect]:
+        """Announce a call for everything that is wanted now, as one of a batch."""
         wanted = self._purpose(now)
         if wanted is None or self._round is not None:
             return []
@@ -245,8 +246,9 @@ class WorkloadPlacement:
             replicas=replicas,
             deadline_s=self._settings.bid_deadline_s,
             hold_s=self._settings.bid_hold_s,
+            batch=batch.id,
         )
-        self._round = Round(call, purpose, trigger, now)
+        self._round = Round(call, purpose, trigger, now, batch)
         self._at(self._round.wakeup())
         return [Announce(call), *self._publish(now)]
 
@@ -437,6 +439,8 @@ class WorkloadPlacement:
     def _next_best(self, slot: Slot, reason: str, now: float) -> list[Effect]:
         """Award the next best offer of the same round while its reservation stands, else call again after a while."""
         before, slot.pursuit = slot.pursuit, None
+        if before is not None:
+            before.batch.give_back(before.node, before.offer.needs)
         busy = {s.pursuit.node for s in self._slots.values() if s.pursuit} | {s.holder for s in self._slots.values()}
         busy.discard(slot.holder)
         spread = self.workload.constraints.spread == "node"
@@ -444,25 +448,28 @@ class WorkloadPlacement:
             offer = slot.alternatives.pop(0)
             excluded = (offer.node, offer.offer.variant) in self._excluded.now(now)
             usable = self._world.online(offer.node) and not excluded and not (spread and offer.node in busy)
-            if usable and before is not None and before.generation == self.desired.generation:
-                self._award(slot, offer, before.negotiation, before.trigger, before.make_before_break, now)
+            current = before is not None and before.generation == self.desired.generation
+            if usable and current and before is not None and fits(offer, before.batch.left()):
+                self._award(slot, offer, before, before.make_before_break, now)
                 return slot.pursuit.due(slot.epoch, self._settings, now) if slot.pursuit is not None else []
         self._back_off(slot, reason, now)
         return []
 
     def _award(
-        self, slot: Slot, offer: RankedOffer, negotiation: str, trigger: str, make_before_break: bool, now: float
+        self, slot: Slot, offer: RankedOffer, origin: Round | Pursuit, make_before_break: bool, now: float
     ) -> None:
+        origin.batch.take(offer.node, offer.needs)
         slot.pursuit = Pursuit(
             key=slot.key,
-            negotiation=negotiation,
+            negotiation=origin.negotiation,
             offer=offer,
             workload=self.workload,
             generation=self.desired.generation,
             digest=self._digest,
             ttl_s=self.workload.placement.ttl_s or self._settings.ttl_s,
             started_at=now,
-            trigger=trigger,
+            trigger=origin.trigger,
+            batch=origin.batch,
             make_before_break=make_before_break,
             request_id=self._world.new_id(),
             next_at=now,
@@ -546,7 +553,8 @@ class WorkloadPlacement:
                 for node in {slot.pursuit.node if slot.pursuit else None, slot.holder} - {None}:
                     occupied[str(node)] = occupied.get(str(node), 0) + 1
         bids = [bid for node, bid in sorted(round_.bids.items()) if self._world.online(node)]
-        return Tender(self.workload, bids, sorted(round_.silent(online)), occupied, self._excluded.now(now))
+        excluded = self._excluded.now(now)
+        return Tender(self.workload, bids, sorted(round_.silent(online)), occupied, excluded, round_.batch.left())
 
     def _close_call(self, round_: Round, tender: Tender, now: float) -> list[Effect]:
         replicas = [r for r in round_.call.replicas if r in self._slots and self._slots[r].pursuit is None]
@@ -564,7 +572,7 @@ class WorkloadPlacement:
                 self._back_off(slot, unplaceable(choice.outcomes), now)
                 continue
             mbb = round_.purpose is Purpose.REPLACE
-            self._award(slot, winner, round_.call.negotiation, round_.trigger, mbb, now)
+            self._award(slot, winner, round_, mbb, now)
             effects += self._step_slot(slot, now)
         keep = {offer.node for offer in [*choice.winners.values(), *losers[:RUNNERS_UP]]}
         return effects + self._free_bidders(round_, keep)
@@ -586,7 +594,7 @@ class WorkloadPlacement:
         self._review.closed(True, now)
         slot = self._slots[move.replica]
         slot.alternatives = []
-        self._award(slot, move.to, round_.call.negotiation, round_.trigger, True, now)
+        self._award(slot, move.to, round_, True, now)
         return [*self._step_slot(slot, now), *self._free_bidders(round_, keep={move.to.node})]
 
     def _free_bidders(self, round_: Round, keep: set[str]) -> list[Effect]:

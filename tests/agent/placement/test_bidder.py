@@ -127,6 +127,20 @@ def test_two_calls_cannot_both_have_the_same_room(bidder: Bidder) -> None:
     assert bid_for(bidder, 10.0, big, negotiation="c").slots == 1, "the first reservation has lapsed"
 
 
+def test_calls_of_a_batch_share_the_room_and_awards_never_exceed_it(bidder: Bidder) -> None:
+    big = offer(memory_bytes={"dram": 3 * GIB})
+    for negotiation in ("a", "b"):
+        request = call(negotiation, workload(negotiation)).model_copy(update={"batch": "batch-1"})
+        made = bid_for(bidder, 0.0, big, negotiation=negotiation, request=request)
+        assert made.slots == 1 and made.room_bytes == {"dram": 4 * GIB}
+    assert bidder.ledger.claimed(0.0).tier("dram") == 4 * GIB
+    assert sent(bidder.award("cp", award("a"), 1.0), Accept)
+    (refuse,) = sent(bidder.award("cp", award("b"), 1.0), Refuse)
+    assert "another award of the batch" in refuse.reason
+    bidder.cancel(Cancel(negotiation="b", reason="over"), 2.0)
+    assert bidder.ledger.claimed(2.0).tier("dram") == 3 * GIB
+
+
 def test_without_spread_a_bid_covers_several_replicas(bidder: Bidder) -> None:
     stacked = workload(replicas=6, constraints=Constraints(spread="none"))
     made = bid_for(bidder, 0.0, request=call(wanted=stacked, replicas=tuple(range(6))))

@@ -36,7 +36,7 @@ from fairlead_agent.messages import (
 )
 from fairlead_agent.messages.signing import DesiredWorkload
 from fairlead_agent.placement import Announce, Effect, PlacementSettings, Record, Send, Steward, config_digest
-from tests.agent.placement.offers import key, offer, refusal, workload
+from tests.agent.placement.offers import GIB, key, offer, refusal, workload
 
 T = TypeVar("T", bound=Body)
 SETTINGS = PlacementSettings(ttl_s=15.0)
@@ -489,6 +489,30 @@ def test_a_broken_workload_blocks_no_other_and_the_urgent_go_first() -> None:
     assert [c.workload.name for c in desk.all(Call)] == ["w5", "w4"]
     desk.wait(30)
     assert {c.workload.name for c in desk.all(Call)} == {f"w{index}" for index in range(6)}
+
+
+def test_awards_of_one_batch_fit_together() -> None:
+    desk = Desk("edge", "rack")
+    for name in ("first", "second"):
+        desk.want(workload(name))
+    desk.wait(0.6)
+    desk.states()
+    calls = desk.all(Call)
+    assert len(calls) == 2 and calls[0].batch == calls[1].batch
+    for call in calls:
+        for node, latency_s in (("edge", 0.5), ("rack", 5.0)):
+            body = Bid(
+                negotiation=call.negotiation,
+                node=node,
+                incarnation=1,
+                offers=(offer("q8", latency_s, memory_bytes={"dram": 3 * GIB}),),
+                room_bytes={"dram": 4 * GIB},
+                room_cores=4.0,
+            )
+            desk.tell(node, body)
+    assert [(a.key.workload, a.node) for a in desk.all(Award)] == [("first", "edge"), ("second", "rack")]
+    lost = next(o for r in desk.all(PlacementRecord) if r.workload == "second" for o in r.bids if o.node == "edge")
+    assert lost.reason == "another workload was awarded its room: it lacks 3072 MiB of dram (1024 MiB free)"
 
 
 def test_an_accept_that_nobody_waits_for_is_answered(desk: Desk) -> None:
