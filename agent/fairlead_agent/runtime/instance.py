@@ -262,7 +262,7 @@ class Instance:
         if fields["event"] == "fact":
             values = (fields["vertex"], fields["attribute"], fields["value"], fields["uncertainty"])
             self._listener.fact(self.key, *values)
-        elif fields["event"] == "progress" and not self._stopping.is_set():
+        elif fields["event"] == "progress" and self.state is InstanceState.PREPARING:
             self._set_state(self.state, f"{fields['what']} ({fields['share']:.0%})")
         elif fields["event"] == "fault":
             self._listener.warning(f"worker.{fields['what']}", instance=str(self.key), why=fields["why"])

@@ -19,7 +19,7 @@ from fairlead_agent.messages.lease import LeaseKey
 from fairlead_agent.plugin.budget import Budget, BudgetReply
 from fairlead_agent.plugin.context import Logger, Peer
 from fairlead_agent.runtime import protocol
-from fairlead_agent.runtime.adoption import Candidate, find_candidates
+from fairlead_agent.runtime.adoption import Candidate, Remains, clear_remains, find_candidates
 from fairlead_agent.runtime.instance import Instance, InstanceError
 from fairlead_agent.runtime.light_structlog import structlog
 from fairlead_agent.runtime.limits import LimitBusyError, Limiter, choose_limiter
@@ -190,9 +190,10 @@ class Supervisor:
 
         A process is only killed if pid, start time, boot and command line all say that it is a worker of this folder.
         """
-        candidates, remarks = find_candidates(self._folder)
-        for remark in remarks:
-            self._log.info("adopt.skipped", instance=remark)
+        candidates, remains = find_candidates(self._folder)
+        for each in remains:
+            if each.folder not in {instance.spec.folder for instance in self._instances.values()}:
+                self._clear_remains(each)
         adopted = [await self._adopt(each) for each in candidates if each.spec.name not in self._instances]
         return [each for each in adopted if each is not None]
 
@@ -235,6 +236,13 @@ class Supervisor:
             callback(*arguments)
         except Exception as error:
             self._log.error("subscriber.raised", error=repr(error))
+
+    def _clear_remains(self, remains: Remains) -> None:
+        self._log.info("adopt.cleared", folder=remains.folder.name, why=remains.why)
+        try:
+            clear_remains(remains, self._limiter)
+        except OSError as error:
+            self._log.warning("adopt.not_cleared", folder=remains.folder.name, why=str(error))
 
     async def _adopt(self, candidate: Candidate) -> Instance | None:
         key, process = candidate.spec.key, WorkerProcess(candidate.mark)

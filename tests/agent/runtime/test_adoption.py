@@ -80,7 +80,10 @@ async def test_without_an_agent_the_worker_serves_until_its_lease_ends_and_then_
     async with asyncio.timeout(20):
         while start_ticks(pid) is not None:
             await asyncio.sleep(0.05)
-    assert await bench.open().adopt() == []
+    supervisor = bench.open()
+    assert await supervisor.adopt() == []
+    assert [path.name for path in socket_path.parent.iterdir()] == ["worker.log"]
+    assert supervisor.limiter.confine("home.echo.0", None).members() == []
 
 
 async def test_facts_that_nobody_heard_wait_for_the_next_agent(bench):

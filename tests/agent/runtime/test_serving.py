@@ -58,7 +58,7 @@ async def test_the_plugin_gets_its_context(bench):
 async def test_facts_progress_and_measurements_reach_the_agent(bench):
     facts = []
     bench.supervisor.subscribe_facts(lambda *fact: facts.append(fact))
-    instance = await bench.serve()
+    instance = await bench.serve(config={"prepare_s": 0.4})
     assert (bench.key, "processor:0", "speed_hz", 2.0e9, 1e6) in facts
     assert any(report.reason == "half way (50%)" for report in bench.reports)
     await bench.get("/echo?x")
@@ -151,4 +151,4 @@ async def test_while_a_replica_moves_two_instances_of_one_key_live_side_by_side(
 async def test_a_flood_of_progress_is_thinned(bench):
     await bench.start(worker="bad_workers:TalksMuch")
     said = [report for report in bench.reports if "step" in report.reason]
-    assert 1 <= len(said) <= 10
+    assert 1 <= len(said) <= 50

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from typing import Any
 
 
@@ -67,8 +68,9 @@ class TalksMuch:
     """Reports every step of very many."""
 
     def prepare(self, context: Any) -> None:
-        for step in range(1000):
-            context.progress(step / 1000, f"step {step}")
+        for step in range(200):
+            context.progress(step / 200, f"step {step}")
+            time.sleep(0.004)
 
     def application(self, context: Any) -> Any:
         async def serve(scope: Any, receive: Any, send: Any) -> None:
