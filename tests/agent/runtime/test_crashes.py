@@ -41,6 +41,14 @@ async def test_a_worker_that_leaves_by_itself_is_started_again(bench):
     assert any("about to leave" in line for line in bench.supervisor.tail(bench.key))
 
 
+async def test_a_kernel_without_pidfd_is_polled(bench, monkeypatch):
+    monkeypatch.setattr("fairlead_agent.runtime.process._open_pidfd", lambda pid: None)
+    instance = await bench.serve()
+    os.kill(instance.pid, signal.SIGKILL)
+    await _back(instance)
+    assert any("SIGKILL" in report.reason for report in bench.reports)
+
+
 async def test_sigterm_of_a_stranger_is_a_crash_and_not_a_stop(bench):
     instance = await bench.serve()
     os.kill(instance.pid, signal.SIGTERM)
