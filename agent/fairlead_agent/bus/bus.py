@@ -125,7 +125,8 @@ class Bus:
         async def work(envelope: Envelope) -> None:
             answer = await handler(envelope)
             if answer is not None:
-                await self.send(envelope.source, answer)
+                # Who asks repeats the question until it is answered, so an answer need not survive the broker.
+                await self.send(envelope.source, answer, qos=0)
 
         entry = (body_type, Mailbox(_name(body_type), work))
         self._handlers.append(entry)

@@ -16,7 +16,11 @@ log = structlog.get_logger()
 
 
 class Outgoing:
-    """A queue in front of a bus: state machines step without awaiting, what they say leaves in the order said."""
+    """A queue in front of a bus: state machines step without awaiting, what they say leaves in the order said.
+
+    Retained state travels with QoS 1. All else is said again by its state machine until it is answered, so it travels
+    with QoS 0: a broker that keeps every message on disk before it acknowledges it would be the bottleneck.
+    """
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
@@ -40,11 +44,14 @@ class Outgoing:
 
     def post(self, node: str, body: Body, *, expires_in_s: float | None = None) -> None:
         """Say something to one node."""
-        self._queue.put_nowait(lambda: self._bus.send(node, body, expires_in_s=expires_in_s))
+        self._queue.put_nowait(lambda: self._bus.send(node, body, expires_in_s=expires_in_s, qos=0))
 
     def post_to(self, topic: str, body: Body, *, retain: bool = False, expires_in_s: float | None = None) -> None:
         """Say something on a topic."""
-        self._queue.put_nowait(lambda: self._bus.publish(topic, body, retain=retain, expires_in_s=expires_in_s))
+        qos = 1 if retain else 0
+        self._queue.put_nowait(
+            lambda: self._bus.publish(topic, body, retain=retain, expires_in_s=expires_in_s, qos=qos)
+        )
 
     async def _run(self) -> None:
         while True:

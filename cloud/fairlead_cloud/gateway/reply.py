@@ -9,6 +9,8 @@ from starlette.types import Send
 from fairlead_cloud.gateway.answer import NODE_HEADER, InstanceFailed, passed_on
 from fairlead_cloud.gateway.forward import Forwarded
 
+REPLICA_HEADER = "fairlead-replica"
+
 RawHeaders = list[tuple[bytes, bytes]]
 
 
@@ -44,7 +46,12 @@ async def _send_rest(forwarded: Forwarded, send: Send) -> None:
 def _headers(forwarded: Forwarded, method: str) -> RawHeaders:
     answer = forwarded.exchange.answer
     kept = [(name, value) for name, value in passed_on(answer.headers) if name.lower() not in _OWN]
-    own = [(NODE_HEADER, forwarded.exchange.target.node), ("fairlead-attempts", str(forwarded.attempts))]
+    target = forwarded.exchange.target
+    own = [
+        (NODE_HEADER, target.node),
+        (REPLICA_HEADER, str(target.key.replica)),
+        ("fairlead-attempts", str(forwarded.attempts)),
+    ]
     announced = answer.header("content-length")
     if forwarded.more or method == "HEAD" or answer.status in (204, 304):
         own += [("content-length", announced)] if announced is not None else []
@@ -53,7 +60,7 @@ def _headers(forwarded: Forwarded, method: str) -> RawHeaders:
     return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in (*kept, *own)]
 
 
-_OWN = frozenset({NODE_HEADER, "fairlead-attempts"})
+_OWN = frozenset({NODE_HEADER, REPLICA_HEADER, "fairlead-attempts"})
 
 
 def _broken(forwarded: Forwarded, error: InstanceFailed) -> bytes:
