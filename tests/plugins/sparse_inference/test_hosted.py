@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from pathlib import Path
@@ -66,6 +67,41 @@ async def test_an_instance_serves_within_a_phones_budget_and_shrinks(tmp_path: P
         assert status is not None
         # What the engine says that it holds covers what the system sees.
         assert status.memory_bytes is None or status.memory_bytes <= reply.in_use["dram"]
+    finally:
+        await supervisor.shutdown()
+
+
+async def test_a_client_that_leaves_a_stream_stops_its_generation(tmp_path: Path, checkpoint: Path) -> None:
+    supervisor = Supervisor(tmp_path, node="desk", clock=boottime_s)
+    try:
+        instance = await supervisor.start(spec(tmp_path, checkpoint))
+        assert await instance.until(InstanceState.STANDBY, timeout_s=60) is InstanceState.STANDBY, instance.reason
+        await supervisor.activate(KEY, 1, boottime_s() + 60)
+        body = {
+            "model": "chat",
+            "prompt": "The",
+            "max_tokens": 120,
+            "stream": True,
+            "logit_bias": {"1": -100, "4": -100},
+        }
+        socket, headers = instance.spec.data_socket, [("Fairlead-Epoch", "1")]
+        # The tiny model is quick: of several streams that are left at once, some are left in time.
+        streams = [
+            await forward(socket, "POST", "/v1/completions", headers, json.dumps(body).encode(), read_timeout_s=20)
+            for _ in range(4)
+        ]
+        for stream in streams:
+            await stream.body.aclose()
+        for _ in range(100):
+            answer = await forward(socket, "GET", "/metrics", headers, b"", read_timeout_s=20)
+            text = b"".join([piece async for piece in answer.body]).decode()
+            samples = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+            if float(samples['fairlead_sparse_sequences{state="active"}']) == 0:
+                break
+            await asyncio.sleep(0.05)
+        assert float(samples['fairlead_sparse_kv_pages{state="used"}']) == 0
+        early = float(samples['fairlead_sparse_requests_ended_early_total{why="aborted"}'])
+        assert early > 0 or float(samples['fairlead_sparse_tokens_total{kind="completion"}']) == 4 * 120
     finally:
         await supervisor.shutdown()
 
