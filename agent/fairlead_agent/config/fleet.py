@@ -15,17 +15,17 @@ from fairlead_agent.messages.base import Name
 class AgentEntry(Strict):
     """One agent of a fleet."""
 
-    name: Name
+    name: Name = Field(description="The node's name.")
     profile: str = Field(description="A profile's name, or the path of its file.")
 
 
 class FleetConfig(Strict):
     """Broker, control plane and agents on one machine."""
 
-    site: Name = "local"
+    site: Name = Field(default="local", description="The site that these nodes form.")
     lease_ttl: Duration = Field(default=3.0, ge=0.5, le=3600, description="How soon a lost holder is replaced.")
     control_plane_port: int = Field(default=8470, ge=0, le=65535, description="0: any free port.")
-    agents: tuple[AgentEntry, ...] = Field(min_length=1)
+    agents: tuple[AgentEntry, ...] = Field(min_length=1, max_length=100, description="One node each.")
     workloads: tuple[str, ...] = Field(default=(), description="Applied at start: names or paths of workload files.")
 
     @model_validator(mode="after")

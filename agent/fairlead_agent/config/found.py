@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 from fairlead_agent.config.errors import ConfigError
 
-#: In a source tree the folder at the top; in an installed package a copy beside this module.
-_SHIPPED = (Path(__file__).parents[3] / "configs", Path(__file__).parent / "shipped")
+#: In a wheel a folder; in a source tree a link to the second, which a checkout without links lacks.
+_SHIPPED = (Path(__file__).parent / "shipped", Path(__file__).parents[3] / "configs")
 
 
 def shipped_folder() -> Path:
     """The folder of the shipped files."""
     found = next((folder for folder in _SHIPPED if (folder / "profiles").is_dir()), None)
     if found is None:
-        raise ConfigError(f"the shipped configuration is missing; looked in {_SHIPPED[1]}")
-    return found
+        raise ConfigError(f"the shipped configuration is missing; looked in {_SHIPPED[0]}")
+    return found.resolve()
 
 
 def known_configs(kind: str) -> list[str]:
@@ -32,8 +33,11 @@ def config_path(kind: str, name: str) -> Path:
     if "/" in name or name.endswith((".yaml", ".yml")):
         return Path(name)
     path = shipped_folder() / kind / f"{name}.yaml"
-    if not path.exists():
+    known = known_configs(kind)
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        meant = f"did you mean {close[0]!r}? " if close else ""
         raise ConfigError(
-            f"{kind[:-1]} {name!r}: not found; there are {', '.join(known_configs(kind))}, or give a file"
+            f"{kind[:-1]} {name!r}: not found; {meant}there are {', '.join(known)}; a file is given by its path"
         )
     return path

@@ -4,24 +4,38 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
+from reprlib import Repr
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
+from fairlead_agent.config.document import construct, line_of, read_nodes
 from fairlead_agent.config.errors import ConfigError
+from fairlead_agent.messages.base import NAME_PATTERN
 
 Model = TypeVar("Model", bound=BaseModel)
 
-#: Larger files are no configuration.
-MAX_FILE_BYTES = 1 << 20
+#: Only the first errors of a document are shown: where everything is wrong, the rest tells nothing new.
+MAX_ERRORS = 20
+
+_NUMERIC = (int, float)
 
 
 class Strict(BaseModel):
     """A part of a configuration file: unknown keys are errors, because most of them are slips of the pen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # YAML reads `yes` and `on` as true, and true would count as 1.
+        field = cls.model_fields[info.field_name or ""]
+        if isinstance(value, bool) and _takes_number(field.annotation):
+            raise ValueError("a number is accepted here, not true or false")
+        return value
 
 
 def load_yaml(path: Path, model: type[Model]) -> Model:
@@ -32,84 +46,69 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
     """
     documents = load_documents(path, model)
     if len(documents) != 1:
-        raise ConfigError(f"{path}: {len(documents)} documents; exactly one is accepted")
+        raise ConfigError(f"{path}: {len(documents) or 'no'} documents; exactly one is accepted")
     return documents[0]
 
 
 def load_documents(path: Path, model: type[Model]) -> list[Model]:
-    """Read all YAML documents of a file; empty ones are passed over."""
-    return [_validate(path, node, model) for node in _compose(path)]
+    """Read all YAML documents of a file; empty ones are passed over.
 
-
-def _compose(path: Path) -> list[yaml.Node]:
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ConfigError(f"{path}: larger than {MAX_FILE_BYTES} bytes, which no configuration file is")
-        text = path.read_text()
-        nodes: list[Any] = list(yaml.compose_all(text, Loader=yaml.SafeLoader))  # pyright: ignore
-        return [node for node in nodes if node is not None]
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not UTF-8 text") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{path}{_mark(error)}: not YAML: {_problem(error)}") from None
-
-
-def _mark(error: Exception) -> str:
-    mark = getattr(error, "problem_mark", None)
-    return f":{mark.line + 1}" if mark is not None else ""
-
-
-def _problem(error: Exception) -> str:
-    return str(getattr(error, "problem", None) or error).splitlines()[0]
+    Raises:
+        ConfigError: as for :func:`load_yaml`.
+    """
+    return [_validate(path, node, model) for node in read_nodes(path)]
 
 
 def _validate(path: Path, node: yaml.Node, model: type[Model]) -> Model:
-    try:
-        value: Any = yaml.SafeLoader("").construct_document(node)  # pyright: ignore
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{path}{_mark(error)}: not YAML: {_problem(error)}") from None
+    value = construct(path, node)
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        lines = [_line(path, node, item, model) for item in error.errors(include_url=False)]
+        items = error.errors(include_url=False)
+        lines = [_line(path, node, item, model) for item in items[:MAX_ERRORS]]
+        if len(items) > MAX_ERRORS:
+            lines.append(f"{path}: and {len(items) - MAX_ERRORS} more")
         raise ConfigError("\n".join(lines)) from None
 
 
 def _line(path: Path, node: yaml.Node, item: ErrorDetails, model: type[BaseModel]) -> str:
-    key = ".".join(str(level) for level in item["loc"])
-    where = f"{path}:{_line_number(node, item['loc'])}"
+    place = tuple(level for level in item["loc"] if level != "[key]")
+    key = ".".join(str(level) for level in place) or "document"
+    where = f"{path}:{line_of(node, place)}: {key}"
     if item["type"] == "extra_forbidden":
-        return f"{where}: {key}: no such key{_meant(item['loc'], model)}"
+        return f"{where}: no such key{_meant(place, model)}"
     if item["type"] == "missing":
-        return f"{where}: {key}: is missing"
+        return f"{where}: is missing"
+    return f"{where}: {_said(item)} (got {_SHORT.repr(item.get('input'))})"
+
+
+def _said(item: ErrorDetails) -> str:
+    """What is accepted, in the words of somebody who writes YAML."""
+    if item["type"] in ("model_type", "dict_type", "model_attributes_type"):
+        return "keys with values are accepted here"
+    if item["type"] in ("tuple_type", "list_type"):
+        return "a list is accepted here"
+    if item["type"] == "string_pattern_mismatch" and item.get("ctx", {}).get("pattern") == NAME_PATTERN:
+        return "a name is made of small letters, digits, - and _, at most 63, with a letter or digit at both ends"
     said = item["msg"].removeprefix("Value error, ")
-    return f"{where}: {key or 'document'}: {said[0].lower()}{said[1:]} (got {str(item.get('input'))[:80]!r})"
+    return said[0].lower() + said[1:]
 
 
-def _line_number(node: yaml.Node, place: tuple[int | str, ...]) -> int:
-    """The line of a place in a document, or of the nearest thing around it."""
-    for level in place:
-        below = _below(node, level)
-        if below is None:
-            break
-        node = below
-    return node.start_mark.line + 1
+class _ShortRepr(Repr):
+    """Values in errors are cut: what is wrong may be a whole document."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxdict, self.maxlist = 2, 4, 6
+        self.maxstring = self.maxother = self.maxlong = 80
 
 
-def _below(node: yaml.Node, level: int | str) -> yaml.Node | None:
-    if isinstance(node, yaml.MappingNode):
-        pairs: list[tuple[Any, Any]] = node.value
-        return next((value for key, value in pairs if key.value == str(level)), None)
-    if isinstance(node, yaml.SequenceNode) and isinstance(level, int) and level < len(node.value):
-        return node.value[level]
-    return None
+_SHORT = _ShortRepr()
 
 
 def _meant(place: tuple[int | str, ...], model: type[BaseModel]) -> str:
     names = _names(model, place[:-1])
-    close = difflib.get_close_matches(str(place[-1]), names, n=1)
+    close = difflib.get_close_matches(str(place[-1])[:200], names, n=1)
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; the keys here are {', '.join(names)}" if names else ""
@@ -135,3 +134,7 @@ def _inner_model(annotation: Any) -> Any:
         return annotation
     inner = (_inner_model(argument) for argument in getattr(annotation, "__args__", ()))
     return next((model for model in inner if model is not None), None)
+
+
+def _takes_number(annotation: Any) -> bool:
+    return annotation in _NUMERIC or any(kind in getattr(annotation, "__args__", ()) for kind in _NUMERIC)

@@ -17,37 +17,37 @@ class ProfileBudget(Strict):
 
     dram: Size | None = Field(default=None, description="Main memory, e.g. 512 MiB.")
     storage: Size | None = Field(default=None, description="Disk for artifacts and caches.")
-    cores: float | None = Field(default=None, gt=0, description="Processor cores.")
+    cores: float | None = Field(default=None, gt=0, le=4096, description="Processor cores.")
 
 
 class SimulatedGpu(Strict):
     """A GPU that is not there. It never wins a variant that needs a real one."""
 
-    name: str = "simulated GPU"
-    memory: Size
+    name: str = Field(default="simulated GPU", max_length=100, description="What the graph calls it.")
+    memory: Size = Field(description="Its memory, e.g. 24 GiB.")
 
 
 class SimulatedBattery(Strict):
     """A battery that is not there."""
 
-    charge: float = Field(ge=0, le=1)
-    charging: bool = False
+    charge: float = Field(ge=0, le=1, description="Share of a full battery, 0 to 1.")
+    charging: bool = Field(default=False, description="Whether it is plugged in.")
 
 
 class SimulatedLink(Strict):
     """A link as the profile states it, instead of as measured."""
 
     peer: Name = Field(description="The node at the other end; 'gateway' for the way to clients.")
-    bandwidth: BitRate
-    latency: Duration
+    bandwidth: BitRate = Field(description="E.g. 100 Mbit/s.")
+    latency: Duration = Field(description="One way, e.g. 5 ms.")
 
 
 class Simulated(Strict):
     """Hardware that the profile only pretends to have. All of it is marked so in the graph."""
 
-    gpus: tuple[SimulatedGpu, ...] = ()
-    battery: SimulatedBattery | None = None
-    links: tuple[SimulatedLink, ...] = ()
+    gpus: tuple[SimulatedGpu, ...] = Field(default=(), description="GPUs that are not there.")
+    battery: SimulatedBattery | None = Field(default=None, description="A battery that is not there.")
+    links: tuple[SimulatedLink, ...] = Field(default=(), description="Links as stated instead of as measured.")
     speed_factor: float = Field(
         default=1.0, gt=0, le=1, description="Estimates count the processor as this share of what it is."
     )
@@ -57,8 +57,8 @@ class Simulated(Strict):
 class Power(Strict):
     """What the device draws, for estimates of energy."""
 
-    idle_watts: float | None = Field(default=None, ge=0)
-    core_watts: float | None = Field(default=None, ge=0, description="What one busy core adds.")
+    idle_watts: float | None = Field(default=None, ge=0, le=1e6, description="What the device draws at rest.")
+    core_watts: float | None = Field(default=None, ge=0, le=1e6, description="What one busy core adds.")
 
 
 class Policy(Strict):
@@ -78,13 +78,13 @@ class Policy(Strict):
 class AgentProfile(Strict):
     """What kind of device an agent runs on."""
 
-    name: Name
-    summary: str = ""
+    name: Name = Field(description="The profile's name; a workload's constraints ask for labels, not for this.")
+    summary: str = Field(default="", description="One line for people.")
     labels: dict[str, str] = Field(default_factory=dict, description="Workloads may ask for them.")
-    budget: ProfileBudget = ProfileBudget()
-    simulated: Simulated = Simulated()
-    power: Power = Power()
-    policy: Policy = Policy()
+    budget: ProfileBudget = Field(default=ProfileBudget(), description="The most that workloads may use; enforced.")
+    simulated: Simulated = Field(default=Simulated(), description="What the profile only pretends to have.")
+    power: Power = Field(default=Power(), description="What the device draws.")
+    policy: Policy = Field(default=Policy(), description="What the device's owner allows.")
 
 
 def load_profile(name: str) -> AgentProfile:

@@ -15,33 +15,45 @@ _SECONDS = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "min": 60.0, "h": 3600.0}
 _BIT_RATES = {"": 1.0, "bit/s": 1.0, "kbit/s": 1e3, "Mbit/s": 1e6, "Gbit/s": 1e9}
 _BYTE_RATES = {"": 1.0} | {f"{unit}/s": float(factor) for unit, factor in _BYTES.items() if unit}
 
+#: An exabyte, thirty years: what is beyond is a slip, and would overflow further down.
+_MOST = 1e18
+
 
 def _reader(kind: str, units: dict[str, float] | dict[str, int], example: str) -> Any:
+    accepted = ", ".join(unit for unit in units if unit)
+    message = f"{kind} is a number with a unit such as {example!r}; the units are {accepted}"
+
     def read(value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        found = _QUANTITY.fullmatch(value)
-        if found is None or found[2] not in units:
-            accepted = ", ".join(unit for unit in units if unit)
-            raise ValueError(f"{kind} is a number with a unit such as {example!r}; the units are {accepted}")
-        return float(found[1]) * units[found[2]]
+        found = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
+        if found is not None and found[2] in units:
+            value = float(found[1]) * units[found[2]]
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError(message)
+        if not 0 <= value <= _MOST:
+            raise ValueError(f"{kind} is between 0 and {_MOST:g}")
+        return value
 
     return read
 
 
 def _integer(reader: Any) -> Any:
     def read(value: Any) -> Any:
-        number = reader(value)
-        return round(number) if isinstance(number, float) else number
+        return round(reader(value))
 
     return read
 
 
-def _schema(example: str) -> WithJsonSchema:
-    return WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}], "examples": [example]})
+def _schema(kind: str, example: str) -> Any:
+    written = {"type": "string", "pattern": "^" + _QUANTITY.pattern + "$"}
+    number = {"type": "number", "minimum": 0, "maximum": _MOST}
+    return WithJsonSchema({"anyOf": [number, written], "examples": [example], "title": kind})
 
 
-Size = Annotated[int, BeforeValidator(_integer(_reader("a size", _BYTES, "512 MiB"))), _schema("512 MiB")]
-Duration = Annotated[float, BeforeValidator(_reader("a duration", _SECONDS, "3 s")), _schema("3 s")]
-BitRate = Annotated[float, BeforeValidator(_reader("a bit rate", _BIT_RATES, "100 Mbit/s")), _schema("100 Mbit/s")]
-ByteRate = Annotated[float, BeforeValidator(_reader("a byte rate", _BYTE_RATES, "20 GiB/s")), _schema("20 GiB/s")]
+Size = Annotated[int, BeforeValidator(_integer(_reader("a size", _BYTES, "512 MiB"))), _schema("size", "512 MiB")]
+Duration = Annotated[float, BeforeValidator(_reader("a duration", _SECONDS, "3 s")), _schema("duration", "3 s")]
+BitRate = Annotated[
+    float, BeforeValidator(_reader("a bit rate", _BIT_RATES, "100 Mbit/s")), _schema("bit rate", "100 Mbit/s")
+]
+ByteRate = Annotated[
+    float, BeforeValidator(_reader("a byte rate", _BYTE_RATES, "20 GiB/s")), _schema("byte rate", "20 GiB/s")
+]

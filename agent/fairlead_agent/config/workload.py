@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,7 @@ from fairlead_agent.config.units import Duration
 from fairlead_agent.messages.base import Name
 from fairlead_agent.messages.workload import Constraints, Objectives, PlacementPolicy, Workload
 
+Weight = Annotated[float, Field(ge=0, le=1e6)]
 Term = Literal["latency", "throughput", "energy", "startup", "transfer", "memory"]
 
 
@@ -21,10 +22,14 @@ class ObjectivesFile(Strict):
     """What is to hold, and what weighs how much when bids are compared."""
 
     latency_p90: Duration | None = Field(default=None, description="Bound for the 90th percentile of latency.")
-    throughput_min_per_s: float | None = Field(default=None, ge=0, description="In the plugin's unit, e.g. tokens.")
-    energy_max_j: float | None = Field(default=None, ge=0, description="Most joules per unit of work.")
+    throughput_min_per_s: float | None = Field(
+        default=None, ge=0, le=1e18, description="In the plugin's unit, e.g. tokens."
+    )
+    energy_max_j: float | None = Field(default=None, ge=0, le=1e18, description="Most joules per unit of work.")
     startup_max: Duration | None = Field(default=None, description="Longest accepted start-up time.")
-    weights: dict[Term, float] | None = Field(default=None, description="0 switches a term off.")
+    weights: dict[Term, Weight] | None = Field(
+        default=None, description="What each term of a bid's score weighs; 0 switches a term off."
+    )
 
     def objectives(self) -> Objectives:
         """As they travel."""
@@ -52,24 +57,28 @@ class ConstraintsFile(Strict):
 class PlacementFile(Strict):
     """Who issues epochs, and what a cut-off holder does."""
 
-    guarantee: Literal["at-most-once", "available"] = "at-most-once"
-    on_partition: Literal["stop", "keep"] = "stop"
-    ttl: Duration | None = Field(default=None, description="Lease TTL; default: the site's.")
+    guarantee: Literal["at-most-once", "available"] = Field(
+        default="at-most-once", description="Who issues epochs: the authority, or the site by delegation."
+    )
+    on_partition: Literal["stop", "keep"] = Field(
+        default="stop", description="What a holder does that cannot renew its lease."
+    )
+    ttl: Duration | None = Field(default=None, ge=0.5, le=3600, description="Lease TTL; default: the site's.")
 
 
 class WorkloadFile(Strict):
     """One workload."""
 
-    kind: Literal["Workload"] = "Workload"
-    version: Literal["fairlead/1"] = "fairlead/1"
-    name: Name
-    plugin: Name
+    kind: Literal["Workload"] = Field(default="Workload", description="What this document is.")
+    version: Literal["fairlead/1"] = Field(default="fairlead/1", description="The version of this format.")
+    name: Name = Field(description="Its name in the site; also the model's id in the OpenAI-compatible API.")
+    plugin: Name = Field(description="The plugin that serves it.")
     config: dict[str, Any] = Field(default_factory=dict, description="Checked by the plugin.")
-    replicas: int = Field(default=1, ge=0, le=1000)
+    replicas: int = Field(default=1, ge=0, le=1000, description="How many instances serve it.")
     priority: int = Field(default=50, ge=0, le=100, description="Higher goes first when room is short.")
-    objectives: ObjectivesFile = ObjectivesFile()
-    constraints: ConstraintsFile = ConstraintsFile()
-    placement: PlacementFile = PlacementFile()
+    objectives: ObjectivesFile = Field(default=ObjectivesFile(), description="What is to hold.")
+    constraints: ConstraintsFile = Field(default=ConstraintsFile(), description="Who may serve at all.")
+    placement: PlacementFile = Field(default=PlacementFile(), description="Epochs and partitions.")
 
     def workload(self) -> Workload:
         """As it travels."""
