@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fairlead_agent.runtime.light_structlog  # isort: skip  (first: it keeps rich out of this process)
 import argparse
 import asyncio
 import sys

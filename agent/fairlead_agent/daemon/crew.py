@@ -12,7 +12,7 @@ import structlog
 from fairlead_agent.bus.bus import Bus
 from fairlead_agent.daemon.outgoing import Outgoing
 from fairlead_agent.daemon.sensor import Sensor
-from fairlead_agent.messages import Estimate, InstanceReport, InstanceState, LeaseKey, NodeInstances, Offer
+from fairlead_agent.messages import Estimate, InstanceReport, InstanceState, LeaseKey, NodeInstances, Refusal
 from fairlead_agent.placement.effects import Activate, Extend, Prepare, Stop
 from fairlead_agent.plugin.budget import Budget
 from fairlead_agent.plugin.registry import PluginUnavailable, Registry
@@ -91,11 +91,11 @@ class Crew:
             case Stop():
                 self._enqueue(effect.key, effect.negotiation, lambda: self._stop(effect))
 
-    def remember(self, negotiation: str, offers: list[Offer]) -> None:
-        """Keep what the plugins estimated, before any correction: that is what measurements are compared with."""
-        for offer in offers:
-            if offer.estimate is not None:
-                self._raw[(negotiation, offer.variant)] = offer.estimate
+    def remember(self, negotiation: str, estimates: list[tuple[str, Estimate | Refusal]]) -> None:
+        """Keep what the plugin estimated, before any correction: that is what measurements are compared with."""
+        for variant, found in estimates:
+            if isinstance(found, Estimate):
+                self._raw[(negotiation, variant)] = found
         while len(self._raw) > REMEMBERED_ESTIMATES:
             del self._raw[next(iter(self._raw))]
 

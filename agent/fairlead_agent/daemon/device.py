@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from fairlead_agent.config import AgentProfile
+from fairlead_agent.config.profile import SimulatedLink
 from fairlead_agent.daemon.readings import Measured as MeasuredOnce
 from fairlead_agent.daemon.readings import Readings
 from fairlead_agent.graph import Edge, EdgeKind, Measured, Vertex, VertexKind
@@ -24,7 +25,8 @@ class Device:
     profile: AgentProfile
     readings: Readings
     measured: MeasuredOnce = field(default_factory=MeasuredOnce)
-    calibration: Mapping[str, float] = field(default_factory=dict[str, float])
+    measured_links: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
+    """By peer: ``bandwidth_bits_per_s`` and ``latency_s`` as something on this node measured them."""
 
     # --- capacity ----------------------------------------------------------------------------------------------
 
@@ -67,7 +69,7 @@ class Device:
 
     def facts(self, free: Resources) -> NodeFacts:
         """The node for a plugin's estimate, with ``free`` for it to use."""
-        simulated, power = self.profile.simulated, self.profile.power
+        power = self.profile.power
         return NodeFacts(
             node=self.node,
             profile=self.profile.name,
@@ -80,11 +82,20 @@ class Device:
             memory_pressure=self.readings.memory_pressure,
             watts_idle=power.idle_watts,
             watts_per_core=power.core_watts,
-            links=tuple(
-                LinkFacts(peer=link.peer, bandwidth_bits_per_s=link.bandwidth, latency_s=link.latency, simulated=True)
-                for link in simulated.links
-            ),
-            calibration=dict(self.calibration),
+            links=self.links(),
+        )
+
+    def links(self) -> tuple[LinkFacts, ...]:
+        """The links that the profile states, with what was measured of them in its place."""
+        return tuple(self._link(link) for link in self.profile.simulated.links)
+
+    def _link(self, link: SimulatedLink) -> LinkFacts:
+        measured = self.measured_links.get(link.peer, {})
+        return LinkFacts(
+            peer=link.peer,
+            bandwidth_bits_per_s=measured.get("bandwidth_bits_per_s", link.bandwidth),
+            latency_s=measured.get("latency_s", link.latency),
+            simulated=not measured,
         )
 
     def refusal(self) -> str:
@@ -152,9 +163,9 @@ class Device:
         yield from parts
         for part in parts:
             yield Edge(self.node, EdgeKind.CONTAINS, part.id)
-        for link in self.profile.simulated.links:
-            measured = {"bandwidth_bits_per_s": self._at(link.bandwidth), "latency_s": self._at(link.latency)}
-            yield Edge(self.node, EdgeKind.LINK, _peer(link.peer), measured, simulated=True)
+        for link in self.links():
+            measured = self._all(bandwidth_bits_per_s=link.bandwidth_bits_per_s, latency_s=link.latency_s)
+            yield Edge(self.node, EdgeKind.LINK, link_target(link.peer), measured, simulated=link.simulated)
 
     def _node_vertex(self) -> Vertex:
         power, readings = self.profile.power, self.readings
@@ -215,6 +226,6 @@ def _gpu_facts(name: str, total: int, free: int, *, simulated: bool = False) -> 
     return GpuFacts(name=name, memory_total_bytes=total, memory_free_bytes=free, simulated=simulated)
 
 
-def _peer(name: str) -> str:
+def link_target(name: str) -> str:
     """The vertex at the other end of a profile's link: 'gateway' is the control plane, where clients come in."""
     return "control-plane" if name == "gateway" else name

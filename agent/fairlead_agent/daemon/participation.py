@@ -10,6 +10,7 @@ import structlog
 
 from fairlead_agent.bus.bus import Bus
 from fairlead_agent.bus.transport import Received
+from fairlead_agent.daemon.access_link import over_access_link
 from fairlead_agent.daemon.clocks import boottime
 from fairlead_agent.daemon.crew import Crew
 from fairlead_agent.daemon.desired_book import DesiredBook
@@ -134,6 +135,17 @@ class Participation:
         )
         self._run(self._bidder.evaluated(call.negotiation, offers, capacity, boottime()))
 
+    def _offer(self, plugin: str, variant: str, found: Estimate | Refusal, facts: NodeFacts) -> Offer:
+        if isinstance(found, Refusal):
+            return Offer(variant=variant, refusal=found)
+        # What was learnt here corrects what happens on the node; the link comes on top of that.
+        learnt = self._bidder.calibration
+        estimate = over_access_link(learnt.apply(plugin, variant, found), facts)
+        simulated = rests_on_simulation(estimate, facts)
+        return Offer(
+            variant=variant, estimate=estimate, simulated=simulated, calibration=learnt.factor(plugin, variant)
+        )
+
     async def _await_desired(self, call: Call) -> None:
         deadline = boottime() + min(DESIRED_WAIT_S, call.deadline_s / 2)
         while not self._book.knows(call.workload.name, call.generation) and boottime() < deadline:
@@ -148,13 +160,6 @@ class Participation:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("participation.task_failed", exc_info=task.exception())
-
-
-def offer_of(variant: str, found: Estimate | Refusal, facts: NodeFacts) -> Offer:
-    """What a plugin said of a variant, as an offer; simulated where it rests on hardware that is only pretended."""
-    if isinstance(found, Refusal):
-        return Offer(variant=variant, refusal=found)
-    return Offer(variant=variant, estimate=found, simulated=rests_on_simulation(found, facts))
 
 
 def rests_on_simulation(estimate: Estimate, facts: NodeFacts) -> bool:

@@ -12,7 +12,7 @@ import structlog
 from fairlead_agent.bus.bus import Bus
 from fairlead_agent.config import AgentProfile
 from fairlead_agent.daemon.clocks import boottime, unix_time
-from fairlead_agent.daemon.device import Device
+from fairlead_agent.daemon.device import Device, link_target
 from fairlead_agent.daemon.outgoing import Outgoing
 from fairlead_agent.daemon.readings import DeviceReader, measure_once
 from fairlead_agent.graph import Edge, EdgeKind, GraphError, Measured, Vertex, VertexKind, instance_id
@@ -88,12 +88,26 @@ class Sensor:
 
     def fact(self, vertex: str, attribute: str, value: float, uncertainty: float) -> None:
         """A plugin measured something. It may speak of this node's vertices and links only."""
+        if self._measured_link(vertex, attribute, value):
+            self.publish()
+            return
         try:
             self._writer.measure(vertex, attribute, Measured(value, unix_time(), uncertainty))
         except GraphError as error:
             log.warning("sensor.fact_refused", vertex=vertex, attribute=attribute, reason=str(error))
             return
         self.publish()
+
+    def _measured_link(self, edge: str, attribute: str, value: float) -> bool:
+        """A link of this node: what was measured takes the place of what the profile states, also in bids."""
+        for link in self.device.links():
+            key = Edge(self._bus.node, EdgeKind.LINK, link_target(link.peer)).key
+            if edge == key and attribute in ("bandwidth_bits_per_s", "latency_s") and value > 0:
+                known = dict(self.device.measured_links)
+                known[link.peer] = {**known.get(link.peer, {}), attribute: value}
+                self.device = replace(self.device, measured_links=known)
+                return True
+        return False
 
     def publish(self) -> None:
         """Tell what is staged; now and then, everything."""

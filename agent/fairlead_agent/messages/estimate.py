@@ -47,6 +47,9 @@ class Estimate(Frozen):
     energy_j: Quantiles | None = Field(default=None, description="Joules per unit of work; None where unknown.")
     startup_s: Quantiles
     transfer_bytes: int = Field(default=0, ge=0, description="Bytes that must reach the node before it starts.")
+    exchange_bytes: int = Field(
+        default=4096, ge=0, description="Bytes of a reference request and its answer, between client and instance."
+    )
     needs_real: tuple[str, ...] = Field(
         default=(), description="Kinds of hardware that must not be simulated, e.g. ('gpu',)."
     )
