@@ -34,7 +34,7 @@ from fairlead_agent.messages import (
 from fairlead_agent.placement.bidder import Bidder
 from fairlead_agent.placement.effects import Activate, Effect, Evaluate, Extend, Prepare, Send, Stop
 from fairlead_agent.plugin.facts import NodeFacts
-from fairlead_agent.plugin.registry import Registry
+from fairlead_agent.plugin.registry import ANY_VARIANT, Registry
 
 log = structlog.get_logger()
 
@@ -125,14 +125,12 @@ class Participation:
         claimed = self._bidder.ledger.claimed(boottime())
         capacity = self._sensor.capacity(claimed)
         facts = self._sensor.facts(self._bidder.ledger.free(capacity, boottime()).plus(effect.reusable))
-        offers = (
-            [Offer(variant="any", refusal=Refusal(reason=objection))]
-            if objection
-            else [
-                offer_of(variant, found, facts)
-                for variant, found in await self._registry.estimate(call.workload, facts)
-            ]
-        )
+        if objection:
+            offers = [Offer(variant=ANY_VARIANT, refusal=Refusal(reason=objection))]
+        else:
+            estimates = await self._registry.estimate(call.workload, facts)
+            self._crew.remember(call.negotiation, estimates)
+            offers = [self._offer(call.workload.plugin, variant, found, facts) for variant, found in estimates]
         self._run(self._bidder.evaluated(call.negotiation, offers, capacity, boottime()))
 
     def _offer(self, plugin: str, variant: str, found: Estimate | Refusal, facts: NodeFacts) -> Offer:
