@@ -23,13 +23,15 @@ async def follow_events(
     plane: Plane,
     _: Viewer,
     after: Annotated[int | None, Query(ge=0, description="Start after this number; default: only new events.")] = None,
-    last_event_id: Annotated[str | None, Header(description="Sent by browsers when they reconnect.")] = None,
+    last_event_id: Annotated[int | None, Header(ge=0, description="The same, as browsers send it.")] = None,
 ) -> StreamingResponse:
     """Follow the event log."""
-    start = _start(after, last_event_id)
+    start = after if last_event_id is None else last_event_id
     seq = start if start is not None else await plane.events.last_seq()
     return StreamingResponse(
-        _lines(plane.events, seq), media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
+        _lines(plane.events, seq),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
     )
 
 
@@ -39,12 +41,6 @@ async def list_events(
 ) -> list[EventView]:
     """A page of the event log."""
     return [EventView(**asdict(event)) for event in await plane.events.after(after, limit)]
-
-
-def _start(after: int | None, last_event_id: str | None) -> int | None:
-    if last_event_id is not None and last_event_id.isdigit():
-        return int(last_event_id)
-    return after
 
 
 async def _lines(events: EventLog, seq: int) -> AsyncIterator[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import event
@@ -59,6 +61,10 @@ class Database:
         Raises:
             DatabaseError: the file or server cannot be used.
         """
+        folder = Path(self.url.database or ".").parent
+        if self.sqlite and not os.access(folder, os.W_OK | os.X_OK):
+            # Said here, because a driver that cannot open its file leaves a thread behind.
+            raise DatabaseError(f"database {self.shown}: unable to open: {folder} is no folder that can be written to")
         try:
             async with self.engine.execution_options(writes=True).begin() as connection:
                 await connection.run_sync(Base.metadata.create_all)
