@@ -66,6 +66,7 @@ class Bidder:
         self._settings = settings
         self._calls: dict[str, OpenCall] = {}
         self._prepared: dict[ClaimId, PreparedInstance] = {}
+        self._over: dict[ClaimId, None] = {}
 
     def adopt(
         self, key: LeaseKey, negotiation: str, epoch: int, ttl_s: float, expires_at: float, needs: Resources
@@ -146,7 +147,9 @@ class Bidder:
             return [self._accept(prepared)]
         if self.leases.of(award.key, award.negotiation) is not None:
             return []
-        reason = self._take(award, name, source, now)
+        # An award that comes late must not start again what was withdrawn or has ended meanwhile.
+        over = name in self._over
+        reason = "the award was withdrawn or has ended" if over else self._take(award, name, source, now)
         if reason:
             return [Send(source, Refuse(negotiation=award.negotiation, key=award.key, node=self.node, reason=reason))]
         effects = self._drop_others(award, now)
@@ -190,6 +193,7 @@ class Bidder:
     def failed(self, key: LeaseKey, negotiation: str, reason: str, now: float) -> list[Effect]:
         """The shell reports that what was being prepared cannot be had, and that nothing of it runs."""
         name = (negotiation, str(key))
+        self._finish(name)
         prepared = self._prepared.pop(name, None)
         self.ledger.release(name)
         if prepared is None:
@@ -200,6 +204,7 @@ class Bidder:
     def stopped(self, key: LeaseKey, negotiation: str, now: float) -> list[Effect]:
         """The shell reports that no process of this instance runs any more: free its room, give its lease back."""
         name = (negotiation, str(key))
+        self._finish(name)
         self.ledger.release(name)
         self._prepared.pop(name, None)
         return [*self.leases.stopped(key, negotiation, now), *self._wake_waiting(name)]
@@ -283,6 +288,7 @@ class Bidder:
         return self.leases.disclaim(key, epoch, self._settings.ttl_s, now, "this node does not hold it")
 
     def _withdraw(self, name: ClaimId, reason: str, now: float) -> list[Effect]:
+        self._finish(name)
         prepared = self._prepared.pop(name, None)
         if prepared is None:
             return []
@@ -290,6 +296,11 @@ class Bidder:
             self.ledger.release(name)
             return []
         return [Stop(prepared.award.key, prepared.award.negotiation, 0, False, 0.0, reason)]
+
+    def _finish(self, name: ClaimId) -> None:
+        while len(self._over) >= OPEN_CALLS:
+            del self._over[next(iter(self._over))]
+        self._over[name] = None
 
     def _drop_others(self, award: Award, now: float) -> list[Effect]:
         effects: list[Effect] = []

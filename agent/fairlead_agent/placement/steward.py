@@ -114,7 +114,7 @@ class Steward:
                 for placement in self._owned.values():
                     placement.retry_soon(now)
         named |= {name for name, placement in self._owned.items() if placement.holds_on(report.node)}
-        return self._step(named & self._owned.keys(), now)
+        return self._step(sorted(named & self._owned.keys()), now)
 
     def facts_changed(self, node: str, now: float) -> list[Effect]:
         """The facts of a node have changed by more than noise."""

@@ -227,6 +227,17 @@ def test_a_withdrawn_award_stops_the_preparation_and_then_frees_its_room(bidder:
     assert bidder.ledger.free(CAPACITY, 11.0).tier("dram") == 4 * GIB
 
 
+def test_an_award_that_comes_after_its_withdrawal_starts_nothing(bidder: Bidder) -> None:
+    stacked = workload(replicas=4, constraints=Constraints(spread="none"))
+    bid_for(bidder, 0.0, request=call(wanted=stacked, replicas=(0, 1, 2, 3)))
+    bidder.award("cp", award(), 1.0)
+    bidder.cancel(Cancel(negotiation="n", key=key(), reason="over"), 1.1)
+    for late in (award(), award(replica=1)):
+        bidder.cancel(Cancel(negotiation="n", key=late.key, reason="over"), 1.2)
+        effects = bidder.award("cp", late, 1.3)
+        assert only(effects, Prepare) == [] and "withdrawn" in sent(effects, Refuse)[0].reason
+
+
 def test_a_called_back_lease_drains_and_is_released_when_it_has_stopped(bidder: Bidder) -> None:
     serve(bidder, 0.0)
     effects = bidder.cancel(Cancel(negotiation="m", key=key(), epoch=1, reason="moves"), 2.0)

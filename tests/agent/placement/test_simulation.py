@@ -114,14 +114,14 @@ def gap_s(sim: Simulation, until: float, name: str = "a") -> float:
     return longest
 
 
-@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 2**32))
 def test_short_leases_on_a_terrible_network_are_safe_too(seed: int) -> None:
     sim, wanted = storm(seed, HARSHER, numbers=TIGHT)
     settle(sim, wanted)
 
 
-@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 2**32))
 def test_under_faults_no_two_hold_one_key_and_afterwards_all_is_placed(seed: int) -> None:
     sim, wanted = storm(seed)
