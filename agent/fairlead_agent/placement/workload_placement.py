@@ -423,10 +423,21 @@ class WorkloadPlacement:
         if pursuit is None or lease is None or pursuit.phase is not Phase.CONFIRMING or lease.epoch != pursuit.epoch:
             return []
         reported = self._world.instance(pursuit.node, slot.key, pursuit.epoch) is not None
-        if reported or lease.renewed:
-            slot.pursuit, slot.alternatives, slot.call_back = None, [], ""
-            slot.retries, slot.reason = 0, pursuit.trigger
-        return []
+        if not reported and not lease.renewed:
+            return []
+        runners_up = {offer.node for offer in slot.alternatives}
+        slot.pursuit, slot.alternatives, slot.call_back = None, [], ""
+        slot.retries, slot.reason = 0, self._why_won(pursuit)
+        if any(other.pursuit is not None and other.alternatives for other in self._slots.values()):
+            return []
+        # Nobody will be asked to step in any more: what the runners-up keep free is for others.
+        cancel = Cancel(negotiation=pursuit.negotiation, reason="the negotiation has ended")
+        return [Send(node, cancel) for node in sorted(runners_up)]
+
+    def _why_won(self, pursuit: Pursuit) -> str:
+        name = (pursuit.node, pursuit.variant)
+        won = (o.reason for o in self._outcomes if (o.node, o.variant) == name and o.outcome == "won")
+        return next(won, pursuit.trigger)
 
     def _mark(self, pursuit: Pursuit, reason: str) -> None:
         """Record that a winner did not take it in the end."""
