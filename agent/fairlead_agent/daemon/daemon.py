@@ -20,10 +20,12 @@ from fairlead_agent.daemon.clocks import boottime, new_id, unix_time
 from fairlead_agent.daemon.crew import Crew
 from fairlead_agent.daemon.desired_book import DesiredBook
 from fairlead_agent.daemon.identity import Identity, next_identity
+from fairlead_agent.daemon.keeping import Keeping
 from fairlead_agent.daemon.learning import Learning
 from fairlead_agent.daemon.node_http import NodeHttp
 from fairlead_agent.daemon.outgoing import Outgoing
 from fairlead_agent.daemon.participation import Participation
+from fairlead_agent.daemon.peers_feed import PeersFeed
 from fairlead_agent.daemon.presence import Presence
 from fairlead_agent.daemon.readings import DeviceReader
 from fairlead_agent.daemon.sensor import Sensor
@@ -90,6 +92,11 @@ class Daemon:
             self.bus, self.outgoing, self.bidder, self.crew, self.registry, self.sensor, self.book
         )
         self.learning = Learning(self.supervisor, self.bidder.calibration, self.calibration)
+        self.keeping = Keeping(self.supervisor, self.sensor)
+        self.peers = PeersFeed(self.bus, self.supervisor)
+        self.supervisor.subscribe_facts(
+            lambda _key, vertex, attribute, value, uncertainty: self.sensor.fact(vertex, attribute, value, uncertainty)
+        )
         self.streams = StreamServer(self.bus, NodeHttp(settings.site, self.supervisor).answer)
 
     def _build_steward(self) -> None:
@@ -130,6 +137,7 @@ class Daemon:
         self.crew.start()
         self.sensor.start()
         self.learning.start()
+        self.keeping.start()
         self.participation.start()
         self.book.watch(self.bus)
         if self.view is not None and self.steward is not None:
@@ -154,7 +162,7 @@ class Daemon:
             self.participation.drain("the agent was told to end")
             await self._drained(DRAIN_S)
         self.presence.leaving = True
-        for part in (self.learning, self.sensor, self.participation, self.crew, self.outgoing):
+        for part in (self.learning, self.keeping, self.sensor, self.participation, self.crew, self.outgoing):
             await part.stop()
         if self.steward is not None:
             await self.steward.stop()

@@ -11,19 +11,18 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from fairlead_agent.bus.address import BrokerAddress
+from fairlead_agent.bus.broker.base import Broker
 from fairlead_agent.bus.broker.choose import choose
+from fairlead_agent.bus.broker.process import is_free
 from fairlead_agent.bus.topics import AUTHORITY
 from fairlead_agent.config import AgentEntry, FleetConfig
+from fairlead_agent.daemon.fleet_child import Child
+from fairlead_agent.daemon.fleet_state import FleetBusyError, FleetState
 from fairlead_agent.runtime.files import write_private
-
-log = structlog.get_logger()
 
 CONTROL_PLANE = "control-plane"
 
@@ -33,38 +32,6 @@ RESTART_S = 0.5
 
 class FleetError(RuntimeError):
     """The fleet cannot be started; the text names the part and what it said last."""
-
-
-@dataclass(slots=True)
-class Child:
-    """One process of the fleet."""
-
-    name: str
-    arguments: list[str]
-    log_path: Path
-    environment: dict[str, str] = field(default_factory=dict[str, str])
-    process: asyncio.subprocess.Process | None = None
-    wanted: bool = True
-    restarts: int = 0
-
-    async def start(self) -> None:
-        """Start it; it writes its log itself."""
-        with self.log_path.open("ab") as file:
-            self.process = await asyncio.create_subprocess_exec(
-                *self.arguments,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-                env={**os.environ, **self.environment},
-                start_new_session=True,
-            )
-
-    def tail(self, lines: int = 6) -> str:
-        """The last lines that it wrote."""
-        try:
-            return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
-        except OSError:
-            return ""
 
 
 class LocalFleet:
@@ -87,9 +54,9 @@ class LocalFleet:
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.config, self.state_dir, self._say = config, state_dir.absolute(), say
-        self._restart = restart
-        environment = {**os.environ, **({"FAIRLEAD_BROKER": broker_kind} if broker_kind else {})}
-        self.broker = choose(self.state_dir / "broker", site=config.site, environment=environment)
+        self._restart, self._broker_kind = restart, broker_kind
+        self._state = FleetState(self.state_dir)
+        self.broker: Broker | None = None
         self.children: dict[str, Child] = {}
         self._watchers: list[asyncio.Task[None]] = []
         self.url = ""
@@ -101,14 +68,17 @@ class LocalFleet:
         """Bring everything up; the control plane answers when this returns.
 
         Raises:
-            FleetError: a part does not come up.
+            FleetError: another fleet runs in the folder, the port is in use, or a part does not come up.
+            BrokerError: there is no broker, or it does not start.
         """
-        self.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._say(f"broker: {self.broker.label}")
-        self._address = await self.broker.start()
+        await self._take_folder()
+        port = self.config.control_plane_port
+        if port and not is_free(port):
+            raise FleetError(f"port {port} of 127.0.0.1 is in use; choose another one, or 0 for any that is free")
+        await self._start_broker()
         await self._start_control_plane()
         for entry in self.config.agents:
-            self._say(f"agent: {entry.name} ({entry.profile})")
+            self._say(f"starting agent {entry.name} ({entry.profile})")
             await self.start_agent(entry)
 
     async def stop(self) -> None:
@@ -122,7 +92,9 @@ class LocalFleet:
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
-        await self.broker.stop()
+        if self.broker is not None:
+            await self.broker.stop()
+        self._state.close()
 
     def kill(self, name: str) -> int:
         """Kill a part with SIGKILL, for tests of what happens then; returns its pid."""
@@ -132,6 +104,22 @@ class LocalFleet:
         return process.pid
 
     # --- parts -----------------------------------------------------------------------------------------------
+
+    async def _take_folder(self) -> None:
+        try:
+            self._state.open()
+        except FleetBusyError as error:
+            raise FleetError(str(error)) from None
+        except OSError as error:
+            raise FleetError(f"{self.state_dir}: {error.strerror}") from None
+        for name in await self._state.end_leftovers():
+            self._say(f"ended {name}, which an earlier fleet had left running here")
+
+    async def _start_broker(self) -> None:
+        environment = {**os.environ, **({"FAIRLEAD_BROKER": self._broker_kind} if self._broker_kind else {})}
+        self.broker = choose(self.state_dir / "broker", site=self.config.site, environment=environment)
+        self._say(f"starting broker: {self.broker.label}")
+        self._address = await self.broker.start()
 
     async def _start_control_plane(self) -> None:
         folder = self.state_dir / CONTROL_PLANE
@@ -152,8 +140,8 @@ class LocalFleet:
         path = folder / "settings.json"
         write_private(path, json.dumps(settings, indent=1))
         arguments = [sys.executable, "-m", "fairlead_cloud", "--settings", str(path)]
+        self._say(f"starting control plane: {self.url}")
         await self._start(Child(CONTROL_PLANE, arguments, folder / "control-plane.log"))
-        self._say(f"control plane: {self.url}")
         await self._until(lambda: answers(port), CONTROL_PLANE, 30.0)
         self._write_client_file(folder)
 
@@ -195,6 +183,7 @@ class LocalFleet:
         write_private(self.state_dir / "client.json", text)
 
     def _login(self, client: str, folder: Path, *, control: bool = False) -> dict[str, str]:
+        assert self.broker is not None
         username, password = self.broker.credentials(client, control=control)
         path = folder / f"{client}.password"
         write_private(path, password)
@@ -208,8 +197,13 @@ class LocalFleet:
 
     async def _start(self, child: Child) -> None:
         self.children[child.name] = child
-        await child.start()
+        await self._spawn(child)
         self._watchers.append(asyncio.get_running_loop().create_task(self._watch(child)))
+
+    async def _spawn(self, child: Child) -> None:
+        await child.start()
+        assert child.process is not None
+        self._state.note(child.name, child.process.pid)
 
     async def _watch(self, child: Child) -> None:
         while child.process is not None:
@@ -218,10 +212,11 @@ class LocalFleet:
             if not child.wanted or not self._restart:
                 return
             child.restarts = child.restarts + 1 if time.monotonic() - started < 60 else 0
-            log.warning("fleet.child_ended", child=child.name, code=code, said=child.tail(2))
-            await asyncio.sleep(min(60.0, RESTART_S * 2**child.restarts))
+            wait_s = min(60.0, RESTART_S * 2**child.restarts)
+            self._say(f"{child.name} {_ending(code)}; it starts again in {wait_s:g} s; its log is {child.log_path}")
+            await asyncio.sleep(wait_s)
             if child.wanted:
-                await child.start()
+                await self._spawn(child)
 
     async def _end(self, child: Child) -> None:
         process = child.process
@@ -240,8 +235,13 @@ class LocalFleet:
         while not await condition():
             process = self.children[name].process
             if process is None or process.returncode is not None or time.monotonic() > deadline:
+                self.children[name].wanted = False
                 raise FleetError(f"{name} did not come up; its log says last:\n{self.children[name].tail()}")
             await asyncio.sleep(0.05)
+
+
+def _ending(code: int) -> str:
+    return f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
 
 
 async def answers(port: int) -> bool:
