@@ -19,6 +19,9 @@ log = structlog.get_logger()
 #: Events that wait to be written while the database does not take any; beyond that the newest are lost, and counted.
 MAX_WAITING = 10_000
 
+#: States of a replica in which nothing is under way.
+SETTLED = ("placed", "lost", "unplaceable")
+
 
 class Chronicle:
     """Turns changes into events, without making whoever causes them wait for the disk."""
@@ -29,6 +32,7 @@ class Chronicle:
         self._states: dict[tuple[str, LeaseKey], tuple[InstanceState, int]] = {}
         self._statuses: dict[str, tuple[bool, int]] = {}
         self._records: dict[str, tuple[PlacementRecord | None, PlacementRecord]] = {}
+        self._settled: dict[str, dict[int, tuple[str, str | None, int]]] = {}
         self._task: asyncio.Task[None] | None = None
         self.lost = 0
         view.on_status(self._status_changed)
@@ -92,12 +96,12 @@ class Chronicle:
 
     def _recorded(self, record: PlacementRecord) -> None:
         _, latest = self._records.get(record.workload, (None, None))
-        if latest is not None and (latest.slots, latest.trigger, latest.deleted) == (
-            record.slots,
-            record.trigger,
-            record.deleted,
-        ):
+        before = self._settled.get(record.workload, {})
+        settled = _settled(record, before)
+        # Between two decisions a record is written at every step of a negotiation; only what came of it is told.
+        if latest is not None and settled == before and latest.deleted == record.deleted:
             return
+        self._settled[record.workload] = settled
         self._records[record.workload] = (latest, record)
         slots = {str(slot.key.replica): f"{slot.state}:{slot.node or '-'}" for slot in record.slots}
         data = {"steward": record.steward, "trigger": record.trigger, "slots": slots, "deleted": record.deleted}
@@ -117,3 +121,14 @@ class Chronicle:
             finally:
                 for _ in events:
                     self._waiting.task_done()
+
+
+def _settled(
+    record: PlacementRecord, before: dict[int, tuple[str, str | None, int]]
+) -> dict[int, tuple[str, str | None, int]]:
+    """Where each replica stands; one that is being negotiated stands where it stood before."""
+    return {
+        slot.key.replica: (slot.state, slot.node, slot.epoch) if slot.state in SETTLED else before[slot.key.replica]
+        for slot in record.slots
+        if slot.state in SETTLED or slot.key.replica in before
+    }

@@ -37,10 +37,15 @@ async def follow_events(
 
 @router.get("/events/log")
 async def list_events(
-    plane: Plane, _: Viewer, after: Annotated[int, Query(ge=0)] = 0, limit: Annotated[int, Query(ge=1, le=5000)] = 500
+    plane: Plane,
+    _: Viewer,
+    after: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=5000)] = 500,
+    last: Annotated[int | None, Query(ge=1, le=5000, description="Instead: so many of the newest.")] = None,
 ) -> list[EventView]:
-    """A page of the event log."""
-    return [EventView(**asdict(event)) for event in await plane.events.after(after, limit)]
+    """A page of the event log, oldest first."""
+    found = await plane.events.after(after, limit) if last is None else await plane.events.latest(last)
+    return [EventView(**asdict(event)) for event in found]
 
 
 async def _lines(events: EventLog, seq: int) -> AsyncIterator[str]:

@@ -67,6 +67,13 @@ class EventLog:
         async with self._database.reading() as session:
             return [Event(row.seq, row.time, row.type, row.subject, row.data) for row in await session.scalars(query)]
 
+    async def latest(self, limit: int) -> list[Event]:
+        """The newest events, oldest first."""
+        query = select(EventRow).order_by(EventRow.seq.desc()).limit(limit)
+        async with self._database.reading() as session:
+            rows = list(await session.scalars(query))
+        return [Event(row.seq, row.time, row.type, row.subject, row.data) for row in reversed(rows)]
+
     async def last_seq(self) -> int:
         """The newest event's number; 0 where there is none."""
         query = select(EventRow.seq).order_by(EventRow.seq.desc()).limit(1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -27,11 +29,19 @@ def app(tmp_path: Path) -> FastAPI:
     return create_app(ControlPlane(PlaneSettings(state_dir=tmp_path)))
 
 
+def _all(routes: Iterable[Any]) -> Iterator[Route | APIRoute]:
+    for route in routes:
+        if isinstance(route, Route | APIRoute):
+            yield route
+        # FastAPI keeps a router that was included behind an entry of its own.
+        elif (router := getattr(route, "original_router", None)) is not None:
+            yield from _all(router.routes)
+
+
 def _routes(app: FastAPI) -> set[tuple[str, str]]:
     return {
         (route.path_format, method.lower())
-        for route in app.routes
-        if isinstance(route, Route | APIRoute)
+        for route in _all(app.routes)
         for method in route.methods or ()
         if route.path not in ("/", "/openapi.json")
     }
@@ -41,7 +51,8 @@ def test_every_route_is_described(app: FastAPI) -> None:
     described = {(path, method) for path, route in app.openapi()["paths"].items() for method in route}
     # Starlette answers HEAD wherever it answers GET.
     missing = {route for route in _routes(app) if route[1] != "head"} - described
-    assert not missing and ("/v1/chat/completions", "post") in described
+    assert not missing and len(described) > 25
+    assert {("/v1/chat/completions", "post"), ("/api/v1/tokens/{name}", "delete")} <= _routes(app)
 
 
 def test_every_operation_says_what_it_does_and_who_may(app: FastAPI) -> None:
