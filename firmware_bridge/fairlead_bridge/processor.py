@@ -86,7 +86,7 @@ class ProcessorSensor:
             at=at,
             architecture=self._architecture(),
             model=self._model(clusters, machine),
-            features=features_of(infos),
+            features=() if self._is_emulated() else features_of(infos),
             cores_online=cores or online,
             cores_allowed=self._allowed(),
             physical_cores=count_physical_cores(self._sys, cores),
@@ -118,8 +118,12 @@ class ProcessorSensor:
         return ((), "") if isinstance(text, Missing) else parse_cpuinfo(text)
 
     def _architecture(self) -> str | Missing:
+        """What programs run as; under qemu-user the kernel's files tell of the machine below instead."""
+        return os.uname().machine if self._roots.live else self._proc.line("sys/kernel/arch")
+
+    def _is_emulated(self) -> bool:
         told = self._proc.line("sys/kernel/arch")
-        return os.uname().machine if isinstance(told, Missing) and self._roots.live else told
+        return self._roots.live and is_known(told) and told != os.uname().machine
 
     def _model(self, clusters: tuple[Cluster, ...], machine: str) -> str | Missing:
         names = list(dict.fromkeys(cluster.model for cluster in clusters if cluster.model))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import platform
+
 from fairlead_bridge.clock import Moment
 from fairlead_bridge.cpuinfo import parse_cpuinfo
 from fairlead_bridge.processor import Processor, ProcessorSensor
@@ -85,6 +87,15 @@ def test_architecture_is_the_roots_and_not_this_machines(a_phone: Device) -> Non
     assert read(a_phone).architecture == "aarch64"
     (a_phone.root / "proc/sys/kernel/arch").unlink()
     assert isinstance(read(a_phone).architecture, Missing)
+
+
+def test_this_device_is_what_its_programs_run_as() -> None:
+    """Also under qemu-user, where the kernel's files tell of the machine below."""
+    processor = ProcessorSensor().read()
+    assert isinstance(processor, Processor)
+    assert processor.architecture == platform.machine()
+    foreign = {"x86_64": "neon", "aarch64": "avx2"}[platform.machine()]
+    assert foreign not in processor.features
 
 
 def test_a_virtual_machine_without_cpufreq_states_its_frequency_in_cpuinfo(an_edge_box: Device) -> None:
