@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import click
 
-from fairlead_agent.cli.api_client import ApiClient, with_client
+from fairlead_agent.cli.api_client import ApiClient, with_client, workload_path
+from fairlead_agent.cli.names import workload_argument
 from fairlead_agent.cli.output import json_option, print_json
 
 
 @click.command()
-@click.argument("name")
+@workload_argument
 @json_option
 @with_client
-def delete(name: str, as_json: bool, client: ApiClient) -> None:
-    """Delete workload NAME: its instances drain, its leases are released."""
-    answer = client.call("DELETE", f"/api/v1/workloads/{name}")
+def delete(workload: str, as_json: bool, client: ApiClient) -> None:
+    """Delete WORKLOAD: its instances drain, its leases are released."""
+    answer = client.call("DELETE", workload_path(workload))
     if as_json:
         print_json(answer)
     else:
-        click.echo(f"{name}: deleted (generation {answer['generation']})")
+        click.echo(f"{workload}: deleted (generation {answer['generation']})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 
 import click
@@ -15,7 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "agent": ("fairlead_agent.cli.agent:agent", "Run the agent of this device."),
     "control-plane": ("fairlead_cloud.commands:control_plane", "Run control plane, gateway and dashboard."),
     "authority": ("fairlead_cloud.commands:authority", "Run a site's stand-alone authority."),
-    "token": ("fairlead_agent.cli.token:token", "Make, list and revoke access tokens."),
+    "token": ("fairlead_agent.cli.token:token", "Make, list, show and revoke access tokens."),
     "apply": ("fairlead_agent.cli.apply:apply", "Apply workloads from YAML files."),
     "get": ("fairlead_agent.cli.get:get", "Show workloads, nodes, placements and leases."),
     "delete": ("fairlead_agent.cli.delete:delete", "Delete a workload."),
@@ -41,6 +42,18 @@ class LazyGroup(click.Group):
         """Import and return one command."""
         target = COMMANDS.get(cmd_name, (None, ""))[0] or plugin_commands().get(cmd_name, (None, ""))[0]
         return _load(cmd_name, target) if target is not None else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; of a slip of the pen, say what was probably meant."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            close = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            if not close or "did you mean" in error.message.lower():
+                raise
+            raise click.UsageError(f"{error.message} Did you mean {close[0]!r}?", ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List names and summaries without importing any command."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import click
 
 from fairlead_agent.cli.api_client import ApiClient, with_client
-from fairlead_agent.cli.output import console, json_option, print_json, table
+from fairlead_agent.cli.output import console, json_option, print_json, styled, table
 
 
 @click.group()
 def token() -> None:
-    """Make, list and revoke access tokens."""
+    """Make, list, show and revoke access tokens."""
 
 
 @token.command()
@@ -38,14 +40,31 @@ def list_tokens(as_json: bool, client: ApiClient) -> None:
     if as_json:
         print_json(answer)
     else:
-        rows = [(item["name"], item["role"], "revoked" if item["revoked"] else "valid") for item in answer]
+        rows = [
+            (item["name"], item["role"], styled("revoked", "red") if item["revoked"] else "valid") for item in answer
+        ]
         console().print(table("Tokens", ("name", "role", "state"), rows))
 
 
 @token.command()
 @click.argument("name")
+@json_option
 @with_client
-def revoke(name: str, client: ApiClient) -> None:
+def revoke(name: str, as_json: bool, client: ApiClient) -> None:
     """Make a token void."""
-    client.call("DELETE", f"/api/v1/tokens/{name}")
-    click.echo(f"{name}: revoked")
+    answer = client.call("DELETE", f"/api/v1/tokens/{quote(name, safe='')}")
+    if as_json:
+        print_json(answer)
+    else:
+        click.echo(f"{name}: revoked")
+
+
+@token.command()
+@json_option
+@with_client
+def show(as_json: bool, client: ApiClient) -> None:
+    """Print the token that commands here use, e.g. for curl."""
+    if as_json:
+        print_json({"url": client.url, "token": client.token})
+    else:
+        click.echo(client.token)

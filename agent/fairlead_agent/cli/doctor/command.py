@@ -10,7 +10,7 @@ import click
 
 from fairlead_agent.cli.doctor import checks
 from fairlead_agent.cli.doctor.check import Check, Finding
-from fairlead_agent.cli.output import console, json_option, print_json, styled, table
+from fairlead_agent.cli.output import Column, console, json_option, print_json, progress, styled, table
 
 
 @click.command()
@@ -18,12 +18,14 @@ from fairlead_agent.cli.output import console, json_option, print_json, styled, 
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
     """Check this device and say what to mend. Exit status 1 where there is a problem."""
-    found = [(check, run(check)) for check in all_checks()]
+    with progress("checking"):
+        found = [(check, run(check)) for check in all_checks()]
     if as_json:
         print_json([{"name": check.name, "question": check.question, **asdict(finding)} for check, finding in found])
     else:
         rows = [(check.name, styled(finding.level), finding.what, finding.mend) for check, finding in found]
-        console().print(table("", ("check", "", "found", "what to do"), rows))
+        columns = ("check", Column("", 0), Column("found", wraps=True), Column("what to do", wraps=True))
+        console().print(table("", columns, rows))
     ctx.exit(1 if any(finding.level == "problem" for _, finding in found) else 0)
 
 

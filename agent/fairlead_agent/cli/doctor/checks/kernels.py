@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
 from fairlead_agent.cli.doctor.check import Check, Finding
 
-_ASK = "import fairlead_kernels as k; b = k.backend(); print(b.name, b.isa, b.reason or '')"
+_ASK = "import json, fairlead_kernels as k; b = k.backend(); print(json.dumps([b.name, b.isa, b.reason]))"
 
 
 class Kernels(Check):
@@ -20,10 +21,11 @@ class Kernels(Check):
         """Ask in another process: this one stays free of NumPy."""
         asked = subprocess.run([sys.executable, "-c", _ASK], capture_output=True, text=True, timeout=30, check=False)
         if asked.returncode != 0:
-            return Finding("warning", "fairlead-kernels is not installed", "pip install fairlead-kernels")
-        name, isa, reason = (
-            asked.stdout.strip().split(" ", 2) if asked.stdout.count(" ") >= 2 else (*asked.stdout.split(), "")
-        )
+            last = (asked.stderr.strip().splitlines() or ["no words"])[-1]
+            if "No module named 'fairlead_kernels'" in last:
+                return Finding("warning", "fairlead-kernels is not installed", "pip install fairlead-kernels")
+            return Finding("problem", last, "reinstall fairlead-kernels, or mend FAIRLEAD_KERNELS")
+        name, isa, reason = json.loads(asked.stdout)
         if name != "native":
             return Finding("warning", f"NumPy kernels ({reason})", "install a C++20 compiler and reinstall")
         return Finding("ok", f"compiled kernels, {isa}")
