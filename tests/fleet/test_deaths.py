@@ -1,0 +1,119 @@
+"""kill -9 at random points: the next request succeeds on another node, and no lease has two voices."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import defaultdict
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.fleet.conftest import TINY, Fleet, FleetMaker
+
+pytestmark = pytest.mark.fleet
+
+
+class Caller:
+    """Sends requests without pause and remembers who answered for which lease and epoch."""
+
+    def __init__(self, fleet: Fleet, name: str) -> None:
+        self._fleet, self._name = fleet, name
+        self.answers: list[tuple[float, int, str]] = []
+        self.voices: dict[tuple[str, str], set[str]] = defaultdict(set)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Caller:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join(30)
+
+    def _run(self) -> None:
+        headers = {"Authorization": f"Bearer {self._fleet.local.admin_token()}"}
+        body: dict[str, Any] = {"model": self._name, "prompt": "It was", "max_tokens": 16, "temperature": 0}
+        with httpx.Client(base_url=self._fleet.local.url, headers=headers, timeout=30.0) as http:
+            while not self._stopped.is_set():
+                answer = http.post("/v1/completions", json=body)
+                node = answer.headers.get("fairlead-node", "")
+                self.answers.append((time.monotonic(), answer.status_code, node))
+                if answer.status_code == 200:
+                    self.voices[(answer.headers["fairlead-replica"], answer.headers["fairlead-epoch"])].add(node)
+
+
+@pytest.mark.timeout(300)
+def test_killing_agent_and_worker_at_random_points_costs_no_request(make_fleet: FleetMaker) -> None:
+    """Five points: after each, the next request is answered, by another node."""
+    fleet = make_fleet()
+    fleet.apply(**TINY, replicas=2)
+    fleet.ready("tiny-chat")
+    dice = random.Random(7)
+    with Caller(fleet, "tiny-chat") as caller:
+        for _ in range(5):
+            time.sleep(dice.uniform(0.05, 0.6))  # the point itself is what is random
+            victim = dice.choice(sorted(holder["node"] for holder in fleet.holders("tiny-chat").values()))
+            fleet.kill(victim)
+            killed_at = time.monotonic()
+            fleet.until(lambda: [a for a in caller.answers if a[0] > killed_at + 0.05], "an answer after the death")
+            fleet.until(lambda: victim not in fleet.online(), f"{victim} offline")
+            view = fleet.ready("tiny-chat", 2)
+            assert victim not in {slot["node"] for slot in view["slots"]}
+            fleet.restart_agent(victim)
+            fleet.wait_online({victim})
+    statuses = [status for _, status, _ in caller.answers]
+    assert set(statuses) == {200}, f"{len(statuses)} requests, {statuses.count(200)} answered"
+    assert all(len(nodes) == 1 for nodes in caller.voices.values()), dict(caller.voices)
+
+
+@pytest.mark.timeout(200)
+def test_the_only_replica_is_placed_again(make_fleet: FleetMaker) -> None:
+    """With one replica a request waits for the new holder; epochs only grow."""
+    fleet = make_fleet()
+    fleet.apply(**TINY, replicas=1)
+    before = fleet.ready("tiny-chat")["slots"][0]
+    fleet.kill(before["node"])
+    answer = fleet.complete("tiny-chat")
+    assert answer.status_code == 200
+    assert answer.headers["fairlead-node"] != before["node"]
+    after = fleet.ready("tiny-chat")["slots"][0]
+    assert after["epoch"] > before["epoch"]
+
+
+@pytest.mark.timeout(200)
+def test_an_agent_that_is_started_again_adopts_its_workers(make_fleet: FleetMaker) -> None:
+    """Only the agent dies: its worker serves on until the lease ends, and the next agent takes it over."""
+    fleet = make_fleet(ttl_s=15.0)
+    fleet.apply(**TINY, replicas=1)
+    slot = fleet.ready("tiny-chat")["slots"][0]
+    holder = fleet.holders("tiny-chat")[0]
+    fleet.kill(slot["node"], workers=False)
+    fleet.restart_agent(slot["node"])
+
+    def adopted() -> bool:
+        now = fleet.holders("tiny-chat").get(0)
+        incarnation = next(
+            node["status"]["incarnation"] for node in fleet.get("/api/v1/nodes") if node["status"]["node"] == slot["node"]
+        )
+        return incarnation == 2 and now is not None and (now["pid"], now["epoch"]) == (holder["pid"], holder["epoch"])
+
+    fleet.until(adopted, "the worker adopted")
+    assert fleet.complete("tiny-chat").status_code == 200
+
+
+@pytest.mark.timeout(200)
+def test_a_killed_worker_comes_back(make_fleet: FleetMaker) -> None:
+    """Only the worker dies: its agent starts it again, or another node takes over; clients notice nothing."""
+    import os
+    import signal
+
+    fleet = make_fleet()
+    fleet.apply(**TINY, replicas=2)
+    fleet.ready("tiny-chat")
+    os.kill(fleet.holders("tiny-chat")[0]["pid"], signal.SIGKILL)
+    assert {fleet.complete("tiny-chat").status_code for _ in range(5)} == {200}
+    fleet.ready("tiny-chat", 2)
