@@ -11,10 +11,10 @@ MANIFESTS := pyproject.toml $(addsuffix /pyproject.toml,$(DISTRIBUTIONS))
 KERNELS := $(shell find plugins/kernels -type f \( -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.py' -o -name '*.txt' -o -name '*.toml' \) -not -path '*/build/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test setup-test check format bench bench-report clean
+.PHONY: help run setup test test-aarch64 setup-test check format bench bench-report clean
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: setup ## Set up, start a local fleet, place its workloads, answer a request (ARGS=--once: then stop)
 	@$(BIN)/fairlead up $(ARGS)
@@ -45,6 +45,9 @@ $(VENV)/.installed-test: $(VENV)/.installed
 
 test: setup-test ## All tests (torch and transformers are used where they are installed)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-aarch64: setup-test ## The agent's tests as aarch64, under qemu-user (as root; see docs/aarch64.md)
+	@PYTHON=$(abspath $(BIN)/python) tools/aarch64/run all
 
 check: setup-test ## Lint, format and types
 	@$(BIN)/ruff check .
