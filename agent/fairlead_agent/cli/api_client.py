@@ -115,18 +115,18 @@ class ApiClient:
         return {"headers": headers, "content": content, "extensions": {"timeout": timeouts}}
 
     def _detail(self, status: int, text: bytes) -> str:
-        said = _said(status, text)
+        said = _said(text) or f"{self.url} answered {status}; is it a Fairlead control plane?"
         if status == 401:
             return f"{self.url} does not accept the token{f' of {self.source}' if self.source else ''}: {said}"
         return said
 
 
-def _said(status: int, text: bytes) -> str:
+def _said(text: bytes) -> str:
     try:
         answer = json.loads(text)
         return str(answer["error"]["message"] if "error" in answer else answer["detail"])
     except (ValueError, KeyError, TypeError):
-        return f"the control plane answered {status}"
+        return ""
 
 
 def _reason(error: Exception) -> str:

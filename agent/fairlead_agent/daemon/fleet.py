@@ -110,6 +110,8 @@ class LocalFleet:
             self._state.open()
         except FleetBusyError as error:
             raise FleetError(str(error)) from None
+        except FileExistsError:
+            raise FleetError(f"{self.state_dir}: is no folder") from None
         except OSError as error:
             raise FleetError(f"{self.state_dir}: {error.strerror}") from None
         for name in await self._state.end_leftovers():
