@@ -92,7 +92,7 @@ class Page:
     async def screenshot(self, path: Path, *, whole: bool = False) -> None:
         """Write a picture of the page (PNG)."""
         found = await self.call("Page.captureScreenshot", captureBeyondViewport=whole)
-        path.write_bytes(base64.b64decode(found["data"]))
+        await asyncio.to_thread(path.write_bytes, base64.b64decode(found["data"]))
 
     def _hear(self, message: dict[str, Any]) -> None:
         parameters = message.get("params", {})

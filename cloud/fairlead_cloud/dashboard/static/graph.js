@@ -68,11 +68,22 @@ export class Graph {
     for (const { data } of wanted) if (data.kind === "node") devices.set(data.id, []);
     for (const { data } of wanted) if (data.parent) devices.get(data.parent)?.push(data);
     const area = this.holder.getBoundingClientRect();
-    const places = positions(devices, area.width / Math.max(1, area.height));
+    const { places, cells } = positions(devices, area.width / Math.max(1, area.height));
     this.cy.batch(() => {
       for (const [id, place] of places) this.cy.getElementById(id).position(place);
     });
+    this.cy.batch(() => this.bow(cells));
     this.fit();
+  }
+
+  /** Links of one row that would pass behind the boxes between go below them. */
+  bow(cells) {
+    for (const edge of this.cy.edges()) {
+      const [from, to] = [cells.get(edge.data("source")), cells.get(edge.data("target"))];
+      const over = from && to && from.row === to.row && Math.abs(from.column - to.column) > 1;
+      edge.data("bend", over ? (from.column < to.column ? 110 : -110) : 0);
+      edge.data("over", Boolean(over));
+    }
   }
 
   tapped(target) {
@@ -234,7 +245,7 @@ function speed({ measured: values, simulated }) {
     values.bandwidth_bits_per_s && bits(values.bandwidth_bits_per_s.value),
     values.latency_s && seconds(values.latency_s.value),
   ].filter(Boolean);
-  return said.join(" · ") + (simulated ? " (sim.)" : "");
+  return said.join("\n") + (simulated ? " (sim.)" : "");
 }
 
 function style() {
@@ -293,6 +304,7 @@ function style() {
       selector: "edge",
       style: {
         width: 1.6,
+        "z-compound-depth": "bottom",
         "line-color": color("strong-line"),
         "curve-style": "bezier",
         label: "data(label)",
@@ -304,6 +316,16 @@ function style() {
         "text-background-opacity": 0.92,
         "text-background-padding": 3,
         "text-background-shape": "round-rectangle",
+      },
+    },
+    {
+      selector: "edge[?over]",
+      style: {
+        "curve-style": "unbundled-bezier",
+        "control-point-distances": "data(bend)",
+        "control-point-weights": 0.5,
+        "source-endpoint": "0 50%",
+        "target-endpoint": "0 50%",
       },
     },
     { selector: "edge.simulated", style: { "line-style": "dashed", "line-dash-pattern": [6, 4] } },

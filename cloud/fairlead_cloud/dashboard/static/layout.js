@@ -1,7 +1,7 @@
 // Where devices and their parts stand: boxes of equal width, parts as rows, boxes in rows that fill the width.
 
-export const PART = { width: 172, height: 30, gap: 8 };
-const BOX = { padding: 14, title: 26, gapX: 92, gapY: 74 };
+export const PART = { width: 162, height: 30, gap: 8 };
+const BOX = { padding: 14, title: 26, gapX: 66, gapY: 66 };
 
 const ORDER = { processor: 0, memory: 1, storage: 2, energy: 3, radio: 4, instance: 5 };
 
@@ -13,13 +13,14 @@ export function ordered(parts) {
 }
 
 /**
- * Positions by id.
+ * Where parts, and devices without parts, stand (`places` by id), and in which row and column each device (`cells`).
  *
  * @param {Map<string, object[]>} devices parts by device, devices in drawing order; those without parts come on top
  * @param {number} aspect width of the drawing area by its height
  */
 export function positions(devices, aspect) {
   const found = new Map();
+  const cells = new Map();
   const width = PART.width + 2 * BOX.padding + BOX.gapX;
   const bare = [...devices].filter(([, parts]) => parts.length === 0);
   const full = [...devices].filter(([, parts]) => parts.length > 0);
@@ -30,10 +31,13 @@ export function positions(devices, aspect) {
   for (let row = 0; row < full.length; row += columns) {
     const inRow = full.slice(row, row + columns);
     const left = ((Math.min(columns, full.length) - inRow.length) * width) / 2;
-    inRow.forEach(([, parts], column) => place(found, parts, left + column * width, top));
+    inRow.forEach(([name, parts], column) => {
+      place(found, parts, left + column * width, top);
+      cells.set(name, { row, column });
+    });
     top += Math.max(...inRow.map(([, parts]) => heightOf(parts))) + BOX.gapY;
   }
-  return found;
+  return { places: found, cells };
 }
 
 function heightOf(parts) {
@@ -41,6 +45,8 @@ function heightOf(parts) {
 }
 
 function bestColumns(heights, width, aspect) {
+  // A few stand side by side, unless the area is upright: then no link has to pass behind a box.
+  if (aspect > 1 && heights.length <= 4) return Math.max(1, heights.length);
   let best = 1;
   let closest = Infinity;
   for (let columns = 1; columns <= heights.length; columns += 1) {
