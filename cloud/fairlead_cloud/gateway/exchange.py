@@ -93,7 +93,9 @@ class Exchange:
             return
         self._over = True
         self._done(self)
-        if self._answer is not None and not self._complete:
+        if self._answer is not None and self._complete:
+            await self._answer.close()  # nothing is under way: the connection goes back to its pool
+        elif self._answer is not None:
             await asyncio.shield(self._closed(self._answer))
 
     async def _closed(self, answer: Answer) -> None:

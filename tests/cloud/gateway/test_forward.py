@@ -238,6 +238,28 @@ async def test_a_client_that_leaves_ends_the_work_at_the_instance() -> None:
         assert gateway.forwarder.in_flight == 0
 
 
+async def test_connections_are_used_again() -> None:
+    clients: set[object] = set()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        clients.add(tuple(scope["client"]))
+        await body_of(receive)
+        if scope["method"] == "GET":
+            await answer(send, 1, b"whole")
+        else:
+            await start(send, 1, ("content-type", "text/event-stream"))
+            await send({"type": "http.response.body", "body": b"data: one\n\n", "more_body": True})
+            await send({"type": "http.response.body", "body": b"data: two\n\n"})
+
+    site = TestSite()
+    async with Gateway(site) as gateway, serving(app) as address:
+        site.put("a", address)
+        for _ in range(5):
+            assert await gateway.text(method="GET") == b"whole"
+            assert (await gateway.text(method="POST")).endswith(b"data: two\n\n")
+        assert len(clients) == 1
+
+
 class Relayed:
     """A node that answers streams over the bus."""
 
