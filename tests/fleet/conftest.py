@@ -165,7 +165,9 @@ def make_fleet(tmp_path: Path) -> Iterator[FleetMaker]:
         changes: dict[str, Any] = {"control_plane_port": 0, "lease_ttl": ttl_s}
         if agents is not None:
             changes["agents"] = tuple(AgentEntry(name=name, profile=profile) for name, profile in agents.items())
-        fleet = Fleet(config.model_copy(update=changes), tmp_path / f"fleet{len(made)}", need_broker(broker), restart=restart)
+        fleet = Fleet(
+            config.model_copy(update=changes), tmp_path / f"fleet{len(made)}", need_broker(broker), restart=restart
+        )
         made.append(fleet)
         fleet.start()
         return fleet

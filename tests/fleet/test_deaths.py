@@ -97,7 +97,9 @@ def test_an_agent_that_is_started_again_adopts_its_workers(make_fleet: FleetMake
     def adopted() -> bool:
         now = fleet.holders("tiny-chat").get(0)
         incarnation = next(
-            node["status"]["incarnation"] for node in fleet.get("/api/v1/nodes") if node["status"]["node"] == slot["node"]
+            node["status"]["incarnation"]
+            for node in fleet.get("/api/v1/nodes")
+            if node["status"]["node"] == slot["node"]
         )
         return incarnation == 2 and now is not None and (now["pid"], now["epoch"]) == (holder["pid"], holder["epoch"])
 

@@ -114,7 +114,7 @@ def test_garbage_on_every_topic_changes_nothing(make_fleet: FleetMaker) -> None:
     assert fleet.online() >= {"phone", "edge", "gpu", "control-plane"}
 
 
-HUNGRY = '''
+HUNGRY = """
 import asyncio
 
 class Worker:
@@ -136,9 +136,9 @@ class Worker:
         return app
 
 worker = Worker()
-'''
+"""
 
-LIGHT = '''
+LIGHT = """
 from fairlead_agent.plugin import Estimate, Quantiles, hookimpl
 
 class Plugin:
@@ -149,7 +149,7 @@ class Plugin:
                         memory_bytes={"dram": 96 << 20}, cores=0.2, startup_s=around(1, 0.5))
 
 plugin = Plugin()
-'''
+"""
 
 MANIFEST = """
 schema_version: 1

@@ -76,13 +76,26 @@ def test_rooms_import_only_from_floors_below() -> None:
                 continue
             if FLOORS[there] < FLOORS[here] or SAME_FLOOR.get((here, there)):
                 continue
-            wrong.append(f"{path.relative_to(ROOT)}:{line}: {here} (floor {FLOORS[here]}) imports {there} ({FLOORS[there]})")
+            wrong.append(
+                f"{path.relative_to(ROOT)}:{line}: {here} (floor {FLOORS[here]}) imports {there} ({FLOORS[there]})"
+            )
     assert wrong == []
 
 
 @pytest.mark.parametrize("module", ["fairlead_agent.daemon.daemon", "fairlead_agent.cli.main"])
 def test_the_agent_imports_nothing_heavy(module: str) -> None:
-    heavy = "torch numpy onnxruntime fastapi starlette uvicorn sqlalchemy rich amqtt transformers".split()
+    heavy = [
+        "torch",
+        "numpy",
+        "onnxruntime",
+        "fastapi",
+        "starlette",
+        "uvicorn",
+        "sqlalchemy",
+        "rich",
+        "amqtt",
+        "transformers",
+    ]
     code = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from fairlead_agent.messages import InstanceState, Workload
+from fairlead_agent.messages import InstanceReport, InstanceState, Workload
 from fairlead_agent.placement.constraints import node_refusal
 from fairlead_agent.placement.slot import Condition, LeaseView, Slot
 from fairlead_agent.placement.world import World
 
+#: An instance that never served and failed once is given up for the next best offer.
 BROKEN_STATES = (InstanceState.FAILED, InstanceState.QUARANTINED)
+#: One that serves is started again by its agent, which is quicker than another node; not for ever.
+RESTARTS_ALLOWED = 2
 
 
 def judge(slot: Slot, workload: Workload, generation: int, digest: str, world: World, now: float) -> Condition:
@@ -23,9 +26,16 @@ def judge(slot: Slot, workload: Workload, generation: int, digest: str, world: W
     if unclaimed(slot, lease, world, now):
         return Condition.UNCLAIMED
     instance = world.instance(lease.node, slot.key, lease.epoch)
-    if instance is not None and instance.state in BROKEN_STATES:
+    if instance is not None and is_broken(instance):
         return Condition.BROKEN
     return misplaced(slot, lease, workload, generation, digest, world)
+
+
+def is_broken(instance: InstanceReport) -> bool:
+    """Whether an instance that has served is not worth waiting for."""
+    if instance.state is InstanceState.FAILED:
+        return instance.restarts >= RESTARTS_ALLOWED
+    return instance.state is InstanceState.QUARANTINED
 
 
 def misplaced(
