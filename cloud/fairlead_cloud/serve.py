@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 from pathlib import Path
 
 import uvicorn
@@ -77,7 +78,7 @@ async def ensure_admin_token(plane: ControlPlane) -> None:
     with contextlib.suppress(FileNotFoundError):
         if await plane.tokens.role(path.read_text().strip()) is not None:
             return
-    token = await plane.tokens.create("admin", Role.ADMIN, 0.0)
+    token = await plane.tokens.create("admin", Role.ADMIN, time.time())
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(token + "\n")

@@ -27,6 +27,7 @@ _OPENAI_SUMMARIES = {
 _GATEWAY_HEADERS = {
     "fairlead-node": {"schema": {"type": "string"}, "description": "The node that answered."},
     "fairlead-epoch": {"schema": {"type": "integer"}, "description": "The epoch of the lease it held."},
+    "fairlead-replica": {"schema": {"type": "integer"}, "description": "The number of the replica that answered."},
     "fairlead-attempts": {"schema": {"type": "integer"}, "description": "How many instances were asked."},
 }
 _PROXY_TEXT = (
