@@ -69,6 +69,10 @@ class Fleet:
         """Wait until these nodes are online."""
         self.until(lambda: names <= self.online(), f"agents {names} online")
 
+    def wait_offline(self, name: str) -> None:
+        """Wait until a node is known to be gone."""
+        self.until(lambda: name not in self.online(), f"{name} offline")
+
     def online(self) -> set[str]:
         """The nodes that are online."""
         return {node["status"]["node"] for node in self.get("/api/v1/nodes") if node["status"]["online"]}

@@ -34,6 +34,10 @@ class Caller:
         self._stopped.set()
         self._thread.join(30)
 
+    def await_answer(self, since: float) -> None:
+        """Wait for an answer to come in after ``since``."""
+        self._fleet.until(lambda: [a for a in self.answers if a[0] > since], "an answer after the death")
+
     def _run(self) -> None:
         headers = {"Authorization": f"Bearer {self._fleet.local.admin_token()}"}
         body: dict[str, Any] = {"model": self._name, "prompt": "It was", "max_tokens": 16, "temperature": 0}
@@ -59,8 +63,8 @@ def test_killing_agent_and_worker_at_random_points_costs_no_request(make_fleet: 
             victim = dice.choice(sorted(holder["node"] for holder in fleet.holders("tiny-chat").values()))
             fleet.kill(victim)
             killed_at = time.monotonic()
-            fleet.until(lambda: [a for a in caller.answers if a[0] > killed_at + 0.05], "an answer after the death")
-            fleet.until(lambda: victim not in fleet.online(), f"{victim} offline")
+            caller.await_answer(killed_at + 0.05)
+            fleet.wait_offline(victim)
             view = fleet.ready("tiny-chat", 2)
             assert victim not in {slot["node"] for slot in view["slots"]}
             fleet.restart_agent(victim)
@@ -95,13 +99,10 @@ def test_an_agent_that_is_started_again_adopts_its_workers(make_fleet: FleetMake
     fleet.restart_agent(slot["node"])
 
     def adopted() -> bool:
+        nodes = {node["status"]["node"]: node["status"] for node in fleet.get("/api/v1/nodes")}
         now = fleet.holders("tiny-chat").get(0)
-        incarnation = next(
-            node["status"]["incarnation"]
-            for node in fleet.get("/api/v1/nodes")
-            if node["status"]["node"] == slot["node"]
-        )
-        return incarnation == 2 and now is not None and (now["pid"], now["epoch"]) == (holder["pid"], holder["epoch"])
+        same = now is not None and (now["pid"], now["epoch"]) == (holder["pid"], holder["epoch"])
+        return same and nodes[slot["node"]]["incarnation"] == 2
 
     fleet.until(adopted, "the worker adopted")
     assert fleet.complete("tiny-chat").status_code == 200

@@ -34,6 +34,7 @@ FLOORS = {
 SAME_FLOOR = {
     ("fairlead_agent.cli", "fairlead_agent.daemon"): "the command line starts the daemon",
     ("fairlead_language_model", "fairlead_kernels"): "models run on kernels",
+    ("fairlead_agent.plugin", "fairlead_agent.config"): "a manifest is YAML, and its errors have lines too",
 }
 
 SOURCES = [

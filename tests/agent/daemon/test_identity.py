@@ -22,7 +22,7 @@ def test_a_folder_belongs_to_one_node(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"node": "edge"}', '{"node": "edge", "incarnation": "many"}'])
 def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "identity.json").write_text(text)
-    with pytest.raises(IdentityError, match="identity.json"):
+    with pytest.raises(IdentityError, match=r"identity\.json"):
         next_identity(tmp_path, "edge")
 
 
