@@ -22,6 +22,7 @@ run: setup ## Set up, start a local fleet, place its workloads, answer a request
 setup: $(VENV)/.kernels $(VENV)/.installed ## Install everything into .venv
 
 $(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; choose one with PYTHON=..." * (sys.version_info < (3, 11)))'
 	@echo "making $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) --upgrade pip
@@ -33,7 +34,7 @@ $(VENV)/.kernels: $(VENV)/bin/python $(KERNELS)
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.kernels $(MANIFESTS)
-	@echo "installing fairlead"
+	@echo "installing fairlead and what it needs (about 50 MB)"
 	@$(PIP) --editable . --editable "./agent[broker]" $(foreach d,$(filter-out agent,$(DISTRIBUTIONS)),--editable ./$(d))
 	@touch $@
 

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 import click
 import httpcore
 
-from fairlead_agent.cli.errors import CliError
+from fairlead_agent.cli.errors import CliError, UnreachableError
 
 #: Written by `fairlead up` in its state folder, and by hand for other fleets.
 CLIENT_FILE = "client.json"
@@ -94,7 +94,9 @@ class ApiClient:
                     raise CliError(self._detail(answer.status, answer.body()))
                 yield answer
         except _UNREACHABLE as error:
-            raise CliError(f"no control plane answers at {self.url} ({_reason(error)}); is the fleet up?") from None
+            raise UnreachableError(
+                f"no control plane answers at {self.url} ({_reason(error)}); is the fleet up?"
+            ) from None
         except httpcore.TimeoutException:
             raise CliError(f"{self.url}: no answer within {timeout_s:g} s") from None
         except _BROKEN as error:

@@ -7,3 +7,7 @@ import click
 
 class CliError(click.ClickException):
     """One clear line on standard error, and exit status 1."""
+
+
+class UnreachableError(CliError):
+    """Nothing answers at the control plane's address."""

@@ -88,9 +88,11 @@ async def _up(
         work.cancel()
         waiting.cancel()
         await asyncio.gather(work, waiting, return_exceptions=True)
-        if fleet.children or fleet.broker is not None:
-            _say("stopping")
-        await fleet.stop()
+        try:
+            if fleet.broker is not None:
+                _say("stopping")
+        finally:
+            await fleet.stop()
 
 
 def _stop_event() -> asyncio.Event:

@@ -94,13 +94,20 @@ class FleetState:
         return any(str(self.folder) in argument for argument in command_line(mark.pid))
 
     def _busy(self) -> str:
+        pid = _text(self.folder / "lock").strip() or "?"
         try:
-            pid = (self.folder / "lock").read_text().strip()
-            known: Any = json.loads((self.folder / "client.json").read_text())
+            known: Any = json.loads(_text(self.folder / "client.json"))
             where = f", at {known['url']}"
-        except (OSError, ValueError, KeyError, TypeError):
-            pid, where = "?", ""
+        except (ValueError, KeyError, TypeError):
+            where = ""
         return f"a fleet runs in {self.folder} already (process {pid}{where}); stop it, or give another --state-dir"
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
 
 
 async def _end(pids: Iterable[int], first: signal.Signals) -> None:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 from click.testing import Result
 
+from fairlead_agent.bus.broker.process import free_port
 from fairlead_agent.cli.doctor.check import Check, Finding
 from fairlead_agent.cli.doctor.checks.broker import BrokerProgram
 from fairlead_agent.cli.doctor.checks.clock import BoottimeClock
@@ -76,8 +77,17 @@ def test_control_plane(monkeypatch: pytest.MonkeyPatch, canned: Canned) -> None:
     assert "has lost its broker" in ControlPlaneReachable().run().what
     canned.answers["/api/v1/nodes"] = (401, text_of({"detail": "unknown token"}))
     assert "unknown token" in ControlPlaneReachable().run().what
+    monkeypatch.setenv("FAIRLEAD_URL", f"http://127.0.0.1:{free_port()}")
+    assert ControlPlaneReachable().run().level == "problem"
     monkeypatch.delenv("FAIRLEAD_URL")
     assert ControlPlaneReachable().run().level == "skipped"
+
+
+def test_a_fleet_that_is_not_up_is_no_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "client.json").write_text(json.dumps({"url": f"http://127.0.0.1:{free_port()}", "token": "t"}))
+    monkeypatch.setenv("FAIRLEAD_STATE_DIR", str(tmp_path))
+    found = ControlPlaneReachable().run()
+    assert (found.level, found.what) == ("skipped", "the fleet of this folder is not up")
 
 
 @pytest.mark.parametrize(("free", "level"), [(1 << 20, "problem"), (200 << 20, "warning"), (5 << 30, "ok")])

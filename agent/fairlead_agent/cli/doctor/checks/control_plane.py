@@ -13,8 +13,8 @@ class ControlPlaneReachable(Check):
 
     def run(self) -> Finding:
         """Ask."""
-        from fairlead_agent.cli.api_client import find_client
-        from fairlead_agent.cli.errors import CliError
+        from fairlead_agent.cli.api_client import client_files, find_client
+        from fairlead_agent.cli.errors import CliError, UnreachableError
 
         try:
             client = find_client(None, None)
@@ -23,8 +23,12 @@ class ControlPlaneReachable(Check):
         try:
             health = client.get("/api/v1/health")
             client.get("/api/v1/nodes")
+        except UnreachableError as error:
+            if client.source == str(client_files()[0]):
+                return Finding("skipped", "the fleet of this folder is not up", "start it with `fairlead up`")
+            return Finding("problem", error.message, "start it, or mend FAIRLEAD_URL")
         except CliError as error:
-            return Finding("problem", error.message, "start it, or mend FAIRLEAD_URL and FAIRLEAD_TOKEN")
+            return Finding("problem", error.message, "mend FAIRLEAD_URL and FAIRLEAD_TOKEN")
         if not health["bus_connected"]:
             return Finding("problem", f"{client.url} has lost its broker", "start the broker again")
         return Finding("ok", f"{client.url}, site {health['site']}, {health['nodes_online']} nodes online")
