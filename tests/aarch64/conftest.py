@@ -49,7 +49,9 @@ def _settings(fleet: Fleet, node: str, profile: str, folder: Path) -> Path:
     """What :class:`LocalFleet` writes for its own agents; the control plane's file knows the broker."""
     folder.mkdir(mode=0o700)
     plane = json.loads((fleet.folder / "control-plane/settings.json").read_text())
-    username, password = fleet.local.broker.credentials(node)
+    broker = fleet.local.broker
+    assert broker is not None
+    username, password = broker.credentials(node)
     write_private(folder / "password", password)
     settings = {
         "site": plane["site"],
