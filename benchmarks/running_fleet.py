@@ -120,7 +120,7 @@ class RunningFleet:
 
     def wait_online(self, names: set[str], timeout_s: float = 120.0) -> None:
         """Wait until these nodes are there."""
-        self.until(lambda: names <= self.online(), f"{len(names)} agents online", timeout_s)
+        self.until(lambda: names <= self.online(), f"{len(names)} agents online", timeout_s, every_s=0.2)
 
     def wait_ready(self, name: str, timeout_s: float = 120.0) -> None:
         """Wait until all replicas of a workload are placed and serve."""

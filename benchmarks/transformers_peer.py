@@ -36,7 +36,7 @@ class DreluMLP(torch.nn.Module):
 
 
 class TransformersPeer:
-    """The checkpoint at ``path`` as float32 on the CPU, with the library's KV cache; ``barred`` tokens are never taken."""
+    """The checkpoint at ``path`` as float32 on the CPU, with a KV cache. ``barred`` tokens are never taken."""
 
     def __init__(self, path: Path, barred: Iterable[int] = ()) -> None:
         checkpoint = open_checkpoint(path)
