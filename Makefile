@@ -33,16 +33,20 @@ $(VENV)/.kernels: $(VENV)/bin/python $(KERNELS)
 	@$(PIP) ./plugins/kernels
 	@touch $@
 
+EDITABLE := --editable "./agent[broker]" $(foreach d,$(filter-out agent,$(DISTRIBUTIONS)),--editable ./$(d))
+
 $(VENV)/.installed: $(VENV)/.kernels $(MANIFESTS)
 	@echo "installing fairlead and what it needs (about 50 MB)"
-	@$(PIP) --editable . --editable "./agent[broker]" $(foreach d,$(filter-out agent,$(DISTRIBUTIONS)),--editable ./$(d))
+	@$(PIP) --editable . $(EDITABLE)
 	@touch $@
 
 setup-test: $(VENV)/.installed-test
 
-$(VENV)/.installed-test: $(VENV)/.installed
-	@$(PIP) --editable ".[test]" --editable "./agent[broker]" $(foreach d,$(filter-out agent,$(DISTRIBUTIONS)),--editable ./$(d))
-	@touch $@
+# Holds all that .installed holds, so that pip runs once.
+$(VENV)/.installed-test: $(VENV)/.kernels $(MANIFESTS)
+	@echo "installing fairlead, what it needs and what its tests need"
+	@$(PIP) --editable ".[test]" $(EDITABLE)
+	@touch $(VENV)/.installed $@
 
 test: setup-test ## All tests (torch and transformers are used where they are installed)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
