@@ -43,7 +43,7 @@ class RunningFleet:
         self._folder = tempfile.TemporaryDirectory(prefix="fairlead-bench-", ignore_cleanup_errors=True)
         self.folder = Path(self._folder.name)
         self.config = config or local_config()
-        self._make = make or (lambda config, folder: LocalFleet(config, folder, restart=False))
+        self._make = make or _local
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -86,7 +86,7 @@ class RunningFleet:
 
     # --- the control plane ---------------------------------------------------------------------------------------
 
-    def until(self, condition: Callable[[], T], what: str, timeout_s: float = 60.0, every_s: float = 0.05) -> T:
+    def until(self, condition: Callable[[], T | None], what: str, timeout_s: float = 60.0, every_s: float = 0.05) -> T:
         """Wait for a condition.
 
         Raises:
@@ -158,6 +158,10 @@ class RunningFleet:
         self.until(lambda: node not in self.online(), f"{node} offline")
         self.run(self.local.start_agent(entry))
         self.wait_online({node})
+
+
+def _local(config: FleetConfig, folder: Path) -> LocalFleet:
+    return LocalFleet(config, folder, restart=False, broker_kind="mosquitto")
 
 
 def local_config(**changes: Any) -> FleetConfig:
