@@ -268,6 +268,7 @@ class MqttTransport:
             except Exception:
                 log.exception("callback after connecting failed")
         while True:
+            _raise_swallowed_cancellation()
             await self._wake_subscriber.wait()
             self._wake_subscriber.clear()
             fresh, self._fresh = list(dict.fromkeys(self._fresh)), []
@@ -305,3 +306,11 @@ class MqttTransport:
         self._outbox.done(entry)
         if not len(self._outbox):
             self._drained.set()
+
+
+def _raise_swallowed_cancellation() -> None:
+    # asyncio.wait_for, which aiomqtt uses, loses a cancellation that meets its result (Python before 3.12): the
+    # connection would wait for this task for ever.
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
