@@ -64,7 +64,7 @@ enter() {
   shift
   [[ -e $root/.second-stage-done ]] || die "$root: no root there yet; tools/aarch64/run prepare makes it"
   local inside=(/usr/bin/env -i "PATH=$environment/bin:/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin" HOME=/root
-    LANG=C.UTF-8 FAIRLEAD_EMULATED=1 PYTHONPYCACHEPREFIX=/var/cache/fairlead-pycache
+    LANG=C.UTF-8 PYTHONPYCACHEPREFIX=/var/cache/fairlead-pycache
     HYPOTHESIS_STORAGE_DIRECTORY=/var/cache/hypothesis "TERM=${TERM:-dumb}")
   case $(method) in
     chroot) exec unshare --mount --propagation private bash "$here/chroot.sh" "$root" "$checkout" "$folder" \
