@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import json
 import os
 import signal
 import time
@@ -46,6 +48,7 @@ async def serve(settings: PlaneSettings) -> None:
     plane = ControlPlane(settings, registry.check_workload)
     await plane.database.open()
     await ensure_admin_token(plane)
+    write_public_keys(plane)
     config = uvicorn.Config(
         create_app(plane),
         host=settings.host,
@@ -70,6 +73,12 @@ async def serve_authority(settings: PlaneSettings) -> None:
         await stopped.wait()
     finally:
         await authority.stop()
+
+
+def write_public_keys(plane: ControlPlane) -> None:
+    """Leave the site's public keys in ``site-keys.json`` of the state folder, in the form of an agent's settings."""
+    keys = {plane.key.id: base64.b64encode(plane.key.public).decode()}
+    (plane.settings.state_dir / "site-keys.json").write_text(json.dumps(keys))
 
 
 async def ensure_admin_token(plane: ControlPlane) -> None:

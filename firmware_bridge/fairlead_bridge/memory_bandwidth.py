@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,6 +54,8 @@ class MemoryBandwidthSensor:
             durations_s = self._copy()
         except MemoryError:
             return Missing("memory bandwidth", f"no room for two buffers of {self._buffer_bytes} bytes", "refused")
+        import statistics  # here, because it brings decimal and fractions, and few processes measure
+
         speeds = sorted(2 * self._buffer_bytes / max(each, 1e-9) for each in durations_s)
         low, _, high = statistics.quantiles(speeds, n=4)
         return MemoryBandwidth(

@@ -7,7 +7,6 @@ import math
 import mmap
 import os
 import random
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -214,6 +213,8 @@ def _result(
 
 def _rate(durations_s: list[float], amount: float) -> tuple[float, float]:
     """Amount per second over all reads, and its standard error (the delta method on the mean duration)."""
+    import statistics  # here, because it brings decimal and fractions, and few processes measure
+
     mean_s = max(statistics.fmean(durations_s), 1e-9)
     if len(durations_s) < 2:
         return amount / mean_s, amount / mean_s

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
+from fairlead_agent.config.closest import closest
 from fairlead_agent.config.errors import ConfigError
 
 #: In a wheel a folder; in a source tree a link to the second, which a checkout without links lacks.
@@ -35,8 +35,8 @@ def config_path(kind: str, name: str) -> Path:
     path = shipped_folder() / kind / f"{name}.yaml"
     known = known_configs(kind)
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        meant = f"did you mean {close[0]!r}? " if close else ""
+        close = closest(name, known)
+        meant = f"did you mean {close!r}? " if close else ""
         raise ConfigError(
             f"{kind[:-1]} {name!r}: not found; {meant}there are {', '.join(known)}; a file is given by its path"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from reprlib import Repr
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
+from fairlead_agent.config.closest import closest
 from fairlead_agent.config.document import construct, line_of, read_nodes
 from fairlead_agent.config.errors import ConfigError
 from fairlead_agent.messages.base import NAME_PATTERN
@@ -26,7 +26,7 @@ _NUMERIC = (int, float)
 class Strict(BaseModel):
     """A part of a configuration file: unknown keys are errors, because most of them are slips of the pen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     @field_validator("*", mode="before")
     @classmethod
@@ -108,9 +108,9 @@ _SHORT = _ShortRepr()
 
 def _meant(place: tuple[int | str, ...], model: type[BaseModel]) -> str:
     names = _names(model, place[:-1])
-    close = difflib.get_close_matches(str(place[-1])[:200], names, n=1)
+    close = closest(str(place[-1]), names)
     if close:
-        return f"; did you mean {close[0]!r}?"
+        return f"; did you mean {close!r}?"
     return f"; the keys here are {', '.join(names)}" if names else ""
 
 

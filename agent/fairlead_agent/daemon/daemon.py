@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -30,17 +31,18 @@ from fairlead_agent.daemon.presence import Presence
 from fairlead_agent.daemon.readings import DeviceReader
 from fairlead_agent.daemon.sensor import Sensor
 from fairlead_agent.daemon.settings import AgentSettings
-from fairlead_agent.daemon.site_view import SiteView
-from fairlead_agent.daemon.steward_shell import StewardShell
 from fairlead_agent.messages import NodeStatus
 from fairlead_agent.placement.bidder import Bidder
 from fairlead_agent.placement.resources import Resources
 from fairlead_agent.placement.settings import PlacementSettings
-from fairlead_agent.placement.steward import Steward
 from fairlead_agent.plugin.registry import Registry
 from fairlead_agent.runtime.instance import Instance
 from fairlead_agent.runtime.supervisor import Supervisor
 from fairlead_bridge.roots import Roots
+
+if TYPE_CHECKING:
+    from fairlead_agent.daemon.site_view import SiteView
+    from fairlead_agent.daemon.steward_shell import StewardShell
 
 log = structlog.get_logger()
 
@@ -104,6 +106,10 @@ class Daemon:
         self.steward: StewardShell | None = None
         if not self.profile.policy.steward:
             return  # a node that never negotiates for others need not know the whole site
+        from fairlead_agent.daemon.site_view import SiteView
+        from fairlead_agent.daemon.steward_shell import StewardShell
+        from fairlead_agent.placement.steward import Steward
+
         settings = self.settings
         self.view = SiteView(self.bus, self.bus.topics, self.outgoing)
         steward = Steward(settings.site, settings.node, 1, self.placement, new_id)

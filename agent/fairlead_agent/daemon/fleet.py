@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import os
 import signal
@@ -167,14 +166,8 @@ class LocalFleet:
         await self._start(Child(entry.name, arguments, folder / "agent.log"))
 
     def site_keys(self) -> dict[str, str]:
-        """The control plane's public key, as agents are given it."""
-        from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-        from fairlead_agent.messages.signing import key_id, public_bytes
-
-        pem = (self.state_dir / CONTROL_PLANE / "site-key.pem").read_bytes()
-        public = public_bytes(load_pem_private_key(pem, password=None))  # pyright: ignore[reportArgumentType]
-        return {key_id(public): base64.b64encode(public).decode()}
+        """The site's public keys, as the control plane left them for agents."""
+        return json.loads((self.state_dir / CONTROL_PLANE / "site-keys.json").read_text())
 
     def admin_token(self) -> str:
         """The control plane's first token."""

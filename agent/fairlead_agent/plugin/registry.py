@@ -8,13 +8,13 @@ while.
 from __future__ import annotations
 
 import asyncio
-import difflib
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fairlead_agent.config.closest import closest
 from fairlead_agent.messages.estimate import Estimate, Refusal
 from fairlead_agent.messages.workload import Workload
 from fairlead_agent.plugin.discovery import Found, discover
@@ -227,8 +227,8 @@ class Registry:
         rejected = next((record for record in self.rejected if record.name == name), None)
         if rejected is not None:
             raise PluginUnavailable(f"plugin {name!r} does not fit: {rejected.error}")
-        close = difflib.get_close_matches(name, self._plugins, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(self._plugins)) or 'none'}"
+        close = closest(name, self._plugins)
+        hint = f"did you mean {close!r}?" if close else f"there are {', '.join(sorted(self._plugins)) or 'none'}"
         raise PluginUnavailable(f"plugin {name!r} is not installed here; {hint}")
 
     def _ready(self, name: str) -> Plugin:
