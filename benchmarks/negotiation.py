@@ -180,7 +180,7 @@ def rows(size: Size, found: Sequence[Trace | None]) -> Iterator[Row]:
     for start, end, what in STAGES:
         passed = [one.passed_s(start, end) for one in traces]
         yield row(case, f"{what}, p50", "ms", [1e3 * quantile(passed, 0.5)])
-    yield row(case, "bids before the award, fewest", "bids", [min(one.bids for one in traces)])
+    yield row(case, "agents that had bid before the award, fewest", "agents", [min(len(one.bidders) for one in traces)])
 
 
 def run_size(size: Size, options: Options) -> list[Row]:

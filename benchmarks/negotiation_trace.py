@@ -28,8 +28,8 @@ class Trace:
     workload: str
     applied_at: float
     at: dict[str, float] = field(default_factory=dict[str, float])
-    bids: int = 0
-    """How many bids the steward could have read before it awarded."""
+    bidders: set[str] = field(default_factory=set[str])
+    """Nodes that had sent their bid when the steward awarded."""
 
     def passed_s(self, start: str, end: str) -> float:
         """Seconds between two steps."""
@@ -53,8 +53,8 @@ def trace(workload: str, applied_at: float, heard: Iterable[Envelope]) -> Trace:
     )
     for envelope in messages:
         step = _step(envelope.data, workload, negotiation)
-        if step == "bid" and "award" not in found.at:
-            found.bids += 1
+        if isinstance(envelope.data, Bid) and step == "bid" and "award" not in found.at:
+            found.bidders.add(envelope.data.node)
         if step is not None:
             found.at.setdefault(step, envelope.time)
     missing = [step for step in STEPS if step not in found.at]

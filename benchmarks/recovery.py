@@ -51,15 +51,19 @@ def run_case(replicas: int, options: Options) -> Outcome:
         fleet.wait_ready(name)
         with Load(fleet.local.url, fleet.headers(), name) as load:
             for number in range(options.repeats):
-                point(fleet, load, random, outcome)
-                print(f"{replicas} replica(s), point {number + 1}: {outcome.recovery_s[-1]:.2f} s", flush=True)
+                said = point(fleet, load, random, outcome)
+                print(f"{replicas} replica(s), point {number + 1}: {outcome.recovery_s[-1]:.2f} s{said}", flush=True)
         outcome.answers = load.answers
         outcome.stale = len(stale(load.answers, tenures(all_events(fleet))))
     return outcome
 
 
-def point(fleet: RunningFleet, load: Load, random: Random, outcome: Outcome) -> None:
-    """Kill one holder at a random time, wait for the next answer, and bring the node back."""
+def point(fleet: RunningFleet, load: Load, random: Random, outcome: Outcome) -> str:
+    """Kill one holder at a random time, wait for the next answer, and bring the node back.
+
+    Returns:
+        What happened when, where it took longer than promised.
+    """
     time.sleep(random.uniform(0, POINT_WITHIN_S))
     holders = fleet.until(lambda: fleet.instances(TINY["name"]), "a holder")
     victim = random.choice(sorted(holders))
@@ -68,8 +72,21 @@ def point(fleet: RunningFleet, load: Load, random: Random, outcome: Outcome) -> 
     outcome.recovery_s.append(answer.done_at - killed_at)
     fleet.restart_agent(victim)
     fleet.wait_ready(TINY["name"])
-    for name, passed_s in milestones(all_events(fleet), killed_at).items():
+    events = all_events(fleet)
+    for name, passed_s in milestones(events, killed_at).items():
         outcome.milestones_s[name].append(passed_s)
+    if answer.done_at - killed_at <= LIMIT_S:
+        return ""
+    return f", {victim} was killed:\n" + "\n".join(timeline(events, killed_at, answer.done_at))
+
+
+def timeline(events: Sequence[dict[str, Any]], killed_at: float, until: float) -> list[str]:
+    """What the event log says from shortly before a kill to the next answer, one line each."""
+    return [
+        f"  {event['time'] - killed_at:+7.3f} s {event['type']} {event['subject']} {event['data']}"
+        for event in events
+        if killed_at - LIMIT_S < event["time"] <= until
+    ]
 
 
 def milestones(events: Sequence[dict[str, Any]], killed_at: float) -> dict[str, float]:

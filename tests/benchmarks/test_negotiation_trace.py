@@ -46,6 +46,7 @@ def negotiation(name: str, start: float) -> list[Envelope]:
         Call(negotiation=f"n-{name}", steward="s", workload=work, generation=1, replicas=(0,), deadline_s=1, hold_s=10),
         Bid(negotiation=f"n-{name}", node="a", incarnation=1, offers=()),
         Bid(negotiation=f"n-{name}", node="b", incarnation=1, offers=()),
+        Bid(negotiation=f"n-{name}", node="b", incarnation=1, offers=()),  # the call was repeated
         Award(**ids, variant="plain", workload=work, generation=1, ttl_s=3),
         Bid(negotiation=f"n-{name}", node="c", incarnation=1, offers=()),
         Accept(**ids, incarnation=1, variant="plain"),
@@ -66,12 +67,12 @@ def test_steps_are_found_among_other_negotiations(seed: int) -> None:
     Random(seed).shuffle(messages)
     found = trace("mine", 99.5, messages)
     assert found.passed_s("apply", "call") == 0.5
-    assert found.passed_s("call", "award") == 3
+    assert found.passed_s("call", "award") == 4
     assert found.passed_s("award", "accept") == 2
     assert found.passed_s("accept", "grant") == 1
     assert found.passed_s("grant", "reply-ack") == 2
-    assert found.passed_s("apply", "ready") == 11.5
-    assert found.bids == 2
+    assert found.passed_s("apply", "ready") == 12.5
+    assert found.bidders == {"a", "b"}
 
 
 def test_a_negotiation_without_its_end_says_what_is_missing() -> None:
