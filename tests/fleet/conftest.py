@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -67,7 +68,13 @@ class Fleet:
 
     def wait_online(self, names: set[str]) -> None:
         """Wait until these nodes are online."""
-        self.until(lambda: names <= self.online(), f"agents {names} online")
+
+        def there() -> bool:
+            with contextlib.suppress(httpx.TransportError):
+                return names <= self.online()
+            return False  # the control plane is still on its way up
+
+        self.until(there, f"agents {names} online")
 
     def wait_offline(self, name: str) -> None:
         """Wait until a node is known to be gone."""
@@ -116,9 +123,12 @@ class Fleet:
 
     def kill(self, node: str, *, workers: bool = True) -> None:
         """kill -9 an agent and its workers."""
-        pids = self.worker_pids(node) if workers else []
+        self.kill_processes(node, self.worker_pids(node) if workers else [])
+
+    def kill_processes(self, node: str, workers: list[int]) -> None:
+        """kill -9 an agent and these workers, without asking the control plane."""
         self.local.kill(node)
-        for pid in pids:
+        for pid in workers:
             os.kill(pid, signal.SIGKILL)
 
     def worker_pids(self, node: str) -> list[int]:
@@ -163,10 +173,15 @@ def make_fleet(tmp_path: Path) -> Iterator[FleetMaker]:
     made: list[Fleet] = []
 
     def make(
-        broker: str = "mosquitto", agents: dict[str, str] | None = None, *, restart: bool = False, ttl_s: float = 3.0
+        broker: str = "mosquitto",
+        agents: dict[str, str] | None = None,
+        *,
+        restart: bool = False,
+        ttl_s: float = 3.0,
+        authority: str = "control-plane",
     ) -> Fleet:
         config = load_fleet("local")
-        changes: dict[str, Any] = {"control_plane_port": 0, "lease_ttl": ttl_s}
+        changes: dict[str, Any] = {"control_plane_port": 0, "lease_ttl": ttl_s, "authority": authority}
         if agents is not None:
             changes["agents"] = tuple(AgentEntry(name=name, profile=profile) for name, profile in agents.items())
         fleet = Fleet(

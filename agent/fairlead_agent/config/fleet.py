@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -25,6 +25,11 @@ class FleetConfig(Strict):
     site: Name = Field(default="local", description="The site that these nodes form.")
     lease_ttl: Duration = Field(default=3.0, ge=0.5, le=3600, description="How soon a lost holder is replaced.")
     control_plane_port: int = Field(default=8470, ge=0, le=65535, description="0: any free port.")
+    authority: Literal["control-plane", "stand-alone"] = Field(
+        default="control-plane",
+        description="Who issues epochs. stand-alone: a process of its own, so that nodes can be stewards while the "
+        "control plane is away.",
+    )
     agents: tuple[AgentEntry, ...] = Field(min_length=1, max_length=100, description="One node each.")
     workloads: tuple[str, ...] = Field(default=(), description="Applied at start: names or paths of workload files.")
 

@@ -75,6 +75,8 @@ class LocalFleet:
         if port and not is_free(port):
             raise FleetError(f"port {port} of 127.0.0.1 is in use; choose another one, or 0 for any that is free")
         await self._start_broker()
+        if self.config.authority == "stand-alone":
+            await self._start_authority()
         await self._start_control_plane()
         for entry in self.config.agents:
             self._say(f"starting agent {entry.name} ({entry.profile})")
@@ -84,10 +86,11 @@ class LocalFleet:
         """Stop agents first, so that their instances drain, then control plane and broker."""
         for child in self.children.values():
             child.wanted = False
-        agents = [child for name, child in self.children.items() if name != CONTROL_PLANE]
+        agents = [child for name, child in self.children.items() if name not in (CONTROL_PLANE, AUTHORITY)]
         await asyncio.gather(*(self._end(child) for child in agents))
-        if CONTROL_PLANE in self.children:
-            await self._end(self.children[CONTROL_PLANE])
+        for name in (CONTROL_PLANE, AUTHORITY):
+            if name in self.children:
+                await self._end(self.children[name])
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
@@ -122,6 +125,24 @@ class LocalFleet:
         self._say(f"starting broker: {self.broker.label}")
         self._address = await self.broker.start()
 
+    async def _start_authority(self) -> None:
+        folder = self.state_dir / AUTHORITY
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        address = self._broker_address()
+        settings = {
+            "site": self.config.site,
+            "state_dir": str(folder),
+            "broker_host": address.host,
+            "broker_port": address.port,
+            "authority_login": self._login(AUTHORITY, folder, control=True),
+            "lease_ttl_s": self.config.lease_ttl_s,
+        }
+        path = folder / "settings.json"
+        write_private(path, json.dumps(settings, indent=1))
+        self._say("starting authority")
+        arguments = [sys.executable, "-m", "fairlead_cloud.authority", "--settings", str(path)]
+        await self._start(Child(AUTHORITY, arguments, folder / "authority.log"))
+
     async def _start_control_plane(self) -> None:
         folder = self.state_dir / CONTROL_PLANE
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -136,6 +157,7 @@ class LocalFleet:
             "broker_port": address.port,
             "login": self._login(CONTROL_PLANE, folder, control=True),
             "authority_login": self._login(AUTHORITY, folder, control=True),
+            "run_authority": self.config.authority == "control-plane",
             "lease_ttl_s": self.config.lease_ttl_s,
         }
         path = folder / "settings.json"
