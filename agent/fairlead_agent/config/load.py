@@ -72,7 +72,9 @@ def _validate(path: Path, node: yaml.Node, model: type[Model]) -> Model:
 
 
 def _line(path: Path, node: yaml.Node, item: ErrorDetails, model: type[BaseModel]) -> str:
-    place = tuple(level for level in item["loc"] if level != "[key]")
+    place = item["loc"]
+    if place[-1:] == ("[key]",) and item["type"] != "extra_forbidden":
+        place = place[:-1]  # pydantic's mark for a key that does not fit, and no key of the document
     key = ".".join(str(level) for level in place) or "document"
     where = f"{path}:{line_of(node, place)}: {key}"
     if item["type"] == "extra_forbidden":
