@@ -20,6 +20,7 @@ from benchmarks.load import Answer, Load
 from benchmarks.options import Options, parse, quantile
 from benchmarks.results_file import Row, row
 from benchmarks.running_fleet import TINY, RunningFleet, local_config
+from fairlead_agent.config import FleetConfig
 
 LIMIT_S = 5.0
 #: The point lies anywhere within this after all is well: about two renewals of the lease.
@@ -42,11 +43,11 @@ class Outcome:
     stale: int = 0
 
 
-def run_case(replicas: int, options: Options) -> Outcome:
+def run_case(config: FleetConfig, replicas: int, options: Options) -> Outcome:
     """All points of one case, on a fleet of its own."""
     random, outcome = Random(f"{options.seed} {replicas}"), Outcome()
     name = TINY["name"]
-    with RunningFleet(local_config(workloads=())) as fleet:
+    with RunningFleet(config) as fleet:
         fleet.apply(**TINY, replicas=replicas)
         fleet.wait_ready(name)
         with Load(fleet.local.url, fleet.headers(), name) as load:
@@ -128,8 +129,8 @@ def rows(replicas: int, outcome: Outcome) -> Iterator[Row]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and write results/recovery.json. ``--repeats``: kills per case."""
     options = parse("recovery", __doc__, repeats=25, quick=2, arguments=arguments)
-    measured = [item for replicas in (1, 2) for item in rows(replicas, run_case(replicas, options))]
-    config = local_config()
+    config = local_config(workloads=())
+    measured = [item for replicas in (1, 2) for item in rows(replicas, run_case(config, replicas, options))]
     conditions = {
         "broker": "mosquitto",
         "lease_ttl_s": config.lease_ttl_s,
