@@ -6,8 +6,6 @@ from pathlib import Path
 
 import click
 
-from fairlead_agent.cli.errors import CliError
-
 
 @click.command()
 @click.option(
@@ -15,11 +13,10 @@ from fairlead_agent.cli.errors import CliError
     "path",
     type=click.Path(path_type=Path),
     required=True,
-    help="A JSON file of settings; see docs/agent.md.",
+    help="A JSON file of settings.",
 )
 def agent(path: Path) -> None:
     """Run the agent of this device until it is told to stop."""
-    from fairlead_agent.daemon.__main__ import main
+    from fairlead_agent.daemon.launch import replace_process
 
-    if main(["--settings", str(path)]) != 0:
-        raise CliError("the agent did not start")
+    replace_process(path)

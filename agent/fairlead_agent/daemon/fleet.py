@@ -21,6 +21,7 @@ from fairlead_agent.bus.topics import AUTHORITY
 from fairlead_agent.config import AgentEntry, FleetConfig
 from fairlead_agent.daemon.fleet_child import Child
 from fairlead_agent.daemon.fleet_state import FleetBusyError, FleetState
+from fairlead_agent.daemon.launch import LIGHT_ENVIRONMENT
 from fairlead_agent.runtime.files import write_private
 
 CONTROL_PLANE = "control-plane"
@@ -185,7 +186,7 @@ class LocalFleet:
         path = folder / "settings.json"
         write_private(path, json.dumps(settings, indent=1))
         arguments = [sys.executable, "-m", "fairlead_agent.daemon", "--settings", str(path)]
-        await self._start(Child(entry.name, arguments, folder / "agent.log"))
+        await self._start(Child(entry.name, arguments, folder / "agent.log", LIGHT_ENVIRONMENT))
 
     def site_keys(self) -> dict[str, str]:
         """The site's public keys, as the control plane left them for agents."""
