@@ -13,8 +13,8 @@ from pathlib import Path
 #: From the extra ``test`` of the meta-distribution; the rest of it is for tests and checks that do not run here.
 TEST_TOOLS = {"hypothesis", "jsonschema", "networkx", "psutil", "pytest", "pytest-asyncio", "pytest-timeout"}
 
-#: Packages that a test asks for and skips without.
-OF_SINGLE_TESTS = ["httpx", "pyroute2"]
+#: Packages that single tests import.
+OF_SINGLE_TESTS = ["cryptography", "httpx", "pyroute2"]
 
 
 def project(folder: Path) -> dict[str, object]:
