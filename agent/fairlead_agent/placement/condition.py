@@ -26,16 +26,19 @@ def judge(slot: Slot, workload: Workload, generation: int, digest: str, world: W
     if unclaimed(slot, lease, world, now):
         return Condition.UNCLAIMED
     instance = world.instance(lease.node, slot.key, lease.epoch)
-    if instance is not None and is_broken(instance):
+    if instance is not None and now >= broken_at(instance, lease.node, world):
         return Condition.BROKEN
     return misplaced(slot, lease, workload, generation, digest, world)
 
 
-def is_broken(instance: InstanceReport) -> bool:
-    """Whether an instance that has served is not worth waiting for."""
-    if instance.state is InstanceState.FAILED:
-        return instance.restarts >= RESTARTS_ALLOWED
-    return instance.state is InstanceState.QUARANTINED
+def broken_at(instance: InstanceReport, node: str, world: World) -> float:
+    """From when on an instance that has served is not worth waiting for; infinite where it is well."""
+    if instance.state is InstanceState.QUARANTINED:
+        return float("-inf")
+    if instance.state is not InstanceState.FAILED:
+        return float("inf")
+    since = world.failed_since.get(node, {}).get((instance.key, instance.epoch), float("-inf"))
+    return since if instance.restarts >= RESTARTS_ALLOWED else since + world.settings.restart_grace_s
 
 
 def misplaced(

@@ -35,6 +35,8 @@ class PlacementSettings:
     """A move is given up when its new instance is not in standby by then."""
     claim_grace_s: float = 3.0
     """A live lease that its online node does not report for this long is called back."""
+    restart_grace_s: float = 8.0
+    """How long an instance that crashed may take to be started again by its agent before another node is asked."""
     drain_s: float = 30.0
     """Longest time that an instance may drain."""
     retry_min_s: float = 1.0

@@ -23,7 +23,7 @@ from fairlead_agent.messages import (
 from fairlead_agent.messages.signing import DesiredWorkload
 from fairlead_agent.placement.batch import Batch
 from fairlead_agent.placement.choose import RankedOffer, Tender, choose, fits
-from fairlead_agent.placement.condition import BROKEN_STATES, judge, unclaimed_at
+from fairlead_agent.placement.condition import BROKEN_STATES, broken_at, judge, unclaimed_at
 from fairlead_agent.placement.config_digest import config_digest
 from fairlead_agent.placement.effects import Announce, Effect, Record, Send
 from fairlead_agent.placement.exclusions import Exclusions
@@ -322,6 +322,8 @@ class WorkloadPlacement:
             slot.call_back = "the holder does not report this lease"
         elif slot.condition is Condition.HEALTHY and instance is not None:
             self._review.observe(slot.key.replica, instance, self.workload.objectives, now)
+        if instance is not None:
+            self._at_if_after(broken_at(instance, lease.node, self._world), now)
         self._at_if_after(unclaimed_at(lease, self._world), now)
         self._at_if_after(lease.free_at, now)
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from fairlead_agent.messages import InstanceReport, LeaseKey, NodeInstances, NodeStatus, PlacementRecord, SlotPlacement
+from fairlead_agent.messages import (
+    InstanceReport,
+    InstanceState,
+    LeaseKey,
+    NodeInstances,
+    NodeStatus,
+    PlacementRecord,
+    SlotPlacement,
+)
 from fairlead_agent.placement.settings import PlacementSettings
 
 #: Steward rank of a control plane.
@@ -25,6 +33,10 @@ class World:
     offline_since: dict[str, float] = field(default_factory=dict[str, float])
     reports: dict[str, NodeInstances] = field(default_factory=dict[str, NodeInstances])
     reported_at: dict[str, float] = field(default_factory=dict[str, float])
+    failed_since: dict[str, dict[tuple[LeaseKey, int], float]] = field(
+        default_factory=dict[str, dict[tuple[LeaseKey, int], float]]
+    )
+    """By node: since when instances have been reported as failed, by key and epoch."""
     records: dict[str, dict[str, PlacementRecord]] = field(default_factory=dict[str, dict[str, PlacementRecord]])
 
     def heard_status(self, status: NodeStatus, now: float) -> NodeStatus | None:
@@ -46,6 +58,9 @@ class World:
             return False
         self.reports[report.node] = report
         self.reported_at[report.node] = now
+        known_failures = self.failed_since.get(report.node, {})
+        failed = [(i.key, i.epoch) for i in report.instances if i.state is InstanceState.FAILED]
+        self.failed_since[report.node] = {name: known_failures.get(name, now) for name in failed}
         return True
 
     def heard_record(self, record: PlacementRecord) -> None:
