@@ -17,7 +17,11 @@ pytestmark = pytest.mark.fleet
 #: Two devices alike but for what a test changes.
 ALIKE: dict[str, Any] = {
     "budget": {"dram": "512 MiB", "cores": 1},
-    "simulated": {"links": [{"peer": "gateway", "bandwidth": "100 Mbit/s", "latency": "5 ms"}]},
+    # The same memory bandwidth for both: what each measures at its start depends on what else runs just then.
+    "simulated": {
+        "memory_bandwidth": "8 GB/s",
+        "links": [{"peer": "gateway", "bandwidth": "100 Mbit/s", "latency": "5 ms"}],
+    },
     "power": {"idle_watts": 1, "core_watts": 2},
 }
 
@@ -95,7 +99,7 @@ def test_less_free_memory_loses(make_fleet: FleetMaker, tmp_path: Path) -> None:
 def test_a_slower_link_loses(make_fleet: FleetMaker, tmp_path: Path) -> None:
     fleet = two_alike(make_fleet, tmp_path, power={"idle_watts": 1, "core_watts": 1})
     assert winner(fleet, "before") == "first"
-    slow = {"links": [{"peer": "gateway", "bandwidth": "8 kbit/s", "latency": "5 ms"}]}
+    slow = {"memory_bandwidth": "8 GB/s", "links": [{"peer": "gateway", "bandwidth": "8 kbit/s", "latency": "5 ms"}]}
     write_profile(tmp_path / "first.yaml", **{**ALIKE, "power": {"idle_watts": 1, "core_watts": 1}, "simulated": slow})
     delete(fleet, "before")
     restart(fleet, "first")
