@@ -12,7 +12,7 @@ from fairlead_agent.bus.address import BrokerAddress
 from fairlead_agent.bus.broker.mosquitto import MosquittoBroker
 from fairlead_agent.bus.topics import AUTHORITY
 from fairlead_agent.config import AgentEntry, FleetConfig
-from fairlead_agent.daemon.fleet import CONTROL_PLANE, Child, LocalFleet
+from fairlead_agent.daemon.fleet import CONTROL_PLANE, SAVE_EVERY_S, Child, LocalFleet
 from fairlead_agent.daemon.readings import measure_once
 from fairlead_agent.plugin.discovery import PATH_VARIABLE
 from fairlead_agent.runtime.files import write_private
@@ -89,7 +89,7 @@ class Crowd(LocalFleet):
         await super()._start(child)
 
     async def _start_broker(self) -> None:
-        broker = MosquittoBroker(self.state_dir / "broker", site=self.config.site)
+        broker = MosquittoBroker(self.state_dir / "broker", site=self.config.site, save_every_s=SAVE_EVERY_S)
         # Before it starts: a running broker reads all logins again for each new one.
         for name in (CONTROL_PLANE, AUTHORITY, OBSERVER):
             broker.credentials(name, control=True)

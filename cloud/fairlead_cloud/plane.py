@@ -247,6 +247,7 @@ class ControlPlane:
         await self.bus.publish(self.topics.desired(name), signed, retain=True)
 
     async def _announce_all(self) -> None:
+        await self.steward.say_again()
         for stored in await self.workloads.all(deleted=True):
             await self._publish(stored.desired.name, stored.signed)
         # Nodes name the control plane as the other end of their links to where clients come in.

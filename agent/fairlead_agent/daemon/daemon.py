@@ -205,6 +205,8 @@ class Daemon:
     async def _connected(self) -> None:
         self.sensor.publish_all()
         self.crew.republish()
+        if self.steward is not None:
+            await self.steward.say_again()
 
 
 def _folder(path: Path) -> Path:

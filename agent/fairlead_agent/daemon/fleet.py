@@ -26,6 +26,9 @@ from fairlead_agent.runtime.files import write_private
 
 CONTROL_PLANE = "control-plane"
 
+#: What the broker retains is said again by its owner at every reconnect, so it need not be saved at each change.
+SAVE_EVERY_S = 5
+
 #: A child that ends is started again after this, doubled up to a minute while it keeps ending.
 RESTART_S = 0.5
 
@@ -122,7 +125,8 @@ class LocalFleet:
 
     async def _start_broker(self) -> None:
         environment = {**os.environ, **({"FAIRLEAD_BROKER": self._broker_kind} if self._broker_kind else {})}
-        self.broker = choose(self.state_dir / "broker", site=self.config.site, environment=environment)
+        folder = self.state_dir / "broker"
+        self.broker = choose(folder, site=self.config.site, save_every_s=SAVE_EVERY_S, environment=environment)
         self._say(f"starting broker: {self.broker.label}")
         self._address = await self.broker.start()
 

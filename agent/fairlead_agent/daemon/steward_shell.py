@@ -60,6 +60,12 @@ class StewardShell:
         """Keep no time any more."""
         await self._ticker.stop()
 
+    async def say_again(self) -> None:
+        """Retain the records once more, after a reconnect: the broker may have lost what it had."""
+        for record in self._steward.records():
+            known = self._view.records.get((record.workload, record.steward), record)
+            self._outgoing.post_to(self._bus.topics.placement(record.steward, record.workload), known, retain=True)
+
     def desired(self, desired: DesiredWorkload) -> None:
         """Verified desired state."""
         self._run(self._steward.desired(desired, boottime()))

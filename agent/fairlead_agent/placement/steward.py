@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from fairlead_agent.messages import (
     Accept,
@@ -60,6 +60,7 @@ class Steward:
         self._urgent: set[str] = set()
         self._poll_at: float | None = None
         self._polled_at = float("-inf")
+        self._asked = set[str]()
 
     @property
     def owned(self) -> tuple[str, ...]:
@@ -232,7 +233,7 @@ class Steward:
             group.add(placement.name) if belongs else group.discard(placement.name)
 
     def _forget(self, name: str) -> None:
-        for group in (self._negotiating, self._wanting, self._urgent):
+        for group in (self._negotiating, self._wanting, self._urgent, self._asked):
             group.discard(name)
 
     def _open_rounds(self, now: float) -> list[Effect]:
@@ -263,6 +264,13 @@ class Steward:
 
     def _poll(self, now: float) -> list[Effect]:
         """Ask the authority how the leases stand: regularly, and soon where something waits for the answer."""
+        # A workload that nobody has asked for yet waits for nobody: its first question is asked at once.
+        new = sorted(name for name in self._urgent if name not in self._asked and name in self._owned)
+        if new:
+            self._asked.update(new)
+            again = now + self._settings.release_poll_s
+            self._poll_at = again if self._poll_at is None else min(self._poll_at, again)
+            return self._ask(new, now)
         if self._urgent:
             self._poll_at = min(self._poll_at or now, max(now, self._polled_at + self._settings.release_poll_s))
         if self._poll_at is None or now < self._poll_at:
@@ -273,7 +281,10 @@ class Steward:
             return []
         interval = self._settings.release_poll_s if self._urgent else self._poll_interval_s(active)
         self._polled_at, self._poll_at = now, now + interval
-        return [self._query(tuple(active[i : i + QUERY_SIZE]), now) for i in range(0, len(active), QUERY_SIZE)]
+        return self._ask(active, now)
+
+    def _ask(self, names: Sequence[str], now: float) -> list[Effect]:
+        return [self._query(tuple(names[i : i + QUERY_SIZE]), now) for i in range(0, len(names), QUERY_SIZE)]
 
     def _poll_interval_s(self, active: Iterable[str]) -> float:
         ttls = [self._owned[name].workload.placement.ttl_s or self._settings.ttl_s for name in active]

@@ -19,6 +19,7 @@ def choose(
     *,
     port: int | None = None,
     site: str = "+",
+    save_every_s: int | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> Broker:
     """Mosquitto where it is installed, else the embedded broker; ``FAIRLEAD_BROKER`` forces one.
@@ -28,7 +29,7 @@ def choose(
     """
     wanted = environment.get(VARIABLE, "") or ("mosquitto" if find_mosquitto() else "embedded")
     if wanted == "mosquitto":
-        return MosquittoBroker(directory, port=port, site=site)
+        return MosquittoBroker(directory, port=port, site=site, save_every_s=save_every_s)
     if wanted != "embedded":
         raise BrokerError(f"{VARIABLE}={wanted!r}: 'mosquitto' and 'embedded' are accepted")
     if find_spec("amqtt") is None:
