@@ -80,7 +80,11 @@ def test_the_graph_marks_what_is_simulated(fleet: Fleet) -> None:
 
 
 def test_memory_budgets_are_in_force_and_reported(fleet: Fleet) -> None:
-    for report in fleet.holders("tiny-chat").values():
+    def measured() -> list[dict[str, Any]]:
+        reports = list(fleet.holders("tiny-chat").values())
+        return reports if all(report["memory_bytes"] for report in reports) else []
+
+    for report in fleet.until(measured, "memory measured"):
         assert report["limiter"] in ("cgroup-v1", "cgroup-v2", "watchdog")
         assert 0 < report["memory_bytes"] < report["limit_bytes"] <= 192 << 20
 

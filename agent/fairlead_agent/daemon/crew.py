@@ -28,6 +28,10 @@ Stopped = Callable[[LeaseKey, str], None]
 
 REMEMBERED_ESTIMATES = 1024
 
+#: Memory and measurements are looked at this often, and told where they have changed by more than this share.
+REFRESH_S = 2.0
+SIGNIFICANT = 0.1
+
 _TROUBLE = (InstanceError, ControlError, ControlLostError, OSError, TimeoutError)
 
 
@@ -54,6 +58,7 @@ class Crew:
         self._queues: dict[tuple[LeaseKey, str], asyncio.Queue[Callable[[], Awaitable[None]]]] = {}
         self._workers: dict[tuple[LeaseKey, str], asyncio.Task[None]] = {}
         self._seq = 0
+        self._told: tuple[InstanceReport, ...] = ()
         self._raw: dict[tuple[str, str], Estimate] = {}
         self._dirty = asyncio.Event()
         self._publisher: asyncio.Task[None] | None = None
@@ -201,10 +206,15 @@ class Crew:
 
     async def _publish(self) -> None:
         while True:
-            await self._dirty.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REFRESH_S):
+                    await self._dirty.wait()
+            reports = self.reports()
+            if not self._dirty.is_set() and not news(self._told, reports):
+                continue
             self._dirty.clear()
             self._seq += 1
-            reports = self.reports()
+            self._told = reports
             body = NodeInstances(
                 node=self._bus.node, incarnation=self._bus.incarnation, seq=self._seq, instances=reports
             )
@@ -232,3 +242,24 @@ class Crew:
                 log.exception("crew.step_failed", key=str(name[0]))
         self._workers.pop(name, None)
         self._queues.pop(name, None)
+
+
+def news(told: tuple[InstanceReport, ...], reports: tuple[InstanceReport, ...]) -> bool:
+    """Whether what the instances use or measure has changed enough to be told again."""
+    return len(told) != len(reports) or any(_differs(old, new) for old, new in zip(told, reports, strict=True))
+
+
+def _differs(old: InstanceReport, new: InstanceReport) -> bool:
+    pairs = (
+        (old.memory_bytes, new.memory_bytes),
+        (old.limit_bytes, new.limit_bytes),
+        (old.throughput_per_s, new.throughput_per_s),
+        (old.latency_p90_s, new.latency_p90_s),
+    )
+    return any(_moved(before, after) for before, after in pairs)
+
+
+def _moved(before: float | None, after: float | None) -> bool:
+    if before is None or after is None:
+        return before is not after
+    return abs(after - before) > SIGNIFICANT * max(abs(before), abs(after))
