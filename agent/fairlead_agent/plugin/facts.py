@@ -76,7 +76,8 @@ class NodeFacts(Frozen):
     links: tuple[LinkFacts, ...] = ()
     artifacts: tuple[str, ...] = Field(default=(), description="Digests of artifacts that lie on this node.")
     calibration: dict[str, float] = Field(
-        default_factory=dict, description="By variant: measured / estimated throughput of past instances here."
+        default_factory=dict,
+        description="Left empty by the agent, which corrects estimates itself: doing it here too would do it twice.",
     )
     software: dict[str, str] = Field(
         default_factory=dict, description="What a plugin's probe() found, e.g. {'kernels': 'native:avx512'}."
