@@ -172,6 +172,17 @@ def test_observer_sees_the_zeros_of_drelu(
     assert all(0.55 < share < 0.95 for _, share in seen)
 
 
+def test_neurons_that_are_left_out_add_nothing(graph: LlamaGraph) -> None:
+    tokens = [1, 2, 3]
+
+    def run(neurons: Callable[[int, np.ndarray], np.ndarray] | None) -> np.ndarray:
+        return graph.forward(tokens, graph.pages(8), PageTable(), neurons=neurons)
+
+    np.testing.assert_array_equal(run(graph.activations), run(None))
+    none = run(lambda layer, x: np.zeros((len(x), graph.config.intermediate_size), np.float32))
+    assert np.abs(none - run(None)).max() > 1e-3
+
+
 def test_drelu_is_the_product_of_two_relus() -> None:
     gate, up = np.array([-1.0, 2.0, 3.0], np.float32), np.array([5.0, -4.0, 2.0], np.float32)
     np.testing.assert_array_equal(combine("drelu", gate, up), [0, 0, 6])

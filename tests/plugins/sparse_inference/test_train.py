@@ -83,6 +83,23 @@ def test_training_learns_logs_resumes_and_exports(corpus: Path, tmp_path: Path) 
     assert SparseModel.load(target).tokenizer.encode("the ship")[0] == 0
 
 
+def test_the_swiglu_twin_is_trained_exported_and_read_as_such(corpus: Path, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    from fairlead_language_model.graph import LlamaGraph, PageTable
+    from fairlead_sparse_inference.train.export import load_exported
+
+    target = tmp_path / "twin"
+    train(corpus, tmp_path / "run", "--ffn", "swiglu", "--steps", "4", "--export", str(target))
+    config = json.loads((target / "config.json").read_text())
+    assert (config["hidden_act"], config["fairlead"]["ffn"]) == ("silu", "gated")
+    assert config["fairlead"]["gate_sparsity"] == [0.0, 0.0]
+    graph, tokens = LlamaGraph.load(target), [0, 9, 40, 80, 7]
+    logits = graph.forward(tokens, graph.pages(8), PageTable())
+    with torch.no_grad():
+        expected = load_exported(target)(torch.tensor([tokens]))[0].numpy()
+    np.testing.assert_allclose(logits, expected, atol=1e-3)
+
+
 def test_a_resumed_run_continues_as_an_uninterrupted_one(corpus: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed")
     from fairlead_sparse_inference.train.loop import load_model

@@ -22,6 +22,7 @@ from .weights import LayerWeights, LlamaWeights, load_weights
 
 FloatArray = NDArray[np.float32]
 Observer = Callable[[int, FloatArray], None]
+Neurons = Callable[[int, FloatArray], FloatArray]
 
 
 class LlamaGraph:
@@ -64,18 +65,30 @@ class LlamaGraph:
         return self.forward([token], pages, table)[0]
 
     def forward(
-        self, tokens: Sequence[int], pages: KVPages, table: PageTable, observe: Observer | None = None
+        self,
+        tokens: Sequence[int],
+        pages: KVPages,
+        table: PageTable,
+        observe: Observer | None = None,
+        neurons: Neurons | None = None,
     ) -> FloatArray:
         """Append tokens to a sequence and return the logits [tokens, vocabulary] after each."""
-        return self.logits(self.hidden(tokens, pages, table, observe))
+        return self.logits(self.hidden(tokens, pages, table, observe, neurons))
 
     def hidden(
-        self, tokens: Sequence[int], pages: KVPages, table: PageTable, observe: Observer | None = None
+        self,
+        tokens: Sequence[int],
+        pages: KVPages,
+        table: PageTable,
+        observe: Observer | None = None,
+        neurons: Neurons | None = None,
     ) -> FloatArray:
         """Append tokens to a sequence and return the states [tokens, hidden_size] after the last layer.
 
-        `observe` gets each layer's number and feed-forward activations [tokens, intermediate_size]. Raises OutOfPages,
-        or ValueError for a token outside the vocabulary or a sequence beyond the model's context; then nothing changes.
+        `observe` gets each layer's number and feed-forward activations [tokens, intermediate_size]. `neurons` replaces
+        `activations`: it gets a layer's number and normalized input [tokens, hidden_size], and may leave neurons out.
+        Raises OutOfPages, or ValueError for a token outside the vocabulary or a sequence beyond the model's context;
+        then nothing changes.
         """
         self._admit(tokens, pages, table)
         start = table.length
@@ -84,7 +97,8 @@ class LlamaGraph:
         x = rows(self.weights.embedding, np.asarray(tokens, dtype=np.int64))
         for layer, weights in enumerate(self.weights.layers):
             x = x + self._attention(layer, weights, self._norm(x, weights.input_norm), turn, pages, table)
-            activations = self._neurons(weights, self._norm(x, weights.post_norm))
+            inputs = self._norm(x, weights.post_norm)
+            activations = self.activations(layer, inputs) if neurons is None else neurons(layer, inputs)
             if observe is not None:
                 observe(layer, activations)
             x = x + linear(activations, weights.down, weights.down_bias)
@@ -118,7 +132,9 @@ class LlamaGraph:
         out = attend(q, keys, values, start - first, window)
         return linear(out.reshape(count, -1), weights.o, weights.o_bias)
 
-    def _neurons(self, weights: LayerWeights, x: FloatArray) -> FloatArray:
+    def activations(self, layer: int, x: FloatArray) -> FloatArray:
+        """Return a layer's feed-forward activations [tokens, intermediate_size] of its normalized input."""
+        weights = self.weights.layers[layer]
         gate, up = linear(x, weights.gate, weights.gate_bias), linear(x, weights.up, weights.up_bias)
         return combine(self.config.activation, gate, up)
 

@@ -12,6 +12,10 @@ from .evaluate import Score
 from .shape import ModelShape
 
 Scores = dict[str, Score]
+_NETWORKS = {
+    "drelu": "a dReLU feed-forward network, down(relu(gate x) * relu(up x)) (TurboSparse)",
+    "swiglu": "a SwiGLU feed-forward network, down(silu(gate x) * up x)",
+}
 
 
 def model_card(
@@ -27,6 +31,7 @@ def model_card(
     template = Path(__file__).with_name("card_template.md").read_text()
     return template.format(
         shape=shape,
+        network=_NETWORKS[shape.ffn],
         facts=facts,
         progress=progress,
         recipe=recipe,
@@ -56,7 +61,8 @@ def parameter_count(shape: ModelShape) -> int:
     """Return how many weights a model of this shape has."""
     attention = 2 * shape.width * (shape.width + shape.kv_heads * shape.head_width)
     layer = attention + 3 * shape.width * shape.neurons + 2 * shape.width
-    return shape.vocabulary * shape.width + shape.layers * layer + shape.width
+    tables = 1 if shape.tied else 2
+    return tables * shape.vocabulary * shape.width + shape.layers * layer + shape.width
 
 
 def _titles(facts: Mapping[str, Any], part: str) -> str:

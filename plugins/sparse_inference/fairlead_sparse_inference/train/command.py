@@ -26,6 +26,7 @@ def _shape_options(command: click.decorators.FC) -> click.decorators.FC:
 @click.option("--steps", type=int, help="Limit in steps.")
 @click.option("--vocabulary", default=4096, show_default=True)
 @_shape_options
+@click.option("--ffn", type=click.Choice(["drelu", "swiglu"]), default="drelu", show_default=True, help="Activation.")
 @click.option("--batch", default=8, show_default=True)
 @click.option("--peak-rate", default=2e-3, show_default=True)
 @click.option("--gate-l1", default=0.0, show_default=True, help="Weight of the mean gate activation in the loss.")
@@ -45,7 +46,7 @@ def train_tiny(
     threads: int,
     **options: object,
 ) -> None:
-    """Train a small dReLU language model on CORPUS, a directory or tar archive of Markdown books.
+    """Train a small dReLU (or SwiGLU) language model on CORPUS, a directory or tar archive of Markdown books.
 
     Run again with the same run directory to resume.
     """

@@ -71,13 +71,13 @@ def config(shape: ModelShape, tokenizer: Tokenizer) -> dict[str, Any]:
         "max_position_embeddings": shape.context,
         "rms_norm_eps": shape.norm_epsilon,
         "rope_theta": shape.rope_theta,
-        "hidden_act": "relu",
+        "hidden_act": "relu" if shape.ffn == "drelu" else "silu",
         "attention_bias": False,
         "mlp_bias": False,
-        "tie_word_embeddings": True,
+        "tie_word_embeddings": shape.tied,
         "bos_token_id": tokenizer.token_to_id(BEGIN),
         "eos_token_id": [tokenizer.token_to_id(END_OF_TEXT), tokenizer.token_to_id(END_OF_TURN)],
-        "fairlead": {"ffn": "drelu"},
+        "fairlead": {"ffn": "drelu" if shape.ffn == "drelu" else "gated"},
     }
 
 
@@ -100,6 +100,8 @@ def shape_of(written: dict[str, Any]) -> ModelShape:
         context=written["max_position_embeddings"],
         rope_theta=written["rope_theta"],
         norm_epsilon=written["rms_norm_eps"],
+        ffn="drelu" if written["fairlead"]["ffn"] == "drelu" else "swiglu",
+        tied=written["tie_word_embeddings"],
     )
 
 

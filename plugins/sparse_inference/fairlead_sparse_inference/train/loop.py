@@ -177,7 +177,7 @@ class Loop:
         if not path.exists():
             return False
         state = torch.load(path, weights_only=True)
-        if state["shape"] != asdict(self.shape):
+        if ModelShape(**state["shape"]) != self.shape:
             raise ValueError(f"{path} holds a model of shape {state['shape']}, not {asdict(self.shape)}")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

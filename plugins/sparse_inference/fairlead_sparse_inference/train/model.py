@@ -1,4 +1,4 @@
-"""The model in PyTorch: a Llama decoder whose feed-forward network is dReLU (TurboSparse, equation 2).
+"""The model in PyTorch: a Llama decoder whose feed-forward network is dReLU (TurboSparse, equation 2) or SwiGLU.
 
 Parameter names are those of Hugging Face's LlamaForCausalLM, so that the state dictionary needs no renaming.
 """
@@ -51,27 +51,39 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """down(relu(gate x) * relu(up x)); keeps the last activations' zero shares while `measure` is set."""
+    """down(relu(gate x) * relu(up x)), or SwiGLU's down(silu(gate x) * up x); keeps zero shares while `measure` is set.
+
+    `swiglu_share` mixes the two products while a SwiGLU model is turned into a dReLU one: 1 is SwiGLU, 0 dReLU.
+    """
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         self.gate_proj = nn.Linear(shape.width, shape.neurons, bias=False)
         self.up_proj = nn.Linear(shape.width, shape.neurons, bias=False)
         self.down_proj = nn.Linear(shape.neurons, shape.width, bias=False)
+        self.swiglu_share = 1.0 if shape.ffn == "swiglu" else 0.0
         self.measure = False
         self.gate_zero = self.product_zero = 0.0
         self.gate_mean: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the network to the last axis."""
-        gate = functional.relu(self.gate_proj(x))
-        product = gate * functional.relu(self.up_proj(x))
+        raw, up = self.gate_proj(x), self.up_proj(x)
+        gate = functional.relu(raw)
+        product = self._product(raw, gate, up)
         if self.measure:
-            self.gate_zero = float((gate == 0).float().mean())
+            self.gate_zero = 0.0 if self.swiglu_share else float((gate == 0).float().mean())
             self.product_zero = float((product == 0).float().mean())
         # Not the product: only a zero gate lets the engine skip a neuron before it reads its up row.
         self.gate_mean = gate.mean(dtype=torch.float32) if self.training else None
         return self.down_proj(product)
+
+    def _product(self, raw: Tensor, gate: Tensor, up: Tensor) -> Tensor:
+        share = self.swiglu_share
+        if share == 1.0:
+            return functional.silu(raw) * up
+        sparse = gate * functional.relu(up)
+        return torch.lerp(sparse, functional.silu(raw) * up, share) if share else sparse
 
 
 class Layer(nn.Module):
@@ -101,12 +113,14 @@ class Decoder(nn.Module):
 
 
 class LlamaDrelu(nn.Module):
-    """The whole model; logits come from the tied embedding."""
+    """The whole model; logits come from the embedding where it is tied, else from `lm_head`."""
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         self.shape = shape
         self.model = Decoder(shape)
+        if not shape.tied:
+            self.lm_head = nn.Linear(shape.width, shape.vocabulary, bias=False)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -124,7 +138,8 @@ class LlamaDrelu(nn.Module):
         x = self.model.embed_tokens(tokens)
         for layer in self.model.layers:
             x = layer(x, rotation)
-        return functional.linear(self.model.norm(x), self.model.embed_tokens.weight)
+        head = self.model.embed_tokens if self.shape.tied else self.lm_head
+        return functional.linear(self.model.norm(x), head.weight)
 
     def feed_forwards(self) -> list[FeedForward]:
         """Return the feed-forward network of each layer."""

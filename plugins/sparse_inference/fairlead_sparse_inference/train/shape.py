@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+FeedForwardKind = Literal["drelu", "swiglu"]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """Sizes of a Llama-architecture decoder with a dReLU feed-forward network and tied embeddings."""
+    """Sizes of a Llama-architecture decoder, and the activation of its feed-forward network."""
 
     vocabulary: int = 4096
     width: int = 256
@@ -18,6 +21,8 @@ class ModelShape:
     context: int = 512
     rope_theta: float = 10000.0
     norm_epsilon: float = 1e-5
+    ffn: FeedForwardKind = "drelu"
+    tied: bool = True
 
     def __post_init__(self) -> None:
         """Refuse sizes that no such model can have."""
@@ -27,6 +32,8 @@ class ModelShape:
             raise ValueError(f"heads {self.heads} must be a multiple of kv_heads {self.kv_heads}")
         if self.width % 32 or self.neurons % 32:
             raise ValueError(f"width {self.width} and neurons {self.neurons} must be multiples of 32 (Q8_0 groups)")
+        if self.ffn not in ("drelu", "swiglu"):
+            raise ValueError(f"ffn {self.ffn!r}: accepted: drelu, swiglu")
 
     @property
     def head_width(self) -> int:
