@@ -29,6 +29,8 @@ from fairlead_kernels.ops import (
     softmax,
     sparse_ffn_q8,
 )
+from fairlead_kernels.ops_packed import gemm_packed, gemv_packed, pack, sparse_ffn_packed, sum_rows_packed
+from fairlead_kernels.packed import PackedMatrix, pack_q4_0, pack_q8, pack_q8_0, packed_row_bytes
 from fairlead_kernels.quantized import GROUP, Q8Matrix
 
 __all__ = [
@@ -40,13 +42,21 @@ __all__ = [
     "DecoderConfig",
     "DecoderWeights",
     "LayerWeights",
+    "PackedMatrix",
     "Q8Matrix",
     "available_isas",
     "backend",
     "gemm_f32",
+    "gemm_packed",
     "gemm_q8",
     "gemv_f32",
+    "gemv_packed",
     "gemv_q8",
+    "pack",
+    "pack_q4_0",
+    "pack_q8",
+    "pack_q8_0",
+    "packed_row_bytes",
     "paged_attention",
     "paged_attention_prefill",
     "quantize_q8",
@@ -56,6 +66,8 @@ __all__ = [
     "select",
     "set_threads",
     "softmax",
+    "sparse_ffn_packed",
     "sparse_ffn_q8",
+    "sum_rows_packed",
     "threads",
 ]

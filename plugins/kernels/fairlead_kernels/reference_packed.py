@@ -1,0 +1,103 @@
+"""The kernels over packed weights in NumPy, with the integer arithmetic of the native ones.
+
+Arguments are taken as checked by :mod:`fairlead_kernels.ops_packed`. Activations are rounded to int8 in groups of 32
+with one float32 scale each; a group's dot product is an exact integer; only the sum over groups is float32, so that
+native results differ in the order of that sum alone.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead_kernels.packed import PackedMatrix, assemble, pack_q8
+from fairlead_kernels.quantized import GROUP
+from fairlead_kernels.reference import gate_function, quantize_q8, up_function
+
+F32 = NDArray[np.float32]
+I32 = NDArray[np.int32]
+
+# Groups of smaller activations count as zeros: 127 / x must stay finite.
+SMALLEST_ACTIVATION = np.float32(1e-30)
+
+
+def quantize_activations(x: F32) -> tuple[F32, F32]:
+    """Round float32 [batch, columns] to integers in -127..127 and scales [batch, columns / 32].
+
+    A group with a value that is not finite gets the scale NaN, so that every sum over it is NaN.
+    """
+    groups = x.reshape(x.shape[0], -1, GROUP)
+    largest: F32 = np.abs(groups).max(axis=2, initial=0.0)
+    finite = np.isfinite(largest)
+    counts = finite & (largest >= SMALLEST_ACTIVATION)
+    inverse = np.zeros_like(largest)
+    np.divide(np.float32(127), largest, out=inverse, where=counts)
+    q = np.rint(np.where(counts[:, :, None], groups, np.float32(0)) * inverse[:, :, None])
+    scale: F32 = np.where(counts, largest / np.float32(127), np.float32(0)).astype(np.float32)
+    scale[~finite] = np.nan
+    return q, scale
+
+
+def pack(matrix: F32, bits: int) -> PackedMatrix:
+    """Round float32 [rows, columns] to packed weights of 4 or 8 bits."""
+    return pack_q8(quantize_q8(matrix)) if bits == 8 else _pack4(matrix)
+
+
+def _pack4(matrix: F32) -> PackedMatrix:
+    """Q4_0: the value of largest magnitude becomes -8 exactly (up to the scale's rounding to float16)."""
+    rows, columns = matrix.shape
+    if not np.isfinite(matrix).all():
+        at = int(np.flatnonzero(~np.isfinite(matrix))[0])
+        raise ValueError(f"matrix: value {at} is not finite")
+    groups = matrix.reshape(rows, columns // GROUP, GROUP)
+    at = np.abs(groups).argmax(axis=2)[:, :, None]
+    with np.errstate(over="ignore"):
+        scale = (np.take_along_axis(groups, at, axis=2)[:, :, 0] / np.float32(-8)).astype(np.float16)
+    if np.isinf(scale).any():
+        at = int(np.flatnonzero(np.isinf(scale))[0])
+        raise ValueError(f"matrix: group {at} has a magnitude above 8 * 65504, whose scale does not fit a float16")
+    divisor = np.where(scale == 0, np.float16(1), scale).astype(np.float32)[:, :, None]
+    q = np.clip(np.rint(groups / divisor), -8, 7) + np.float32(8)
+    q[scale == 0] = 8
+    return assemble(q.astype(np.uint8).reshape(rows, columns), scale, 4)
+
+
+def gemm_packed(matrix: PackedMatrix, x: F32) -> F32:
+    """[batch, columns] times the matrix's transpose: [batch, rows]."""
+    q, scale = quantize_activations(x)
+    return multiply_quantized(matrix, q, scale)
+
+
+def multiply_quantized(matrix: PackedMatrix, q: F32, scale: F32) -> F32:
+    """The product with quantized activations [batch, groups, 32] and their scales [batch, groups]."""
+    rows, columns = matrix.shape
+    weights = matrix.values().reshape(rows, columns // GROUP, GROUP).astype(np.float32)
+    # At most 32 * 128 * 127 < 2^24 in magnitude: exact in float32 whatever the order.
+    dots: F32 = np.matmul(weights.transpose(1, 0, 2), q.transpose(1, 2, 0))
+    factors = matrix.scales().astype(np.float32).T[:, :, None] * scale.T[:, None, :]
+    return np.ascontiguousarray((dots * factors).sum(axis=0, dtype=np.float32).T)
+
+
+def sum_rows_packed(matrix: PackedMatrix, rows: I32, weight: F32) -> F32:
+    """sum_i weight[i] * matrix[rows[i]]: [columns]."""
+    return (weight @ matrix.take(rows).dequantize()).astype(np.float32)
+
+
+def sparse_ffn_packed(
+    gate: PackedMatrix,
+    up: PackedMatrix,
+    down_t: PackedMatrix,
+    x: F32,
+    activation: str,
+    threshold: float,
+    neurons: I32 | None,
+) -> tuple[F32, I32]:
+    """Gate rows of the candidates, up and down rows of the active ones; returns (y, active neurons in order)."""
+    candidates = np.arange(gate.shape[0], dtype=np.int32) if neurons is None else neurons
+    q, scale = quantize_activations(x[None])
+    rows = gate if neurons is None else gate.take(neurons)
+    weight = gate_function(multiply_quantized(rows, q, scale)[0], activation, threshold)
+    active = candidates[weight != 0]
+    weight = weight[weight != 0] * up_function(multiply_quantized(up.take(active), q, scale)[0], activation)
+    contributing = active[weight != 0]
+    return sum_rows_packed(down_t, contributing, weight[weight != 0]), active
