@@ -259,3 +259,28 @@ def test_the_nearer_limit_ends_a_run() -> None:
     assert progress(30, 60, 10, 100) == 0.5
     assert progress(30, 60, 90, 100) == 0.9
     assert progress(90, 60, 0, None) == 1.0
+
+
+def test_a_run_starts_from_an_exported_checkpoint_with_muon(corpus: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    first, target, second = tmp_path / "first", tmp_path / "model", tmp_path / "second"
+    train(corpus, first, "--steps", "40", "--validate-every", "40", "--export", str(target))
+    muon = ["--optimizer", "muon", "--init", str(target), "--peak-rate", "0.001"]
+    train(corpus, second, "--steps", "10", "--validate-every", "5", *muon, "--export", str(tmp_path / "further"))
+    assert log_of(second)[0]["validation_loss"] < log_of(first)[0]["validation_loss"] + 0.1
+    card = (tmp_path / "further" / "MODEL_CARD.md").read_text()
+    assert "Muon" in card and "Started from the weights of an earlier version (model)" in card
+    wrong = [
+        str(corpus),
+        "--run",
+        str(tmp_path / "wrong"),
+        "--vocabulary",
+        "300",
+        *SIZES,
+        "--layers",
+        "1",
+        "--steps",
+        "1",
+    ]
+    result = CliRunner().invoke(train_tiny, [*wrong, "--init", str(target)])
+    assert result.exit_code == 1 and "holds a model of shape" in result.output

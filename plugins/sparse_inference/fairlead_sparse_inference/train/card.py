@@ -42,6 +42,9 @@ def model_card(
         epochs=progress["tokens"] / (facts["train_tokens"] + facts["conversation_tokens"]),
         batch_tokens=progress["tokens"] / progress["step"],
         tested="; the test text was scored once, with the exported weights" if "test, Q8_0" in scores else "",
+        optimizer=_optimizer(recipe),
+        origin=_origin(recipe),
+        options=_options(recipe),
         precision="bfloat16 matrix products" if recipe["bf16"] else "float32",
         hardware=f"{os.cpu_count()} cores of {_processor()}",
         minutes=progress["elapsed_s"] / 60,
@@ -63,6 +66,27 @@ def parameter_count(shape: ModelShape) -> int:
     layer = attention + 3 * shape.width * shape.neurons + 2 * shape.width
     tables = 1 if shape.tied else 2
     return tables * shape.vocabulary * shape.width + shape.layers * layer + shape.width
+
+
+def _optimizer(recipe: Mapping[str, Any]) -> str:
+    adamw = "AdamW (beta 0.9, 0.95)"
+    if recipe.get("optimizer") != "muon":
+        return adamw
+    return f"Muon (momentum 0.95, steps of AdamW's size) for the matrices of the layers, {adamw} for the rest"
+
+
+def _origin(recipe: Mapping[str, Any]) -> str:
+    start = recipe.get("started_from")
+    return (
+        f"Started from the weights of an earlier version ({start}), not from random ones; the steps are this run's. "
+        if start
+        else ""
+    )
+
+
+def _options(recipe: Mapping[str, Any]) -> str:
+    start = f" --init {recipe['started_from']}" if recipe.get("started_from") else ""
+    return f" --optimizer {recipe.get('optimizer', 'adamw')}{start}"
 
 
 def _titles(facts: Mapping[str, Any], part: str) -> str:

@@ -28,6 +28,8 @@ def _shape_options(command: click.decorators.FC) -> click.decorators.FC:
 @_shape_options
 @click.option("--ffn", type=click.Choice(["drelu", "swiglu"]), default="drelu", show_default=True, help="Activation.")
 @click.option("--batch", default=8, show_default=True)
+@click.option("--optimizer", type=click.Choice(["adamw", "muon"]), default="adamw", show_default=True)
+@click.option("--init", type=click.Path(exists=True, path_type=Path), help="Start from an exported checkpoint.")
 @click.option("--peak-rate", default=2e-3, show_default=True)
 @click.option("--gate-l1", default=0.0, show_default=True, help="Weight of the mean gate activation in the loss.")
 @click.option("--validate-every", type=int, help="Validate and save every so many steps.")

@@ -17,6 +17,7 @@ from torch.nn import functional
 from .batches import Batches, windows
 from .evaluate import Score, evaluate
 from .model import LlamaDrelu
+from .optimizers import optimizers
 from .schedule import learning_rate, progress
 from .shape import ModelShape
 
@@ -39,6 +40,8 @@ class Recipe:
     patience: int = 8
     seed: int = 0
     bf16: bool = False
+    optimizer: str = "adamw"
+    started_from: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse a run without an end."""
@@ -66,21 +69,12 @@ class Loop:
         torch.manual_seed(recipe.seed)
         self.shape, self.recipe, self.directory = shape, recipe, directory
         self.model = LlamaDrelu(shape)
-        self.optimizer = self._optimizer()
+        self.optimizers = optimizers(self.model, recipe)
         self.batches = Batches(train, shape.context, recipe.batch, recipe.seed)
         self.validation = windows(validation, shape.context, recipe.validation_windows)
         self.progress = Progress()
         self._losses: list[float] = []
         directory.mkdir(parents=True, exist_ok=True)
-
-    def _optimizer(self) -> torch.optim.AdamW:
-        matrices = [p for p in self.model.parameters() if p.dim() == 2]
-        vectors = [p for p in self.model.parameters() if p.dim() != 2]
-        groups = [
-            {"params": matrices, "weight_decay": self.recipe.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW(groups, lr=self.recipe.peak_rate, betas=(0.9, 0.95), fused=True)
 
     def run(self) -> Progress:
         """Train until a limit is reached or validation has not improved `patience` times in a row."""
@@ -111,7 +105,7 @@ class Loop:
 
     def _step(self) -> float:
         rate = learning_rate(self.fraction, self.recipe.peak_rate, self.recipe.floor_rate)
-        for group in self.optimizer.param_groups:
+        for group in self._groups():
             group["lr"] = rate
         tokens, targets = (torch.from_numpy(part) for part in self.batches.next())
         autocast = torch.autocast("cpu", torch.bfloat16) if self.recipe.bf16 else contextlib.nullcontext()
@@ -120,11 +114,15 @@ class Loop:
         loss = functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
         (loss + self._sparsity_term()).backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         self.progress.step += 1
         self.progress.tokens += tokens.numel()
         return float(loss.detach())
+
+    def _groups(self) -> list[dict[str, Any]]:
+        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
 
     def _sparsity_term(self) -> torch.Tensor | float:
         means = [layer.gate_mean for layer in self.model.feed_forwards() if layer.gate_mean is not None]
@@ -152,7 +150,7 @@ class Loop:
             "gate_sparsity": [round(share, 4) for share in score.gate_sparsity],
             "product_sparsity": [round(share, 4) for share in score.product_sparsity],
             "tokens_per_s": round(tokens_per_s, 1),
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "learning_rate": self._groups()[0]["lr"],
         }
         with (self.directory / "log.jsonl").open("a") as log:
             log.write(json.dumps(line) + "\n")
@@ -165,7 +163,7 @@ class Loop:
             "progress": asdict(self.progress),
             "position": (self.batches.epoch, self.batches.index),
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
         partial = self.directory / f"{name}.partial"
         torch.save(state, partial)
@@ -180,7 +178,10 @@ class Loop:
         if ModelShape(**state["shape"]) != self.shape:
             raise ValueError(f"{path} holds a model of shape {state['shape']}, not {asdict(self.shape)}")
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        if state["recipe"].get("optimizer", "adamw") != self.recipe.optimizer:
+            raise ValueError(f"{path} was trained with {state['recipe'].get('optimizer')}, not {self.recipe.optimizer}")
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
         self.progress = Progress(**state["progress"])
         self.batches.seek(*state["position"])
         return True

@@ -9,9 +9,11 @@ from typing import Any
 
 import click
 import torch
+from tokenizers import Tokenizer
 
-from .export import export
+from .export import export, load_exported
 from .loop import Loop, Recipe
+from .model import LlamaDrelu
 from .prepare import prepare
 from .shape import ModelShape
 
@@ -28,9 +30,13 @@ def train(corpus: Path, directory: Path, vocabulary: int, options: dict[str, Any
     bf16 = options["bf16"] if options["bf16"] is not None else bf16_is_faster(shape)
     names = {field.name for field in fields(Recipe)} - {"bf16", "limit_s"}
     chosen = {name: value for name, value in options.items() if name in names}
-    recipe = Recipe(**chosen, bf16=bf16, limit_s=minutes * 60 if minutes else None)
+    start = options.pop("init")
+    started_from = start.name if start else None
+    recipe = Recipe(**chosen, bf16=bf16, limit_s=minutes * 60 if minutes else None, started_from=started_from)
     loop = Loop(shape, recipe, prepared.train, prepared.validation, directory)
     resumed = loop.resume()
+    if start and not resumed:
+        start_from(loop.model, start, prepared.tokenizer)
     count = sum(parameter.numel() for parameter in loop.model.parameters())
     click.echo(
         f"{'resuming' if resumed else 'training'} {count / 1e6:.2f} M parameters on {len(prepared.train)} tokens "
@@ -45,6 +51,20 @@ def write_export(directory: Path, target: Path, with_test: bool) -> None:
     scores = export(directory, target, with_test)
     for name, score in scores.items():
         click.echo(f"{name}: perplexity {score.perplexity:.2f} over {score.tokens} tokens")
+
+
+def start_from(model: LlamaDrelu, directory: Path, tokenizer: Tokenizer) -> None:
+    """Give a model the weights of an exported checkpoint.
+
+    Raises:
+        ValueError: the checkpoint has another shape, or its tokenizer another vocabulary; names the directory.
+    """
+    found = load_exported(directory)
+    if found.shape != model.shape:
+        raise ValueError(f"{directory} holds a model of shape {found.shape}; accepted: {model.shape}")
+    if Tokenizer.from_file(str(directory / "tokenizer.json")).get_vocab() != tokenizer.get_vocab():
+        raise ValueError(f"{directory / 'tokenizer.json'} is not the vocabulary of this corpus")
+    model.load_state_dict(found.state_dict())
 
 
 def bf16_is_faster(shape: ModelShape, repeats: int = 8) -> bool:
