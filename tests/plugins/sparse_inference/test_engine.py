@@ -280,3 +280,18 @@ def test_whatever_happens_each_request_ends_once_and_no_page_is_lost(make_engine
             assert collected.tokens == expected
         elif collected.failure is None:
             assert collected.tokens == expected[: len(collected.tokens)]
+
+
+def test_a_prompt_that_begins_like_another_is_computed_from_where_they_part(make_engine: MakeEngine) -> None:
+    prompt = [0, *(int(t) for t in np.random.default_rng(11).integers(5, 300, 60))]
+    engine, plain = make_engine(), make_engine(prefix_cache=False)
+    first, again, longer = greedy(prompt, 8), greedy(prompt, 8), greedy([*prompt, 77, 5], 8)
+    answers = [run(engine, request) for request in (first, again, longer)]
+    assert [run(plain, request).tokens for request in (first, again, longer)] == [a.tokens for a in answers]
+    assert engine.drain(10) and plain.drain(10)
+    # Of the second prompt one token is computed, of the third what the others did not hold.
+    assert engine.telemetry.prompt_tokens == 61 + 1 + 2
+    assert engine.telemetry.cached_tokens == 60 + 61
+    assert (plain.telemetry.cached_tokens, plain.telemetry.prompt_tokens) == (0, 61 + 61 + 63)
+    assert engine.pages[0] == 0 < engine.cached_pages
+    assert plain.cached_pages == 0

@@ -45,7 +45,7 @@ def test_pages_and_sequences_are_conserved(model: SparseModel, steps: list[tuple
             scheduler.remove([known.pop(first % len(known))])
         elif kind == "fit":
             scheduler.fit(first)
-        scheduler.pages.check(sequence.table for sequence in scheduler.active)
+        scheduler.pages.check((sequence.table for sequence in scheduler.active), scheduler.cache.held)
         assert {id(s) for s in (*scheduler.active, *scheduler.waiting)} == {id(s) for s in known}
         assert len(scheduler.active) <= 3
         assert all(not sequence.table.pages for sequence in scheduler.waiting)

@@ -3,6 +3,7 @@
 from .kv_pages import KVPages
 from .llama_graph import LlamaGraph
 from .page_table import PageTable
+from .prefix_cache import PrefixCache
 from .q8_decoder import build_decoder, decoder_weights, why_not_q8
 from .weights import LayerWeights, LlamaWeights, load_weights
 
@@ -12,6 +13,7 @@ __all__ = [
     "LlamaGraph",
     "LlamaWeights",
     "PageTable",
+    "PrefixCache",
     "build_decoder",
     "decoder_weights",
     "load_weights",

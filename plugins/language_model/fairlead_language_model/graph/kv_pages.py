@@ -9,14 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import ModelConfig
-from ..errors import LanguageModelError, OutOfPages
+from ..errors import LanguageModelError
+from .page_pool import PagePool
 from .page_table import PageTable
 
 
 class KVPages:
     """Pages of keys and values: two float32 arrays [layers, pages, page_size, kv_heads, head_dim].
 
-    Memory that no token has touched is not resident. Not thread-safe: one generation thread owns it.
+    `pool` counts who holds each page: tables, and a PrefixCache where there is one. Memory that no token has touched is
+    not resident. Not thread-safe: one generation thread owns it.
     """
 
     def __init__(self, config: ModelConfig, pages: int, page_size: int = 16) -> None:
@@ -25,24 +27,33 @@ class KVPages:
         self.page_size = page_size
         self._shape = (config.num_key_value_heads, config.head_dim)
         self._layers = config.num_hidden_layers
-        self.keys, self.values = self._arrays(pages)
-        # The last entry is handed out first, so that low pages are used first.
-        self._free = list(range(pages))[::-1]
+        self.arrays = self._arrays(pages)
+        self.pool = PagePool(pages)
+
+    @property
+    def keys(self) -> NDArray[np.float32]:
+        """All keys."""
+        return self.arrays["keys"]
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """All values."""
+        return self.arrays["values"]
 
     @property
     def count(self) -> int:
         """Number of pages."""
-        return self.keys.shape[1]
+        return self.pool.count
 
     @property
     def free(self) -> int:
-        """Number of pages that no table holds."""
-        return len(self._free)
+        """Number of pages that nobody holds."""
+        return self.pool.free
 
     @property
     def page_bytes(self) -> int:
         """Bytes of one page's keys and values over all layers."""
-        return (self.keys.nbytes + self.values.nbytes) // self.count
+        return sum(array.nbytes for array in self.arrays.values()) // self.count
 
     def pages_for(self, tokens: int) -> int:
         """Return how many pages hold a number of tokens."""
@@ -50,53 +61,63 @@ class KVPages:
 
     def reserve(self, table: PageTable, length: int) -> None:
         """Give a table the pages that `length` tokens need; raises OutOfPages, changing nothing, if too few."""
-        wanted = self.pages_for(length) - len(table.pages)
-        if wanted > len(self._free):
-            raise OutOfPages(wanted, len(self._free))
-        for _ in range(wanted):
-            table.pages.append(self._free.pop())
+        table.pages += self.pool.take(max(0, self.pages_for(length) - len(table.pages)))
 
     def release(self, table: PageTable) -> None:
-        """Take all pages of a table back; it is empty afterwards."""
+        """Give all pages of a table back; it is empty afterwards."""
         self.truncate(table, 0)
 
     def truncate(self, table: PageTable, length: int) -> None:
-        """Forget the tokens from `length` on, and take back the pages that only they used."""
+        """Forget the tokens from `length` on, and give back the pages that only they used."""
         if not 0 <= length <= table.length:
             raise ValueError(f"length {length}: accepted: 0 to {table.length}")
         kept = self.pages_for(length)
-        returned = table.pages[kept:]
-        self._refuse_free(returned)
-        self._free.extend(reversed(returned))
+        self.pool.release(table.pages[kept:])
         del table.pages[kept:]
         table.length = length
 
-    def resize(self, count: int, tables: Sequence[PageTable]) -> None:
-        """Move to an arena of `count` pages, keeping what the tables hold; page numbers and arrays change.
+    def copy(self, source: int, target: int) -> None:
+        """Copy what one page holds, over all layers, to another."""
+        for array in self.arrays.values():
+            array[:, target] = array[:, source]
 
-        Raises OutOfPages and changes nothing where the tables hold more. Both arenas exist while it runs.
+    def own(self, table: PageTable, start: int) -> None:
+        """Copy the table's pages from position `start` on that others hold too, so that it may write them.
+
+        Raises OutOfPages, changing nothing, where there are too few for the copies.
         """
-        used = [page for table in tables for page in table.pages]
-        if len(used) > count or count < 1:
-            raise OutOfPages(len(used), count)
-        keys, values = self._arrays(count)
-        keys[:, : len(used)], values[:, : len(used)] = self.keys[:, used], self.values[:, used]
-        self.keys, self.values = keys, values
-        numbers = iter(range(len(used)))
-        for table in tables:
-            table.pages = [next(numbers) for _ in table.pages]
-        self._free = list(range(len(used), count))[::-1]
+        places = range(start // self.page_size, len(table.pages))
+        shared = [place for place in places if self.pool.holders(table.pages[place]) > 1]
+        for place, page in zip(shared, self.pool.take(len(shared)), strict=True):
+            self.copy(table.pages[place], page)
+            self.pool.release([table.pages[place]])
+            table.pages[place] = page
 
-    def check(self, tables: Iterable[PageTable]) -> None:
-        """Raise LanguageModelError unless every page is either free or in one table, once."""
-        uses = Counter(self._free)
+    def resize(self, count: int, tables: Sequence[PageTable]) -> dict[int, int]:
+        """Move to an arena of `count` pages, keeping what is held; page numbers and arrays change.
+
+        Returns the new number of each held page, for holders that are no tables. Raises OutOfPages and changes nothing
+        where more are held. Both arenas exist while it runs.
+        """
+        numbers = self.pool.compact(count)
+        arrays, held = self._arrays(count), list(numbers)
+        for name, array in arrays.items():
+            array[:, : len(held)] = self.arrays[name][:, held]
+        self.arrays = arrays
+        for table in tables:
+            table.pages = [numbers[page] for page in table.pages]
+        return numbers
+
+    def check(self, tables: Iterable[PageTable], cached: Iterable[int] = ()) -> None:
+        """Raise LanguageModelError unless the tables and the `cached` pages are all holders that there are."""
+        uses = Counter(cached)
         for table in tables:
             uses.update(table.pages)
             if not 0 <= table.length <= len(table.pages) * self.page_size:
                 raise LanguageModelError(f"a table of {len(table.pages)} pages claims {table.length} tokens")
-        wrong = [page for page in uses.keys() | set(range(self.count)) if uses[page] != 1 or not 0 <= page < self.count]
+        wrong = self.pool.wrong(uses)
         if wrong:
-            raise LanguageModelError(f"KV pages {sorted(wrong)[:8]} are lost, shared or do not exist")
+            raise LanguageModelError(f"KV pages {wrong[:8]} are lost, shared or do not exist")
 
     def write(
         self, layer: int, table: PageTable, start: int, keys: NDArray[np.float32], values: NDArray[np.float32]
@@ -118,11 +139,7 @@ class KVPages:
         keys, values = self.keys[layer, pages], self.values[layer, pages]
         return keys.reshape(-1, *self._shape)[window], values.reshape(-1, *self._shape)[window]
 
-    def _arrays(self, pages: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _arrays(self, pages: int) -> dict[str, NDArray[np.float32]]:
+        """Make what the pages consist of: arrays whose first axes are [layers, pages, page_size]."""
         shape = (self._layers, pages, self.page_size, *self._shape)
-        return np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-
-    def _refuse_free(self, pages: Sequence[int]) -> None:
-        twice = set(pages) & set(self._free)
-        if twice:
-            raise LanguageModelError(f"KV pages {sorted(twice)[:8]} are released twice")
+        return {"keys": np.zeros(shape, np.float32), "values": np.zeros(shape, np.float32)}

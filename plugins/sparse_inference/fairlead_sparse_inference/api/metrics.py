@@ -31,6 +31,7 @@ class EngineCollector(Collector):
         told = self._engine.telemetry
         tokens = {"prompt": told.prompt_tokens, "completion": told.completion_tokens}
         yield _counter("tokens", "Tokens computed.", "kind", tokens)
+        yield _counter("prefix_cache_tokens", "Tokens of prompts known from others.", None, {"": told.cached_tokens})
         yield _counter("requests", "Requests taken.", None, {"": told.requests})
         early = {"aborted": told.aborted, "failed": told.failed}
         yield _counter("requests_ended_early", "Requests that did not end by themselves.", "why", early)
@@ -49,7 +50,9 @@ class EngineCollector(Collector):
 
     def _state(self) -> Iterator[Metric]:
         (used, pages), (active, waiting) = self._engine.pages, self._engine.load
-        yield _gauge("kv_pages", "Pages of keys and values.", "state", {"used": used, "free": pages - used})
+        cached = self._engine.cached_pages
+        states = {"used": used, "cached": cached, "free": pages - used - cached}
+        yield _gauge("kv_pages", "Pages of keys and values.", "state", states)
         yield _gauge("sequences", "Requests under way.", "state", {"active": active, "waiting": waiting})
         memory = {"": self._engine.memory_in_use()}
         yield _gauge("memory_bytes", "Memory that counts against the budget.", None, memory)

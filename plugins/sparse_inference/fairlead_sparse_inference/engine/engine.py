@@ -46,6 +46,7 @@ class Engine:
         max_waiting: int = 32,
         context: int | None = None,
         memory_bytes: int | None = None,
+        prefix_cache: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start the thread.
@@ -58,7 +59,7 @@ class Engine:
         self.plan = self._plan(max_sequences)
         self.telemetry = Telemetry(len(model.weights.layers))
         pages = KVPages(model.config, self.plan.pages_within(memory_bytes), PAGE_TOKENS)
-        self._scheduler = Scheduler(pages, max_sequences, max_waiting)
+        self._scheduler = Scheduler(pages, max_sequences, max_waiting, prefix_cache=prefix_cache)
         self._decoder = model.decoder(pages)
         self._clock = clock
         self._changed = Condition()
@@ -120,9 +121,14 @@ class Engine:
 
     @property
     def pages(self) -> tuple[int, int]:
-        """Pages in use, and pages in all."""
+        """Pages that sequences use, and pages in all."""
         pages = self._scheduler.pages
-        return pages.count - pages.free, pages.count
+        return pages.pool.used - self.cached_pages, pages.count
+
+    @property
+    def cached_pages(self) -> int:
+        """Pages that no sequence uses, kept for prompts that begin alike."""
+        return self._scheduler.cache.evictable
 
     @property
     def load(self) -> tuple[int, int]:
@@ -194,7 +200,8 @@ class Engine:
     def _round(self) -> None:
         with self._changed:
             self._drop_aborted()
-            self._scheduler.admit()
+            admitted = self._scheduler.admit()
+            self.telemetry.cached_tokens += sum(sequence.cached_tokens for sequence in admitted)
             active = tuple(self._scheduler.active)
         for sequence in active:
             self._turn(sequence)
@@ -222,6 +229,8 @@ class Engine:
         table.length += len(chunk)
         events: list[Event] = []
         if len(chunk) == len(pending):
+            if not answering:
+                self._scheduler.cache.insert(sequence.tokens, table)
             events = sequence.advance(result.logits, int(result.active.sum()) // len(chunk))
             self.telemetry.completion_tokens += 1
         now_s = self._clock()

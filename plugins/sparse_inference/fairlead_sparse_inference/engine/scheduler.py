@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from fairlead_language_model.graph import KVPages
+from fairlead_language_model.graph import KVPages, PrefixCache
 
 from .errors import QueueFull
 from .sequence import Sequence
@@ -15,11 +15,13 @@ class Scheduler:
     """A bounded queue of waiting sequences and the active ones, in order of arrival.
 
     A sequence is admitted when the pages of its longest possible answer are free, so that it never stops half-way for
-    want of pages. First come, first served: a small one behind a large one waits, and so cannot starve it.
+    want of pages. First come, first served: a small one behind a large one waits, and so cannot starve it. What ended
+    sequences leave in the cache is given up where a new one needs the room.
     """
 
-    def __init__(self, pages: KVPages, max_sequences: int, max_waiting: int) -> None:
+    def __init__(self, pages: KVPages, max_sequences: int, max_waiting: int, *, prefix_cache: bool = True) -> None:
         self.pages, self.max_sequences, self.max_waiting = pages, max_sequences, max_waiting
+        self.cache = PrefixCache(pages, enabled=prefix_cache)
         self.waiting: deque[Sequence] = deque()
         self.active: list[Sequence] = []
 
@@ -29,35 +31,41 @@ class Scheduler:
             raise QueueFull(len(self.waiting))
         self.waiting.append(sequence)
 
-    def admit(self) -> None:
-        """Move waiting sequences to the active ones while there is room."""
+    def admit(self) -> list[Sequence]:
+        """Move waiting sequences to the active ones while there is room; return those moved."""
+        admitted: list[Sequence] = []
         while self.waiting and self._room(self.waiting[0]):
             sequence = self.waiting.popleft()
-            self.pages.reserve(sequence.table, sequence.limit)
+            sequence.cached_tokens = self.cache.reserve(sequence.table, sequence.tokens, sequence.limit)
             self.active.append(sequence)
+            admitted.append(sequence)
+        return admitted
 
     def _room(self, sequence: Sequence) -> bool:
-        return len(self.active) < self.max_sequences and self.pages.pages_for(sequence.limit) <= self.pages.free
+        return len(self.active) < self.max_sequences and self.cache.room(sequence.tokens, sequence.limit)
 
     def remove(self, sequences: Iterable[Sequence]) -> None:
-        """Forget sequences and take their pages back."""
+        """Forget sequences; their pages stay in the cache until others need them."""
         for sequence in tuple(sequences):
             if sequence in self.active:
                 self.active.remove(sequence)
-                self.pages.release(sequence.table)
+                self.cache.retire(sequence.tokens, sequence.table)
             elif sequence in self.waiting:
                 self.waiting.remove(sequence)
 
     def fit(self, pages: int) -> int:
         """Resize the arena; the youngest active sequences that no longer fit wait again, and return how many.
 
-        What they generated is kept; their keys and values are computed again when they are admitted.
+        The cache gives way first. What the sequences generated is kept; their keys and values are computed again when
+        they are admitted.
         """
         preempted = 0
-        while sum(len(sequence.table.pages) for sequence in self.active) > pages:
+        while (excess := self.pages.pool.used - pages) > 0:
+            if self.cache.evict(excess):
+                continue
             youngest = self.active.pop()
             self.pages.release(youngest.table)
             self.waiting.appendleft(youngest)
             preempted += 1
-        self.pages.resize(pages, [sequence.table for sequence in self.active])
+        self.cache.renumber(self.pages.resize(pages, [sequence.table for sequence in self.active]))
         return preempted

@@ -21,7 +21,8 @@ Sink = Callable[[Event], None]
 class Sequence:
     """Tokens, pages, text decoder, stop matcher and random generator of one request.
 
-    `aborted` may be set from any thread; everything else belongs to the generation thread.
+    `aborted` may be set from any thread; everything else belongs to the generation thread. `cached_tokens` are those
+    whose keys and values were known when it was admitted last.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Sequence:
         self.tokens = list(request.prompt)
         self.table = PageTable()
         self.limit = min(len(request.prompt) + request.max_tokens, context)
+        self.cached_tokens = 0
         self.aborted = False
         self.finished = False
         self._ends = ends

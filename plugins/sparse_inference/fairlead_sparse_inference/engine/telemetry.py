@@ -17,11 +17,13 @@ class Telemetry:
 
     Attributes:
         active: int64 [layers]: neurons whose gate was not zero.
+        prompt_tokens, cached_tokens: tokens of prompts that were computed, and that were known from others.
         computed: how many neurons' gates were computed in each layer.
     """
 
     layers: int
     prompt_tokens: int = 0
+    cached_tokens: int = 0
     completion_tokens: int = 0
     requests: int = 0
     aborted: int = 0
