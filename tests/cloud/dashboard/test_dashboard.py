@@ -38,6 +38,9 @@ async def test_it_shows_the_site_and_follows_it(here: Place) -> None:
         assert await page.run("document.querySelectorAll('#explain .bid.won .bar i').length") > 2
         assert await page.run("document.querySelector('#graph canvas') !== null")
         await page.until("parseFloat(document.querySelector('.lease-cell .number').textContent) > 0")
+        # Leases are shorter than the time between two whole fetches: they are asked for in between.
+        asked = "performance.getEntriesByType('resource').filter(({{ name }}) => name.endsWith('/{}')).length"
+        await page.until(f"{asked.format('leases')} > {asked.format('placements')} + 2")
         # Something changes, and it is seen without a reload.
         await apply(here.client(), "second")
         await page.until("document.querySelector('#workloads').innerText.includes('second')")

@@ -4,6 +4,8 @@ import { get } from "./api.js";
 
 /** How often everything is fetched anew although nothing was heard: free memory, loads, links. */
 const REFRESH_MS = 5000;
+/** How often leases alone are fetched: renewals are no events, and a lease may last but three seconds. */
+const LEASES_MS = 750;
 /** Changes come in bursts; this long is waited for the rest of one. */
 const GATHER_MS = 150;
 
@@ -31,6 +33,7 @@ export class Site {
   async start() {
     await this.fetch();
     setInterval(() => document.hidden || this.soon(0), REFRESH_MS);
+    setInterval(() => document.hidden || this.fetchLeases(), LEASES_MS);
     document.addEventListener("visibilitychange", () => document.hidden || this.soon(0));
   }
 
@@ -62,6 +65,14 @@ export class Site {
         this.soon();
       }
     }
+  }
+
+  /** A failure is left to the next whole fetch, which tells of it. */
+  async fetchLeases() {
+    if (this.fetching) return;
+    const asked = performance.now();
+    const leases = await get("/leases").catch(() => null);
+    if (leases && asked > this.leasesAt) Object.assign(this, { leases, leasesAt: asked });
   }
 
   /** Seconds that remain of a replica's lease, and the most that was ever seen of it. */
