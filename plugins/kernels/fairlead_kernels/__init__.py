@@ -14,7 +14,7 @@ from fairlead_kernels.backend import (
     threads,
 )
 from fairlead_kernels.decoder import Decoder, DecodeResult
-from fairlead_kernels.model import DecoderConfig, DecoderWeights, LayerWeights
+from fairlead_kernels.model import DecoderConfig, DecoderWeights, FeedForwardSource, LayerWeights
 from fairlead_kernels.ops import (
     gemm_f32,
     gemm_q8,
@@ -32,8 +32,10 @@ from fairlead_kernels.ops import (
 from fairlead_kernels.ops_packed import gemm_packed, gemv_packed, pack, sparse_ffn_packed, sum_rows_packed
 from fairlead_kernels.packed import PackedMatrix, pack_q4_0, pack_q8, pack_q8_0, packed_row_bytes
 from fairlead_kernels.quantized import GROUP, Q8Matrix
+from fairlead_kernels.work import FIELDS
 
 __all__ = [
+    "FIELDS",
     "GROUP",
     "Backend",
     "BackendError",
@@ -41,6 +43,7 @@ __all__ = [
     "Decoder",
     "DecoderConfig",
     "DecoderWeights",
+    "FeedForwardSource",
     "LayerWeights",
     "PackedMatrix",
     "Q8Matrix",

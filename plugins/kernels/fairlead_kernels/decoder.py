@@ -14,6 +14,7 @@ from fairlead_kernels.checks import array_of, indices_below, neuron_list, page_l
 from fairlead_kernels.model import DecoderConfig, DecoderWeights
 from fairlead_kernels.ops import rope_inverse_frequency
 from fairlead_kernels.reference_decoder import ReferenceDecoder
+from fairlead_kernels.work import ACTIVE, Work, empty_work
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
@@ -25,11 +26,16 @@ class DecodeResult:
 
     Attributes:
         logits: float32 [vocabulary] of the last token, or [tokens, vocabulary] where all were asked for.
-        active: int32 [layers]: neurons whose gate was not zero, summed over the call's tokens.
+        work: int64 [layers, fields]: what the feed-forward layers did, summed over the call's tokens; see FIELDS.
     """
 
     logits: F32
-    active: I32
+    work: Work
+
+    @property
+    def active(self) -> NDArray[np.int64]:
+        """Neurons whose gate was not zero, int64 [layers], summed over the call's tokens."""
+        return self.work[:, ACTIVE]
 
 
 class Decoder:
@@ -95,8 +101,8 @@ class Decoder:
         """
         if not 0 <= token < self.config.vocabulary:
             raise IndexError(f"token: {token} is outside 0..{self.config.vocabulary - 1}")
-        logits, active = self._run(np.array([token], np.int32), position, page_table, 1)
-        return DecodeResult(logits[0], active)
+        logits, work = self._run(np.array([token], np.int32), position, page_table, 1)
+        return DecodeResult(logits[0], work)
 
     def prefill(self, tokens: I32, position: int, page_table: I32, *, all_logits: bool = False) -> DecodeResult:
         """Run int32 tokens [n], n above 0, at position, position + 1, ...; native logits equal step's bit for bit.
@@ -111,15 +117,15 @@ class Decoder:
         if not len(tokens):
             raise ValueError("tokens: must not be empty")
         indices_below("tokens", tokens, self.config.vocabulary)
-        logits, active = self._run(tokens, position, page_table, len(tokens) if all_logits else 1)
-        return DecodeResult(logits if all_logits else logits[0], active)
+        logits, work = self._run(tokens, position, page_table, len(tokens) if all_logits else 1)
+        return DecodeResult(logits if all_logits else logits[0], work)
 
-    def _run(self, tokens: I32, position: int, page_table: I32, rows: int) -> tuple[F32, I32]:
+    def _run(self, tokens: I32, position: int, page_table: I32, rows: int) -> tuple[F32, Work]:
         self._check_place(len(tokens), position, page_table)
         logits = np.empty((rows, self.config.vocabulary), np.float32)
-        active = np.zeros(len(self.weights.layers), np.int32)
-        self._decoder.run(tokens, position, page_table, logits, active)
-        return logits, active
+        work = empty_work(len(self.weights.layers))
+        self._decoder.run(tokens, position, page_table, logits, work)
+        return logits, work
 
     def embed(self, tokens: I32) -> F32:
         """Return float32 [n, hidden]: the start of a layer-by-layer run."""
@@ -141,14 +147,16 @@ class Decoder:
         ``neurons`` (int32, each at most once) restricts one token to a predictor's choice.
         """
         self._check_hidden(layer, hidden)
-        gate = self.weights.layers[layer].gate
-        if gate is None:
+        count = self.weights.layers[layer].neurons
+        if not count:
             raise ValueError(f"layer {layer} has no feed-forward weights")
         if neurons is not None:
             if len(hidden) != 1:
                 raise ValueError(f"neurons: only for one token, got {len(hidden)}")
-            neuron_list(neurons, gate.shape[0])
-        return self._decoder.feed_forward(layer, hidden, neurons)
+            neuron_list(neurons, count)
+        work = empty_work(1)
+        self._decoder.feed_forward(layer, hidden, neurons, work)
+        return int(work[0, ACTIVE])
 
     def logits(self, hidden: F32) -> F32:
         """Return float32 [n, vocabulary] of the last layer's hidden [n, hidden]."""
@@ -174,7 +182,6 @@ def _checked_counts(counts: Sequence[NDArray[np.int64]], weights: DecoderWeights
     if len(counts) != len(weights.layers):
         raise ValueError(f"activation_counts: must have {len(weights.layers)} arrays, got {len(counts)}")
     for index, layer in enumerate(weights.layers):
-        neurons = 0 if layer.gate is None else layer.gate.shape[0]
         name = f"activation_counts[{index}]"
-        writable(name, array_of(name, counts[index], np.int64, (neurons,)))
+        writable(name, array_of(name, counts[index], np.int64, (layer.neurons,)))
     return list(counts)

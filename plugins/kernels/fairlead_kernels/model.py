@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fairlead_kernels.checks import activation_code, array_of, threshold_value
 from fairlead_kernels.quantized import GROUP, Q8Matrix
+from fairlead_kernels.work import Work
 
 F32 = NDArray[np.float32]
+
+
+class FeedForwardSource(Protocol):
+    """A layer's feed-forward network whose weights the source itself holds, reads or caches."""
+
+    @property
+    def neurons(self) -> int:
+        """Number of neurons."""
+        ...
+
+    @property
+    def native(self) -> Any:
+        """The extension's FeedForward object that computes it, for the native decoder."""
+        ...
+
+    def step(self, x: F32, neurons: NDArray[np.int32] | None, work: Work) -> tuple[F32, NDArray[np.int32]]:
+        """Compute one normalized token x [hidden] in NumPy: (y [hidden], active neurons); adds to work [fields].
+
+        A list restricts it to those neurons, summed in the order of the list.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +88,8 @@ class LayerWeights:
         attention_norm, feed_forward_norm: [hidden].
         query, key, value: [heads * head_dim, hidden], [kv_heads * head_dim, hidden] twice.
         output: [hidden, heads * head_dim].
-        gate, up, down_t: [neurons, hidden]; all None where the caller computes this feed-forward itself.
+        gate, up, down_t: [neurons, hidden]; all None where another source or the caller computes this feed-forward.
+        feed_forward: the source that computes the feed-forward in place of gate, up and down_t, or None.
         query_bias, key_bias, value_bias: biases of the projections (Qwen2), or None.
         query_norm, key_norm: RMSNorm weights [head_dim] of each head before the rotation (Qwen3), or None.
     """
@@ -85,6 +108,14 @@ class LayerWeights:
     value_bias: F32 | None = None
     query_norm: F32 | None = None
     key_norm: F32 | None = None
+    feed_forward: FeedForwardSource | None = None
+
+    @property
+    def neurons(self) -> int:
+        """Number of neurons; 0 where the caller computes the feed-forward itself."""
+        if self.feed_forward is not None:
+            return self.feed_forward.neurons
+        return 0 if self.gate is None else self.gate.shape[0]
 
     def check(self, config: DecoderConfig, where: str) -> None:
         """Raise ValueError naming the first array that does not fit the configuration."""

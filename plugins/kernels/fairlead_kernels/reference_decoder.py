@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from fairlead_kernels import reference
 from fairlead_kernels.model import DecoderConfig, DecoderWeights, LayerWeights
 from fairlead_kernels.quantized import Q8Matrix
+from fairlead_kernels.work import ACTIVE, COMPUTED, PREDICTED, Work
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
@@ -33,12 +34,12 @@ class ReferenceDecoder:
         self._values = value_pages
         self._counts = activation_counts
 
-    def run(self, tokens: I32, position: int, page_table: I32, logits: F32, active: I32) -> None:
+    def run(self, tokens: I32, position: int, page_table: I32, logits: F32, work: Work) -> None:
         hidden = np.empty((len(tokens), self._config.hidden), np.float32)
         self.embed(tokens, hidden)
         for index in range(len(self._weights.layers)):
             self.attend(index, hidden, position, page_table)
-            active[index] += self.feed_forward(index, hidden, None)
+            self.feed_forward(index, hidden, None, work[index : index + 1])
         self.logits(hidden[-len(logits) :], logits)
 
     def embed(self, tokens: I32, hidden: F32) -> None:
@@ -73,21 +74,28 @@ class ReferenceDecoder:
         flat = flat if bias is None else flat + bias
         return flat.reshape(len(normal), -1, self._config.head_dim)
 
-    def feed_forward(self, layer: int, hidden: F32, neurons: I32 | None) -> int:
+    def feed_forward(self, layer: int, hidden: F32, neurons: I32 | None, work: Work) -> None:
         weights, config = self._weights.layers[layer], self._config
-        if weights.gate is None or weights.up is None or weights.down_t is None:
+        if not weights.neurons:
             raise ValueError(f"layer {layer} has no feed-forward weights")
-        total = 0
         for token in range(len(hidden)):
             normal = reference.rmsnorm(hidden[token], weights.feed_forward_norm, config.norm_epsilon)
-            y, active = reference.sparse_ffn_q8(
-                weights.gate, weights.up, weights.down_t, normal, config.activation, config.threshold, neurons
-            )
+            y, active = self._feed_forward(weights, normal, neurons, work[0])
             hidden[token] += y
-            total += len(active)
             if self._counts is not None:
                 self._counts[layer][active] += 1
-        return total
+
+    def _feed_forward(self, weights: LayerWeights, x: F32, neurons: I32 | None, work: Work) -> tuple[F32, I32]:
+        if weights.feed_forward is not None:
+            return weights.feed_forward.step(x, neurons, work)
+        assert weights.gate is not None and weights.up is not None and weights.down_t is not None
+        config = self._config
+        y, active = reference.sparse_ffn_q8(
+            weights.gate, weights.up, weights.down_t, x, config.activation, config.threshold, neurons
+        )
+        work[[PREDICTED, COMPUTED]] += weights.neurons if neurons is None else len(neurons)
+        work[ACTIVE] += len(active)
+        return y, active
 
     def logits(self, hidden: F32, out: F32) -> None:
         weights = self._weights

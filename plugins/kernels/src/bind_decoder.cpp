@@ -1,4 +1,5 @@
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/vector.h>
 
 #include <cmath>
@@ -49,6 +50,21 @@ DecoderShape shape_of(nb::handle config, const Array<float, 5>& keys) {
     return shape;
 }
 
+// Null for a layer whose feed-forward the caller computes: it has none of the three matrices.
+std::shared_ptr<FeedForward> feed_forward_of(nb::handle layer, nb::handle config, std::size_t hidden) {
+    if (!layer.attr("feed_forward").is_none()) {
+        return nb::cast<std::shared_ptr<FeedForward>>(layer.attr("feed_forward").attr("native"));
+    }
+    if (layer.attr("gate").is_none()) return nullptr;
+    const std::size_t neurons = view(layer.attr("gate")).rows;
+    const auto activation = nb::cast<std::int32_t>(config.attr("activation_code"));
+    require(activation >= 0 && activation <= static_cast<std::int32_t>(Activation::geglu), "activation: unknown");
+    return std::make_shared<Q8FeedForward>(FeedForwardView{
+        matrix_of(layer, "gate", neurons, hidden), matrix_of(layer, "up", neurons, hidden),
+        matrix_of(layer, "down_t", neurons, hidden), static_cast<Activation>(activation),
+        nb::cast<float>(config.attr("threshold"))});
+}
+
 LayerView layer_of(nb::handle layer, nb::handle config, const DecoderShape& s) {
     const std::size_t query = s.heads * s.head_dim;
     const std::size_t key = s.kv_heads * s.head_dim;
@@ -65,17 +81,7 @@ LayerView layer_of(nb::handle layer, nb::handle config, const DecoderShape& s) {
     out.key_norm = vector_of(layer, "key_norm", s.head_dim);
     out.feed_forward_norm = vector_of(layer, "feed_forward_norm", s.hidden);
     require(out.attention_norm != nullptr && out.feed_forward_norm != nullptr, "norms: must not be None");
-    // A layer whose feed-forward the caller computes has none of the three matrices.
-    if (!layer.attr("gate").is_none()) {
-        const std::size_t neurons = view(layer.attr("gate")).rows;
-        out.feed_forward.gate = matrix_of(layer, "gate", neurons, s.hidden);
-        out.feed_forward.up = matrix_of(layer, "up", neurons, s.hidden);
-        out.feed_forward.down_t = matrix_of(layer, "down_t", neurons, s.hidden);
-    }
-    const auto activation = nb::cast<std::int32_t>(config.attr("activation_code"));
-    require(activation >= 0 && activation <= static_cast<std::int32_t>(Activation::geglu), "activation: unknown");
-    out.feed_forward.activation = static_cast<Activation>(activation);
-    out.feed_forward.threshold = nb::cast<float>(config.attr("threshold"));
+    out.feed_forward = feed_forward_of(layer, config, s.hidden);
     return out;
 }
 
@@ -105,7 +111,7 @@ public:
     }
 
     void run(Tokens tokens, std::size_t position, Tokens page_table, Array<float, 2> logits,
-             Array<std::int32_t, 1> active) {
+             Array<std::int64_t, 2> work) {
         const DecoderShape& shape = decoder_->shape();
         const std::size_t count = tokens.shape(0);
         require(count > 0, "tokens: must not be empty");
@@ -113,12 +119,12 @@ public:
         check_pages(page_table, position, count, shape.pages, shape.page_size);
         require(logits.shape(1) == shape.vocabulary && (logits.shape(0) == 1 || logits.shape(0) == count),
                 "logits: must be [1 or tokens, vocabulary]");
-        require(active.shape(0) == decoder_->layers().size(), "active: must be [layers]");
-        for (std::size_t i = 0; i < active.shape(0); ++i) require_feed_forward(i);
+        check_work(work, decoder_->layers().size());
+        for (std::size_t i = 0; i < work.shape(0); ++i) require_feed_forward(i);
         const nb::gil_scoped_release released;
         const std::lock_guard lock(decoder_->lock());
         decoder_->run(tokens.data(), count, position, page_table.data(), logits.shape(0) == count, logits.data(),
-                      active.data());
+                      reinterpret_cast<Work*>(work.data()));
     }
 
     void embed(Tokens tokens, Array<float, 2> hidden) {
@@ -137,18 +143,25 @@ public:
         decoder_->attend(layer, hidden.data(), hidden.shape(0), position, page_table.data());
     }
 
-    std::size_t feed_forward(std::size_t layer, Array<float, 2> hidden, std::optional<Tokens> neurons) {
+    void feed_forward(std::size_t layer, Array<float, 2> hidden, std::optional<Tokens> neurons,
+                      Array<std::int64_t, 2> work) {
         check_layer(layer);
         require_feed_forward(layer);
         check_hidden(hidden, hidden.shape(0));
+        check_work(work, 1);
         require(!neurons || hidden.shape(0) == 1, "neurons: only for one token");
-        if (neurons) check_indices(*neurons, decoder_->layers()[layer].feed_forward.gate.rows, "neurons");
+        if (neurons) check_indices(*neurons, decoder_->layers()[layer].feed_forward->neurons(), "neurons");
+        // An empty list has no data pointer.
         const std::int32_t none = 0;
-        const std::int32_t* chosen = neurons ? (neurons->shape(0) > 0 ? neurons->data() : &none) : nullptr;
-        const std::size_t count = neurons ? neurons->shape(0) : 0;
+        const std::int32_t* chosen = neurons && neurons->shape(0) > 0 ? neurons->data() : &none;
+        Work& told = *reinterpret_cast<Work*>(work.data());
         const nb::gil_scoped_release released;
         const std::lock_guard lock(decoder_->lock());
-        return decoder_->feed_forward(layer, hidden.data(), hidden.shape(0), chosen, count);
+        if (neurons) {
+            decoder_->feed_forward_of(layer, hidden.data(), chosen, neurons->shape(0), told);
+        } else {
+            decoder_->feed_forward(layer, hidden.data(), hidden.shape(0), told);
+        }
     }
 
     void logits(Array<const float, 2> hidden, Array<float, 2> out) {
@@ -164,13 +177,20 @@ private:
     void attach_counts(std::vector<LayerView>& layers) {
         require(counts_->size() == layers.size(), "activation_counts: must have one array a layer");
         for (std::size_t i = 0; i < layers.size(); ++i) {
-            require((*counts_)[i].shape(0) == layers[i].feed_forward.gate.rows, "activation_counts: wrong length");
-            layers[i].activation_counts = (*counts_)[i].data();
+            if (layers[i].feed_forward == nullptr) continue;
+            require((*counts_)[i].shape(0) == layers[i].feed_forward->neurons(), "activation_counts: wrong length");
+            // The deleter holds a reference to the array.
+            layers[i].feed_forward->count_activations(std::shared_ptr<std::int64_t>(
+                (*counts_)[i].data(), [array = (*counts_)[i]](std::int64_t*) {}));
         }
     }
 
     void check_layer(std::size_t layer) const {
         if (layer >= decoder_->layers().size()) throw nb::index_error("layer: no such layer");
+    }
+
+    static void check_work(const Array<std::int64_t, 2>& work, std::size_t layers) {
+        require(work.shape(0) == layers && work.shape(1) == kWorkFields, "work: must be int64 [layers, fields]");
     }
 
     void check_hidden(const Array<float, 2>& hidden, std::size_t tokens) const {
@@ -179,7 +199,7 @@ private:
     }
 
     void require_feed_forward(std::size_t layer) const {
-        require(decoder_->layers()[layer].feed_forward.gate.q != nullptr,
+        require(decoder_->layers()[layer].feed_forward != nullptr,
                 "layer " + std::to_string(layer) + " has no feed-forward weights");
     }
 
@@ -194,6 +214,7 @@ private:
 }  // namespace
 
 void bind_decoder(nb::module_& module) {
+    nb::class_<FeedForward>(module, "FeedForward").def_prop_ro("neurons", &FeedForward::neurons);
     nb::class_<BoundDecoder>(module, "Decoder")
         .def(nb::init<nb::object, nb::object, Array<const float, 1>, Array<float, 5>, Array<float, 5>,
                       std::optional<std::vector<Array<std::int64_t, 1>>>>(),
@@ -204,7 +225,7 @@ void bind_decoder(nb::module_& module) {
         .def("embed", &BoundDecoder::embed, nb::arg().noconvert(), nb::arg().noconvert())
         .def("attend", &BoundDecoder::attend, nb::arg(), nb::arg().noconvert(), nb::arg(), nb::arg().noconvert())
         .def("feed_forward", &BoundDecoder::feed_forward, nb::arg(), nb::arg().noconvert(),
-             nb::arg().noconvert().none())
+             nb::arg().noconvert().none(), nb::arg().noconvert())
         .def("logits", &BoundDecoder::logits, nb::arg().noconvert(), nb::arg().noconvert());
 }
 

@@ -52,6 +52,14 @@ void Decoder::embed(const std::int32_t* tokens, std::size_t count, float* hidden
     }
 }
 
+void Decoder::normalize(const float* hidden, const float* weight, std::size_t count) {
+    const std::size_t width = shape_.hidden;
+    normal_.resize(count * width);
+    for (std::size_t t = 0; t < count; ++t) {
+        kernels_in_use().rmsnorm(hidden + t * width, weight, shape_.norm_epsilon, width, normal_.data() + t * width);
+    }
+}
+
 void Decoder::project(const LayerView& layer, std::size_t count, std::size_t position) {
     const KernelTable& k = kernels_in_use();
     const std::size_t query_width = layer.query.rows;
@@ -97,10 +105,7 @@ void Decoder::attend(std::size_t index, float* hidden, std::size_t count, std::s
     const KernelTable& k = kernels_in_use();
     const LayerView& layer = layers_[index];
     const std::size_t width = shape_.hidden;
-    normal_.resize(count * width);
-    for (std::size_t t = 0; t < count; ++t) {
-        k.rmsnorm(hidden + t * width, layer.attention_norm, shape_.norm_epsilon, width, normal_.data() + t * width);
-    }
+    normalize(hidden, layer.attention_norm, count);
     project(layer, count, position);
     const PageView keys = pages(key_pages_, index);
     const PageView values = pages(value_pages_, index);
@@ -115,51 +120,44 @@ void Decoder::attend(std::size_t index, float* hidden, std::size_t count, std::s
     k.add(residual_.data(), hidden, count * width);
 }
 
-std::size_t Decoder::feed_forward(std::size_t index, float* hidden, std::size_t count,
-                                  const std::int32_t* candidates, std::size_t candidate_count) {
+void Decoder::feed_forward(std::size_t index, float* hidden, std::size_t count, Work& work) {
     const KernelTable& k = kernels_in_use();
     const LayerView& layer = layers_[index];
-    const std::size_t width = shape_.hidden;
-    normal_.resize(count * width);
-    residual_.resize(count * width);
-    for (std::size_t t = 0; t < count; ++t) {
-        k.rmsnorm(hidden + t * width, layer.feed_forward_norm, shape_.norm_epsilon, width,
-                  normal_.data() + t * width);
-    }
-    std::size_t active = 0;
+    normalize(hidden, layer.feed_forward_norm, count);
+    residual_.resize(count * shape_.hidden);
     if (count == 1) {
-        active = fairlead::feed_forward(k, layer.feed_forward, normal_.data(), candidates, candidate_count,
-                                        feed_forward_, residual_.data());
-        if (layer.activation_counts != nullptr) {
-            for (const std::int32_t neuron : feed_forward_.neurons) ++layer.activation_counts[neuron];
-        }
+        layer.feed_forward->step(k, normal_.data(), residual_.data(), work);
     } else {
-        active = feed_forward_batch(k, layer.feed_forward, normal_.data(), count, feed_forward_, residual_.data(),
-                                    layer.activation_counts);
+        layer.feed_forward->batch(k, normal_.data(), count, residual_.data(), work);
     }
-    k.add(residual_.data(), hidden, count * width);
-    return active;
+    k.add(residual_.data(), hidden, count * shape_.hidden);
+}
+
+void Decoder::feed_forward_of(std::size_t index, float* hidden, const std::int32_t* neurons, std::size_t count,
+                              Work& work) {
+    const KernelTable& k = kernels_in_use();
+    const LayerView& layer = layers_[index];
+    normalize(hidden, layer.feed_forward_norm, 1);
+    residual_.resize(shape_.hidden);
+    layer.feed_forward->step_selected(k, normal_.data(), neurons, count, residual_.data(), work);
+    k.add(residual_.data(), hidden, shape_.hidden);
 }
 
 void Decoder::logits(const float* hidden, std::size_t count, float* out) {
-    const KernelTable& k = kernels_in_use();
-    const std::size_t width = shape_.hidden;
-    normal_.resize(count * width);
-    for (std::size_t t = 0; t < count; ++t) {
-        k.rmsnorm(hidden + t * width, final_norm_, shape_.norm_epsilon, width, normal_.data() + t * width);
-    }
-    multiply(k, head_, normal_.data(), count, out);
+    normalize(hidden, final_norm_, count);
+    multiply(kernels_in_use(), head_, normal_.data(), count, out);
 }
 
 void Decoder::run(const std::int32_t* tokens, std::size_t count, std::size_t position,
-                  const std::int32_t* page_table, bool all, float* out, std::int32_t* active) {
+                  const std::int32_t* page_table, bool all, float* out, Work* work) {
     hidden_.resize(std::min(count, kTokensPerPass) * shape_.hidden);
     for (std::size_t done = 0; done < count; done += kTokensPerPass) {
         const std::size_t n = std::min(kTokensPerPass, count - done);
         embed(tokens + done, n, hidden_.data());
         for (std::size_t i = 0; i < layers_.size(); ++i) {
+            if (n == 1) layers_[i].feed_forward->prefetch();
             attend(i, hidden_.data(), n, position + done, page_table);
-            active[i] += static_cast<std::int32_t>(feed_forward(i, hidden_.data(), n, nullptr, 0));
+            feed_forward(i, hidden_.data(), n, work[i]);
         }
         if (all) {
             logits(hidden_.data(), n, out + done * shape_.vocabulary);

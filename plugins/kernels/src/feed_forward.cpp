@@ -3,9 +3,7 @@
 #include "fairlead/operators.hpp"
 
 namespace fairlead {
-namespace {
 
-// Moves the entries with a non-zero value to the front, in order; returns how many there are.
 std::size_t compact(const std::int32_t* neurons, std::size_t count, float* value, std::int32_t* kept) {
     std::size_t n = 0;
     for (std::size_t i = 0; i < count; ++i) {
@@ -16,8 +14,6 @@ std::size_t compact(const std::int32_t* neurons, std::size_t count, float* value
     }
     return n;
 }
-
-}  // namespace
 
 std::size_t feed_forward(const KernelTable& k, const FeedForwardView& layer, const float* x,
                          const std::int32_t* candidates, std::size_t count, FeedForwardScratch& s, float* y) {
@@ -55,6 +51,40 @@ std::size_t feed_forward_batch(const KernelTable& k, const FeedForwardView& laye
     k.multiply_up(layer.activation, s.up.data(), s.gate.data(), tokens * neurons);
     sum_batch(k, layer.down_t, s.gate.data(), tokens, y);
     return active;
+}
+
+void FeedForward::count_active(const std::int32_t* neurons, std::size_t count) const {
+    if (counts_ == nullptr) return;
+    for (std::size_t i = 0; i < count; ++i) ++counts_.get()[neurons[i]];
+}
+
+void FeedForward::step_many(const KernelTable& k, const float* x, std::size_t tokens, std::size_t hidden, float* y,
+                            std::int32_t* active, Work& work) {
+    for (std::size_t t = 0; t < tokens; ++t) {
+        const std::int64_t before = work.active;
+        step(k, x + t * hidden, y + t * hidden, work);
+        active[t] = static_cast<std::int32_t>(work.active - before);
+    }
+}
+
+void Q8FeedForward::step(const KernelTable& k, const float* x, float* y, Work& work) {
+    step_selected(k, x, nullptr, view_.gate.rows, y, work);
+}
+
+void Q8FeedForward::step_selected(const KernelTable& k, const float* x, const std::int32_t* neurons,
+                                  std::size_t count, float* y, Work& work) {
+    const std::size_t active = feed_forward(k, view_, x, neurons, count, scratch_, y);
+    count_active(scratch_.neurons.data(), active);
+    work.predicted += static_cast<std::int64_t>(count);
+    work.computed += static_cast<std::int64_t>(count);
+    work.active += static_cast<std::int64_t>(active);
+}
+
+void Q8FeedForward::batch(const KernelTable& k, const float* x, std::size_t tokens, float* y, Work& work) {
+    const std::size_t active = feed_forward_batch(k, view_, x, tokens, scratch_, y, counts());
+    work.predicted += static_cast<std::int64_t>(tokens * view_.gate.rows);
+    work.computed += static_cast<std::int64_t>(tokens * view_.gate.rows);
+    work.active += static_cast<std::int64_t>(active);
 }
 
 }  // namespace fairlead

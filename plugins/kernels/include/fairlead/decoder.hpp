@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <mutex>
 #include <vector>
 
@@ -21,7 +22,7 @@ struct DecoderShape {
     std::vector<float> inverse_frequency;
 };
 
-// Borrowed weights of one layer; biases and head norms may be null.
+// Borrowed weights of one layer and its feed-forward; biases and head norms may be null.
 struct LayerView {
     const float* attention_norm = nullptr;
     Q8View query, key, value, output;
@@ -31,9 +32,8 @@ struct LayerView {
     const float* query_norm = nullptr;
     const float* key_norm = nullptr;
     const float* feed_forward_norm = nullptr;
-    FeedForwardView feed_forward;
-    // Tokens that activated each neuron, [neurons], or null.
-    std::int64_t* activation_counts = nullptr;
+    // Null where the caller computes this feed-forward itself.
+    std::shared_ptr<FeedForward> feed_forward;
 };
 
 // A Llama-family decoder over borrowed weights and borrowed key-value pages [layers, pages, page_size, kv_heads,
@@ -52,19 +52,21 @@ public:
     // Adds one layer's attention to hidden [count, hidden]; its keys and values go to the pages.
     void attend(std::size_t layer, float* hidden, std::size_t count, std::size_t position,
                 const std::int32_t* page_table);
-    // Adds one layer's feed-forward to hidden [count, hidden]; returns the active neurons of all tokens. A list
-    // of candidates (one token only) restricts the neurons.
-    std::size_t feed_forward(std::size_t layer, float* hidden, std::size_t count, const std::int32_t* candidates,
-                             std::size_t candidate_count);
+    // Adds one layer's feed-forward to hidden [count, hidden]: step() for one token, batch() for several. A list of
+    // neurons (one token only) restricts it to them.
+    void feed_forward(std::size_t layer, float* hidden, std::size_t count, Work& work);
+    void feed_forward_of(std::size_t layer, float* hidden, const std::int32_t* neurons, std::size_t count, Work& work);
     // logits [count, vocabulary] of hidden [count, hidden].
     void logits(const float* hidden, std::size_t count, float* out);
 
     // Runs tokens at position.. through all layers. Writes the last token's logits, or all tokens' when `all`;
-    // adds to active[layer].
+    // adds to work[layer].
     void run(const std::int32_t* tokens, std::size_t count, std::size_t position, const std::int32_t* page_table,
-             bool all, float* out, std::int32_t* active);
+             bool all, float* out, Work* work);
 
 private:
+    // normal_ = RMSNorm of hidden [count, hidden].
+    void normalize(const float* hidden, const float* weight, std::size_t count);
     void project(const LayerView& layer, std::size_t count, std::size_t position);
     void rotate(const LayerView& layer, std::size_t token, std::size_t position);
     void store(const PageView& keys, const PageView& values, std::size_t count, std::size_t position,
@@ -80,7 +82,6 @@ private:
     float* value_pages_;
     std::mutex lock_;
     std::vector<float> hidden_, normal_, query_, key_, value_, mixed_, residual_, cosine_, sine_;
-    FeedForwardScratch feed_forward_;
 };
 
 }  // namespace fairlead

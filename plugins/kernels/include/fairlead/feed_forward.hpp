@@ -1,11 +1,54 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "fairlead/kernel_table.hpp"
+#include "fairlead/work.hpp"
 
 namespace fairlead {
+
+// One layer's feed-forward network, wherever its weights lie. x is normalized; y is overwritten. Calls on one object
+// take turns. A source that reads may throw std::runtime_error; the object must then still take further calls.
+class FeedForward {
+public:
+    FeedForward() = default;
+    FeedForward(const FeedForward&) = delete;
+    FeedForward& operator=(const FeedForward&) = delete;
+    virtual ~FeedForward() = default;
+
+    virtual std::size_t neurons() const = 0;
+
+    // y [hidden] of one token x [hidden].
+    virtual void step(const KernelTable& k, const float* x, float* y, Work& work) = 0;
+
+    // The same over listed neurons only, each at most once, summed in the order of the list.
+    virtual void step_selected(const KernelTable& k, const float* x, const std::int32_t* neurons, std::size_t count,
+                               float* y, Work& work) = 0;
+
+    // Several tokens of a prompt, dense: y [tokens, hidden]. The bits of step() where no predictor decides.
+    virtual void batch(const KernelTable& k, const float* x, std::size_t tokens, float* y, Work& work) = 0;
+
+    // One token each of several sequences: the bits of step(). active[t] = active neurons of token t.
+    virtual void step_many(const KernelTable& k, const float* x, std::size_t tokens, std::size_t hidden, float* y,
+                           std::int32_t* active, Work& work);
+
+    // The layer's attention is about to be computed, and step() or step_many() will follow: reads may start.
+    virtual void prefetch() {}
+
+    // Counts for each neuron the tokens that activated it, from now on, in counts [neurons]; null ends that.
+    void count_activations(std::shared_ptr<std::int64_t> counts) { counts_ = std::move(counts); }
+
+protected:
+    std::int64_t* counts() const { return counts_.get(); }
+    // Adds one token's active neurons to the counts.
+    void count_active(const std::int32_t* neurons, std::size_t count) const;
+
+private:
+    std::shared_ptr<std::int64_t> counts_;
+};
 
 // y = down(gate_function(gate x) * up_function(up x)); all three matrices hold one neuron a row.
 struct FeedForwardView {
@@ -34,5 +77,25 @@ std::size_t feed_forward(const KernelTable& k, const FeedForwardView& layer, con
 // counts is given. Returns the sum of the tokens' active neurons.
 std::size_t feed_forward_batch(const KernelTable& k, const FeedForwardView& layer, const float* x,
                                std::size_t tokens, FeedForwardScratch& scratch, float* y, std::int64_t* counts);
+
+// Moves the entries whose value is not zero to the front, in order; kept[i] = neurons[i], or i where neurons is
+// null. Returns how many there are. `kept` may be `neurons` itself and holds count + 1 entries.
+std::size_t compact(const std::int32_t* neurons, std::size_t count, float* value, std::int32_t* kept);
+
+// Float activations and Q8 weights in memory.
+class Q8FeedForward final : public FeedForward {
+public:
+    explicit Q8FeedForward(const FeedForwardView& view) : view_(view) {}
+
+    std::size_t neurons() const override { return view_.gate.rows; }
+    void step(const KernelTable& k, const float* x, float* y, Work& work) override;
+    void step_selected(const KernelTable& k, const float* x, const std::int32_t* neurons, std::size_t count, float* y,
+                       Work& work) override;
+    void batch(const KernelTable& k, const float* x, std::size_t tokens, float* y, Work& work) override;
+
+private:
+    FeedForwardView view_;
+    FeedForwardScratch scratch_;
+};
 
 }  // namespace fairlead

@@ -40,7 +40,7 @@ class Telemetry:
         """Start with no activity."""
         self.active = np.zeros(self.layers, np.int64)
 
-    def count_neurons(self, active: NDArray[np.int32], tokens: int, neurons: int) -> None:
+    def count_neurons(self, active: NDArray[np.int64], tokens: int, neurons: int) -> None:
         """Add one call's active neurons by layer."""
         self.active += active
         self.computed += tokens * neurons
