@@ -3,4 +3,6 @@
 NB_MODULE(_native, module) {
     fairlead::python::bind_operators(module);
     fairlead::python::bind_decoder(module);
+    fairlead::python::bind_cache(module);
+    fairlead::python::bind_reader(module);
 }

@@ -1,0 +1,83 @@
+#include "fairlead/cluster_reader.hpp"
+
+#if defined(FAIRLEAD_URING)
+
+#include <liburing.h>
+
+#include <cerrno>
+#include <system_error>
+
+namespace fairlead {
+namespace {
+
+class UringEngine final : public ReadEngine {
+public:
+    explicit UringEngine(const io_uring& ring) : ring_(ring) {}
+    ~UringEngine() override { io_uring_queue_exit(&ring_); }
+
+    const char* name() const override { return "io_uring"; }
+
+    void submit(int file, const BlockRead* reads, std::size_t count) override {
+        for (std::size_t i = 0; i < count; ++i) {
+            io_uring_sqe* entry = io_uring_get_sqe(&ring_);
+            if (entry == nullptr) {
+                flush();
+                entry = io_uring_get_sqe(&ring_);
+            }
+            io_uring_prep_read(entry, file, reads[i].target, reads[i].bytes, reads[i].offset);
+            io_uring_sqe_set_data64(entry, reads[i].tag);
+        }
+        flush();
+    }
+
+    void collect(std::size_t least, std::vector<ReadDone>& done) override {
+        io_uring_cqe* entry = nullptr;
+        while (least > 0 && io_uring_wait_cqe(&ring_, &entry) == -EINTR) {
+        }
+        unsigned head = 0;
+        unsigned seen = 0;
+        io_uring_for_each_cqe(&ring_, head, entry) {
+            done.push_back({static_cast<std::uint32_t>(io_uring_cqe_get_data64(entry)), entry->res});
+            ++seen;
+        }
+        io_uring_cq_advance(&ring_, seen);
+    }
+
+private:
+    void flush() {
+        while (io_uring_sq_ready(&ring_) > 0) {
+            const int result = io_uring_submit(&ring_);
+            if (result >= 0 || result == -EINTR || result == -EAGAIN || result == -EBUSY) continue;
+            throw std::system_error(-result, std::generic_category(), "io_uring_submit");
+        }
+    }
+
+    io_uring ring_;
+};
+
+bool start(std::size_t depth, io_uring& ring) {
+    // Completions are run when we ask for them rather than by interrupting the computation; before Linux 5.19 not.
+    const unsigned entries = static_cast<unsigned>(depth);
+    return io_uring_queue_init(entries, &ring, IORING_SETUP_COOP_TASKRUN) == 0 ||
+           io_uring_queue_init(entries, &ring, 0) == 0;
+}
+
+}  // namespace
+
+std::unique_ptr<ReadEngine> make_uring_engine(std::size_t depth) {
+    io_uring ring{};
+    if (!start(depth, ring)) return nullptr;  // an old kernel, or a sandbox that forbids it
+    return std::make_unique<UringEngine>(ring);
+}
+
+}  // namespace fairlead
+
+#else
+
+namespace fairlead {
+
+std::unique_ptr<ReadEngine> make_uring_engine(std::size_t) { return nullptr; }
+
+}  // namespace fairlead
+
+#endif
