@@ -37,7 +37,12 @@ public:
             blocks.push_back({offset, bytes, tag, buffer_.data() + target});
         }
         const nb::gil_scoped_release released;
-        reader_.submit(blocks.data(), blocks.size());
+        try {
+            reader_.submit(blocks.data(), blocks.size());
+        } catch (const ReadError&) {
+            for (const BlockRead& block : blocks) in_use_[block.tag] = false;
+            throw;
+        }
     }
 
     std::vector<std::uint32_t> wait(bool block) {
