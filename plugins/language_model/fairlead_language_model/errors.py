@@ -41,6 +41,24 @@ class ChatTemplateError(LanguageModelError):
     """A chat template is missing, malformed, or refuses these messages."""
 
 
+class GrammarError(LanguageModelError):
+    """A form that an answer was to have cannot be read or followed: names the request's field and the mistake."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {' '.join(reason.split())}")
+        self.field, self.reason = field, reason
+
+
+class GrammarUnavailable(LanguageModelError):
+    """The library that follows grammars is not installed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "answers of a given form need the library llguidance where the model runs; "
+            "install it with `pip install 'fairlead-language-model[grammar]'`"
+        )
+
+
 class OutOfPages(LanguageModelError):
     """The page arena has too few free pages for a reservation; nothing was changed."""
 

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from fairlead_language_model.errors import LanguageModelError
+from fairlead_language_model.grammar import Constraint
 from fairlead_language_model.openai import (
     SSE_DONE,
     SSE_HEADERS,
@@ -35,6 +36,7 @@ from .api import metrics
 from .api.chat import ChatReply
 from .api.completions import CompletionReply
 from .api.generation import Generation
+from .api.guides import Guides
 from .api.reply import Reply, Stamp
 from .engine import Engine, Finish, Piece
 
@@ -58,6 +60,7 @@ class Application:
     ) -> None:
         self.engine, self.model_id, self.max_tokens = engine, model_id, max_tokens
         self._names = {model_id, *aliases}
+        self._guides = Guides(engine.model.tokenizer, engine.model.end_tokens)
         self._registry = CollectorRegistry() if registry is None else registry
         self._registry.register(metrics.EngineCollector(engine))
         self._now = now
@@ -101,7 +104,7 @@ class Application:
         asked = parse_request(CompletionRequest, await _body(request))
         self._require_model(asked.model)
         prompt = asked.prompt if isinstance(asked.prompt, list) else await self._encode(asked.prompt)
-        wanted = self._request(prompt, asked.sampling(), asked.logprobs)
+        wanted = self._request(prompt, asked.sampling(), asked.logprobs, await self._guides.constraint(asked.guide))
         reply = CompletionReply(self._stamp("cmpl"), self.engine.model.tokenizer)
         return await self._answer(request, wanted, reply, stream=asked.stream, usage=asked.include_usage)
 
@@ -113,11 +116,14 @@ class Application:
             prompt = await asyncio.to_thread(self.engine.model.tokenizer.encode_chat, asked.chat())
         except LanguageModelError as error:
             raise ApiError(400, str(error), param="messages", code="invalid_value") from error
-        wanted = self._request(prompt, asked.sampling(), (asked.top_logprobs or 0) if asked.logprobs else None)
+        logprobs = (asked.top_logprobs or 0) if asked.logprobs else None
+        wanted = self._request(prompt, asked.sampling(), logprobs, await self._guides.constraint(asked.guide))
         reply = ChatReply(self._stamp("chatcmpl"), self.engine.model.tokenizer)
         return await self._answer(request, wanted, reply, stream=asked.stream, usage=asked.include_usage)
 
-    def _request(self, prompt: list[int], sampling: SamplingParameters, logprobs: int | None) -> engines.Request:
+    def _request(
+        self, prompt: list[int], sampling: SamplingParameters, logprobs: int | None, constraint: Constraint | None
+    ) -> engines.Request:
         vocabulary = self.engine.model.config.vocab_size
         for name, tokens in (("prompt", prompt), ("logit_bias", sampling.logit_bias)):
             outside = next((token for token in tokens if not 0 <= token < vocabulary), None)
@@ -125,7 +131,8 @@ class Application:
                 raise invalid_request(name, outside, f"token ids from 0 to {vocabulary - 1}")
         if not prompt:
             raise invalid_request("prompt", "", "at least one token")
-        return engines.Request(tuple(prompt), sampling, sampling.max_tokens or self.max_tokens, logprobs)
+        max_tokens = sampling.max_tokens or self.max_tokens
+        return engines.Request(tuple(prompt), sampling, max_tokens, logprobs, constraint)
 
     async def _encode(self, text: str) -> list[int]:
         encode = self.engine.model.tokenizer.encode

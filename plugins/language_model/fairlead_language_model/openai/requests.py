@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from ..chat_message import ChatMessage
 from ..narrowing import as_list, as_object
 from ..sampling_parameters import SamplingParameters
+from .guided import GuidedRequest
 
 
 def _one_or_many(value: Any) -> Any:
@@ -32,13 +33,12 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
-class _GenerationRequest(BaseModel):
+class _GenerationRequest(GuidedRequest):
     """The fields that both kinds of request share; `top_k`, `min_p` and `repetition_penalty` are extensions.
 
-    A field that is null counts as absent. Numbers are not taken from strings.
+    So is `session`, the name under which what was computed is kept for the next request of the same conversation. A
+    field that is null counts as absent. Numbers are not taken from strings.
     """
-
-    model_config = ConfigDict(extra="ignore", strict=True)
 
     model: str = Field(min_length=1)
     stream: bool = False
@@ -55,12 +55,7 @@ class _GenerationRequest(BaseModel):
     seed: int | None = None
     stop: StopStrings = Field(default_factory=list[str])
     user: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_nulls(cls, value: Any) -> Any:
-        fields = as_object(value)
-        return value if fields is None else {key: item for key, item in fields.items() if item is not None}
+    session: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 
     @field_validator("n", "best_of", check_fields=False)
     @classmethod
@@ -167,7 +162,6 @@ class ChatCompletionRequest(_GenerationRequest):
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
     tools: list[Any] = Field(default_factory=list[Any])
     tool_choice: Any = None
-    response_format: dict[str, Any] = Field(default_factory=dict[str, Any])
 
     @field_validator("tools")
     @classmethod
@@ -181,13 +175,6 @@ class ChatCompletionRequest(_GenerationRequest):
     def _no_tool_choice(cls, value: Any) -> Any:
         if value not in (None, "none", "auto"):
             raise ValueError("none or auto (tools are not offered)")
-        return value
-
-    @field_validator("response_format")
-    @classmethod
-    def _text_only(cls, value: dict[str, Any]) -> dict[str, Any]:
-        if value and value.get("type") != "text":
-            raise ValueError('{"type": "text"}')
         return value
 
     @model_validator(mode="after")

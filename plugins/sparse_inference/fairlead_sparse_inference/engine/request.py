@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fairlead_language_model.grammar import Constraint
 from fairlead_language_model.sampling import SamplingParameters
 
 
@@ -16,9 +17,11 @@ class Request:
         parameters: sampling, stop strings and seed.
         max_tokens: most tokens of the answer; the context may end it earlier.
         logprobs: None for none, else how many alternatives to report beside each token.
+        constraint: the form that the answer must have; it follows the answer, and so serves one request only.
     """
 
     prompt: tuple[int, ...]
     parameters: SamplingParameters
     max_tokens: int
     logprobs: int | None = None
+    constraint: Constraint | None = None

@@ -52,14 +52,25 @@ class Sequence:
 
     def advance(self, logits: NDArray[np.float32], active_neurons: int) -> list[Event]:
         """Draw the next token from logits [vocabulary]; return what there is to report."""
-        prompt = self.request.prompt
-        token = sample(logits, self.request.parameters, self._random, self.generated, prompt)
+        allowed, prompt = self._allowed(logits), self.request.prompt
+        return self._append(
+            sample(allowed, self.request.parameters, self._random, self.generated, prompt), logits, active_neurons
+        )
+
+    def _allowed(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        constraint = self.request.constraint
+        return logits if constraint is None else constraint.restrict(logits)
+
+    def _append(self, token: int, logits: NDArray[np.float32], active_neurons: int) -> list[Event]:
+        constraint = self.request.constraint
         self.tokens.append(token)
         if token in self._ends:
             return [self.finish("stop")]
+        if constraint is not None:
+            constraint.take(token)
         text = self._stops.feed(self._text.feed(token))
         events: list[Event] = [Piece(text, token, active_neurons, self._logprob(logits, token))]
-        if self._stops.stopped:
+        if self._stops.stopped or (constraint is not None and constraint.complete):
             events.append(self.finish("stop"))
         elif len(self.tokens) >= self.limit:
             events.append(self.finish("length"))
