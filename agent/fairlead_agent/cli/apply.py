@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
 import click
 
 from fairlead_agent.cli.api_client import ApiClient, with_client, workload_path
-from fairlead_agent.cli.errors import CliError
+from fairlead_agent.cli.errors import CliError, UnreachableError
 from fairlead_agent.cli.get import workload_table
 from fairlead_agent.cli.names import shipped_names
 from fairlead_agent.cli.output import console, json_option, print_json, progress
-from fairlead_agent.config import ConfigError, load_workloads
+from fairlead_agent.config import ConfigError, config_line, load_workloads
+from fairlead_agent.messages.workload import Workload
 
 POLL_S = 0.2
 
@@ -34,20 +36,33 @@ def apply(files: tuple[str, ...], wait_s: float, as_json: bool, client: ApiClien
     Nothing is sent unless all files fit.
     """
     try:
-        workloads = [workload for name in files for workload in load_workloads("/dev/stdin" if name == "-" else name)]
+        paths = ["/dev/stdin" if name == "-" else name for name in files]
+        wanted = [(workload, path) for path in paths for workload in load_workloads(path)]
     except ConfigError as error:
         raise CliError(str(error)) from None
     answers: list[dict[str, Any]] = []
-    for workload in workloads:
-        answers.append(client.call("PUT", workload_path(workload.name), workload.model_dump(mode="json")))
+    for workload, file in wanted:
+        answers.append(_put(client, workload, file))
         if not as_json:
             _say(answers[-1])
-    names = list(dict.fromkeys(workload.name for workload in workloads))
+    names = list(dict.fromkeys(workload.name for workload, _ in wanted))
     views = wait_ready(client, names, wait_s) if wait_s else []
     if as_json:
         print_json(views or answers)
     elif views:
         console().print(workload_table(views, client.get("/api/v1/placements")))
+
+
+def _put(client: ApiClient, workload: Workload, file: str) -> dict[str, Any]:
+    try:
+        return client.call("PUT", workload_path(workload.name), workload.model_dump(mode="json"))
+    except UnreachableError:
+        raise
+    except CliError as error:
+        refused = re.match(r"config: (?P<key>[\w.]+)", str(error))
+        if refused is None or file == "/dev/stdin":
+            raise
+        raise CliError(f"{config_line(file, workload.name, refused['key'])}: {error}") from None
 
 
 def _say(answer: dict[str, Any]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field
 
+from fairlead_agent.config.document import construct, line_of, read_nodes
 from fairlead_agent.config.errors import ConfigError
 from fairlead_agent.config.found import config_path
 from fairlead_agent.config.load import Strict, load_documents
@@ -108,3 +109,20 @@ def load_workloads(path: Path | str) -> list[Workload]:
     if not workloads:
         raise ConfigError(f"{found}: holds no workload")
     return workloads
+
+
+def config_line(path: Path | str, name: str, key: str) -> str:
+    """``FILE:LINE`` of a key (dotted) in the plugin's config of one workload of a file, for what its plugin refuses.
+
+    Where the key is not there, the line is that of the nearest thing around it.
+
+    Raises:
+        ConfigError: the file can no longer be read.
+    """
+    found = config_path("workloads", str(path))
+    place = ("config", *(int(level) if level.isdigit() else level for level in key.split(".")))
+    for node in read_nodes(found):
+        value = construct(found, node)
+        if isinstance(value, dict) and cast("dict[str, Any]", value).get("name") == name:
+            return f"{found}:{line_of(node, place)}"
+    return str(found)

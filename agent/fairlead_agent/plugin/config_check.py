@@ -45,6 +45,10 @@ def _model_check(model: type[BaseModel]) -> ConfigCheck:
         try:
             return model.model_validate(config).model_dump(mode="json")
         except ValidationError as error:
+            unknown = [item["loc"] for item in error.errors() if item["type"] == "extra_forbidden"]
+            if unknown and len(unknown[0]) == 1:
+                keys = ", ".join(model.model_fields)
+                raise ValueError(f"{unknown[0][0]}: no such key; accepted: {keys}") from None
             raise ValueError(describe(error)) from None
 
     return check

@@ -54,6 +54,17 @@ def test_apply_reads_standard_input_and_passes_refusals_on(fairlead: Run, canned
     assert (result.exit_code, result.output) == (1, "Error: workload 'one': no plugin 'p'\n")
 
 
+def test_what_a_plugin_refuses_in_its_config_is_found_in_the_file(
+    fairlead: Run, canned: Canned, tmp_path: Path
+) -> None:
+    path = tmp_path / "one.yaml"
+    path.write_text("name: one\nplugin: p\nconfig:\n  model: m\n  colour: red\n")
+    canned.answers["/api/v1/workloads/one"] = (422, text_of({"detail": "config: colour: no such key; accepted: model"}))
+    result = fairlead("apply", str(path))
+    assert result.exit_code == 1
+    assert result.output == f"Error: {path}:5: config: colour: no such key; accepted: model\n"
+
+
 def test_apply_says_what_it_still_waited_for(fairlead: Run, canned: Canned, tmp_path: Path) -> None:
     path = tmp_path / "one.yaml"
     path.write_text(WORKLOAD)
