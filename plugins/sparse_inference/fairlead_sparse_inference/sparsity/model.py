@@ -1,0 +1,121 @@
+"""A checkpoint as the tools run it: the reference graph, in float32 where memory allows, over windows of text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead_kernels import Q8Matrix
+from fairlead_language_model.checkpoint import open_checkpoint
+from fairlead_language_model.config import ModelConfig
+from fairlead_language_model.graph import LayerWeights, LlamaGraph, LlamaWeights, PageTable, load_weights
+from fairlead_language_model.graph.activation import relu
+from fairlead_language_model.graph.llama_graph import linear
+from fairlead_language_model.tokenizer import Tokenizer, open_tokenizer
+
+from ..settings import MODELS
+
+FloatArray = NDArray[np.float32]
+Neurons = Callable[[int, FloatArray], FloatArray]
+#: Up to here the weights are widened to float32, for which BLAS is several times faster than Q8 kernels on windows.
+WIDENED_BYTES = 3 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class ToolModel:
+    """A graph with its tokenizer and the path that it came from."""
+
+    path: Path
+    graph: LlamaGraph
+    tokenizer: Tokenizer
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model's settings."""
+        return self.graph.config
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights, tied ones once."""
+        weights = self.graph.weights
+        inner = [getattr(layer, name) for layer in weights.layers for name in _matrix_names()]
+        tables = [weights.embedding, *([] if weights.head is weights.embedding else [weights.head])]
+        return sum(int(np.prod(part.shape)) for part in [*inner, *tables] if part is not None)
+
+
+def model_path(name: Path) -> Path:
+    """Return a checkpoint's path; the name of a model that ships with the plugin is one, too."""
+    return MODELS / name if not name.exists() and (MODELS / name).is_dir() else name
+
+
+def load_model(name: Path) -> ToolModel:
+    """Read a checkpoint (Hugging Face layout, GGUF, or a shipped model's name) and its tokenizer.
+
+    Raises CheckpointError, ConfigError or TokenizerError, which name the file.
+    """
+    path = model_path(name)
+    checkpoint = open_checkpoint(path)
+    weights = load_weights(checkpoint)
+    if weights.nbytes * 4 <= WIDENED_BYTES:
+        weights = widened(weights)
+    return ToolModel(path, LlamaGraph(checkpoint.config, weights), open_tokenizer(path))
+
+
+def widened(weights: LlamaWeights) -> LlamaWeights:
+    """Return the same values with every Q8 matrix as float32."""
+    embedding = _wide(weights.embedding)
+    head = embedding if weights.head is weights.embedding else _wide(weights.head)
+    return replace(weights, embedding=embedding, head=head, layers=tuple(map(_wide_layer, weights.layers)))
+
+
+def is_sparse(config: ModelConfig) -> bool:
+    """Whether the gate has true zeros."""
+    return config.activation in ("drelu", "relu")
+
+
+def gate_and_activations(graph: LlamaGraph, layer: int, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return (gate after its activation, activations), both [tokens, neurons], of a layer's normalized input."""
+    activations = graph.activations(layer, x)
+    weights = graph.weights.layers[layer]
+    gate = getattr(weights, "gate", None)
+    if gate is None or not is_sparse(graph.config):
+        return activations, activations
+    return relu(linear(x, gate, weights.gate_bias)), activations
+
+
+def down_norms(graph: LlamaGraph, layer: int) -> FloatArray:
+    """Return the length [neurons] of what a neuron adds to the residual stream at activation 1."""
+    down = _wide(graph.weights.layers[layer].down)
+    return np.sqrt(np.square(down).sum(axis=0, dtype=np.float32))
+
+
+def layer_passes(
+    model: ToolModel, rows: NDArray[np.int64], neurons: Neurons | None = None
+) -> Iterator[tuple[NDArray[np.int64], FloatArray]]:
+    """Run each window as a sequence of its own; yields its targets [context] and logits [context, vocabulary]."""
+    graph, context = model.graph, rows.shape[1] - 1
+    pages, table = graph.pages(context, 64), PageTable()
+    for row in rows:
+        yield row[1:], graph.forward(row[:-1].tolist(), pages, table, neurons=neurons)
+        pages.release(table)
+
+
+def _wide(matrix: FloatArray | Q8Matrix) -> FloatArray:
+    return matrix.dequantize() if isinstance(matrix, Q8Matrix) else matrix
+
+
+def _wide_layer(layer: LayerWeights) -> LayerWeights:
+    wide = {
+        field.name: _wide(value)
+        for field in fields(layer)
+        if field.name != "down_t" and isinstance(value := getattr(layer, field.name), Q8Matrix)
+    }
+    return replace(layer, **wide, down_t=None)
+
+
+def _matrix_names() -> tuple[str, ...]:
+    return ("q", "k", "v", "o", "gate", "up", "down")
