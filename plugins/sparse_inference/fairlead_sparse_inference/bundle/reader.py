@@ -1,0 +1,116 @@
+"""Opens a bundle directory."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead_kernels import PackedMatrix
+from fairlead_language_model.errors import CheckpointError
+from fairlead_language_model.safetensors_file import SafetensorsFile
+
+from .layout import MATRICES, BundleLayout
+from .manifest import MANIFEST, NEURONS, RESIDENT, Manifest, Network, read_manifest
+from .writer import is_order
+
+
+def is_bundle(path: Path) -> bool:
+    """Return whether a directory holds a bundle."""
+    return (path / MANIFEST).is_file()
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Open a bundle; sizes are checked, contents are not (`verify_bundle` does that).
+
+    Raises:
+        CheckpointError, ConfigError: a file is missing, too short or malformed; names it and the part.
+    """
+    return Bundle(Path(path))
+
+
+class Bundle:
+    """An opened bundle. Resident tensors are mapped, neurons are read when they are asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.manifest: Manifest = read_manifest(path)
+        self.layout: BundleLayout = self.manifest.layout
+        self.neurons_file = path / NEURONS
+        self.networks: dict[str, Network] = {network.name: network for network in self.manifest.networks}
+        self._check_size()
+        self._resident = SafetensorsFile(path / RESIDENT)
+        for name, packed in self.manifest.resident.items():
+            self._check_packed(name, packed.columns, packed.bits)
+
+    @cached_property
+    def tensor_names(self) -> frozenset[str]:
+        """Names of the resident tensors."""
+        return frozenset(self._resident.entries)
+
+    def tensor(self, name: str) -> PackedMatrix | NDArray[Any]:
+        """Return a resident tensor: a view of the mapped file.
+
+        Raises:
+            CheckpointError: there is none of that name.
+        """
+        if name not in self._resident.entries:
+            raise CheckpointError(self.path / RESIDENT, "is missing", name)
+        packed = self.manifest.resident.get(name)
+        stored = self._resident.raw(name)
+        return stored if packed is None else PackedMatrix(stored, packed.columns, packed.bits)
+
+    def order(self, name: str) -> NDArray[np.int32]:
+        """Return int32 [neurons]: the neuron at each place of a network in the file.
+
+        Raises:
+            CheckpointError: it does not hold each neuron once.
+        """
+        order: Any = self.tensor(f"{name}.order")
+        if not isinstance(order, np.ndarray) or not is_order(order, self.networks[name].neurons):
+            accepted = f"int32, each of 0..{self.networks[name].neurons - 1} once"
+            raise CheckpointError(self.path / RESIDENT, f"is no order; accepted: {accepted}", f"{name}.order")
+        return np.require(order, np.int32, ["C", "A"])
+
+    def rows(self, name: str) -> tuple[PackedMatrix, PackedMatrix, PackedMatrix]:
+        """Read a network whole: gate, up and down_t [neurons, hidden] in the model's order, views of one array."""
+        order, layout = self.order(name), self.layout
+        stored = self.read(name).reshape(-1, layout.stride)
+        bundles = np.empty((len(order), MATRICES * layout.row_bytes), np.uint8)
+        bundles[order] = stored[: len(order), : bundles.shape[1]]
+        parts = (bundles[:, i * layout.row_bytes : (i + 1) * layout.row_bytes] for i in range(MATRICES))
+        gate, up, down_t = (PackedMatrix(part, layout.hidden, layout.bits) for part in parts)
+        return gate, up, down_t
+
+    def read(self, name: str) -> NDArray[np.uint8]:
+        """Return the bytes of a network as they lie in the file."""
+        network = self.networks[name]
+        size = self.layout.network_bytes(network.neurons)
+        try:
+            content = np.fromfile(self.neurons_file, np.uint8, size, offset=network.offset)
+        except OSError as error:
+            raise CheckpointError(self.neurons_file, f"cannot be read: {error.strerror or error}", name) from error
+        if content.size != size:
+            raise CheckpointError(self.neurons_file, f"ends after {content.size} of {size} bytes: truncated?", name)
+        return content
+
+    def _check_size(self) -> None:
+        try:
+            size = self.neurons_file.stat().st_size
+        except OSError as error:
+            raise CheckpointError(self.neurons_file, f"cannot be read: {error.strerror or error}") from None
+        if size != self.manifest.neurons_bytes:
+            raise CheckpointError(
+                self.neurons_file, f"is {size} bytes long; the manifest says {self.manifest.neurons_bytes}: truncated?"
+            )
+
+    def _check_packed(self, name: str, columns: int, bits: int) -> None:
+        if name not in self._resident.entries:
+            raise CheckpointError(self.path / RESIDENT, f"is missing; {MANIFEST} lists it", name)
+        try:
+            PackedMatrix(self._resident.raw(name), columns, bits)
+        except ValueError as error:
+            raise CheckpointError(self.path / RESIDENT, f"is no packed matrix: {error}", name) from None
