@@ -75,10 +75,6 @@ class NodeFacts(Frozen):
     watts_per_core: float | None = Field(default=None, description="Extra power of one busy core.")
     links: tuple[LinkFacts, ...] = ()
     artifacts: tuple[str, ...] = Field(default=(), description="Digests of artifacts that lie on this node.")
-    calibration: dict[str, float] = Field(
-        default_factory=dict,
-        description="Left empty by the agent, which corrects estimates itself: doing it here too would do it twice.",
-    )
     software: dict[str, str] = Field(
         default_factory=dict, description="What a plugin's probe() found, e.g. {'kernels': 'native:avx512'}."
     )

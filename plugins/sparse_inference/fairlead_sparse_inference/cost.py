@@ -2,8 +2,8 @@
 
 A decode step reads the active weights once, so it takes the longer of two times: their bytes over the memory's
 bandwidth, and their number over what the cores' kernels can multiply. A fixed part a token is the engine's own
-(sampling, text, the event loop). The rates below were measured with the engine of this package; what a node's past
-instances measured corrects them (`NodeFacts.calibration`).
+(sampling, text, the event loop). The rates below were measured with the engine of this package; the agent
+corrects the prediction by what past instances measured on its node.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ BASE_STARTUP_S = 1.2
 REFERENCE_PROMPT_TOKENS = 64
 ASSUMED_BANDWIDTH = 8e9
 ASSUMED_STORAGE_READ = 200e6
-#: Relative spread of a prediction before and after an instance was measured on this node.
-SPREAD, CALIBRATED_SPREAD = 0.6, 0.2
+#: Relative spread of a prediction.
+SPREAD = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,23 +61,21 @@ def memory_bytes(model: Footprint, settings: Settings, sequences: int) -> int:
     return BASE_BYTES + model.weight_bytes + model.kv_bytes(sequences * context + PAGE_TOKENS)
 
 
-def estimate(model: Footprint, settings: Settings, kernels: str, variant: str, facts: NodeFacts) -> Estimate:
+def estimate(model: Footprint, settings: Settings, kernels: str, facts: NodeFacts) -> Estimate:
     """Predict one instance of the engine on this node."""
     cores = max(0.1, min(settings.threads or facts.processor.cores, facts.processor.cores_free))
     predicted = speed(model, kernels, facts, cores)
-    factor = facts.calibration.get(variant)
-    spread = SPREAD if factor is None else CALIBRATED_SPREAD
-    decode_s = predicted.decode_s / (factor or 1.0)
-    first_s = REFERENCE_PROMPT_TOKENS * predicted.prompt_token_s / (factor or 1.0) + decode_s
+    decode_s = predicted.decode_s
+    first_s = REFERENCE_PROMPT_TOKENS * predicted.prompt_token_s + decode_s
     watts = facts.watts_per_core
     return Estimate(
-        latency_s=Quantiles.around(first_s, spread),
-        throughput_per_s=Quantiles.around(1 / decode_s, spread),
+        latency_s=Quantiles.around(first_s, SPREAD),
+        throughput_per_s=Quantiles.around(1 / decode_s, SPREAD),
         throughput_unit="token",
         memory_bytes={"dram": memory_bytes(model, settings, settings.max_sequences)},
         memory_minimum_bytes={"dram": memory_bytes(model, settings, 1)},
         cores=cores,
-        energy_j=Quantiles.around(watts * cores * decode_s, spread) if watts is not None else None,
+        energy_j=Quantiles.around(watts * cores * decode_s, SPREAD) if watts is not None else None,
         startup_s=Quantiles.around(_startup_s(model, facts), SPREAD),
         reason=_reason(model, kernels, facts, cores),
     )

@@ -55,7 +55,7 @@ class LightPlugin:
             return Refusal(
                 reason="no compiled kernels here", needs="fairlead-kernels with its native module", has=found
             )
-        answer = predict(model, settings, isa if variant == NATIVE else "numpy", variant, facts)
+        answer = predict(model, settings, isa if variant == NATIVE else "numpy", facts)
         return _refuse_memory(answer, facts) or answer
 
     @hookimpl

@@ -74,14 +74,6 @@ def test_a_slower_processor_and_a_narrow_memory_slow_the_estimate(workload: Work
     assert narrow.throughput_per_s.p50 < 0.5 * usual.throughput_per_s.p50
 
 
-def test_what_was_measured_here_corrects_and_narrows_the_estimate(workload: Workload) -> None:
-    usual = estimated(workload, NATIVE, facts())
-    measured = estimated(workload, NATIVE, facts(calibration={NATIVE: 0.5}))
-    assert measured.throughput_per_s.p50 == pytest.approx(usual.throughput_per_s.p50 / 2)
-    spread = [answer.throughput_per_s.p90 / answer.throughput_per_s.p10 for answer in (usual, measured)]
-    assert spread[1] < spread[0]
-
-
 def test_energy_is_stated_only_where_the_profile_knows_power(workload: Workload) -> None:
     assert estimated(workload, NATIVE, facts()).energy_j is None
     answer = estimated(workload, NATIVE, facts(watts_per_core=4.0))
