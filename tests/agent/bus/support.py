@@ -17,6 +17,7 @@ from fairlead_agent.bus.broker.mosquitto import MosquittoBroker, find_mosquitto
 from fairlead_agent.bus.mqtt import MqttTransport
 from fairlead_agent.bus.outbox import Outbox
 from fairlead_agent.bus.transport import Received
+from tests.patience import patient
 
 AnyBroker = MosquittoBroker | EmbeddedBroker
 SITE = "test"
@@ -76,7 +77,7 @@ class Collector:
         return [received.payload for received in self.received]
 
 
-async def eventually(predicate: Callable[[], object], timeout_s: float = 15.0) -> None:
+async def eventually(predicate: Callable[[], object], timeout_s: float = patient(15.0)) -> None:
     """Wait until ``predicate`` holds; the limit only ends a hopeless wait."""
     async with asyncio.timeout(timeout_s):
         while not predicate():

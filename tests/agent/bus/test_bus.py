@@ -29,6 +29,7 @@ from fairlead_agent.messages import (
     encode,
 )
 from tests.agent.bus.support import SITE, Clients, eventually, ids
+from tests.patience import patient
 
 CANCEL = Cancel(negotiation="n", reason="test")
 
@@ -322,7 +323,7 @@ async def test_over_a_real_broker(clients: Clients) -> None:
     for transport in transports:
         await transport.start()
     for transport in transports:
-        assert await transport.flush(10)
+        assert await transport.flush(patient(10))
     reply = await a.request("b", LeaseQuery(request_id="q", workloads=()), LeaseStates, 10)
     assert reply.request_id == "q"
     await transports[0].publish(a.topics.inbox("b"), b"\xff garbage")

@@ -20,6 +20,7 @@ from fairlead_agent.bus.topics import Topics
 from fairlead_agent.bus.transport import OutboxFull, PayloadTooLarge, TransportClosed
 from fairlead_agent.messages import MAX_MESSAGE_BYTES
 from tests.agent.bus.support import SITE, Clients, Collector, eventually
+from tests.patience import patient
 
 TOPICS = Topics(SITE)
 
@@ -32,7 +33,7 @@ async def test_messages_arrive_in_order(clients: Clients) -> None:
     await eventually(lambda: seen.payloads == [b"mark"])
     for number in range(200):
         await sender.publish(TOPICS.delta("alpha"), str(number).encode())
-    assert await sender.flush(10)
+    assert await sender.flush(patient(10))
     await eventually(lambda: len(seen.received) >= 201)
     assert seen.payloads[1:] == [str(number).encode() for number in range(200)]
     assert not any(received.retain for received in seen.received)
@@ -47,7 +48,7 @@ async def test_retained_state_reaches_late_readers_until_it_is_cleared(clients: 
     [sender] = await clients.start("alpha")
     for state in (b"old", b"new"):
         await sender.publish(TOPICS.status("alpha"), state, retain=True)
-    assert await sender.flush(10)
+    assert await sender.flush(patient(10))
     [late] = await clients.start("beta")
     seen = Collector()
     late.subscribe(TOPICS.all_nodes("status"), seen)
@@ -145,17 +146,17 @@ async def test_broker_killed_and_restarted_loses_nothing_acknowledged(clients: C
     sender.on_connected(announce)
     await sender.publish(TOPICS.status("alpha"), b"state", retain=True)
     await sender.publish(TOPICS.inbox("beta"), b"before")
-    assert await sender.flush(10)
+    assert await sender.flush(patient(10))
     await eventually(lambda: seen.received)
     # mosquitto writes its database in the round of its loop that follows the acknowledgement.
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(patient(0.3))
     await clients.broker.process.kill()
     await eventually(lambda: not sender.connected and not reader.connected)
     for number in range(100):
         await sender.publish(TOPICS.inbox("beta"), str(number).encode())
     assert not await sender.flush(0.05)
     await clients.broker.start()
-    assert await sender.flush(15)
+    assert await sender.flush(patient(15))
     await eventually(lambda: len(set(seen.payloads)) == 101)
     assert list(dict.fromkeys(seen.payloads)) == [b"before", *(str(number).encode() for number in range(100))]
     assert births >= 1
@@ -185,11 +186,11 @@ async def test_restarted_client_does_not_read_its_predecessors_mail(clients: Cli
     await eventually(lambda: seen.received)
     await old.close()
     await sender.publish(TOPICS.inbox("beta"), b"for the old one")
-    assert await sender.flush(10)
+    assert await sender.flush(patient(10))
     new, fresh = clients.make("beta"), Collector()
     new.subscribe(TOPICS.inbox("beta"), fresh)
     await new.start()
-    assert await new.flush(10)
+    assert await new.flush(patient(10))
     await sender.publish(TOPICS.inbox("beta"), b"for the new one")
     await eventually(lambda: fresh.received)
     assert fresh.payloads == [b"for the new one"]
@@ -204,7 +205,7 @@ async def test_second_client_with_the_same_id_takes_over(clients: Clients) -> No
     await eventually(lambda: not first.connected)
     seen = Collector()
     second.subscribe(TOPICS.inbox("twin"), seen)
-    assert await second.flush(10)
+    assert await second.flush(patient(10))
     for number in range(50):
         await sender.publish(TOPICS.inbox("twin"), str(number).encode())
     await eventually(lambda: len(seen.received) == 50)
@@ -221,7 +222,7 @@ async def test_outbox_is_bounded_and_says_so(clients: Clients) -> None:
     seen = Collector()
     client.subscribe(TOPICS.delta("alpha"), seen)
     await client.start()
-    assert await client.flush(10)
+    assert await client.flush(patient(10))
     await client.publish(TOPICS.delta("alpha"), b"again")
     await eventually(lambda: b"again" in seen.payloads)
 
@@ -243,7 +244,7 @@ async def test_wrong_password_never_connects_and_is_never_shown(
     good = clients.broker.address("alpha")
     transport = MqttTransport(BrokerAddress(good.host, good.port, "alpha", "not-the-password"), "alpha", timeout_s=2)
     await transport.start()
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(patient(0.5))
     assert not transport.connected
     await transport.close()
     out, err = capsys.readouterr()
@@ -279,7 +280,7 @@ async def test_broker_that_hangs_is_left_and_found_again(clients: Clients) -> No
         await eventually(lambda: not client.connected)
     finally:
         os.kill(pid, signal.SIGCONT)
-    assert await client.flush(15)
+    assert await client.flush(patient(15))
 
 
 async def _never(seconds: float) -> None:
@@ -305,7 +306,7 @@ async def test_connections_that_break_at_random_lose_nothing_and_keep_the_order(
     sender, reader = await clients.start("alpha", "beta")
     seen = Collector()
     reader.subscribe(TOPICS.inbox("beta"), seen)
-    assert await reader.flush(10)
+    assert await reader.flush(patient(10))
     draw = random.Random(11)
     for number in range(300):
         await sender.publish(TOPICS.inbox("beta"), str(number).encode())
@@ -313,7 +314,7 @@ async def test_connections_that_break_at_random_lose_nothing_and_keep_the_order(
         if draw.random() < 0.03:
             with contextlib.suppress(OSError, AttributeError):
                 await _break(draw.choice([sender, reader]))
-    assert await sender.flush(20)
+    assert await sender.flush(patient(20))
     await eventually(lambda: len(set(seen.payloads)) == 300)
     assert list(dict.fromkeys(seen.payloads)) == [str(number).encode() for number in range(300)]
     assert sender.connects > 1 and reader.connects > 1

@@ -22,6 +22,7 @@ from fairlead_agent.bus.streams import (
 )
 from fairlead_agent.messages import StreamChunk, StreamEnd, StreamHead, StreamRequest
 from tests.agent.bus.support import SITE, Clients, eventually, ids
+from tests.patience import patient
 
 
 async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
@@ -80,7 +81,7 @@ class Pair:
         yield b"good"
         raise RuntimeError("the worker died")
 
-    async def get(self, path: str, body: bytes = b"", timeout_s: float = 5.0) -> StreamResponse:
+    async def get(self, path: str, body: bytes = b"", timeout_s: float = patient(5.0)) -> StreamResponse:
         return await self.client.request("node", "node", 3, "POST", path, [("a", "b")], body, timeout_s)
 
 
@@ -269,7 +270,7 @@ async def test_large_answer_over_a_real_broker(clients: Clients) -> None:
     StreamServer(node, handle)
     client = StreamClient(gateway, ids("s"))
     for transport in transports:
-        assert await transport.flush(10)
-    response = await client.request("node", "node", 0, "GET", "/", (), b"", 20)
+        assert await transport.flush(patient(10))
+    response = await client.request("node", "node", 0, "GET", "/", (), b"", patient(20))
     assert response.status == 206
     assert await response.read() == body

@@ -19,6 +19,7 @@ from fairlead_agent.bus.broker.mosquitto import find_mosquitto
 from fairlead_agent.bus.broker.process import BrokerProcess, free_port
 from fairlead_agent.bus.mqtt import MqttTransport
 from tests.agent.bus.support import Collector, eventually
+from tests.patience import patient
 
 Key = ec.EllipticCurvePrivateKey
 
@@ -88,7 +89,7 @@ async def test_certificate_is_the_login_and_strangers_stay_out(tmp_path: Path) -
         await good.publish("fairlead/1/s/node/other/x", b"denied")
         for payload in (b"small", large, b"last"):
             await good.publish("fairlead/1/s/node/node-a/x", payload)
-        assert await good.flush(10)
+        assert await good.flush(patient(10))
         await eventually(lambda: seen.payloads == [b"small", large, b"last"])
         assert good._session.refused_publishes == 1
         assert not bad.connected

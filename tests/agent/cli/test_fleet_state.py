@@ -13,6 +13,7 @@ import pytest
 
 from fairlead_agent.daemon import fleet_state
 from fairlead_agent.daemon.fleet_state import FleetBusyError, FleetState
+from tests.patience import patient
 
 SLEEP = "import time, sys; print('up', flush=True); time.sleep(60)"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SLEEP
@@ -71,7 +72,7 @@ async def test_leftovers_end(
     started.append(Sleeper(code, str(tmp_path / "settings.json")).process)
     FleetState(tmp_path).note("agent", started[0].pid)
     assert await FleetState(tmp_path).end_leftovers() == ["agent"]
-    assert await asyncio.to_thread(started[0].wait, 5) != 0
+    assert await asyncio.to_thread(started[0].wait, patient(5)) != 0
     assert await FleetState(tmp_path).end_leftovers() == []
 
 

@@ -12,6 +12,7 @@ from click.testing import Result
 
 from fairlead_agent.cli import main as main_module
 from fairlead_agent.cli.main import COMMANDS, main
+from tests.patience import patient
 
 Run = Callable[..., Result]
 
@@ -38,7 +39,7 @@ def test_help_lists_all_commands_without_importing_them() -> None:
         "try: main(['--help'])\nexcept SystemExit: pass\n"
         "print([m for m in sys.modules if m.startswith(('fairlead_agent.cli.', 'rich', 'httpcore'))], file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=patient(60), check=True)
     assert all(name in done.stdout for name in COMMANDS)
     assert done.stderr.strip() == "['fairlead_agent.cli.errors', 'fairlead_agent.cli.main']"
 

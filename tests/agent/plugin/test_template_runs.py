@@ -14,6 +14,7 @@ from fairlead_agent.runtime.relay import forward
 from fairlead_agent.runtime.spec import InstanceSpec
 from fairlead_agent.runtime.supervisor import Supervisor
 from tests.agent.plugin.authors import workload
+from tests.patience import patient, supervisor_settings
 
 
 def _boottime_s() -> float:
@@ -24,7 +25,7 @@ async def test_it_serves_what_its_config_says(tmp_path: Path) -> None:
     registry = Registry(in_folder(new_plugin("my-echo", tmp_path / "plugins")))
     worker = registry.worker("my-echo")
     key = LeaseKey(site="home", workload="echo", replica=0)
-    supervisor = Supervisor(tmp_path / "state", node="desk", clock=_boottime_s)
+    supervisor = Supervisor(tmp_path / "state", node="desk", clock=_boottime_s, settings=supervisor_settings())
     try:
         instance = await supervisor.start(
             InstanceSpec(
@@ -38,12 +39,13 @@ async def test_it_serves_what_its_config_says(tmp_path: Path) -> None:
                 cache_dir=tmp_path / "cache",
             )
         )
-        assert await instance.until(InstanceState.STANDBY, timeout_s=30) is InstanceState.STANDBY, instance.reason
-        await supervisor.activate(key, 1, _boottime_s() + 60)
+        state = await instance.until(InstanceState.STANDBY, timeout_s=patient(30))
+        assert state is InstanceState.STANDBY, instance.reason
+        await supervisor.activate(key, 1, _boottime_s() + patient(60))
         for body, expected in ((b"hello", (200, b"you said: hello")), (b"hello again", (413, None))):
             answer = await forward(instance.spec.data_socket, "POST", "/", [("Fairlead-Epoch", "1")], body)
             said = b"".join([piece async for piece in answer.body])
             assert (answer.status, said if expected[1] else None) == expected
-        assert (await supervisor.reconfigure(key, Budget(memory_bytes={"dram": 128 << 20}), 2.0)).accepted
+        assert (await supervisor.reconfigure(key, Budget(memory_bytes={"dram": 128 << 20}), patient(2.0))).accepted
     finally:
         await supervisor.shutdown()

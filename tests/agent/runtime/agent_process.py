@@ -10,6 +10,7 @@ from pathlib import Path
 from fairlead_agent.messages import InstanceState
 from fairlead_agent.runtime.spec import InstanceSpec
 from fairlead_agent.runtime.supervisor import Supervisor
+from tests.patience import patient, supervisor_settings
 
 
 def boottime_s() -> float:
@@ -17,12 +18,12 @@ def boottime_s() -> float:
 
 
 async def main(folder: Path, spec: InstanceSpec, ttl_s: float) -> None:
-    supervisor = Supervisor(folder, node=spec.node, clock=boottime_s)
+    supervisor = Supervisor(folder, node=spec.node, clock=boottime_s, settings=supervisor_settings())
     instance = await supervisor.start(spec)
-    await instance.until(InstanceState.STANDBY, timeout_s=30)
+    await instance.until(InstanceState.STANDBY, timeout_s=patient(30))
     await supervisor.activate(spec.key, 6, boottime_s() + ttl_s)
     print("SERVING", instance.pid, flush=True)
-    await asyncio.sleep(120)
+    await asyncio.sleep(patient(120))
 
 
 given = InstanceSpec.model_validate_json(Path(sys.argv[2]).read_text())

@@ -18,14 +18,17 @@ from fairlead_agent.runtime.relay import forward
 from fairlead_agent.runtime.settings import SupervisorSettings
 from fairlead_agent.runtime.spec import HostSpec, InstanceSpec
 from fairlead_agent.runtime.supervisor import Supervisor
+from tests.patience import patient
 
 PLUGINS = Path(__file__).parent / "plugins"
 FAST = {
+    "connect_timeout_s": patient(20),
+    "probe_timeout_s": patient(10),
     "watch_interval_s": 0.1,
     "probe_interval_s": 0.1,
     "measure_interval_s": 0.2,
-    "stop_grace_s": 1.5,
-    "shrink_settle_s": 1.0,
+    "stop_grace_s": patient(1.5),
+    "shrink_settle_s": patient(1.0),
     "backoff": BackoffPolicy(first_s=0.05, quarantine_after=3),
 }
 
@@ -74,10 +77,11 @@ class Bench:
     async def start(self, **fields: Any) -> Instance:
         """Start an instance and wait for standby."""
         instance = await self.supervisor.start(self.spec(**fields))
-        assert await instance.until(InstanceState.STANDBY, timeout_s=30) is InstanceState.STANDBY, instance.reason
+        state = await instance.until(InstanceState.STANDBY, timeout_s=patient(30))
+        assert state is InstanceState.STANDBY, instance.reason
         return instance
 
-    async def serve(self, *, ttl_s: float = 60.0, epoch: int = 1, **fields: Any) -> Instance:
+    async def serve(self, *, ttl_s: float = patient(60.0), epoch: int = 1, **fields: Any) -> Instance:
         """Start an instance and give it a lease."""
         instance = await self.start(**fields)
         await self.supervisor.activate(self.key, epoch, _boottime_s() + ttl_s)
@@ -87,7 +91,7 @@ class Bench:
         """One request to the data socket: status, headers (lower case), body."""
         headers = [] if epoch is None else [("Fairlead-Epoch", str(epoch))]
         socket_path = self.supervisor.get(self.key).spec.data_socket
-        answer = await forward(socket_path, "POST" if body else "GET", path, headers, body, read_timeout_s=20)
+        answer = await forward(socket_path, "POST" if body else "GET", path, headers, body, read_timeout_s=patient(20))
         pieces = [piece async for piece in answer.body]
         return answer.status, {name.lower(): value for name, value in answer.headers}, b"".join(pieces)
 
@@ -140,6 +144,6 @@ async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Benc
     """One worker that serves under epoch 4, shared by the tests of a module that leave it as it was."""
     bench = Bench(tmp_path_factory.mktemp("served"))
     bench.open()
-    await bench.serve(epoch=4, ttl_s=600, tcp_host="127.0.0.1")
+    await bench.serve(epoch=4, ttl_s=patient(600), tcp_host="127.0.0.1")
     yield bench
     await bench.supervisor.shutdown()

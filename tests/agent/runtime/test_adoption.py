@@ -16,6 +16,7 @@ from fairlead_agent.runtime.process import ProcessMark, environment
 from fairlead_agent.runtime.process_facts import boot_id, start_ticks
 from fairlead_agent.runtime.relay import forward
 from fairlead_agent.runtime.supervisor import Supervisor, SupervisorBusyError
+from tests.patience import patient
 
 AGENT = Path(__file__).parent / "agent_process.py"
 
@@ -24,7 +25,7 @@ AGENT = Path(__file__).parent / "agent_process.py"
 async def orphan(tmp_path, idle_bench):
     """A worker whose agent was killed, and the bench whose supervisor may adopt it: (bench, pid)."""
 
-    async def make(ttl_s: float = 60.0, **fields) -> tuple:
+    async def make(ttl_s: float = patient(60.0), **fields) -> tuple:
         bench = idle_bench(tmp_path)
         spec = bench.spec(**fields)
         spec_path = tmp_path / "given.json"
@@ -38,7 +39,7 @@ async def orphan(tmp_path, idle_bench):
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(patient(40)):
             while not (line := await agent.stdout.readline()).startswith(b"SERVING"):
                 assert line, "the agent ended early"
         agent.kill()
@@ -55,7 +56,7 @@ async def test_the_worker_outlives_its_agent_and_is_adopted_with_its_epoch(orpha
     (adopted,) = await supervisor.adopt()
     assert (adopted.pid, adopted.epoch, adopted.state) == (pid, 6, InstanceState.READY)
     assert (await bench.get("/echo?adopted", epoch=6))[::2] == (200, b"adopted")
-    await supervisor.extend(bench.key, 6, boottime_s() + 120)
+    await supervisor.extend(bench.key, 6, boottime_s() + patient(120))
     await supervisor.stop(bench.key)
     assert start_ticks(pid) is None
 
@@ -65,19 +66,19 @@ async def test_an_adopted_worker_that_dies_is_started_again_in_its_lease(orphan)
     supervisor = bench.open()
     (adopted,) = await supervisor.adopt()
     os.kill(pid, signal.SIGKILL)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patient(30)):
         while not (adopted.restarts and adopted.state is InstanceState.READY):
             await asyncio.sleep(0.05)
     assert (await bench.get("/echo?x", epoch=6))[0] == 200
 
 
 async def test_without_an_agent_the_worker_serves_until_its_lease_ends_and_then_goes(orphan):
-    bench, pid = await orphan(ttl_s=1.5, expiry_grace_s=0.2)
+    bench, pid = await orphan(ttl_s=patient(1.5), expiry_grace_s=0.2)
     socket_path = bench.folder / "instances" / "home.echo.0" / "data.sock"
     answer = await forward(socket_path, "GET", "/echo?alone")
     assert answer.status == 200
     await answer.body.aclose()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         while start_ticks(pid) is not None:
             await asyncio.sleep(0.05)
     supervisor = bench.open()
@@ -90,13 +91,13 @@ async def test_facts_that_nobody_heard_wait_for_the_next_agent(bench):
     instance = await bench.serve()
     socket_path = instance.spec.data_socket
     await bench.supervisor.detach()
-    await asyncio.sleep(0.3)  # until the worker has noticed
+    await asyncio.sleep(patient(0.3))  # until the worker has noticed
     assert (await forward(socket_path, "GET", "/fact")).status == 200
     facts: list[tuple] = []
     supervisor = bench.open()
     supervisor.subscribe_facts(lambda *fact: facts.append(fact))
     await supervisor.adopt()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(patient(10)):
         while not facts:
             await asyncio.sleep(0.05)
     assert facts == [(bench.key, "late", "count", 1.0, 0.0)]
@@ -154,12 +155,12 @@ async def test_one_state_folder_one_supervisor(bench, boottime_s):
 
 
 async def test_an_orphan_without_a_lease_ends(bench):
-    instance = await bench.start(orphan_s=0.4)
+    instance = await bench.start(orphan_s=patient(0.4))
     pid = instance.pid
-    await asyncio.sleep(1.0)
+    await asyncio.sleep(patient(1.0))
     assert start_ticks(pid) is not None  # it has an agent
     await bench.supervisor.detach()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         while start_ticks(pid) is not None:
             await asyncio.sleep(0.05)
     bench.open()

@@ -9,12 +9,13 @@ import pytest
 
 from fairlead_agent.plugin import Peer
 from fairlead_agent.runtime.relay import RelayError, forward
+from tests.patience import patient
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def _in_flight(instance, count: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(patient(10)):
         while instance.status.in_flight != count:
             await asyncio.sleep(0.05)
 
@@ -49,7 +50,7 @@ async def test_serves_on_tcp_where_peers_may_reach_it(served):
     assert address.startswith("http://127.0.0.1:")
     reader, writer = await asyncio.open_connection("127.0.0.1", int(address.rpartition(":")[2]))
     writer.write(b"GET /echo?tcp HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    answer = await asyncio.wait_for(reader.read(), 10)
+    answer = await asyncio.wait_for(reader.read(), patient(10))
     writer.close()
     assert answer.startswith(b"HTTP/1.1 200") and b"tcp" in answer
 
@@ -63,10 +64,10 @@ async def test_metrics_are_exposed(served):
 
 async def test_peers_stream_into_the_worker(served):
     waiting = asyncio.create_task(served.get("/peers"))
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(patient(0.1))
     peers = [Peer(workload="echo", replica=n, node=f"n{n}", epoch=1, address=None) for n in (1, 2)]
     await served.supervisor.show_peers(served.key, peers)
-    assert (await asyncio.wait_for(waiting, 10))[2] == b"n1,n2"
+    assert (await asyncio.wait_for(waiting, patient(10)))[2] == b"n1,n2"
 
 
 async def test_state_moves_by_checkpoint_and_restore(served):

@@ -9,6 +9,7 @@ import pytest
 
 from fairlead_agent.runtime.control_client import ControlClient
 from fairlead_agent.runtime.protocol import Activate, ControlError, ControlLostError, Status
+from tests.patience import patient
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def _say(instance, line: bytes) -> dict:
     reader, writer = await asyncio.open_unix_connection(str(instance.spec.control_socket))
     writer.write(line + b"\n")
-    answer = json.loads(await asyncio.wait_for(reader.readline(), 10))
+    answer = json.loads(await asyncio.wait_for(reader.readline(), patient(10)))
     writer.close()
     return answer
 
@@ -55,7 +56,7 @@ async def test_a_refused_connection_hears_no_events(served):
     events: list[dict] = []
     stranger = await ControlClient.connect(instance.spec.control_socket, "not the cookie at all", events.append)
     with pytest.raises(ControlError, match="wrong cookie"):
-        await stranger.hello(timeout_s=10)
+        await stranger.hello(timeout_s=patient(10))
     await served.get("/fact")
     await asyncio.sleep(0.2)
     assert events == []
@@ -65,11 +66,11 @@ async def test_a_refused_connection_hears_no_events(served):
 async def test_many_requests_overlap_on_one_connection(served):
     instance = served.supervisor.get(served.key)
     client = await ControlClient.connect(instance.spec.control_socket, instance.spec.cookie, lambda _: None)
-    answers = await asyncio.gather(*(client.status(timeout_s=10) for _ in range(50)))
+    answers = await asyncio.gather(*(client.status(timeout_s=patient(10)) for _ in range(50)))
     assert {answer.pid for answer in answers} == {instance.pid}
     with pytest.raises(ControlError) as refused:
-        await client.request(Activate.model_construct(epoch=0, expires_boottime_s=0.0), timeout_s=10)
+        await client.request(Activate.model_construct(epoch=0, expires_boottime_s=0.0), timeout_s=patient(10))
     assert "epoch" in str(refused.value)
     client.close()
     with pytest.raises(ControlLostError):
-        await client.request(Status(), timeout_s=10)
+        await client.request(Status(), timeout_s=patient(10))

@@ -11,11 +11,12 @@ import pytest
 
 from fairlead_agent.messages import InstanceState
 from fairlead_agent.runtime.backoff import BackoffPolicy
+from tests.patience import patient
 
 
 async def _back(instance, restarts: int = 1) -> None:
     """Wait until the instance has had that many restarts and serves again."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patient(30)):
         while instance.restarts < restarts or instance.state is not InstanceState.READY:
             await asyncio.sleep(0.05)
 
@@ -56,7 +57,7 @@ async def test_sigterm_of_a_stranger_is_a_crash_and_not_a_stop(bench):
 
 
 async def test_a_worker_that_hangs_is_killed_and_started_again(tmp_path, bench_at):
-    bench = bench_at(tmp_path, probe_timeout_s=0.6)
+    bench = bench_at(tmp_path, probe_timeout_s=patient(0.6))
     instance = await bench.serve()
     pid = instance.pid
     os.kill(pid, signal.SIGSTOP)
@@ -66,11 +67,11 @@ async def test_a_worker_that_hangs_is_killed_and_started_again(tmp_path, bench_a
 
 
 async def test_a_blocked_data_loop_leaves_control_alive_and_is_killed_when_it_lasts(tmp_path, bench_at):
-    bench = bench_at(tmp_path, data_hang_s=1.0)
+    bench = bench_at(tmp_path, data_hang_s=patient(1.0))
     instance = await bench.serve()
     blocked = asyncio.create_task(bench.get("/block?60"))
-    await asyncio.sleep(0.3)
-    await bench.supervisor.checkpoint(bench.key, deadline_s=5)  # control and sync hooks still answer
+    await asyncio.sleep(patient(0.3))
+    await bench.supervisor.checkpoint(bench.key, deadline_s=patient(5))  # control and sync hooks still answer
     await _back(instance)
     assert any("its data loop has been blocked" in report.reason for report in bench.reports)
     with pytest.raises(ConnectionError):
@@ -79,7 +80,7 @@ async def test_a_blocked_data_loop_leaves_control_alive_and_is_killed_when_it_la
 
 async def test_a_crash_loop_ends_in_quarantine_with_the_reason_and_the_last_lines(bench):
     instance = await bench.supervisor.start(bench.spec(worker="bad_workers:RaisesInPrepare"))
-    assert await instance.until(InstanceState.QUARANTINED, timeout_s=40) is InstanceState.QUARANTINED
+    assert await instance.until(InstanceState.QUARANTINED, timeout_s=patient(40)) is InstanceState.QUARANTINED
     assert "crashed 3 times in a row: RuntimeError: no such tensor" in instance.reason
     assert "the last words of this worker" in instance.reason
     assert instance.report().pid is None
@@ -102,27 +103,27 @@ async def test_a_crash_loop_ends_in_quarantine_with_the_reason_and_the_last_line
 async def test_what_is_wrong_with_a_plugin_is_said(tmp_path, bench_at, worker, why):
     bench = bench_at(tmp_path, backoff=BackoffPolicy(quarantine_after=1))
     instance = await bench.supervisor.start(bench.spec(worker=worker))
-    assert await instance.until(timeout_s=20) is InstanceState.QUARANTINED
+    assert await instance.until(timeout_s=patient(20)) is InstanceState.QUARANTINED
     assert why in instance.reason
 
 
 async def test_an_interpreter_that_does_not_exist(tmp_path, bench_at):
     bench = bench_at(tmp_path, backoff=BackoffPolicy(quarantine_after=1))
     instance = await bench.supervisor.start(bench.spec(python=Path("/nonexistent/python")))
-    assert await instance.until(timeout_s=20) is InstanceState.QUARANTINED
+    assert await instance.until(timeout_s=patient(20)) is InstanceState.QUARANTINED
     assert "cannot be started" in instance.reason and "/nonexistent/python" in instance.reason
 
 
 async def test_preparing_too_long(tmp_path, bench_at):
     bench = bench_at(tmp_path, prepare_timeout_s=0.8, backoff=BackoffPolicy(quarantine_after=1))
     instance = await bench.supervisor.start(bench.spec(config={"prepare_s": 60}))
-    assert await instance.until(timeout_s=20) is InstanceState.QUARANTINED
+    assert await instance.until(timeout_s=patient(20)) is InstanceState.QUARANTINED
     assert "not prepared within 0.8 s" in instance.reason
 
 
 async def test_a_worker_that_prepares_can_be_stopped(bench):
     instance = await bench.supervisor.start(bench.spec(config={"prepare_s": 60}))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         while "half way" not in instance.reason:
             await asyncio.sleep(0.05)
     pid = instance.pid
@@ -140,8 +141,8 @@ async def test_children_of_a_worker_do_not_outlive_it(bench, how):
         await bench.supervisor.stop(bench.key)
     else:
         os.kill(instance.pid, signal.SIGKILL)
-        await instance.until(InstanceState.FAILED, timeout_s=10)
-    async with asyncio.timeout(10):
+        await instance.until(InstanceState.FAILED, timeout_s=patient(10))
+    async with asyncio.timeout(patient(10)):
         while _alive(children[0]):
             await asyncio.sleep(0.05)
 

@@ -13,6 +13,7 @@ import pytest
 
 from fairlead_agent.messages import InstanceState
 from fairlead_agent.runtime.relay import RelayError, forward
+from tests.patience import patient
 
 
 async def _collect(body) -> tuple[bytes, bool]:
@@ -27,34 +28,34 @@ async def _collect(body) -> tuple[bytes, bool]:
 
 
 async def test_at_expiry_it_stops_by_itself_and_a_renewal_brings_it_back(bench, boottime_s):
-    instance = await bench.serve(ttl_s=0.5)
+    instance = await bench.serve(ttl_s=patient(0.5))
     assert (await bench.get("/echo?x"))[0] == 200
-    await instance.until(InstanceState.STANDBY, timeout_s=10)
+    await instance.until(InstanceState.STANDBY, timeout_s=patient(10))
     status, _, body = await bench.get("/echo?x", epoch=1)
     assert status == 503 and "no live lease" in json.loads(body)["error"]
-    await bench.supervisor.extend(bench.key, 1, boottime_s() + 60)
+    await bench.supervisor.extend(bench.key, 1, boottime_s() + patient(60))
     assert (await bench.get("/echo?x", epoch=1))[0] == 200
 
 
 async def test_extensions_keep_it_serving_past_the_first_expiry(bench, boottime_s):
-    await bench.serve(ttl_s=1.0)
-    first_expiry_s = boottime_s() + 1.0
-    while boottime_s() < first_expiry_s + 0.5:
-        await bench.supervisor.extend(bench.key, 1, boottime_s() + 1.0)
+    await bench.serve(ttl_s=patient(1.0))
+    first_expiry_s = boottime_s() + patient(1.0)
+    while boottime_s() < first_expiry_s + patient(0.5):
+        await bench.supervisor.extend(bench.key, 1, boottime_s() + patient(1.0))
         assert (await bench.get("/echo?x"))[0] == 200
         await asyncio.sleep(0.2)
 
 
 async def test_a_stream_is_cut_at_expiry(bench, boottime_s):
-    instance = await bench.serve(ttl_s=0.8)
+    instance = await bench.serve(ttl_s=patient(0.8))
     answer = await forward(instance.spec.data_socket, "GET", "/stream")
     received, complete = await _collect(answer.body)
     assert received and not complete
-    assert instance.expires_boottime_s <= boottime_s() < instance.expires_boottime_s + 5
+    assert instance.expires_boottime_s <= boottime_s() < instance.expires_boottime_s + patient(5)
 
 
 async def test_a_request_that_has_not_begun_its_answer_gets_an_explicit_error(bench):
-    await bench.serve(ttl_s=0.6)
+    await bench.serve(ttl_s=patient(0.6))
     status, _, body = await bench.get("/slow?30")
     assert status == 503 and "ran out" in json.loads(body)["error"]
 
@@ -62,7 +63,7 @@ async def test_a_request_that_has_not_begun_its_answer_gets_an_explicit_error(be
 async def test_a_new_epoch_cuts_the_answers_of_the_old_one(bench, boottime_s):
     instance = await bench.serve()
     answer = await forward(instance.spec.data_socket, "GET", "/stream")
-    await bench.supervisor.activate(bench.key, 2, boottime_s() + 60)
+    await bench.supervisor.activate(bench.key, 2, boottime_s() + patient(60))
     _, complete = await _collect(answer.body)
     assert not complete
 
@@ -70,7 +71,7 @@ async def test_a_new_epoch_cuts_the_answers_of_the_old_one(bench, boottime_s):
 @pytest.mark.parametrize("path", ["/stream", "/flood"])
 async def test_a_worker_paused_past_expiry_sends_nothing_when_it_goes_on(bench, boottime_s, path):
     """SIGSTOP in the middle of an answer, SIGCONT after expiry: also bytes that waited in a buffer stay there."""
-    instance = await bench.serve(ttl_s=1.2)
+    instance = await bench.serve(ttl_s=patient(1.2))
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(instance.spec.data_socket))
         client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
@@ -85,26 +86,26 @@ async def test_a_worker_paused_past_expiry_sends_nothing_when_it_goes_on(bench, 
 
 
 async def test_a_paused_worker_refuses_requests_that_waited(bench, boottime_s):
-    instance = await bench.serve(ttl_s=1.0)
+    instance = await bench.serve(ttl_s=patient(1.0))
     os.kill(instance.pid, signal.SIGSTOP)
     waiting = asyncio.create_task(bench.get("/echo?late", epoch=1))
     while boottime_s() < instance.expires_boottime_s + 0.2:
         await asyncio.sleep(0.05)
     os.kill(instance.pid, signal.SIGCONT)
-    status, _, body = await asyncio.wait_for(waiting, 10)
+    status, _, body = await asyncio.wait_for(waiting, patient(10))
     assert status == 503 and b"late" not in body
 
 
 async def test_a_blocked_data_loop_does_not_answer_after_expiry(bench):
-    await bench.serve(ttl_s=0.5)
-    status, _, body = await bench.get("/block?1.0")
+    await bench.serve(ttl_s=patient(0.5))
+    status, _, body = await bench.get(f"/block?{patient(1.0)}")
     assert status == 503 and body != b"blocked"
 
 
 async def test_after_expiry_and_grace_the_worker_ends(bench):
-    instance = await bench.serve(ttl_s=0.3, expiry_grace_s=0.3)
+    instance = await bench.serve(ttl_s=patient(0.3), expiry_grace_s=0.3)
     pid = instance.pid
-    assert await instance.until(InstanceState.STOPPED, timeout_s=10) is InstanceState.STOPPED
+    assert await instance.until(InstanceState.STOPPED, timeout_s=patient(10)) is InstanceState.STOPPED
     assert "lease of epoch 1 ran out" in instance.reason
     assert instance.restarts == 0
     with pytest.raises(ProcessLookupError):
@@ -124,8 +125,8 @@ def _read_what_is_there(client: socket.socket) -> bytes:
 
 
 def _read_to_end(client: socket.socket) -> bytes:
-    client.settimeout(5)
-    received, until_s = b"", time.monotonic() + 1.5
+    client.settimeout(patient(5))
+    received, until_s = b"", time.monotonic() + patient(1.5)
     while time.monotonic() < until_s:
         try:
             piece = client.recv(2**20)

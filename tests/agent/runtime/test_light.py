@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from tests.patience import patient
+
 HEAVY = ("uvicorn", "starlette", "fastapi", "numpy", "torch", "onnxruntime", "prometheus_client", "httpx")
 
 
@@ -14,7 +16,7 @@ def test_the_supervisor_imports_nothing_heavy():
         f"print([name for name in {HEAVY!r} if name in sys.modules],"
         "[name for name in sys.modules if name.startswith('fairlead_agent.runtime.host')])"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    done = _python(script)
     assert done.stdout.strip() == "[] []"
 
 
@@ -28,7 +30,7 @@ def test_a_host_without_uvicorn_names_the_extra(host_spec):
         "import sys, runpy; sys.modules['uvicorn'] = None;"
         f"sys.argv = ['host', {str(host_spec.path)!r}]; runpy.run_module({HOST_MODULE!r}, run_name='__main__')"
     )
-    done = subprocess.run([sys.executable, "-c", script], env=environment(host_spec), capture_output=True, timeout=60)
+    done = _python(script, check=False, env=environment(host_spec))
     assert done.returncode == Exit.MISSING_EXTRA
     outcome = read_outcome(host_spec.outcome_path)
     assert outcome is not None and "fairlead-agent[worker]" in outcome.reason
@@ -39,5 +41,10 @@ def test_structlog_comes_without_rich_and_rich_can_still_be_imported():
         "import sys; from fairlead_agent.runtime.logging import configure; configure('console');"
         "print('rich.console' in sys.modules); import rich.console; print(rich.console.Console.__name__)"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    done = _python(script)
     assert done.stdout.split() == ["False", "Console"]
+
+
+def _python(script, *, check=True, env=None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=patient(60), check=check)

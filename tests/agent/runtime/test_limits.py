@@ -13,6 +13,7 @@ from fairlead_agent.runtime.backoff import BackoffPolicy
 from fairlead_agent.runtime.limits import choose_limiter
 from fairlead_agent.runtime.limits.cgroup_v1 import CgroupV1Confinement
 from fairlead_agent.runtime.limits.watchdog import WatchdogLimiter
+from tests.patience import patient
 
 MIB = 2**20
 ONCE = BackoffPolicy(quarantine_after=1)
@@ -37,7 +38,7 @@ async def test_more_than_the_budget_is_killed_and_said(tmp_path, bench_at, limit
     bench = bench_at(tmp_path, limiter=limiter, backoff=ONCE)
     spec = bench.spec(worker="bad_workers:Greedy", config={"mebibytes": 600, "child": child}, budget=_budget(192))
     instance = await bench.supervisor.start(spec)
-    assert await instance.until(timeout_s=30) is InstanceState.QUARANTINED
+    assert await instance.until(timeout_s=patient(30)) is InstanceState.QUARANTINED
     assert "exceeded its memory budget of 192 MiB" in instance.reason
     assert instance.report().limiter == limiter.kind
 
@@ -46,7 +47,7 @@ async def test_within_the_budget_it_serves_and_its_use_is_reported(tmp_path, ben
     bench = bench_at(tmp_path, limiter=limiter)
     instance = await bench.serve(budget=_budget(400))
     assert (await bench.get("/allocate?120"))[0] == 200
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         while (instance.report().memory_bytes or 0) < 120 * MIB:
             await asyncio.sleep(0.05)
     report = instance.report()
@@ -61,7 +62,7 @@ async def test_too_much_while_serving_costs_a_restart_and_not_the_agent(tmp_path
         status, _, _ = await bench.get("/allocate?600")
         # The watchdog looks only now and then: the answer may have come before the end.
         assert status != 200 or limiter.kind != "watchdog"
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patient(30)):
         while not (instance.restarts and instance.state is InstanceState.READY):
             await asyncio.sleep(0.05)
     assert any("exceeded its memory budget of 200 MiB" in report.reason for report in bench.reports)

@@ -10,6 +10,7 @@ from fairlead_agent.plugin import Budget, BudgetReply
 from fairlead_agent.runtime.limits import Confinement, LimitBusyError
 from fairlead_agent.runtime.limits.resize import Resize
 from fairlead_agent.runtime.spec import read_spec
+from tests.patience import patient
 
 MIB = 2**20
 
@@ -91,13 +92,13 @@ async def test_memory_that_is_not_given_back_is_a_reason_to_kill():
 async def test_a_worker_shrinks_and_grows(bench):
     instance = await bench.serve(budget=_budget(600 * MIB))
     await bench.get("/allocate?200")
-    reply = await bench.supervisor.reconfigure(bench.key, _budget(240 * MIB), deadline_s=10)
+    reply = await bench.supervisor.reconfigure(bench.key, _budget(240 * MIB), deadline_s=patient(10))
     assert reply.accepted and reply.in_use == {"dram": 0}
     assert instance.report().limit_bytes == 240 * MIB
     assert b"251658240" in (await bench.get("/context"))[2]
     assert read_spec(instance.spec.path).budget == _budget(240 * MIB)
 
-    reply = await bench.supervisor.reconfigure(bench.key, _budget(700 * MIB), deadline_s=10)
+    reply = await bench.supervisor.reconfigure(bench.key, _budget(700 * MIB), deadline_s=patient(10))
     assert reply.accepted and instance.report().limit_bytes == 700 * MIB
     assert (await bench.get("/allocate?300"))[0] == 200
     assert instance.restarts == 0
@@ -105,7 +106,7 @@ async def test_a_worker_shrinks_and_grows(bench):
 
 async def test_below_its_minimum_a_plugin_keeps_the_old_budget(bench):
     instance = await bench.serve(budget=_budget(600 * MIB), config={"minimum_bytes": 300 * MIB})
-    reply = await bench.supervisor.reconfigure(bench.key, _budget(200 * MIB), deadline_s=10)
+    reply = await bench.supervisor.reconfigure(bench.key, _budget(200 * MIB), deadline_s=patient(10))
     assert not reply.accepted and reply.minimum == {"dram": 300 * MIB}
     assert instance.report().limit_bytes == 600 * MIB
     assert instance.spec.budget == _budget(600 * MIB)

@@ -12,6 +12,7 @@ import pytest
 from fairlead_agent.messages import InstanceState, LeaseKey
 from fairlead_agent.runtime.instance import InstanceError
 from fairlead_agent.runtime.relay import RelayError, forward
+from tests.patience import patient
 
 
 async def test_serves_only_with_a_lease_and_says_who_answers(bench, boottime_s):
@@ -20,7 +21,7 @@ async def test_serves_only_with_a_lease_and_says_who_answers(bench, boottime_s):
     assert status == 503 and json.loads(body)["epoch"] == 0
     assert (await bench.get("/-/ready"))[0] == 503
 
-    await bench.supervisor.activate(bench.key, 4, boottime_s() + 60)
+    await bench.supervisor.activate(bench.key, 4, boottime_s() + patient(60))
     assert instance.state is InstanceState.READY
     assert (await bench.get("/-/ready"))[0] == 200
     status, headers, body = await bench.get("/echo?hello", epoch=4)
@@ -31,12 +32,12 @@ async def test_serves_only_with_a_lease_and_says_who_answers(bench, boottime_s):
 
 async def test_epochs_only_grow(bench, boottime_s):
     await bench.serve(epoch=5)
-    await bench.supervisor.activate(bench.key, 6, boottime_s() + 60)
+    await bench.supervisor.activate(bench.key, 6, boottime_s() + patient(60))
     assert (await bench.get("/echo?x", epoch=6))[0] == 200
     with pytest.raises(InstanceError, match="epoch 5 is refused"):
-        await bench.supervisor.activate(bench.key, 5, boottime_s() + 60)
+        await bench.supervisor.activate(bench.key, 5, boottime_s() + patient(60))
     with pytest.raises(InstanceError, match="cannot be extended"):
-        await bench.supervisor.extend(bench.key, 5, boottime_s() + 60)
+        await bench.supervisor.extend(bench.key, 5, boottime_s() + patient(60))
     assert (await bench.get("/echo?x", epoch=5))[0] == 409
 
 
@@ -62,7 +63,7 @@ async def test_facts_progress_and_measurements_reach_the_agent(bench):
     assert (bench.key, "processor:0", "speed_hz", 2.0e9, 1e6) in facts
     assert any(report.reason == "half way (50%)" for report in bench.reports)
     await bench.get("/echo?x")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         while instance.report().latency_p90_s is None:
             await asyncio.sleep(0.05)
     assert instance.report().throughput_per_s == 12.5
@@ -71,10 +72,10 @@ async def test_facts_progress_and_measurements_reach_the_agent(bench):
 
 async def test_drain_finishes_what_is_under_way_and_refuses_what_is_new(bench):
     await bench.serve()
-    slow = asyncio.create_task(bench.get("/slow?0.6"))
-    await asyncio.sleep(0.2)
-    draining = asyncio.create_task(bench.supervisor.drain(bench.key, deadline_s=10))
-    await asyncio.sleep(0.1)
+    slow = asyncio.create_task(bench.get(f"/slow?{patient(0.6)}"))
+    await asyncio.sleep(patient(0.2))
+    draining = asyncio.create_task(bench.supervisor.drain(bench.key, deadline_s=patient(10)))
+    await asyncio.sleep(patient(0.1))
     status, _, body = await bench.get("/echo")
     assert status == 503 and b"draining" in body
     assert bench.supervisor.get(bench.key).state is InstanceState.DRAINING
@@ -85,7 +86,7 @@ async def test_drain_finishes_what_is_under_way_and_refuses_what_is_new(bench):
 async def test_drain_says_when_the_deadline_was_too_short(bench):
     await bench.serve()
     slow = asyncio.create_task(bench.get("/slow?60"))
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(patient(0.2))
     assert await bench.supervisor.drain(bench.key, deadline_s=0.2) is False
     await bench.supervisor.stop(bench.key)
     with pytest.raises(RelayError):
@@ -120,9 +121,9 @@ async def test_an_instance_is_started_once_and_on_its_own_node(bench):
 
 async def test_a_lease_given_while_preparing_takes_effect_once_prepared(bench, boottime_s):
     instance = await bench.supervisor.start(bench.spec(config={"prepare_s": 0.3}))
-    await bench.supervisor.activate(bench.key, 3, boottime_s() + 60)
+    await bench.supervisor.activate(bench.key, 3, boottime_s() + patient(60))
     assert instance.state is InstanceState.PREPARING
-    assert await instance.until(InstanceState.READY, timeout_s=20) is InstanceState.READY
+    assert await instance.until(InstanceState.READY, timeout_s=patient(20)) is InstanceState.READY
     assert (await bench.get("/echo?x", epoch=3))[0] == 200
 
 
@@ -135,8 +136,8 @@ async def test_the_agent_is_told_when_the_plugin_offers_no_such_hook(bench):
 async def test_while_a_replica_moves_two_instances_of_one_key_live_side_by_side(bench, boottime_s):
     for negotiation, epoch in (("first", 1), ("second", 2)):
         instance = await bench.supervisor.start(bench.spec(negotiation=negotiation))
-        await instance.until(InstanceState.STANDBY, timeout_s=20)
-        await bench.supervisor.activate(bench.key, epoch, boottime_s() + 60, negotiation)
+        await instance.until(InstanceState.STANDBY, timeout_s=patient(20))
+        await bench.supervisor.activate(bench.key, epoch, boottime_s() + patient(60), negotiation)
     first, second = bench.supervisor.instances()
     assert bench.supervisor.holder(bench.key, 1) is first and bench.supervisor.newest(bench.key) is second
     await bench.supervisor.restore(bench.key, b"moved", negotiation="second")

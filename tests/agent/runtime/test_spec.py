@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from fairlead_agent.runtime.exits import Exit
 from fairlead_agent.runtime.process import HOST_MODULE, environment
 from fairlead_agent.runtime.spec import SpecError, read_spec
+from tests.patience import patient
 
 
 def test_it_reads_as_it_was_written_and_is_private(host_spec):
@@ -51,6 +52,6 @@ def test_the_host_says_what_is_wrong_with_its_spec(host_spec):
         if text is not None:
             host_spec.path.write_text(text)
         command = [sys.executable, "-m", HOST_MODULE, str(host_spec.path)]
-        done = subprocess.run(command, env=environment(host_spec), capture_output=True, text=True, timeout=30)
+        done = subprocess.run(command, env=environment(host_spec), capture_output=True, text=True, timeout=patient(30))
         assert done.returncode == Exit.BAD_SPEC
         assert str(host_spec.path) in done.stderr and "Traceback" not in done.stderr

@@ -14,6 +14,7 @@ from fairlead_agent.runtime.relay import forward
 from fairlead_agent.runtime.spec import InstanceSpec
 from fairlead_agent.runtime.supervisor import Supervisor
 from fairlead_kernels import backend
+from tests.patience import patient, supervisor_settings
 
 MIB = 2**20
 KEY = LeaseKey(site="home", workload="chat", replica=0)
@@ -41,7 +42,8 @@ def spec(folder: Path, checkpoint: Path, **fields: Any) -> InstanceSpec:
 async def send(supervisor: Supervisor, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
     content = b"" if body is None else json.dumps(body).encode()
     headers = [("Fairlead-Epoch", "1"), ("content-type", "application/json")]
-    return await forward(supervisor.get(KEY).spec.data_socket, method, path, headers, content, read_timeout_s=20)
+    socket_path = supervisor.get(KEY).spec.data_socket
+    return await forward(socket_path, method, path, headers, content, read_timeout_s=patient(20))
 
 
 async def ask(supervisor: Supervisor, body: dict[str, Any]) -> dict[str, Any]:
@@ -59,19 +61,19 @@ async def metrics(supervisor: Supervisor) -> dict[str, float]:
 
 
 async def test_an_instance_serves_within_a_phones_budget_and_shrinks(tmp_path: Path, checkpoint: Path) -> None:
-    supervisor = Supervisor(tmp_path, node="desk", clock=boottime_s)
+    supervisor = Supervisor(tmp_path, node="desk", clock=boottime_s, settings=supervisor_settings())
     try:
         instance = await supervisor.start(spec(tmp_path, checkpoint))
-        state = await instance.until(InstanceState.STANDBY, timeout_s=60)
+        state = await instance.until(InstanceState.STANDBY, timeout_s=patient(60))
         assert state is InstanceState.STANDBY, instance.reason
-        await supervisor.activate(KEY, 1, boottime_s() + 60)
+        await supervisor.activate(KEY, 1, boottime_s() + patient(60))
         body = {"model": "chat", "prompt": "The rain", "max_tokens": 8, "temperature": 0}
         answer = await ask(supervisor, body)
-        reply = await supervisor.reconfigure(KEY, Budget(memory_bytes={"dram": 128 * MIB}, cores=1), 10)
+        reply = await supervisor.reconfigure(KEY, Budget(memory_bytes={"dram": 128 * MIB}, cores=1), patient(10))
         assert reply.accepted, reply.reason
         assert reply.minimum["dram"] <= reply.in_use["dram"] <= 128 * MIB
         assert (await ask(supervisor, body))["choices"] == answer["choices"]
-        refused = await supervisor.reconfigure(KEY, Budget(memory_bytes={"dram": 8 * MIB}), 10)
+        refused = await supervisor.reconfigure(KEY, Budget(memory_bytes={"dram": 8 * MIB}), patient(10))
         assert not refused.accepted
         assert (await ask(supervisor, body))["choices"] == answer["choices"]
         status = instance.status
@@ -83,11 +85,12 @@ async def test_an_instance_serves_within_a_phones_budget_and_shrinks(tmp_path: P
 
 
 async def test_a_client_that_leaves_a_stream_stops_its_generation(tmp_path: Path, checkpoint: Path) -> None:
-    supervisor = Supervisor(tmp_path, node="desk", clock=boottime_s)
+    supervisor = Supervisor(tmp_path, node="desk", clock=boottime_s, settings=supervisor_settings())
     try:
         instance = await supervisor.start(spec(tmp_path, checkpoint))
-        assert await instance.until(InstanceState.STANDBY, timeout_s=60) is InstanceState.STANDBY, instance.reason
-        await supervisor.activate(KEY, 1, boottime_s() + 60)
+        state = await instance.until(InstanceState.STANDBY, timeout_s=patient(60))
+        assert state is InstanceState.STANDBY, instance.reason
+        await supervisor.activate(KEY, 1, boottime_s() + patient(60))
         ends = {"1": -100, "4": -100}
         body = {"model": "chat", "prompt": "The", "max_tokens": 120, "stream": True, "logit_bias": ends}
         # The tiny model is quick: of several streams that are left at once, some are left in time.
@@ -108,10 +111,10 @@ async def test_a_client_that_leaves_a_stream_stops_its_generation(tmp_path: Path
 
 
 async def test_a_model_that_is_gone_fails_with_its_path(tmp_path: Path, checkpoint: Path) -> None:
-    supervisor = Supervisor(tmp_path, node="desk", clock=boottime_s)
+    supervisor = Supervisor(tmp_path, node="desk", clock=boottime_s, settings=supervisor_settings())
     try:
         instance = await supervisor.start(spec(tmp_path, checkpoint, config={"model": str(tmp_path / "gone")}))
-        state = await instance.until(InstanceState.FAILED, InstanceState.QUARANTINED, timeout_s=60)
+        state = await instance.until(InstanceState.FAILED, InstanceState.QUARANTINED, timeout_s=patient(60))
         assert state in (InstanceState.FAILED, InstanceState.QUARANTINED)
         assert "gone" in instance.reason
     finally:
