@@ -9,18 +9,18 @@ class Measurement:
     """Takes the difference of the engine's counters from report to report."""
 
     def __init__(self) -> None:
-        self._steps, self._seconds = 0, 0.0
+        self._tokens, self._seconds = 0, 0.0
 
     def take(self, telemetry: Telemetry) -> dict[str, float]:
         """Return `throughput_per_s` (tokens a second of decoding) since the last call, and `latency_p90_s`.
 
         What was not measured is left out.
         """
-        steps, seconds = telemetry.decode_steps - self._steps, telemetry.decode_s - self._seconds
-        self._steps, self._seconds = telemetry.decode_steps, telemetry.decode_s
+        tokens, seconds = telemetry.decode_tokens - self._tokens, telemetry.decode_s - self._seconds
+        self._tokens, self._seconds = telemetry.decode_tokens, telemetry.decode_s
         found: dict[str, float] = {}
-        if steps and seconds > 0:
-            found["throughput_per_s"] = steps / seconds
+        if tokens and seconds > 0:
+            found["throughput_per_s"] = tokens / seconds
         latency_s = telemetry.latency_p90_s
         if latency_s is not None:
             found["latency_p90_s"] = latency_s

@@ -9,6 +9,7 @@ from threading import Event
 import numpy as np
 import pytest
 
+from fairlead_kernels.work import COMPUTED
 from fairlead_language_model.graph import KVPages, LlamaGraph, PageTable
 from fairlead_language_model.sampling import SamplingParameters
 from fairlead_sparse_inference.engine import (
@@ -91,7 +92,7 @@ def test_neurons_are_counted_by_token(make_engine: MakeEngine) -> None:
     assert all(0 < piece.active_neurons < SHAPE.layers * SHAPE.neurons for piece in answer.pieces)
     # The last token is never computed: nothing comes after it.
     computed = 3 + len(answer.pieces) - 1
-    assert engine.telemetry.computed == computed * SHAPE.neurons
+    assert (engine.telemetry.work[:, COMPUTED] == computed * SHAPE.neurons).all()
     assert all(0 < share < 1 for share in engine.telemetry.active_share())
 
 

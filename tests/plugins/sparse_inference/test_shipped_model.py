@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fairlead_kernels.work import ACTIVE, COMPUTED
 from fairlead_sparse_inference.engine import Engine, SparseModel
 from fairlead_sparse_inference.settings import MODELS, Settings
 
@@ -51,10 +52,11 @@ def test_answers_equal_the_torch_model(engine: Engine) -> None:
 def test_its_neurons_are_as_sparse_as_its_config_says(engine: Engine) -> None:
     stated = json.loads((MODEL / "config.json").read_text())["fairlead"]["gate_sparsity"]
     telemetry = engine.telemetry
-    before, computed = telemetry.active.copy(), telemetry.computed
+    before = telemetry.work.copy()
     for prompt in PROMPTS:
         run(engine, greedy(engine.model.tokenizer.encode(prompt), 60))
-    shares = (telemetry.active - before) / (telemetry.computed - computed)
+    done = telemetry.work - before
+    shares = done[:, ACTIVE] / done[:, COMPUTED]
     assert sum(shares) / len(shares) < 0.5
     for share, zeros in zip(shares, stated, strict=True):
         assert abs((1 - share) - zeros) < 0.2

@@ -8,6 +8,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from fairlead_kernels.work import ACTIVE, COMPUTED
+
 from ..engine import Engine
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -41,9 +43,9 @@ class EngineCollector(Collector):
 
     def _neurons(self) -> Iterator[Metric]:
         told = self._engine.telemetry
-        active = {str(layer): float(count) for layer, count in enumerate(told.active)}
+        active = {str(layer): float(count) for layer, count in enumerate(told.work[:, ACTIVE])}
         yield _counter("neurons_active", "Neurons whose gate was not zero.", "layer", active)
-        yield _counter("neurons_computed", "Gates computed in each layer.", None, {"": told.computed})
+        yield _counter("neurons_computed", "Gates computed in each layer.", None, {"": told.work[0, COMPUTED]})
         counts = enumerate(self._engine.model.activations)
         silent = {str(layer): float((count == 0).sum()) for layer, count in counts}
         yield _gauge("neurons_silent", "Neurons that no token has activated.", "layer", silent)

@@ -20,7 +20,8 @@ from .model import SparseModel
 from .request import Request
 from .resident import resident_bytes, return_free_memory
 from .scheduler import Scheduler
-from .sequence import Sequence, Sink
+from .sequence import NO_DRAFTS, Sequence, Sink
+from .speculation import Draft, DraftSource
 from .telemetry import Telemetry
 
 Result = TypeVar("Result")
@@ -47,6 +48,7 @@ class Engine:
         context: int | None = None,
         memory_bytes: int | None = None,
         prefix_cache: bool = True,
+        drafts: DraftSource = NO_DRAFTS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start the thread.
@@ -56,6 +58,7 @@ class Engine:
         """
         self.model = model
         self.context = min(context or model.config.max_position_embeddings, model.config.max_position_embeddings)
+        self._drafts = drafts
         self.plan = self._plan(max_sequences)
         self.telemetry = Telemetry(len(model.weights.layers))
         pages = KVPages(model.config, self.plan.pages_within(memory_bytes), PAGE_TOKENS)
@@ -71,7 +74,8 @@ class Engine:
     def _plan(self, max_sequences: int) -> MemoryPlan:
         page_bytes = PAGE_TOKENS * self.model.config.kv_bytes_per_token()
         pages = -(-self.context // PAGE_TOKENS)
-        return MemoryPlan(resident_bytes() + HEADROOM_BYTES, page_bytes, pages, pages * max_sequences)
+        base = resident_bytes() + HEADROOM_BYTES + self._drafts.memory_bytes
+        return MemoryPlan(base, page_bytes, pages, pages * max_sequences)
 
     def submit(self, request: Request, sink: Sink) -> Sequence:
         """Queue a request; its events go to the sink, the last one being Finish or Failure.
@@ -82,7 +86,7 @@ class Engine:
         if len(request.prompt) >= self.context:
             raise PromptTooLong(len(request.prompt), self.context)
         tokenizer, ends = self.model.tokenizer, self.model.end_tokens
-        sequence = Sequence(request, tokenizer, ends, self.context, sink, self._clock())
+        sequence = Sequence(request, tokenizer, ends, self.context, sink, self._clock(), self._drafts)
         with self._changed:
             if self._draining or self._closed:
                 raise EngineClosed
@@ -219,33 +223,45 @@ class Engine:
         except Exception as error:
             # One request's trouble (logits that are not numbers, a bias outside the vocabulary) is not the others'.
             sequence.finished = True
+            # What led to it is not kept for others.
+            self._scheduler.pages.release(sequence.table)
             self.telemetry.failed += 1
             sequence.sink(Failure(f"{type(error).__name__}: {error}"))
 
     def _compute(self, sequence: Sequence) -> None:
         started_s, pending, answering = self._clock(), sequence.pending, bool(sequence.generated)
-        chunk, table = pending[:PREFILL_CHUNK], sequence.table
-        result = self._run_tokens(chunk, table)
-        table.length += len(chunk)
+        table, decoding = sequence.table, answering and len(pending) == 1
+        draft = sequence.draft() if decoding else Draft()
+        chunk = [*pending[:PREFILL_CHUNK], *draft.tokens]
+        result = self._run_tokens(chunk, table, all_logits=bool(draft.tokens))
+        table.length += len(chunk) - len(draft.tokens)
         events: list[Event] = []
-        if len(chunk) == len(pending):
+        before = len(sequence.tokens)
+        if table.length == before:
+            active_neurons = int(result.active.sum()) // len(chunk)
+            accepted, events = sequence.verify(np.atleast_2d(result.logits), draft, active_neurons)
+            # What was computed for the other guesses is written over.
+            table.length += accepted
+            self.telemetry.count_answer(len(sequence.tokens) - before, len(draft.tokens), accepted)
             if not answering:
                 self._scheduler.cache.insert(sequence.tokens, table)
-            events = sequence.advance(result.logits, int(result.active.sum()) // len(chunk))
-            self.telemetry.completion_tokens += 1
         now_s = self._clock()
-        self.telemetry.count_neurons(result.active, len(chunk), self.model.config.intermediate_size)
-        self.telemetry.count_time(len(chunk), now_s - started_s, decode=answering and len(pending) == 1)
+        self.telemetry.work += result.work
+        if decoding:
+            self.telemetry.count_decode(len(sequence.tokens) - before, now_s - started_s)
+        else:
+            self.telemetry.count_prefill(len(chunk), now_s - started_s)
         if not answering and sequence.generated:
             self.telemetry.first_token_s.append(now_s - sequence.arrived_s)
         # Reported last, so that who has seen an answer also finds it counted.
         for event in events:
             sequence.sink(event)
 
-    def _run_tokens(self, tokens: list[int], table: PageTable) -> DecodeResult:
+    def _run_tokens(self, tokens: list[int], table: PageTable, *, all_logits: bool) -> DecodeResult:
         if len(tokens) == 1:
             return self._decoder.step(tokens[0], table.length, table.array())
-        return self._decoder.prefill(np.asarray(tokens, np.int32), table.length, table.array())
+        prompt = np.asarray(tokens, np.int32)
+        return self._decoder.prefill(prompt, table.length, table.array(), all_logits=all_logits)
 
     def _abort(self, sequence: Sequence) -> None:
         self.telemetry.aborted += 1

@@ -47,6 +47,7 @@ class Scheduler:
     def remove(self, sequences: Iterable[Sequence]) -> None:
         """Forget sequences; their pages stay in the cache until others need them."""
         for sequence in tuple(sequences):
+            sequence.drafter.close()
             if sequence in self.active:
                 self.active.remove(sequence)
                 self.cache.retire(sequence.tokens, sequence.table)

@@ -6,7 +6,8 @@ from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
+
+from fairlead_kernels.work import ACTIVE, COMPUTED, Work, empty_work
 
 _LATENCIES_KEPT = 256
 
@@ -16,9 +17,10 @@ class Telemetry:
     """Counters since the start; neurons are counted by layer, over all tokens of prompts and answers.
 
     Attributes:
-        active: int64 [layers]: neurons whose gate was not zero.
         prompt_tokens, cached_tokens: tokens of prompts that were computed, and that were known from others.
-        computed: how many neurons' gates were computed in each layer.
+        decode_tokens, decode_s: tokens of answers after the first one, and the time that they took.
+        drafted, accepted: guesses at tokens, and those that stood.
+        work: int64 [layers, fields of fairlead_kernels.work]: what the feed-forward layers did.
     """
 
     layers: int
@@ -31,37 +33,40 @@ class Telemetry:
     preempted: int = 0
     prefill_s: float = 0.0
     decode_s: float = 0.0
-    decode_steps: int = 0
-    computed: int = 0
-    active: NDArray[np.int64] = field(init=False)
+    decode_tokens: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    work: Work = field(init=False)
     first_token_s: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES_KEPT))
 
     def __post_init__(self) -> None:
         """Start with no activity."""
-        self.active = np.zeros(self.layers, np.int64)
+        self.work = empty_work(self.layers)
 
-    def count_neurons(self, active: NDArray[np.int64], tokens: int, neurons: int) -> None:
-        """Add one call's active neurons by layer."""
-        self.active += active
-        self.computed += tokens * neurons
+    def count_answer(self, tokens: int, drafted: int, accepted: int) -> None:
+        """Add tokens of an answer, and what guesses at them came to."""
+        self.completion_tokens += tokens
+        self.drafted += drafted
+        self.accepted += accepted
 
-    def count_time(self, tokens: int, spent_s: float, *, decode: bool) -> None:
-        """Add the time of one turn, a decode step or a piece of a prompt."""
-        if decode:
-            self.decode_steps += 1
-            self.decode_s += spent_s
-        else:
-            self.prompt_tokens += tokens
-            self.prefill_s += spent_s
+    def count_prefill(self, tokens: int, spent_s: float) -> None:
+        """Add a piece of a prompt."""
+        self.prompt_tokens += tokens
+        self.prefill_s += spent_s
+
+    def count_decode(self, tokens: int, spent_s: float) -> None:
+        """Add a turn that gave tokens of answers."""
+        self.decode_tokens += tokens
+        self.decode_s += spent_s
 
     def active_share(self) -> list[float]:
-        """Return active / computed neurons by layer; zeros before the first token."""
-        return (self.active / max(self.computed, 1)).tolist()
+        """Return active / all neurons whose gates were computed, by layer; zeros before the first token."""
+        return (self.work[:, ACTIVE] / np.maximum(self.work[:, COMPUTED], 1)).tolist()
 
     @property
     def throughput_per_s(self) -> float | None:
         """Tokens of answers per second of decoding."""
-        return self.decode_steps / self.decode_s if self.decode_steps else None
+        return self.decode_tokens / self.decode_s if self.decode_tokens else None
 
     @property
     def latency_p90_s(self) -> float | None:
