@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -100,6 +101,16 @@ def test_the_agent_imports_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("socks") is not None, reason="PySocks is installed: paho asks for proxies")
+def test_the_agents_process_does_without_urllib_request_and_can_have_it() -> None:
+    code = (
+        "import sys, fairlead_agent.daemon.__main__; print('urllib.request' in sys.modules); "
+        "import urllib.request; print(urllib.request.urlopen.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["False", "urlopen"]
 
 
 @pytest.mark.parametrize("room", ["graph", "messages", "placement"])
