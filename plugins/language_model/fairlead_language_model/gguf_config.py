@@ -8,25 +8,41 @@ from typing import Any
 
 from .config import MOST_LAYERS, ModelConfig
 from .errors import ConfigError, one_of
+from .gguf_experts import gguf_experts
 from .hf_config import build_config
 
-ARCHITECTURES = ("llama", "qwen2", "qwen3")
+ARCHITECTURES = {
+    "llama": "llama",
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
+    "qwen2moe": "qwen2_moe",
+    "qwen3moe": "qwen3_moe",
+    # PowerInfer's
+    "bamboo": "llama",
+    "opt": "opt",
+}
 _DEFAULT_THETA = 10000.0
+_QK_NORM = ("qwen3", "qwen3moe")
+# OPT's table of positions begins with two rows that no token has.
+_POSITION_OFFSET = 2
 
 
-def parse_gguf_config(metadata: Mapping[str, Any], tensors: Mapping[str, tuple[int, ...]], file: Path) -> ModelConfig:
+def parse_gguf_config(
+    metadata: Mapping[str, Any], tensors: Mapping[str, tuple[int, ...]], file: Path, powerinfer: bool = False
+) -> ModelConfig:
     """Turn GGUF metadata into a ModelConfig; raises ConfigError.
 
     `tensors` maps the file's own tensor names to shapes: they say what the metadata leave out (vocabulary, biases,
-    whether the output is tied to the embedding).
+    whether the output is tied to the embedding). `powerinfer` says that the file is a sparse model's: its gates, which
+    metadata do not name either, are ReLUs.
     """
     architecture = metadata.get("general.architecture")
-    if architecture not in ARCHITECTURES:
+    if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
         raise ConfigError(file, "general.architecture", architecture, one_of(ARCHITECTURES))
-    get = _Getter(metadata, str(architecture), file)
+    get = _Getter(metadata, architecture, file)
     heads = get.integer("attention.head_count")
     fields: dict[str, Any] = {
-        "architecture": architecture,
+        "architecture": ARCHITECTURES[architecture],
         "vocab_size": _vocabulary(tensors, file),
         "hidden_size": get.integer("embedding_length"),
         "intermediate_size": get.integer("feed_forward_length"),
@@ -40,8 +56,10 @@ def parse_gguf_config(metadata: Mapping[str, Any], tensors: Mapping[str, tuple[i
         "bos_token_id": metadata.get("tokenizer.ggml.bos_token_id"),
         "eos_token_ids": _ends(metadata),
     }
-    fields |= _rope_scaling(get) | _from_tensors(tensors.keys(), str(architecture))
-    fields |= _sliding(get, fields["num_hidden_layers"])
+    fields |= _from_tensors(tensors.keys(), architecture) | _feed_forward(get, fields, tensors, powerinfer)
+    if architecture == "opt":
+        return build_config(fields | _opt(get, tensors), file)
+    fields |= _rope_scaling(get) | _sliding(get, fields["num_hidden_layers"])
     config = build_config(fields, file)
     turned = get.optional("rope.dimension_count", config.head_dim)
     if turned != config.head_dim:
@@ -96,11 +114,40 @@ def _sliding(get: _Getter, layers: int) -> dict[str, Any]:
     return {"sliding_window": window, "sliding_layers": (True,) * layers}
 
 
+def _feed_forward(
+    get: _Getter, fields: Mapping[str, Any], tensors: Mapping[str, tuple[int, ...]], powerinfer: bool
+) -> dict[str, Any]:
+    if get.architecture == "bamboo":
+        return {"hidden_act": "relu", "ffn": "drelu"}
+    layers = range(min(fields["num_hidden_layers"], MOST_LAYERS))
+    experts = gguf_experts(get.optional, get.architecture, tensors, fields["intermediate_size"], layers)
+    renamed = {"architecture": "mixtral"} if experts and get.architecture == "llama" else {}
+    return renamed | {"hidden_act": "relu" if powerinfer else "silu", "experts": experts}
+
+
+def _opt(get: _Getter, tensors: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Return what OPT has instead of Llama's fields, under the names that PowerInfer's converter gives."""
+    table = tensors.get("position_embd.weight")
+    if table is None or len(table) != 2:
+        raise ConfigError(get.file, "position_embd.weight", table, "a matrix [positions + 2, embedding_length]")
+    return {
+        "hidden_act": "relu",
+        "ffn": "plain",
+        "norm": "layer",
+        "positions": "learned",
+        "position_offset": _POSITION_OFFSET,
+        # The length in the metadata counts the two rows too, and does not always agree with the table.
+        "max_position_embeddings": table[0] - _POSITION_OFFSET,
+        "rms_norm_eps": get.optional("attention.layer_norm_epsilon", 1e-5),
+        "final_norm": "output_norm.weight" in tensors,
+    }
+
+
 def _from_tensors(names: Collection[str], architecture: str) -> dict[str, Any]:
     return {
         "tie_word_embeddings": "output.weight" not in names,
         "attention_bias": "blk.0.attn_q.bias" in names,
         "attention_output_bias": "blk.0.attn_output.bias" in names,
-        "mlp_bias": "blk.0.ffn_gate.bias" in names,
-        "qk_norm": architecture == "qwen3",
+        "mlp_bias": "blk.0.ffn_up.bias" in names,
+        "qk_norm": architecture in _QK_NORM,
     }

@@ -32,6 +32,8 @@ _SCALARS: dict[int, np.dtype[Any]] = {
     11: np.dtype("<i8"),
     12: np.dtype("<f8"),
 }
+_MAGIC, _POWERINFER_MAGIC = b"GGUF", b"PWRI"
+_ALL = slice(None)
 _STRING, _ARRAY = 8, 9
 _DEFAULT_ALIGNMENT = 32
 # A key or name, a type and a value take at least this many bytes, which bounds the counts in the header.
@@ -41,7 +43,8 @@ _SMALLEST_RECORD_BYTES = 13
 class GgufFile:
     """Metadata and tensors of one GGUF file. Raises CheckpointError for a damaged file.
 
-    `metadata` maps keys to Python numbers and strings, and to lists of either.
+    `metadata` maps keys to Python numbers and strings, and to lists of either. `powerinfer` tells PowerInfer's files of
+    sparse models, which differ in their first four bytes, from others.
     """
 
     def __init__(self, path: Path) -> None:
@@ -60,21 +63,23 @@ class GgufFile:
         rows = prod(entry.shape[:-1])
         return self._data[entry.start : entry.end].reshape(rows, -1)
 
-    def float32(self, name: str) -> NDArray[np.float32]:
-        """Return a tensor as float32 [shape], dequantized: a view where it is stored so."""
+    def float32(self, name: str, rows: slice = _ALL) -> NDArray[np.float32]:
+        """Return rows of a tensor as float32 [rows, columns], dequantized: a view where it is stored so."""
         from gguf.constants import GGMLQuantizationType
         from gguf.quants import dequantize
 
         entry = self.entries[name]
         try:
-            values = dequantize(self.raw(name), GGMLQuantizationType[entry.dtype])
+            values = dequantize(self.raw(name)[rows], GGMLQuantizationType[entry.dtype])
         except NotImplementedError as error:
             raise CheckpointError(self.path, f"type {entry.dtype} cannot be dequantized", name) from error
-        return np.require(values.reshape(entry.shape), dtype=np.float32, requirements=["C", "A"])
+        return np.require(values, dtype=np.float32, requirements=["C", "A"])
 
     def _counts(self) -> tuple[int, int]:
-        if self._take(4) != b"GGUF":
+        magic = self._take(4)
+        if magic not in (_MAGIC, _POWERINFER_MAGIC):
             raise CheckpointError(self.path, "is not a GGUF file (its first four bytes differ)")
+        self.powerinfer = magic == _POWERINFER_MAGIC
         version = self._number(4)
         if version not in (2, 3):
             raise CheckpointError(self.path, f"GGUF version {version}; accepted: 2, 3 (little-endian)")

@@ -14,7 +14,9 @@ from fairlead_kernels import GROUP, Q8Matrix
 from .checkpoint import TRANSPOSED, Checkpoint
 from .errors import CheckpointError, shown
 from .hf_config import read_hf_config, read_json_object
+from .hf_names import uniform_parts
 from .safetensors_file import SafetensorsFile
+from .tensor_part import TensorPart, by_name
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 QUANTS, SCALE = ".q8", ".scale"
@@ -34,7 +36,10 @@ class HfCheckpoint(Checkpoint):
         self._files = _open_files(path)
         self._pairs = {name.removesuffix(QUANTS) for name in self._files if name.endswith(QUANTS)}
         parts = {f"{name}{suffix}" for name in self._pairs for suffix in (QUANTS, SCALE)}
-        names = frozenset(self._files.keys() - parts) | self._pairs
+        alone = self._files.keys() - parts
+        shapes = {name: self._files[name].entries[name].shape for name in alone}
+        self._parts = by_name(path, (part for name, shape in shapes.items() for part in uniform_parts(name, shape)))
+        names = self._parts.keys() | self._pairs
         turned = {name for name in self._pairs if name.endswith(".weight" + TRANSPOSED)}
         self._turned = {name.removesuffix(TRANSPOSED) for name in turned} - names
         self._names = (names - turned) | self._turned
@@ -47,7 +52,7 @@ class HfCheckpoint(Checkpoint):
         """Return the shape of a tensor."""
         if name in self._turned:
             return self._stored_shape(name + TRANSPOSED + QUANTS)[::-1]
-        return self._stored_shape(name + QUANTS if name in self._pairs else name)
+        return self._stored_shape(name + QUANTS) if name in self._pairs else self._parts[name].shape
 
     def transposed(self, name: str, shape: tuple[int, int]) -> Q8Matrix | None:
         """Return the transpose [columns, rows] of a matrix in Q8 groups, where the file holds it so; else None."""
@@ -62,7 +67,13 @@ class HfCheckpoint(Checkpoint):
             assert pair is not None
             return np.ascontiguousarray(pair.dequantize().T)
         pair = self._q8(name)
-        return self._files[name].float32(name) if pair is None else pair.dequantize()
+        return self._plain(self._parts[name]) if pair is None else pair.dequantize()
+
+    def _plain(self, part: TensorPart) -> NDArray[np.float32]:
+        file = self._files[part.stored]
+        if file.entries[part.stored].shape == part.shape:
+            return file.float32(part.stored)
+        return file.float32(part.stored, part.stored_rows)
 
     def _q8(self, name: str) -> Q8Matrix | None:
         if name not in self._pairs:

@@ -1,4 +1,4 @@
-"""Reads Hugging Face's `config.json` of the Llama, Mistral, Qwen2 and Qwen3 architectures."""
+"""Reads Hugging Face's `config.json` of the architectures that this package knows."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from pydantic import ValidationError
 
 from .config import MOST_LAYERS, ModelConfig
 from .errors import CheckpointError, ConfigError, one_of
+from .hf_experts import expert_content, expert_fields
+from .hf_opt import opt_content, opt_fields
+from .hf_required import required
 from .narrowing import as_list, as_object
 
 ARCHITECTURES = {
@@ -18,11 +21,22 @@ ARCHITECTURES = {
     "MistralForCausalLM": "mistral",
     "Qwen2ForCausalLM": "qwen2",
     "Qwen3ForCausalLM": "qwen3",
+    "OPTForCausalLM": "opt",
+    "MixtralForCausalLM": "mixtral",
+    "Qwen2MoeForCausalLM": "qwen2_moe",
+    "Qwen3MoeForCausalLM": "qwen3_moe",
+}
+# Sparse relatives that share a layout, with the feed-forward network that their own code computes.
+_RELATIVES = {
+    "BambooForCausalLM": ("mistral", "drelu"),
+    "TurboSparseMixtralForCausalLM": ("mixtral", "drelu"),
+    "SparseLlamaForCausalLM": ("llama", "gated"),
 }
 ACTIVATIONS = {
     "silu": "silu",
     "swish": "silu",
     "relu": "relu",
+    "fatrelu": "relu",
     "gelu": "gelu",
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
@@ -68,20 +82,24 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 def parse_hf_config(raw: Mapping[str, Any], file: Path | str) -> ModelConfig:
     """Turn the content of a `config.json` into a ModelConfig; `file` only names the source in errors."""
-    architecture = _architecture(raw, file)
-    fields: dict[str, Any] = {name: _required(raw, name, file) for name in _COPIED}
-    fields |= {"architecture": architecture, "hidden_act": _activation(raw, file), "ffn": _ffn(raw, file)}
-    fields |= _heads(raw, fields) | _rope(raw, file) | _biases(raw, architecture)
+    architecture, ffn = _architecture(raw, file)
+    if architecture == "opt":
+        return build_config(opt_fields(raw, file) | _ids(raw), file)
+    fields: dict[str, Any] = {name: required(raw, name, file) for name in _COPIED}
+    fields |= {"architecture": architecture, "hidden_act": _activation(raw, file), "ffn": _ffn(raw, ffn, file)}
+    fields |= _relu(raw, fields, file) | _heads(raw, fields) | _rope(raw, file) | _biases(raw, architecture)
     fields |= _sliding(raw, architecture, fields["num_hidden_layers"], file)
+    fields["experts"] = expert_fields(raw, architecture, fields["num_hidden_layers"], file)
     fields["rms_norm_eps"] = raw.get("rms_norm_eps", _DEFAULT_EPSILON)
     fields["tie_word_embeddings"] = raw.get("tie_word_embeddings", False)
-    fields["bos_token_id"] = raw.get("bos_token_id")
-    fields["eos_token_ids"] = _ids(raw.get("eos_token_id"))
-    return build_config(fields, file)
+    return build_config(fields | _ids(raw), file)
 
 
 def write_hf_config(config: ModelConfig, path: Path) -> None:
     """Write a `config.json` that `read_hf_config` reads back as the same config."""
+    if config.architecture == "opt":
+        path.write_text(json.dumps(opt_content(config), indent=2) + "\n", encoding="utf-8")
+        return
     names = {value: name for name, value in ARCHITECTURES.items()}
     acts = {"gelu_tanh": "gelu_pytorch_tanh"}
     rope: dict[str, Any] = {"rope_theta": config.rope_theta, "rope_type": "default"}
@@ -94,7 +112,8 @@ def write_hf_config(config: ModelConfig, path: Path) -> None:
         "model_type": config.architecture,
         **{name: getattr(config, name) for name in (*_COPIED, "num_key_value_heads", "head_dim", "rms_norm_eps")},
         **flags,
-        "hidden_act": acts.get(config.hidden_act, config.hidden_act),
+        "hidden_act": "fatrelu" if config.relu_threshold else acts.get(config.hidden_act, config.hidden_act),
+        "hidden_act_param": config.relu_threshold,
         "rope_parameters": rope,
         "tie_word_embeddings": config.tie_word_embeddings,
         "use_sliding_window": config.sliding_window is not None,
@@ -103,6 +122,7 @@ def write_hf_config(config: ModelConfig, path: Path) -> None:
         "bos_token_id": config.bos_token_id,
         "eos_token_id": list(config.eos_token_ids),
         "fairlead": {"ffn": config.ffn},
+        **expert_content(config),
     }
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
@@ -122,20 +142,20 @@ def build_config(fields: Mapping[str, Any], file: Path | str) -> ModelConfig:
         raise ConfigError(file, name, first.get("input"), message) from error
 
 
-def _required(raw: Mapping[str, Any], name: str, file: Path | str) -> Any:
-    if raw.get(name) is None:
-        raise ConfigError(file, name, None, "a positive integer (the field is missing)")
-    return raw[name]
-
-
-def _architecture(raw: Mapping[str, Any], file: Path | str) -> str:
+def _architecture(raw: Mapping[str, Any], file: Path | str) -> tuple[str, str]:
+    """Return the architecture, and the feed-forward network that its code computes."""
     names: object = raw.get("architectures")
     listed = as_list(names)
-    if listed and len(listed) == 1 and str(listed[0]) in ARCHITECTURES:
-        return ARCHITECTURES[str(listed[0])]
-    if names is None and raw.get("model_type") in ARCHITECTURES.values():
-        return str(raw["model_type"])
-    raise ConfigError(file, "architectures", names, one_of(ARCHITECTURES))
+    name = str(listed[0]) if listed and len(listed) == 1 else None
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name], "gated"
+    if name in _RELATIVES:
+        if raw.get("hidden_act") not in ("relu", "fatrelu"):
+            raise ConfigError(file, "hidden_act", raw.get("hidden_act"), f"relu or fatrelu, as {name} is known with")
+        return _RELATIVES[name]
+    if names is None and raw.get("model_type") in list(ARCHITECTURES.values()):
+        return str(raw["model_type"]), "gated"
+    raise ConfigError(file, "architectures", names, one_of((*ARCHITECTURES, *_RELATIVES)))
 
 
 def _activation(raw: Mapping[str, Any], file: Path | str) -> str:
@@ -145,11 +165,23 @@ def _activation(raw: Mapping[str, Any], file: Path | str) -> str:
     return ACTIVATIONS[name]
 
 
-def _ffn(raw: Mapping[str, Any], file: Path | str) -> str:
+def _relu(raw: Mapping[str, Any], fields: Mapping[str, Any], file: Path | str) -> dict[str, Any]:
+    """Read FATReLU's threshold (ProSparse), which is 0 for a ReLU."""
+    if raw.get("hidden_act") != "fatrelu":
+        return {}
+    threshold = raw.get("hidden_act_param", 0.0)
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold < 1e6:
+        raise ConfigError(file, "hidden_act_param", threshold, "a number from 0 on")
+    if threshold and fields["ffn"] == "drelu":
+        raise ConfigError(file, "hidden_act_param", threshold, "0 where both branches have a relu")
+    return {"relu_threshold": threshold}
+
+
+def _ffn(raw: Mapping[str, Any], default: str, file: Path | str) -> str:
     ours = as_object(raw.get("fairlead", {}))
     if ours is None:
         raise ConfigError(file, "fairlead", raw["fairlead"], 'an object, such as {"ffn": "drelu"}')
-    name = ours.get("ffn", "gated")
+    name = ours.get("ffn", default)
     if name not in ("gated", "drelu"):
         raise ConfigError(file, "fairlead.ffn", name, "one of drelu, gated")
     return str(name)
@@ -188,25 +220,32 @@ def _rope(raw: Mapping[str, Any], file: Path | str) -> dict[str, Any]:
 
 def _biases(raw: Mapping[str, Any], architecture: str) -> dict[str, Any]:
     bias = raw.get("attention_bias", False)
+    if architecture == "qwen2_moe":
+        return {"attention_bias": raw.get("qkv_bias", True)}
     if architecture == "qwen2":
         # Qwen2 always has a bias on q, k and v and never on the output, whatever the field says.
         return {"attention_bias": True}
-    if architecture == "mistral":
+    if architecture in ("mistral", "mixtral"):
         return {}
     mlp_bias = raw.get("mlp_bias", False) if architecture == "llama" else False
-    qk_norm = architecture == "qwen3"
+    qk_norm = architecture in ("qwen3", "qwen3_moe")
     return {"attention_bias": bias, "attention_output_bias": bias, "mlp_bias": mlp_bias, "qk_norm": qk_norm}
 
 
 def _sliding(raw: Mapping[str, Any], architecture: str, layers: Any, file: Path | str) -> dict[str, Any]:
-    window = raw.get("sliding_window", _DEFAULT_WINDOW)
+    window = raw.get("sliding_window", None if architecture == "mixtral" else _DEFAULT_WINDOW)
     # A number of layers that will be refused anyway must not make a list of that length first.
     if architecture == "llama" or window is None or not isinstance(layers, int) or layers > MOST_LAYERS:
         return {}
-    if architecture == "mistral":
+    if architecture in ("mistral", "mixtral"):
         return {"sliding_window": window, "sliding_layers": (True,) * layers}
     if not raw.get("use_sliding_window", False):
         return {}
+    if architecture == "qwen3_moe":
+        return {"sliding_window": window, "sliding_layers": (True,) * layers}
+    if architecture == "qwen2_moe" and raw.get("layer_types") is None:
+        # Versions of the library disagree about which layers slide when the file does not say.
+        raise ConfigError(file, "layer_types", None, "a list, where use_sliding_window is set")
     return {"sliding_window": window, "sliding_layers": _layer_types(raw, layers, file)}
 
 
@@ -223,8 +262,7 @@ def _layer_types(raw: Mapping[str, Any], layers: int, file: Path | str) -> tuple
     return tuple(_ATTENTION_TYPES[name] for name in names)
 
 
-def _ids(value: Any) -> Any:
-    if value is None:
-        return ()
-    listed = as_list(value)
-    return (value,) if listed is None else tuple(listed)
+def _ids(raw: Mapping[str, Any]) -> dict[str, Any]:
+    ends: object = raw.get("eos_token_id")
+    listed = [] if ends is None else as_list(ends)
+    return {"bos_token_id": raw.get("bos_token_id"), "eos_token_ids": (ends,) if listed is None else tuple(listed)}

@@ -18,6 +18,8 @@ from .hf_checkpoint import QUANTS, SCALE, SINGLE
 from .hf_config import write_hf_config
 from .tokenizer import open_tokenizer
 
+# Small, and what they decide or add is not averaged over many products.
+_KEPT = ("mlp.gate.weight", "mlp.shared_expert_gate.weight", "embed_positions.weight")
 _BESIDE = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
 
 
@@ -48,10 +50,10 @@ def down_rows(down: Matrix) -> Q8Matrix:
 
 def _stored(checkpoint: Checkpoint, name: str) -> dict[str, NDArray[Any]]:
     shape = checkpoint.shape(name)
-    if len(shape) != 2:
+    if len(shape) != 2 or name.endswith(_KEPT):
         return {name: np.ascontiguousarray(checkpoint.array(name, shape))}
     rows, columns = shape
-    if name.endswith("mlp.down_proj.weight") and rows % GROUP == 0:
+    if name.endswith(".down_proj.weight") and rows % GROUP == 0:
         stored = checkpoint.transposed(name, (columns, rows))
         return _pair(name + TRANSPOSED, down_rows(checkpoint.matrix(name, shape)) if stored is None else stored)
     matrix = checkpoint.matrix(name, (rows, columns))

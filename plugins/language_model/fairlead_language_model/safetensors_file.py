@@ -54,9 +54,14 @@ class SafetensorsFile:
         stored = self._data[entry.start : entry.end].view(_TYPES[entry.dtype])
         return stored.reshape(entry.shape)
 
-    def float32(self, name: str) -> NDArray[np.float32]:
-        """Return a floating-point tensor as float32: a view where it is stored so, else a copy."""
+    def float32(self, name: str, rows: slice | None = None) -> NDArray[np.float32]:
+        """Return a floating-point tensor as float32: a view where it is stored so, else a copy.
+
+        `rows` asks for some rows [rows, columns] of the tensor, taken as a matrix.
+        """
         entry, stored = self.entries[name], self.raw(name)
+        if rows is not None:
+            stored = stored.reshape(-1, entry.shape[-1])[rows]
         if entry.dtype == "BF16":
             return widen_bfloat16(stored)
         if entry.dtype not in ("F64", "F32", "F16"):

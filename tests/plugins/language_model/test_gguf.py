@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from fairlead_kernels import Q8Matrix
 from fairlead_language_model.checkpoint import open_checkpoint
 from fairlead_language_model.errors import CheckpointError, ConfigError, LanguageModelError
-from fairlead_language_model.gguf_checkpoint import hf_name
 from fairlead_language_model.gguf_file import GgufFile
+from fairlead_language_model.gguf_names import hf_name
 from fairlead_language_model.graph import LlamaGraph, PageTable, load_weights
 
 TO_GGUF = {
@@ -153,6 +153,7 @@ def test_a_real_file_tells_a_story(stories: Path) -> None:
         ("blk.11.ffn_gate.weight", "model.layers.11.mlp.gate_proj.weight"),
         ("blk.0.attn_q.bias", "model.layers.0.self_attn.q_proj.bias"),
         ("output.weight", "lm_head.weight"),
+        ("blk.2.ffn_up.7.weight", "model.layers.2.mlp.experts.7.up_proj.weight"),
         ("blk.0.ffn_gate_exps.weight", None),
         ("blk.x.ffn_gate.weight", None),
     ],
@@ -212,7 +213,7 @@ def test_an_unknown_architecture_is_named(
     tmp_path: Path, random_tensors: Callable[..., Any], config: dict[str, Any]
 ) -> None:
     path = write_gguf(tmp_path / "m.gguf", random_tensors(0), config, arch="mamba")
-    with pytest.raises(ConfigError, match=r"general\.architecture = 'mamba': accepted: one of llama, qwen2, qwen3"):
+    with pytest.raises(ConfigError, match=r"general\.architecture = 'mamba': accepted: one of bamboo, llama, opt"):
         open_checkpoint(path)
 
 

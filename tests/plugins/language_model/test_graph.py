@@ -32,6 +32,7 @@ LLAMA3 = {
     "original_max_position_embeddings": 32,
 }
 LINEAR = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}
+QWEN_MOE = {"num_experts": 6, "num_experts_per_tok": 3, "moe_intermediate_size": 24}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", {}),
     "llama-one-kv-head": ("Llama", {"num_key_value_heads": 1}),
@@ -50,6 +51,23 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1},
     ),
     "qwen3": ("Qwen3", {"head_dim": 16}),
+    "opt": ("OPT", {"ffn_dim": 48}),
+    "opt-norm-last": ("OPT", {"ffn_dim": 48, "do_layer_norm_before": False}),
+    "opt-narrow-embedding": ("OPT", {"ffn_dim": 48, "word_embed_proj_dim": 20}),
+    "opt-no-bias-untied-gelu": (
+        "OPT",
+        {"ffn_dim": 48, "enable_bias": False, "tie_word_embeddings": False, "activation_function": "gelu"},
+    ),
+    "opt-no-final-norm": ("OPT", {"ffn_dim": 48, "_remove_final_layer_norm": True}),
+    "mixtral": ("Mixtral", {"num_local_experts": 5, "num_experts_per_tok": 2, "hidden_act": "relu"}),
+    "mixtral-window": ("Mixtral", {"num_local_experts": 4, "sliding_window": 6}),
+    "qwen2-moe": ("Qwen2Moe", QWEN_MOE | {"shared_expert_intermediate_size": 40}),
+    "qwen2-moe-some-dense": (
+        "Qwen2Moe",
+        QWEN_MOE | {"shared_expert_intermediate_size": 40, "mlp_only_layers": [1], "norm_topk_prob": True},
+    ),
+    "qwen3-moe": ("Qwen3Moe", QWEN_MOE | {"head_dim": 16, "norm_topk_prob": True}),
+    "qwen3-moe-every-other": ("Qwen3Moe", QWEN_MOE | {"decoder_sparse_step": 2, "attention_bias": True}),
 }
 
 

@@ -1,17 +1,19 @@
-"""A Llama-family decoder over a paged key-value cache, in NumPy."""
+"""A decoder over a paged key-value cache, in NumPy."""
 
 from .kv_pages import KVPages
 from .llama_graph import LlamaGraph
 from .page_table import PageTable
 from .prefix_cache import PrefixCache
 from .q8_decoder import build_decoder, decoder_weights, why_not_q8
-from .weights import LayerWeights, LlamaWeights, load_weights
+from .weights import ExpertWeights, LayerWeights, LlamaWeights, MixtureWeights, load_weights
 
 __all__ = [
+    "ExpertWeights",
     "KVPages",
     "LayerWeights",
     "LlamaGraph",
     "LlamaWeights",
+    "MixtureWeights",
     "PageTable",
     "PrefixCache",
     "build_decoder",

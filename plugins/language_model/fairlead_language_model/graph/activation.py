@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,10 +46,22 @@ _GATES: dict[str, Callable[[FloatArray], FloatArray]] = {
 }
 
 
-def combine(name: str, gate: FloatArray, up: FloatArray) -> FloatArray:
+def fatrelu(x: FloatArray, threshold: float) -> FloatArray:
+    """Return x where it is larger than a threshold, else 0 (FATReLU, Kurtz et al., 2020)."""
+    return np.where(x > np.float32(threshold), x, np.float32(0))
+
+
+def plain(name: str, x: FloatArray, threshold: float = 0.0) -> FloatArray:
+    """Return an activation of x; a threshold is that of a relu."""
+    if name not in _GATES:
+        raise ValueError(f"activation {name!r}: accepted: {one_of(_GATES)}")
+    return fatrelu(x, threshold) if threshold else _GATES[name](x)
+
+
+def combine(name: str, gate: FloatArray, up: FloatArray, threshold: float = 0.0) -> FloatArray:
     """Return the activations of a gated feed-forward network: act(gate) * up, or relu(gate) * relu(up) for drelu."""
     if name == "drelu":
         return relu(gate) * relu(up)
     if name not in _GATES:
         raise ValueError(f"activation {name!r}: accepted: {one_of([*_GATES, 'drelu'])}")
-    return cast("FloatArray", _GATES[name](gate) * up)
+    return plain(name, gate, threshold) * up

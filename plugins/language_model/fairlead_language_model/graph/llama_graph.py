@@ -1,21 +1,20 @@
-"""The forward pass of a Llama-family decoder."""
+"""The forward pass of a decoder."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead_kernels import Q8Matrix, gemm_q8
-
-from ..checkpoint import Checkpoint, Matrix, open_checkpoint
+from ..checkpoint import Checkpoint, open_checkpoint
 from ..config import ModelConfig
-from .activation import combine
 from .attention import attend
+from .feed_forward import activations, project
 from .kv_pages import KVPages
+from .linear import linear, rows
+from .normalization import layer_norm, rms_norm
 from .page_table import PageTable
 from .rotary import inverse_frequencies, rotate, rotation
 from .weights import LayerWeights, LlamaWeights, load_weights
@@ -26,7 +25,7 @@ Neurons = Callable[[int, FloatArray], FloatArray]
 
 
 class LlamaGraph:
-    """Llama, Mistral, Qwen2 and Qwen3 in NumPy, float32: the reference that faster paths are held against.
+    """Llama and its relatives, OPT and mixtures of experts, in NumPy, float32: the reference for faster paths.
 
     Q8 matrices are multiplied by `fairlead_kernels`. Logits agree with Hugging Face's models within float tolerance.
     """
@@ -85,7 +84,7 @@ class LlamaGraph:
     ) -> FloatArray:
         """Append tokens to a sequence and return the states [tokens, hidden_size] after the last layer.
 
-        `observe` gets each layer's number and feed-forward activations [tokens, intermediate_size]. `neurons` replaces
+        `observe` gets each layer's number and feed-forward activations [tokens, neurons]. `neurons` replaces
         `activations`: it gets a layer's number and normalized input [tokens, hidden_size], and may leave neurons out.
         Raises OutOfPages, or ValueError for a token outside the vocabulary or a sequence beyond the model's context;
         then nothing changes.
@@ -94,20 +93,37 @@ class LlamaGraph:
         start = table.length
         positions = np.arange(start, start + len(tokens), dtype=np.int64)
         turn = rotation(self._frequencies, positions)
-        x = rows(self.weights.embedding, np.asarray(tokens, dtype=np.int64))
+        x = self._embed(np.asarray(tokens, dtype=np.int64), positions)
         for layer, weights in enumerate(self.weights.layers):
-            x = x + self._attention(layer, weights, self._norm(x, weights.input_norm), turn, pages, table)
-            inputs = self._norm(x, weights.post_norm)
-            activations = self.activations(layer, inputs) if neurons is None else neurons(layer, inputs)
+            inputs = self._before(x, weights.input_norm, weights.input_norm_bias)
+            x = x + self._attention(layer, weights, inputs, turn, pages, table)
+            x = self._after(x, weights.input_norm, weights.input_norm_bias)
+            inputs = self._before(x, weights.post_norm, weights.post_norm_bias)
+            active = self.activations(layer, inputs) if neurons is None else neurons(layer, inputs)
             if observe is not None:
-                observe(layer, activations)
-            x = x + linear(activations, weights.down, weights.down_bias)
+                observe(layer, active)
+            x = x + project(self.config, weights, active)
+            x = self._after(x, weights.post_norm, weights.post_norm_bias)
         table.length = start + len(tokens)
         return x
 
     def logits(self, hidden: FloatArray) -> FloatArray:
         """Return logits [tokens, vocabulary] from the last layer's states [tokens, hidden_size]."""
-        return linear(self._norm(hidden, self.weights.norm), self.weights.head)
+        weights = self.weights
+        if weights.norm is not None:
+            hidden = self._norm(hidden, weights.norm, weights.norm_bias)
+        if weights.project_out is not None:
+            hidden = linear(hidden, weights.project_out)
+        return linear(hidden, weights.head)
+
+    def _embed(self, tokens: NDArray[np.int64], positions: NDArray[np.int64]) -> FloatArray:
+        weights = self.weights
+        x = rows(weights.embedding, tokens)
+        if weights.project_in is not None:
+            x = linear(x, weights.project_in)
+        if weights.position_embedding is not None:
+            x = x + rows(weights.position_embedding, positions + self.config.position_offset)
+        return x
 
     def _attention(
         self,
@@ -124,7 +140,8 @@ class LlamaGraph:
         v = linear(x, weights.v, weights.v_bias).reshape(count, config.num_key_value_heads, config.head_dim)
         if weights.q_norm is not None and weights.k_norm is not None:
             q, k = self._norm(q, weights.q_norm), self._norm(k, weights.k_norm)
-        q, k = rotate(q, turn), rotate(k, turn)
+        if config.positions == "rotary":
+            q, k = rotate(q, turn), rotate(k, turn)
         pages.write(layer, table, start, k, v)
         window = config.window(layer)
         first = 0 if window is None else max(0, start - window + 1)
@@ -133,15 +150,18 @@ class LlamaGraph:
         return linear(out.reshape(count, -1), weights.o, weights.o_bias)
 
     def activations(self, layer: int, x: FloatArray) -> FloatArray:
-        """Return a layer's feed-forward activations [tokens, intermediate_size] of its normalized input."""
-        weights = self.weights.layers[layer]
-        gate, up = linear(x, weights.gate, weights.gate_bias), linear(x, weights.up, weights.up_bias)
-        return combine(self.config.activation, gate, up)
+        """Return a layer's feed-forward activations [tokens, neurons] of its normalized input [tokens, hidden_size]."""
+        return activations(self.config, self.weights.layers[layer], x)
 
-    def _norm(self, x: FloatArray, weight: FloatArray) -> FloatArray:
-        """Root-mean-square layer normalisation over the last axis (Zhang and Sennrich, 2019)."""
-        mean_square = np.mean(np.square(x), axis=-1, keepdims=True, dtype=np.float32)
-        return cast("FloatArray", x / np.sqrt(mean_square + np.float32(self.config.rms_norm_eps)) * weight)
+    def _before(self, x: FloatArray, weight: FloatArray, bias: FloatArray | None) -> FloatArray:
+        return self._norm(x, weight, bias) if self.config.norm_first else x
+
+    def _after(self, x: FloatArray, weight: FloatArray, bias: FloatArray | None) -> FloatArray:
+        return x if self.config.norm_first else self._norm(x, weight, bias)
+
+    def _norm(self, x: FloatArray, weight: FloatArray, bias: FloatArray | None = None) -> FloatArray:
+        epsilon = self.config.rms_norm_eps
+        return rms_norm(x, weight, epsilon) if bias is None else layer_norm(x, weight, bias, epsilon)
 
     def _admit(self, tokens: Sequence[int], pages: KVPages, table: PageTable) -> None:
         ids, end = np.asarray(tokens), table.length + len(tokens)
@@ -151,16 +171,3 @@ class LlamaGraph:
         if end > self.config.max_position_embeddings:
             raise ValueError(f"{end} tokens: the model's context holds {self.config.max_position_embeddings}")
         pages.reserve(table, end)
-
-
-def linear(x: FloatArray, matrix: Matrix, bias: FloatArray | None = None) -> FloatArray:
-    """Return x [n, inputs] times a matrix [outputs, inputs] transposed, plus a bias: [n, outputs]."""
-    product = gemm_q8(matrix, np.ascontiguousarray(x)) if isinstance(matrix, Q8Matrix) else x @ matrix.T
-    return product if bias is None else product + bias
-
-
-def rows(matrix: Matrix, indices: NDArray[np.int64]) -> FloatArray:
-    """Return some rows of a matrix as float32."""
-    if isinstance(matrix, Q8Matrix):
-        return matrix.take(indices).dequantize()
-    return matrix[indices]

@@ -20,6 +20,9 @@ _ACTIVATIONS = {"drelu": "drelu", "relu": "relu", "silu": "swiglu", "gelu_tanh":
 
 def why_not_q8(config: ModelConfig) -> str | None:
     """Return why the kernels' decoder cannot run a model, or None where it can."""
+    other = _other_architecture(config)
+    if other is not None:
+        return other
     window = config.sliding_window
     if any(config.sliding_layers) and window is not None and window < config.max_position_embeddings:
         return f"sliding_window {window} is shorter than the context {config.max_position_embeddings}"
@@ -29,6 +32,16 @@ def why_not_q8(config: ModelConfig) -> str | None:
         return f"the activation {config.activation}"
     if config.hidden_size % GROUP or config.num_attention_heads * config.head_dim % GROUP:
         return f"hidden_size {config.hidden_size} or the width of its heads is no multiple of {GROUP}"
+    return None
+
+
+def _other_architecture(config: ModelConfig) -> str | None:
+    if config.experts is not None:
+        return "a mixture of experts"
+    if config.norm != "rms" or config.positions != "rotary" or config.ffn == "plain":
+        return "layer normalization with bias, learned positions or a feed-forward network without gate"
+    if config.relu_threshold:
+        return f"a relu with the threshold {config.relu_threshold}"
     return None
 
 
@@ -42,6 +55,7 @@ def decoder_weights(config: ModelConfig, weights: LlamaWeights) -> DecoderWeight
     if reason is not None:
         raise LanguageModelError(f"the kernels' decoder does not take {reason}; the NumPy graph does")
     head = None if weights.head is weights.embedding else _q8(weights.head)
+    assert weights.norm is not None
     return DecoderWeights(_q8(weights.embedding), tuple(map(_layer, weights.layers)), weights.norm, head)
 
 
@@ -67,6 +81,7 @@ def _q8(matrix: Matrix) -> Q8Matrix:
 
 
 def _layer(layer: LayerWeights) -> DecoderLayer:
+    assert layer.gate is not None and layer.up is not None and layer.down is not None
     return DecoderLayer(
         attention_norm=layer.input_norm,
         query=_q8(layer.q),
