@@ -29,7 +29,14 @@ from fairlead_kernels.ops import (
     softmax,
     sparse_ffn_q8,
 )
-from fairlead_kernels.ops_packed import gemm_packed, gemv_packed, pack, sparse_ffn_packed, sum_rows_packed
+from fairlead_kernels.ops_packed import (
+    dequantize_packed,
+    gemm_packed,
+    gemv_packed,
+    pack,
+    sparse_ffn_packed,
+    sum_rows_packed,
+)
 from fairlead_kernels.packed import PackedMatrix, pack_q4_0, pack_q8, pack_q8_0, packed_row_bytes
 from fairlead_kernels.quantized import GROUP, Q8Matrix
 from fairlead_kernels.work import FIELDS
@@ -49,6 +56,7 @@ __all__ = [
     "Q8Matrix",
     "available_isas",
     "backend",
+    "dequantize_packed",
     "gemm_f32",
     "gemm_packed",
     "gemm_q8",

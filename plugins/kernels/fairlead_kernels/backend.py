@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 ENVIRONMENT = "FAIRLEAD_KERNELS"
-ISAS = ("avx512", "avx2", "neon", "plain")
+ISAS = ("avx512vnni", "avx512", "avx2", "neon_dotprod", "neon", "plain")
 CHOICES = ("native", "numpy", *ISAS)
 
 
@@ -22,7 +22,7 @@ class Backend:
 
     Attributes:
         name: "native" or "numpy".
-        isa: "avx512", "avx2", "neon" or "plain"; NumPy counts as "plain".
+        isa: one of ISAS; NumPy counts as "plain".
         reason: why NumPy computes; empty when native does.
     """
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead_kernels import reference
+from fairlead_kernels import reference, reference_packed
 from fairlead_kernels.checks import activation_code
+from fairlead_kernels.packed import PackedMatrix
 from fairlead_kernels.quantized import GROUP, Q8Matrix
 
 F32 = NDArray[np.float32]
@@ -19,6 +20,7 @@ class NativeKernels:
     """Allocates each result and lets the extension fill it; see the reference for what each does."""
 
     rope_angles = staticmethod(reference.rope_angles)
+    pack = staticmethod(reference_packed.pack)
 
     def __init__(self, module: Any) -> None:
         self._native = module
@@ -48,6 +50,35 @@ class NativeKernels:
         y = np.empty(down_t.shape[1], np.float32)
         code = activation_code(activation)
         return y, self._native.feed_forward(gate, up, down_t, code, threshold, x, neurons, y)
+
+    def gemm_packed(self, matrix: PackedMatrix, x: F32) -> F32:
+        out = np.empty((x.shape[0], matrix.shape[0]), np.float32)
+        self._native.multiply_packed(matrix, x, out)
+        return out
+
+    def sum_rows_packed(self, matrix: PackedMatrix, rows: I32, weight: F32) -> F32:
+        out = np.empty((weight.shape[0], matrix.columns), np.float32)
+        self._native.sum_packed(matrix, rows, weight, out)
+        return out
+
+    def sparse_ffn_packed(
+        self,
+        gate: PackedMatrix,
+        up: PackedMatrix,
+        down_t: PackedMatrix,
+        x: F32,
+        activation: str,
+        threshold: float,
+        neurons: I32 | None,
+    ) -> tuple[F32, int]:
+        y = np.empty((x.shape[0], down_t.columns), np.float32)
+        code = activation_code(activation)
+        return y, self._native.feed_forward_packed(gate, up, down_t, code, threshold, x, neurons, y)
+
+    def dequantize_packed(self, matrix: PackedMatrix) -> F32:
+        out = np.empty(matrix.shape, np.float32)
+        self._native.dequantize_packed(matrix, out)
+        return out
 
     def rmsnorm(self, x: F32, weight: F32, epsilon: float) -> F32:
         out = np.empty_like(x)

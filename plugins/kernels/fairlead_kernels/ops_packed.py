@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead_kernels import reference_packed
+from fairlead_kernels.backend import extension
 from fairlead_kernels.checks import activation_code, array_of, indices_below, neuron_list, threshold_value
+from fairlead_kernels.native import NativeKernels
 from fairlead_kernels.packed import PackedMatrix, packed_row_bytes
 
 F32 = NDArray[np.float32]
@@ -16,7 +18,8 @@ I32 = NDArray[np.int32]
 
 
 def _kernels() -> Any:
-    return reference_packed
+    module = extension()
+    return reference_packed if module is None else NativeKernels(module)
 
 
 def packed_matrix(name: str, value: Any, rows: int | None = None, columns: int | None = None) -> PackedMatrix:
@@ -70,7 +73,12 @@ def sum_rows_packed(matrix: PackedMatrix, rows: I32, weight: F32) -> F32:
     array_of("rows", rows, np.int32, (None,))
     array_of("weight", weight, np.float32, rows.shape)
     indices_below("rows", rows, matrix.shape[0])
-    return _kernels().sum_rows_packed(matrix, rows, weight)
+    return _kernels().sum_rows_packed(matrix, rows, weight[None])[0]
+
+
+def dequantize_packed(matrix: PackedMatrix) -> F32:
+    """Return the float32 [rows, columns] that the matrix stands for, exact; PackedMatrix.dequantize on the backend."""
+    return _kernels().dequantize_packed(packed_matrix("matrix", matrix))
 
 
 def sparse_ffn_packed(
@@ -83,22 +91,23 @@ def sparse_ffn_packed(
     threshold: float = 0.0,
     neurons: I32 | None = None,
 ) -> tuple[F32, int]:
-    """Compute a gated feed-forward layer for one token over packed weights; see :func:`sparse_ffn_q8`.
+    """Compute a gated feed-forward layer over packed weights; see :func:`sparse_ffn_q8`.
 
     The input is rounded to int8 in groups of 32; what the gate and the up projection give stays float32. The three
-    matrices may be views of one array of bundles (gate row | up row | down row of each neuron).
+    matrices may be views of one array of bundles (gate row | up row | down row of each neuron). One token skips
+    what its gate switches off; several tokens compute all candidates, with the same bits for each token.
 
     Args:
         gate: [neurons, hidden].
         up: [neurons, hidden].
         down_t: [neurons, hidden_out].
-        x: float32 [hidden].
+        x: float32 [hidden] or [tokens, hidden].
         activation: "drelu", "relu", "swiglu" or "geglu".
         threshold: what the gate's magnitude must exceed for a neuron to be active.
         neurons: int32 indices, each at most once; only they are computed, and summed in this order. None means all.
 
     Returns:
-        (y float32 [hidden_out], number of active neurons).
+        (y float32 [hidden_out] or [tokens, hidden_out], number of active neurons, summed over the tokens).
 
     Raises:
         ValueError: an argument of the wrong type or shape. IndexError: a neuron that does not exist.
@@ -106,8 +115,11 @@ def sparse_ffn_packed(
     rows, columns = packed_matrix("gate", gate).shape
     packed_matrix("up", up, rows, columns)
     packed_matrix("down_t", down_t, rows)
-    array_of("x", x, np.float32, (columns,))
+    one = np.ndim(x) == 1
+    array_of("x", x, np.float32, (columns,) if one else (None, columns))
     activation_code(activation)
     chosen = None if neurons is None else neuron_list(neurons, rows)
-    y, active = _kernels().sparse_ffn_packed(gate, up, down_t, x, activation, threshold_value(threshold), chosen)
-    return y, active if isinstance(active, int) else len(active)
+    tokens = x[None] if one else x
+    limit = threshold_value(threshold)
+    y, active = _kernels().sparse_ffn_packed(gate, up, down_t, tokens, activation, limit, chosen)
+    return y[0] if one else y, active

@@ -26,7 +26,7 @@ def quantize_activations(x: F32) -> tuple[F32, F32]:
 
     A group with a value that is not finite gets the scale NaN, so that every sum over it is NaN.
     """
-    groups = x.reshape(x.shape[0], -1, GROUP)
+    groups = x.reshape(x.shape[0], x.shape[1] // GROUP, GROUP)
     largest: F32 = np.abs(groups).max(axis=2, initial=0.0)
     finite = np.isfinite(largest)
     counts = finite & (largest >= SMALLEST_ACTIVATION)
@@ -79,8 +79,13 @@ def multiply_quantized(matrix: PackedMatrix, q: F32, scale: F32) -> F32:
 
 
 def sum_rows_packed(matrix: PackedMatrix, rows: I32, weight: F32) -> F32:
-    """sum_i weight[i] * matrix[rows[i]]: [columns]."""
+    """out[b] = sum_i weight[b, i] * matrix[rows[i]]: [batch, columns]."""
     return (weight @ matrix.take(rows).dequantize()).astype(np.float32)
+
+
+def dequantize_packed(matrix: PackedMatrix) -> F32:
+    """The float32 [rows, columns] that the matrix stands for."""
+    return matrix.dequantize()
 
 
 def sparse_ffn_packed(
@@ -91,13 +96,14 @@ def sparse_ffn_packed(
     activation: str,
     threshold: float,
     neurons: I32 | None,
-) -> tuple[F32, I32]:
-    """Gate rows of the candidates, up and down rows of the active ones; returns (y, active neurons in order)."""
+) -> tuple[F32, int]:
+    """The candidates' feed-forward of float32 [tokens, hidden]; returns (y, active neurons summed over tokens)."""
     candidates = np.arange(gate.shape[0], dtype=np.int32) if neurons is None else neurons
-    q, scale = quantize_activations(x[None])
-    rows = gate if neurons is None else gate.take(neurons)
-    weight = gate_function(multiply_quantized(rows, q, scale)[0], activation, threshold)
-    active = candidates[weight != 0]
-    weight = weight[weight != 0] * up_function(multiply_quantized(up.take(active), q, scale)[0], activation)
-    contributing = active[weight != 0]
-    return sum_rows_packed(down_t, contributing, weight[weight != 0]), active
+    q, scale = quantize_activations(x)
+    weight = gate_function(multiply_quantized(gate.take(candidates), q, scale), activation, threshold)
+    active = np.flatnonzero((weight != 0).any(axis=0))
+    product = np.zeros_like(weight)
+    product[:, active] = up_function(multiply_quantized(up.take(candidates[active]), q, scale), activation)
+    count = int(np.count_nonzero(weight))
+    product = np.where(weight != 0, weight * product, np.float32(0))
+    return sum_rows_packed(down_t, candidates[active], product[:, active]), count

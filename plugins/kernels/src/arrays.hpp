@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "fairlead/packed.hpp"
 #include "fairlead/views.hpp"
 
 namespace fairlead::python {
@@ -33,6 +34,27 @@ inline Q8View view(const Array<const std::int8_t, 2>& q, const AnyMatrix& scale)
 inline Q8View view(nb::handle matrix) {
     return view(nb::cast<Array<const std::int8_t, 2>>(matrix.attr("q"), false),
                 nb::cast<AnyMatrix>(matrix.attr("scale"), false));
+}
+
+using Rows = nb::ndarray<const std::uint8_t, nb::ndim<2>, nb::device::cpu>;
+
+// The view of a Python PackedMatrix, whose array the caller keeps alive.
+inline PackedView packed_view(nb::handle matrix) {
+    const auto data = nb::cast<Rows>(matrix.attr("data"), false);
+    PackedView view;
+    view.bits = nb::cast<int>(matrix.attr("bits"));
+    view.columns = nb::cast<std::size_t>(matrix.attr("columns"));
+    view.rows = data.shape(0);
+    view.data = data.data();
+    require(view.bits == 4 || view.bits == 8, "bits: must be 4 or 8");
+    require(view.columns > 0 && view.columns % kGroup == 0, "columns: must be a positive multiple of 32");
+    require(data.shape(1) == view.row_bytes(), "data: rows must have packed_row_bytes(columns, bits) bytes");
+    if (view.rows > 0) require(data.stride(1) == 1, "data: rows must be contiguous");
+    if (view.rows > 1) {
+        require(data.stride(0) >= static_cast<std::int64_t>(view.row_bytes()), "data: rows must not overlap");
+        view.stride = static_cast<std::size_t>(data.stride(0));
+    }
+    return view;
 }
 
 // Positions [first, first + count) and all before them must lie on pages that exist.

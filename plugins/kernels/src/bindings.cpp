@@ -2,6 +2,7 @@
 
 NB_MODULE(_native, module) {
     fairlead::python::bind_operators(module);
+    fairlead::python::bind_packed(module);
     fairlead::python::bind_decoder(module);
     fairlead::python::bind_cache(module);
     fairlead::python::bind_reader(module);

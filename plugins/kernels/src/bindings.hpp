@@ -5,6 +5,7 @@
 namespace fairlead::python {
 
 void bind_operators(nanobind::module_& module);
+void bind_packed(nanobind::module_& module);
 void bind_decoder(nanobind::module_& module);
 void bind_cache(nanobind::module_& module);
 void bind_reader(nanobind::module_& module);

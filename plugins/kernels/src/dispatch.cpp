@@ -20,11 +20,14 @@ std::vector<const KernelTable*> find_tables() {
                       __builtin_cpu_supports("f16c");
     if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
+        if (__builtin_cpu_supports("avx512vnni")) tables.push_back(&avx512vnni_table());
         tables.push_back(&avx512_table());
     }
     if (avx2) tables.push_back(&avx2_table());
 #elif defined(__aarch64__)
-    if ((getauxval(AT_HWCAP) & HWCAP_ASIMD) != 0) tables.push_back(&neon_table());
+    const unsigned long features = getauxval(AT_HWCAP);
+    if ((features & HWCAP_ASIMD) != 0 && (features & HWCAP_ASIMDDP) != 0) tables.push_back(&neon_dotprod_table());
+    if ((features & HWCAP_ASIMD) != 0) tables.push_back(&neon_table());
 #endif
     tables.push_back(&plain_table());
     return tables;

@@ -1,28 +1,15 @@
 #include "fairlead/operators.hpp"
 
-#include <algorithm>
 #include <cmath>
 #include <stdexcept>
 #include <string>
 
 #include "fairlead/half.hpp"
+#include "fairlead/scratch.hpp"
 #include "fairlead/thread_pool.hpp"
 
 namespace fairlead {
 namespace {
-
-// Below this many weights a hand-over to another thread costs more than it saves.
-constexpr std::size_t kWeightsPerChunk = 48 * 1024;
-
-std::size_t grain(std::size_t weights_per_item) {
-    return std::max<std::size_t>(1, kWeightsPerChunk / std::max<std::size_t>(1, weights_per_item));
-}
-
-float* scratch(std::size_t count) {
-    thread_local std::vector<float> buffer;
-    if (buffer.size() < count) buffer.resize(count);
-    return buffer.data();
-}
 
 // The float16 nearest to largest / 127, or the next one where the nearest would clip the largest value.
 std::uint16_t scale_for(float largest) {

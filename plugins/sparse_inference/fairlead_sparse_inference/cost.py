@@ -17,9 +17,25 @@ from .settings import Settings
 
 #: Weights multiplied per second and core while decoding, by instruction set: measured at Q8 on an AMD EPYC (Zen 4)
 #: core, except NEON, which is set by its narrower vectors and has not been measured.
-WEIGHTS_PER_S = {"avx512": 11e9, "avx2": 11e9, "neon": 4e9, "plain": 1.3e9, "numpy": 1.2e9}
+WEIGHTS_PER_S = {
+    "avx512vnni": 11e9,
+    "avx512": 11e9,
+    "avx2": 11e9,
+    "neon_dotprod": 4e9,
+    "neon": 4e9,
+    "plain": 1.3e9,
+    "numpy": 1.2e9,
+}
 #: How much faster a prompt's tokens go than single ones, because a weight is read once for many of them.
-PREFILL_GAIN = {"avx512": 2.9, "avx2": 2.9, "neon": 2.9, "plain": 3.4, "numpy": 2.9}
+PREFILL_GAIN = {
+    "avx512vnni": 2.9,
+    "avx512": 2.9,
+    "avx2": 2.9,
+    "neon_dotprod": 2.9,
+    "neon": 2.9,
+    "plain": 3.4,
+    "numpy": 2.9,
+}
 #: What the engine spends a token outside the kernels (sampling, text, the event loop).
 OVERHEAD_S = 2e-4
 #: What the interpreter spends a layer where it calls NumPy for every operation.

@@ -78,11 +78,11 @@ def kernels(architecture: str, features: tuple[str, ...]) -> str:
 
 def isa(architecture: str, features: tuple[str, ...]) -> str:
     """Return the instruction set that the kernels' dispatch takes on such a processor."""
-    if architecture in ("aarch64", "arm64"):
-        return "neon"
     has = {feature.lower() for feature in features}
+    if architecture in ("aarch64", "arm64"):
+        return "neon_dotprod" if has & {"asimddp", "dotprod"} else "neon"
     if {"avx512f", "avx512bw", "avx512vl"} <= has:
-        return "avx512"
+        return "avx512vnni" if "avx512_vnni" in has else "avx512"
     return "avx2" if {"avx2", "fma"} <= has else "plain"
 
 

@@ -96,3 +96,22 @@ def arena(c: fk.DecoderConfig, *, layers: int = 2, pages: int = 12, page_size: i
 def table(seed: int = 3, pages: int = 12) -> NDArray[np.int32]:
     """A shuffled page table over all pages."""
     return np.random.default_rng(seed).permutation(pages).astype(np.int32)
+
+
+def packed(rng: np.random.Generator, rows: int, columns: int, bits: int) -> fk.PackedMatrix:
+    """A packed matrix of normal values with variance 1 / columns; about one row in eight is all zeros."""
+    values = floats(rng, rows, columns) / np.float32(columns**0.5)
+    values[rng.random(rows) < 0.125] = 0
+    return fk.pack(values, bits)
+
+
+def bundled(*matrices: fk.PackedMatrix) -> tuple[fk.PackedMatrix, ...]:
+    """The same matrices as views of one array of bundles that starts at an odd address."""
+    rows, widths = matrices[0].shape[0], [m.data.shape[1] for m in matrices]
+    room = np.empty(rows * sum(widths) + 1, np.uint8)[1:].reshape(rows, sum(widths))
+    views, at = [], 0
+    for m, width in zip(matrices, widths, strict=True):
+        room[:, at : at + width] = m.data
+        views.append(fk.PackedMatrix(room[:, at : at + width], m.columns, m.bits))
+        at += width
+    return tuple(views)

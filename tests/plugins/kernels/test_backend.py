@@ -45,7 +45,8 @@ def test_the_environment_forces_numpy() -> None:
 def test_an_unknown_choice_is_an_error() -> None:
     done = run(REPORT, "fortran")
     assert done.returncode != 0
-    assert "FAIRLEAD_KERNELS: must be one of native, numpy, avx512, avx2, neon, plain, got 'fortran'" in done.stderr
+    choices = "native, numpy, avx512vnni, avx512, avx2, neon_dotprod, neon, plain"
+    assert f"FAIRLEAD_KERNELS: must be one of {choices}, got 'fortran'" in done.stderr
 
 
 @needs_native

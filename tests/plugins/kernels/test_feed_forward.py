@@ -11,10 +11,11 @@ import fairlead_kernels as fk
 from tests.plugins.kernels.cases import F32, each_backend, each_isa, examples, floats, matrix
 
 ACTIVATIONS = ("drelu", "relu", "swiglu", "geglu")
+Weights = fk.Q8Matrix | fk.PackedMatrix
 Layer = tuple[fk.Q8Matrix, fk.Q8Matrix, fk.Q8Matrix]
 
 
-def dense(layer: Layer, x: F32, activation: str) -> np.ndarray:
+def dense(layer: tuple[Weights, Weights, Weights], x: F32, activation: str) -> np.ndarray:
     """The formula in float64, with every neuron."""
     gate, up, down = (m.dequantize().astype(np.float64) for m in layer)
     g, u = gate @ x.astype(np.float64), up @ x.astype(np.float64)

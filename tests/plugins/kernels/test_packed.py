@@ -83,9 +83,9 @@ def test_packing_4_bits_is_within_half_a_step(choice: str, rows: int, groups: in
     packed = fk.pack(values, 4)
     step = np.repeat(np.abs(packed.scales().astype(np.float64)), 32, axis=1)
     # Values near the opposite end of the largest are clipped at 7: up to one step more.
-    assert np.all(np.abs(packed.dequantize() - values) <= step * 1.001 + 1e-7)
+    assert np.all(np.abs(packed.dequantize() - values) <= step * 1.01 + 1e-7)
     inner = np.abs(values) <= 7 * step
-    assert np.all(np.abs(packed.dequantize() - values)[inner] <= (step * 0.5005 + 1e-7)[inner])
+    assert np.all(np.abs(packed.dequantize() - values)[inner] <= (step * 0.501 + 1e-7)[inner])
 
 
 @each_backend

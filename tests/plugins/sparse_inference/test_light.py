@@ -148,7 +148,9 @@ def test_validate_names_field_value_and_what_is_accepted(config: dict[str, Any],
 
 def test_the_instruction_set_follows_the_processor() -> None:
     assert isa("aarch64", ("asimd",)) == "neon"
+    assert isa("aarch64", ("asimd", "dotprod")) == "neon_dotprod"
     assert isa("x86_64", ("avx2", "fma", "avx512f", "avx512bw", "avx512vl")) == "avx512"
+    assert isa("x86_64", ("avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512_vnni")) == "avx512vnni"
     assert isa("x86_64", ("sse4_2",)) == "plain"
 
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "fairlead/quantized_input.hpp"
 #include "fairlead/views.hpp"
 
 namespace fairlead {
@@ -30,6 +31,24 @@ struct KernelTable {
     void (*quantize_group)(const float* x, float scale, std::int8_t* q);
     float (*largest_magnitude)(const float* x, std::size_t count);
 
+    // Rounds a vector of activations into place b of the input.
+    void (*quantize_input)(const float* x, std::size_t columns, const InputView& out, std::size_t b);
+    // out[i] = dot(row(rows ? rows[i] : i), vector 0 of x) for i in [begin, end).
+    void (*dot_rows_packed)(const PackedView& matrix, const std::int32_t* rows, std::size_t begin, std::size_t end,
+                            const InputView& x, float* out);
+    // out[b * out_stride + i] = dot(row(rows ? rows[i] : i), vector b of x) for i in [begin, end).
+    void (*multiply_rows_packed)(const PackedView& matrix, const std::int32_t* rows, std::size_t begin,
+                                 std::size_t end, const InputView& x, std::size_t batch, float* out,
+                                 std::size_t out_stride);
+    // y[c] = sum_i weight[i] * matrix[rows ? rows[i] : i, c] for the columns of units [begin, end), in the list's
+    // order; scratch holds (end - begin) * kUnitFloats floats.
+    void (*sum_rows_packed)(const PackedView& matrix, const std::int32_t* rows, const float* weight,
+                            std::size_t count, std::size_t begin, std::size_t end, float* y, float* scratch);
+    // The same for weight [batch, count] and out [batch, columns]; scratch holds batch * kUnitFloats floats.
+    void (*sum_rows_packed_batch)(const PackedView& matrix, const std::int32_t* rows, const float* weight,
+                                  std::size_t count, std::size_t batch, std::size_t begin, std::size_t end,
+                                  float* out, float* scratch);
+
     void (*rmsnorm)(const float* x, const float* weight, float epsilon, std::size_t count, float* out);
     void (*rope)(float* heads, std::size_t count, std::size_t head_dim, const float* cosine, const float* sine);
     void (*softmax)(float* x, std::size_t count);
@@ -50,9 +69,11 @@ const KernelTable& plain_table();
 #if defined(__x86_64__)
 const KernelTable& avx2_table();
 const KernelTable& avx512_table();
+const KernelTable& avx512vnni_table();
 #endif
 #if defined(__aarch64__)
 const KernelTable& neon_table();
+const KernelTable& neon_dotprod_table();
 #endif
 
 }  // namespace fairlead

@@ -6,6 +6,8 @@ namespace fairlead {
 
 // Groups that stand side by side in a superblock.
 inline constexpr std::size_t kLanes = 16;
+// Columns of half a superblock, the unit by which sums over rows are split.
+inline constexpr std::size_t kUnitFloats = kLanes * kGroup / 2;
 
 // A borrowed matrix of 4 or 8 bit weights in groups of kGroup columns with one float16 scale each.
 //
@@ -25,6 +27,8 @@ struct PackedView {
     FAIRLEAD_INLINE std::size_t groups() const { return columns / kGroup; }
     // Lanes of a row: groups rounded up to a multiple of 4.
     FAIRLEAD_INLINE std::size_t lanes() const { return (groups() + 3) / 4 * 4; }
+    // Half superblocks: what sums over rows are split by.
+    FAIRLEAD_INLINE std::size_t units() const { return (lanes() + kLanes - 1) / kLanes * 2; }
     FAIRLEAD_INLINE std::size_t lane_bytes() const { return kGroup * static_cast<std::size_t>(bits) / 8; }
     FAIRLEAD_INLINE std::size_t quant_bytes() const { return lanes() * lane_bytes(); }
     FAIRLEAD_INLINE std::size_t row_bytes() const { return (quant_bytes() + 2 * lanes() + 15) / 16 * 16; }

@@ -4,13 +4,17 @@
 #include "kernels/activation.hpp"
 #include "kernels/attend.hpp"
 #include "kernels/dot_rows.hpp"
+#include "kernels/dot_rows_packed.hpp"
 #include "kernels/multiply_rows.hpp"
+#include "kernels/multiply_rows_packed.hpp"
 #include "kernels/quantize.hpp"
+#include "kernels/quantize_input.hpp"
 #include "kernels/rmsnorm.hpp"
 #include "kernels/rope.hpp"
 #include "kernels/softmax.hpp"
 #include "kernels/sum_rows.hpp"
 #include "kernels/sum_rows_batch.hpp"
+#include "kernels/sum_rows_packed_batch.hpp"
 
 namespace fairlead::kernels {
 
@@ -24,6 +28,11 @@ inline constexpr KernelTable table_of = {
     .dequantize = dequantize<V>,
     .quantize_group = quantize_group<V>,
     .largest_magnitude = largest_magnitude<V>,
+    .quantize_input = quantize_input<V>,
+    .dot_rows_packed = dot_rows_packed<V>,
+    .multiply_rows_packed = multiply_rows_packed<V>,
+    .sum_rows_packed = sum_rows_packed<V>,
+    .sum_rows_packed_batch = sum_rows_packed_batch<V>,
     .rmsnorm = rmsnorm<V>,
     .rope = rope<V>,
     .softmax = softmax<V>,

@@ -13,7 +13,12 @@ struct Avx2 {
     static constexpr int tile_batch = 3;
     static constexpr int column_groups = 1;
     static constexpr int column_batch = 2;
+    static constexpr int packed_batch = 4;
+    static constexpr int sum_chunks = 1;
+    static constexpr int sum_batch = 1;
     using Vec = __m256;
+    using Int = __m256i;
+    using Raw = __m256i;
 
     static FAIRLEAD_INLINE Vec set1(float x) { return _mm256_set1_ps(x); }
     static FAIRLEAD_INLINE Vec zero() { return _mm256_setzero_ps(); }
@@ -76,6 +81,56 @@ struct Avx2 {
         __m128 s = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
         s = _mm_max_ps(s, _mm_movehl_ps(s, s));
         return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+    }
+
+    static FAIRLEAD_INLINE Raw raw(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+    // Lanes come in fours.
+    static FAIRLEAD_INLINE Raw raw_n(const void* p, std::size_t lanes) {
+        if (lanes >= 8) return raw(p);
+        return _mm256_zextsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+    }
+    static FAIRLEAD_INLINE Int to_int(Raw a) { return a; }
+    static FAIRLEAD_INLINE Vec to_float(Int a) { return _mm256_cvtepi32_ps(a); }
+    static FAIRLEAD_INLINE Vec half_bytes(const std::uint8_t* p, std::size_t n) {
+        const void* source = p;
+        if (n >= 8) return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(source)));
+        return _mm256_cvtph_ps(_mm_loadl_epi64(static_cast<const __m128i*>(source)));
+    }
+    static FAIRLEAD_INLINE Raw lower_halves(Raw a) { return _mm256_and_si256(a, _mm256_set1_epi8(15)); }
+    static FAIRLEAD_INLINE Raw upper_halves(Raw a) { return lower_halves(_mm256_srli_epi16(a, 4)); }
+    // The K-th half byte of each lane, minus 8.
+    template <int K>
+    static FAIRLEAD_INLINE Vec nibble(Raw a) {
+        const Raw centred = _mm256_xor_si256(a, _mm256_set1_epi8(static_cast<char>(0x88)));
+        return to_float(_mm256_srai_epi32(_mm256_slli_epi32(centred, 28 - 4 * K), 28));
+    }
+    // The K-th byte of each lane, minus 128.
+    template <int K>
+    static FAIRLEAD_INLINE Vec byte(Raw a) {
+        const Raw centred = _mm256_xor_si256(a, _mm256_set1_epi8(-128));
+        return to_float(_mm256_srai_epi32(_mm256_slli_epi32(centred, 24 - 8 * K), 24));
+    }
+    // Per lane: correction + the dot product of unsigned weights with the input's eight vectors.
+    template <int Bits, class F>
+    static FAIRLEAD_INLINE Int dots(const Raw (&w)[8], const F& input, Int correction) {
+        const Raw ones = _mm256_set1_epi16(1);
+        if constexpr (Bits == 4) {
+            // Eight sums of two products of at most 15 * 127 fit 16 bits.
+            Raw sum = _mm256_maddubs_epi16(w[0], input(0));
+            FAIRLEAD_UNROLL
+            for (int v = 1; v < 8; ++v) sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(w[v], input(v)));
+            return _mm256_add_epi32(correction, _mm256_madd_epi16(sum, ones));
+        } else {
+            // Two products of unsigned bytes would not fit 16 bits: magnitude times signed input, centred.
+            Int sum = _mm256_setzero_si256();
+            FAIRLEAD_UNROLL
+            for (int v = 0; v < 8; ++v) {
+                const Raw centred = _mm256_xor_si256(w[v], _mm256_set1_epi8(-128));
+                const Raw pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(centred), _mm256_sign_epi8(input(v), centred));
+                sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
+            }
+            return sum;
+        }
     }
 };
 

@@ -13,7 +13,12 @@ struct Avx512 {
     static constexpr int tile_batch = 4;
     static constexpr int column_groups = 2;
     static constexpr int column_batch = 4;
+    static constexpr int packed_batch = 8;
+    static constexpr int sum_chunks = 2;
+    static constexpr int sum_batch = 3;
     using Vec = __m512;
+    using Int = __m512i;
+    using Raw = __m512i;
 
     static FAIRLEAD_INLINE Vec set1(float x) { return _mm512_set1_ps(x); }
     static FAIRLEAD_INLINE Vec zero() { return _mm512_setzero_ps(); }
@@ -61,6 +66,54 @@ struct Avx512 {
         return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
     }
     static FAIRLEAD_INLINE float largest(Vec v) { return _mm512_reduce_max_ps(v); }
+
+    static FAIRLEAD_INLINE Raw raw(const void* p) { return _mm512_loadu_si512(p); }
+    static FAIRLEAD_INLINE Raw raw_n(const void* p, std::size_t lanes) {
+        return _mm512_maskz_loadu_epi32(mask(lanes), p);
+    }
+    static FAIRLEAD_INLINE Int to_int(Raw a) { return a; }
+    static FAIRLEAD_INLINE Vec to_float(Int a) { return _mm512_cvtepi32_ps(a); }
+    static FAIRLEAD_INLINE Vec half_bytes(const std::uint8_t* p, std::size_t n) {
+        return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask(n), p));
+    }
+    static FAIRLEAD_INLINE Raw lower_halves(Raw a) { return _mm512_and_si512(a, _mm512_set1_epi8(15)); }
+    static FAIRLEAD_INLINE Raw upper_halves(Raw a) { return lower_halves(_mm512_srli_epi16(a, 4)); }
+    // The K-th half byte of each lane, minus 8.
+    template <int K>
+    static FAIRLEAD_INLINE Vec nibble(Raw a) {
+        const Vec table = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
+        return _mm512_permutexvar_ps(_mm512_srli_epi32(a, 4 * K), table);
+    }
+    // The K-th byte of each lane, minus 128.
+    template <int K>
+    static FAIRLEAD_INLINE Vec byte(Raw a) {
+        const Raw centred = _mm512_xor_si512(a, _mm512_set1_epi8(-128));
+        return to_float(_mm512_srai_epi32(_mm512_slli_epi32(centred, 24 - 8 * K), 24));
+    }
+    // Per lane: correction + the dot product of unsigned weights with the input's eight vectors.
+    template <int Bits, class F>
+    static FAIRLEAD_INLINE Int dots(const Raw (&w)[8], const F& input, Int correction) {
+        const Raw ones = _mm512_set1_epi16(1);
+        if constexpr (Bits == 4) {
+            // Eight sums of two products of at most 15 * 127 fit 16 bits.
+            Raw sum = _mm512_maddubs_epi16(w[0], input(0));
+            FAIRLEAD_UNROLL
+            for (int v = 1; v < 8; ++v) sum = _mm512_add_epi16(sum, _mm512_maddubs_epi16(w[v], input(v)));
+            return _mm512_add_epi32(correction, _mm512_madd_epi16(sum, ones));
+        } else {
+            // Two products of unsigned bytes would not fit 16 bits: magnitude times signed input, centred.
+            Int sum = _mm512_setzero_si512();
+            FAIRLEAD_UNROLL
+            for (int v = 0; v < 8; ++v) {
+                const Raw centred = _mm512_xor_si512(w[v], _mm512_set1_epi8(-128));
+                const Raw x = input(v);
+                const Raw turned = _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(centred), _mm512_setzero_si512(), x);
+                const Raw pairs = _mm512_maddubs_epi16(_mm512_abs_epi8(centred), turned);
+                sum = _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, ones));
+            }
+            return sum;
+        }
+    }
 };
 
 }  // namespace fairlead::simd

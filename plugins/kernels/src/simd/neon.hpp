@@ -14,7 +14,12 @@ struct Neon {
     static constexpr int tile_batch = 4;
     static constexpr int column_groups = 1;
     static constexpr int column_batch = 2;
+    static constexpr int packed_batch = 4;
+    static constexpr int sum_chunks = 2;
+    static constexpr int sum_batch = 2;
     using Vec = float32x4_t;
+    using Int = int32x4_t;
+    using Raw = uint8x16_t;
 
     static FAIRLEAD_INLINE Vec set1(float x) { return vdupq_n_f32(x); }
     static FAIRLEAD_INLINE Vec zero() { return vdupq_n_f32(0.0F); }
@@ -70,6 +75,59 @@ struct Neon {
     }
     static FAIRLEAD_INLINE float sum(Vec v) { return vaddvq_f32(v); }
     static FAIRLEAD_INLINE float largest(Vec v) { return vmaxvq_f32(v); }
+
+    static FAIRLEAD_INLINE Raw raw(const void* p) { return vld1q_u8(static_cast<const std::uint8_t*>(p)); }
+    // Lanes come in fours: always a whole vector.
+    static FAIRLEAD_INLINE Raw raw_n(const void* p, std::size_t) { return raw(p); }
+    static FAIRLEAD_INLINE Int to_int(Raw a) { return vreinterpretq_s32_u8(a); }
+    static FAIRLEAD_INLINE Vec to_float(Int a) { return vcvtq_f32_s32(a); }
+    static FAIRLEAD_INLINE Vec half_bytes(const std::uint8_t* p, std::size_t) {
+        return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p)));
+    }
+    static FAIRLEAD_INLINE Raw lower_halves(Raw a) { return vandq_u8(a, vdupq_n_u8(15)); }
+    static FAIRLEAD_INLINE Raw upper_halves(Raw a) { return vshrq_n_u8(a, 4); }
+    // The K-th half byte of each lane, minus 8.
+    template <int K>
+    static FAIRLEAD_INLINE Vec nibble(Raw a) {
+        const int32x4_t centred = vreinterpretq_s32_u8(veorq_u8(a, vdupq_n_u8(0x88)));
+        return to_float(vshrq_n_s32(vshlq_n_s32(centred, 28 - 4 * K), 28));
+    }
+    // The K-th byte of each lane, minus 128.
+    template <int K>
+    static FAIRLEAD_INLINE Vec byte(Raw a) {
+        const int32x4_t centred = vreinterpretq_s32_u8(veorq_u8(a, vdupq_n_u8(0x80)));
+        return to_float(vshrq_n_s32(vshlq_n_s32(centred, 24 - 8 * K), 24));
+    }
+    // Weights that are unsigned with 4 bits and centred with 8, as signed bytes.
+    template <int Bits>
+    static FAIRLEAD_INLINE int8x16_t signed_bytes(Raw w) {
+        return vreinterpretq_s8_u8(Bits == 4 ? w : veorq_u8(w, vdupq_n_u8(0x80)));
+    }
+    static FAIRLEAD_INLINE Int lane_sums(int16x8_t low, int16x8_t high) {
+        return vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high));
+    }
+    // Per lane: the dot product of the centred weights with the input's eight vectors; 4 bits start from correction.
+    template <int Bits, class F>
+    static FAIRLEAD_INLINE Int dots(const Raw (&w)[8], const F& input, Int correction) {
+        int16x8_t low = vdupq_n_s16(0);
+        int16x8_t high = low;
+        Int sum = Bits == 4 ? correction : vdupq_n_s32(0);
+        FAIRLEAD_UNROLL
+        for (int v = 0; v < 8; ++v) {
+            const int8x16_t weight = signed_bytes<Bits>(w[v]);
+            const int8x16_t x = vreinterpretq_s8_u8(input(v));
+            // With 8 bits two products fit 16 bits, with 4 bits all eight do.
+            if (Bits == 8) {
+                low = vmull_s8(vget_low_s8(weight), vget_low_s8(x));
+                high = vmull_high_s8(weight, x);
+                sum = vaddq_s32(sum, lane_sums(low, high));
+            } else {
+                low = vmlal_s8(low, vget_low_s8(weight), vget_low_s8(x));
+                high = vmlal_high_s8(high, weight, x);
+            }
+        }
+        return Bits == 4 ? vaddq_s32(sum, lane_sums(low, high)) : sum;
+    }
 };
 
 }  // namespace fairlead::simd

@@ -13,8 +13,12 @@ struct Plain {
     static constexpr int tile_batch = 1;
     static constexpr int column_groups = 1;
     static constexpr int column_batch = 1;
+    static constexpr int packed_batch = 2;
+    static constexpr int sum_chunks = 1;
+    static constexpr int sum_batch = 1;
     typedef float Vec __attribute__((vector_size(32)));
     typedef std::int32_t Int __attribute__((vector_size(32)));
+    typedef std::uint8_t Raw __attribute__((vector_size(32)));
     typedef std::int8_t Bytes __attribute__((vector_size(8)));
     typedef std::int16_t Shorts __attribute__((vector_size(16)));
 
@@ -71,6 +75,51 @@ struct Plain {
         float best = v[0];
         for (int i = 1; i < width; ++i) best = v[i] > best ? v[i] : best;
         return best;
+    }
+
+    static FAIRLEAD_INLINE Raw raw(const void* p) {
+        Raw a;
+        __builtin_memcpy(&a, p, sizeof a);
+        return a;
+    }
+    static FAIRLEAD_INLINE Raw raw_n(const void* p, std::size_t lanes) {
+        Raw a{};
+        __builtin_memcpy(&a, p, 4 * lanes);
+        return a;
+    }
+    static FAIRLEAD_INLINE Int to_int(Raw a) { return (Int)a; }
+    static FAIRLEAD_INLINE Vec to_float(Int a) { return __builtin_convertvector(a, Vec); }
+    static FAIRLEAD_INLINE Vec half_bytes(const std::uint8_t* p, std::size_t n) {
+        std::uint16_t half[width] = {};
+        __builtin_memcpy(half, p, 2 * n);
+        return from_half(half, width);
+    }
+    static FAIRLEAD_INLINE Raw lower_halves(Raw a) { return a & 15; }
+    static FAIRLEAD_INLINE Raw upper_halves(Raw a) { return a >> 4; }
+    // The K-th half byte of each lane, minus 8.
+    template <int K>
+    static FAIRLEAD_INLINE Vec nibble(Raw a) {
+        return to_float(((Int)a >> 4 * K & 15) - 8);
+    }
+    // The K-th byte of each lane, minus 128.
+    template <int K>
+    static FAIRLEAD_INLINE Vec byte(Raw a) {
+        return to_float(((Int)a >> 8 * K & 255) - 128);
+    }
+    // Per lane: correction + the dot product of unsigned weights with the input's eight vectors.
+    template <int Bits, class F>
+    static FAIRLEAD_INLINE Int dots(const Raw (&w)[8], const F& input, Int correction) {
+        // Bytes 0 and 2, then 1 and 3 of each lane as 16 bit numbers; the products of 8 bits need 32.
+        typedef std::int16_t Pairs __attribute__((vector_size(32)));
+        Int sum = correction;
+        FAIRLEAD_UNROLL
+        for (int v = 0; v < 8; ++v) {
+            const Pairs x = (Pairs)input(v), u = (Pairs)w[v];
+            const Pairs even = (u & 255) * (x << 8 >> 8), odd = (u >> 8 & 255) * (x >> 8);
+            const Int low = (Int)even, high = (Int)odd;
+            sum += (low << 16 >> 16) + (low >> 16) + (high << 16 >> 16) + (high >> 16);
+        }
+        return sum;
     }
 };
 

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "fairlead/kernel_table.hpp"
+
+namespace fairlead {
+
+// y = down(gate_function(gate x) * up_function(up x)) over packed weights; all three matrices hold one neuron a row
+// and may be views of one array of bundles.
+struct PackedFeedForwardView {
+    PackedView gate;
+    PackedView up;
+    PackedView down_t;
+    Activation activation = Activation::drelu;
+    float threshold = 0.0F;
+};
+
+// Buffers that calls reuse. After a call for one token, `neurons` holds the active ones in the candidates' order.
+struct PackedFeedForwardScratch {
+    std::vector<float> gate;
+    std::vector<float> up;
+    std::vector<std::int32_t> neurons;
+    std::vector<std::int32_t> contributing;
+    std::vector<std::uint32_t> found;
+};
+
+// One token, whose normalized hidden state is vector 0 of x. Reads the gate rows of `candidates` (all neurons when
+// null), up rows of the active among them and down rows where the product is not zero. Sums in the order of the
+// candidates. Returns the number of active neurons: those whose gate function is not zero.
+std::size_t feed_forward_packed(const KernelTable& k, const PackedFeedForwardView& layer, const QuantizedInput& x,
+                                const std::int32_t* candidates, std::size_t count, PackedFeedForwardScratch& scratch,
+                                float* y);
+
+// Several tokens; the same result bit for bit for each. Only `candidates` are computed (all neurons when null).
+// Adds each neuron's active tokens to counts[neuron] when counts is given. Returns the sum of the tokens' active
+// neurons.
+std::size_t feed_forward_packed_batch(const KernelTable& k, const PackedFeedForwardView& layer,
+                                      const QuantizedInput& x, const std::int32_t* candidates, std::size_t count,
+                                      PackedFeedForwardScratch& scratch, float* y, std::int64_t* counts);
+
+}  // namespace fairlead

@@ -1,0 +1,67 @@
+#pragma once
+
+#include "kernels/lanes.hpp"
+
+namespace fairlead::kernels {
+
+// R rows against vector 0 of the input. A row's sum walks its lanes in order, whatever R is. Meanwhile `next`,
+// the rows that come after these, is fetched.
+template <class V, int Bits, int R>
+FAIRLEAD_INLINE void dot_packed(const PackedView& matrix, const std::uint8_t* const (&row)[R],
+                                const std::uint8_t* const (&next)[R], const InputView& x, float* out) {
+    const std::size_t values = matrix.quant_bytes();
+    typename V::Vec sum[R];
+    FAIRLEAD_UNROLL
+    for (int r = 0; r < R; ++r) sum[r] = V::zero();
+    for_each_lanes<V>(matrix.lanes(), [&](auto lanes) {
+        const typename V::Vec input_scale = lanes.floats(x.scale(0));
+        FAIRLEAD_UNROLL
+        for (int r = 0; r < R; ++r) {
+            if (lanes.within == 0) prefetch(next[r] + lanes.start * matrix.lane_bytes(), lanes.pitch() * Bits);
+            typename V::Raw w[8];
+            lanes.template weights<Bits>(row[r], w);
+            const typename V::Vec dots = V::to_float(lanes.template dots<Bits>(w, x, 0));
+            sum[r] = V::fma(dots, V::mul(lanes.scales(row[r] + values), input_scale), sum[r]);
+        }
+    });
+    FAIRLEAD_UNROLL
+    for (int r = 0; r < R; ++r) {
+        prefetch(next[r] + values, 2 * matrix.lanes());
+        out[r] = V::sum(sum[r]);
+    }
+}
+
+template <class V, int Bits, int R>
+FAIRLEAD_INLINE void dot_packed_at(const PackedView& matrix, const std::int32_t* rows, std::size_t first,
+                                   std::size_t end, const InputView& x, float* out) {
+    const std::uint8_t* row[R];
+    const std::uint8_t* next[R];
+    const auto at = [&](std::size_t i) { return matrix.row(rows ? static_cast<std::size_t>(rows[i]) : i); };
+    FAIRLEAD_UNROLL
+    for (int r = 0; r < R; ++r) {
+        const std::size_t i = first + static_cast<std::size_t>(r);
+        row[r] = at(i);
+        next[r] = at(i + kRowsAhead < end ? i + kRowsAhead : end - 1);
+    }
+    dot_packed<V, Bits, R>(matrix, row, next, x, out + first);
+}
+
+template <class V, int Bits>
+FAIRLEAD_INLINE void dot_rows_of(const PackedView& matrix, const std::int32_t* rows, std::size_t begin,
+                                 std::size_t end, const InputView& x, float* out) {
+    std::size_t i = begin;
+    for (; i + 4 <= end; i += 4) dot_packed_at<V, Bits, 4>(matrix, rows, i, end, x, out);
+    for (; i < end; ++i) dot_packed_at<V, Bits, 1>(matrix, rows, i, end, x, out);
+}
+
+template <class V>
+void dot_rows_packed(const PackedView& matrix, const std::int32_t* rows, std::size_t begin, std::size_t end,
+                     const InputView& x, float* out) {
+    if (matrix.bits == 4) {
+        dot_rows_of<V, 4>(matrix, rows, begin, end, x, out);
+    } else {
+        dot_rows_of<V, 8>(matrix, rows, begin, end, x, out);
+    }
+}
+
+}  // namespace fairlead::kernels
