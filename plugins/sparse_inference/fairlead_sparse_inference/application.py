@@ -104,7 +104,8 @@ class Application:
         asked = parse_request(CompletionRequest, await _body(request))
         self._require_model(asked.model)
         prompt = asked.prompt if isinstance(asked.prompt, list) else await self._encode(asked.prompt)
-        wanted = self._request(prompt, asked.sampling(), asked.logprobs, await self._guides.constraint(asked.guide))
+        constraint = await self._guides.constraint(asked.guide)
+        wanted = self._request(prompt, asked.sampling(), asked.logprobs, constraint, asked.session)
         reply = CompletionReply(self._stamp("cmpl"), self.engine.model.tokenizer)
         return await self._answer(request, wanted, reply, stream=asked.stream, usage=asked.include_usage)
 
@@ -117,12 +118,18 @@ class Application:
         except LanguageModelError as error:
             raise ApiError(400, str(error), param="messages", code="invalid_value") from error
         logprobs = (asked.top_logprobs or 0) if asked.logprobs else None
-        wanted = self._request(prompt, asked.sampling(), logprobs, await self._guides.constraint(asked.guide))
+        constraint = await self._guides.constraint(asked.guide)
+        wanted = self._request(prompt, asked.sampling(), logprobs, constraint, asked.session)
         reply = ChatReply(self._stamp("chatcmpl"), self.engine.model.tokenizer)
         return await self._answer(request, wanted, reply, stream=asked.stream, usage=asked.include_usage)
 
     def _request(
-        self, prompt: list[int], sampling: SamplingParameters, logprobs: int | None, constraint: Constraint | None
+        self,
+        prompt: list[int],
+        sampling: SamplingParameters,
+        logprobs: int | None,
+        constraint: Constraint | None,
+        session: str | None,
     ) -> engines.Request:
         vocabulary = self.engine.model.config.vocab_size
         for name, tokens in (("prompt", prompt), ("logit_bias", sampling.logit_bias)):
@@ -132,7 +139,7 @@ class Application:
         if not prompt:
             raise invalid_request("prompt", "", "at least one token")
         max_tokens = sampling.max_tokens or self.max_tokens
-        return engines.Request(tuple(prompt), sampling, max_tokens, logprobs, constraint)
+        return engines.Request(tuple(prompt), sampling, max_tokens, logprobs, constraint, session)
 
     async def _encode(self, text: str) -> list[int]:
         encode = self.engine.model.tokenizer.encode
@@ -144,6 +151,8 @@ class Application:
     async def _answer(
         self, request: Request, wanted: engines.Request, reply: Reply, *, stream: bool, usage: bool
     ) -> Response:
+        if wanted.session is not None:
+            await asyncio.to_thread(self.engine.sessions.recall, wanted)
         generation = Generation(self.engine, wanted)
         if stream:
             return StreamingResponse(_stream(generation, reply, usage), headers=SSE_HEADERS)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 MODELS = Path(__file__).with_name("models")
 DEFAULT_MODEL = "tiny-drelu"
@@ -27,11 +27,41 @@ class Settings(BaseModel):
     max_waiting: int = Field(default=32, ge=0, le=4096, description="Requests that may wait; more are refused (429).")
     max_tokens: int = Field(default=256, ge=1, description="Tokens generated where a request does not say how many.")
     threads: int | None = Field(default=None, ge=1, le=256, description="Default: the cores of the budget.")
+    prefix_cache: bool = Field(default=True, description="Keep keys and values for prompts that begin alike.")
+    session_directory: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Absolute path of a directory on the node in which the keys and values of requests with a "
+        "`session` outlive the instance. Needs prefix_cache.",
+    )
+    session_megabytes: int = Field(default=1024, ge=1, description="Room in it; the oldest sessions give way.")
+    draft: Literal["ngram"] | None = Field(
+        default=None, description="Guess the next tokens from the text so far; changes the speed only."
+    )
+    draft_model: str | None = Field(
+        default=None, description="Guess them with a smaller model of the same tokenizer; a name or path as `model`."
+    )
+    draft_tokens: int = Field(default=4, ge=1, le=16, description="Tokens guessed ahead, at most.")
 
-    @field_validator("model")
+    @field_validator("session_directory")
     @classmethod
-    def _known(cls, value: str) -> str:
-        if not Path(value).is_absolute() and value not in shipped_models():
+    def _absolute(cls, value: str | None) -> str | None:
+        if value is not None and not Path(value).is_absolute():
+            raise ValueError("accepted: an absolute path")
+        return value
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Settings:
+        if self.session_directory is not None and not self.prefix_cache:
+            raise ValueError("session_directory needs prefix_cache = true")
+        if self.draft is not None and self.draft_model is not None:
+            raise ValueError("draft and draft_model: accepted: one of them")
+        return self
+
+    @field_validator("model", "draft_model")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        if value is not None and not Path(value).is_absolute() and value not in shipped_models():
             raise ValueError(f"accepted: {', '.join(shipped_models()) or 'no shipped model'}, or an absolute path")
         return value
 
@@ -51,7 +81,16 @@ class Settings(BaseModel):
     @property
     def model_path(self) -> Path:
         """Where the model lies on the node."""
-        return Path(self.model) if Path(self.model).is_absolute() else MODELS / self.model
+        return _path_of(self.model)
+
+    @property
+    def draft_path(self) -> Path | None:
+        """Where the draft model lies on the node, if there is one."""
+        return None if self.draft_model is None else _path_of(self.draft_model)
+
+
+def _path_of(model: str) -> Path:
+    return Path(model) if Path(model).is_absolute() else MODELS / model
 
 
 def shipped_models() -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import io
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from fairlead_agent.plugin import Budget, BudgetReply, Context
 
 from .application import Application
 from .engine import BudgetTooSmall, Engine, SparseModel
+from .engine.sessions import SessionStore, fingerprint
+from .engine.speculation import DraftModel, DraftSource, NgramSource, NoDrafts
 from .light import NATIVE, NUMPY
 from .measurement import Measurement
 from .settings import Settings, read_settings
@@ -27,6 +30,7 @@ class Worker:
 
     def __init__(self) -> None:
         self._model: SparseModel | None = None
+        self._draft: SparseModel | None = None
         self._engine: Engine | None = None
         self._measurement = Measurement()
 
@@ -42,6 +46,9 @@ class Worker:
         context.progress(0.1, f"loading {settings.model}")
         self._model = SparseModel.load(settings.model_path)
         settings.context_of(self._model.config.max_position_embeddings)
+        self._draft = None if settings.draft_path is None else SparseModel.load(settings.draft_path)
+        if self._draft is not None:
+            DraftModel.check(self._draft, self._model)
         context.progress(1.0, "loaded")
         context.log.info("model loaded", model=settings.model, kernels=_kernels())
 
@@ -61,6 +68,9 @@ class Worker:
             max_waiting=settings.max_waiting,
             context=settings.context_tokens,
             memory_bytes=context.budget.memory_bytes.get("dram"),
+            prefix_cache=settings.prefix_cache,
+            drafts=self._drafts(settings),
+            sessions=_sessions(settings, context),
         )
         # The interpreter must not end under a thread that computes.
         atexit.register(self._engine.close)
@@ -74,6 +84,14 @@ class Worker:
             registry=context.metrics,
         )
         return application.asgi()
+
+    def _drafts(self, settings: Settings) -> DraftSource:
+        if settings.draft == "ngram":
+            return NgramSource(settings.draft_tokens)
+        if self._draft is None or self._model is None:
+            return NoDrafts()
+        context = settings.context_of(self._model.config.max_position_embeddings)
+        return DraftModel(self._draft, settings.draft_tokens, sequences=settings.max_sequences, context=context)
 
     def reconfigure(self, budget: Budget, deadline_s: float) -> BudgetReply:
         """Fit pages and threads into a budget; one that is too small is refused and the old one stays."""
@@ -123,6 +141,23 @@ class Worker:
         if self._engine is None:
             raise RuntimeError("the engine has not started: application() comes first")
         return self._engine
+
+
+def _sessions(settings: Settings, context: Context) -> SessionStore | None:
+    if settings.session_directory is None:
+        return None
+    directory = Path(settings.session_directory)
+    try:
+        return SessionStore(
+            directory,
+            fingerprint(settings.model_path),
+            limit_bytes=settings.session_megabytes * 2**20,
+            warn=context.log.warning,
+        )
+    except OSError as error:
+        # Sessions save time only: a node that cannot keep them serves all the same.
+        context.log.warning("sessions are not kept", session_directory=str(directory), reason=str(error))
+        return None
 
 
 def _select_kernels(variant: str) -> None:

@@ -62,7 +62,10 @@ async def test_a_stream_carries_the_text_of_the_whole_response(client: httpx.Asy
     assert whole["choices"][0]["finish_reason"] == "length"
     assert chunks[-2]["choices"][0]["finish_reason"] == "length"
     assert chunks[-1]["choices"] == []
+    details = [told["usage"].pop("prompt_tokens_details") for told in (whole, chunks[-1])]
     assert chunks[-1]["usage"] == whole["usage"]
+    # The second request finds the prompt in memory, but for its last token.
+    assert details == [{"cached_tokens": 0}, {"cached_tokens": whole["usage"]["prompt_tokens"] - 1}]
     usage = whole["usage"]
     assert usage["completion_tokens"] == 8
     assert usage["total_tokens"] == usage["prompt_tokens"] + 8

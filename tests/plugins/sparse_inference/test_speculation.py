@@ -53,7 +53,8 @@ def test_greedy_answers_are_the_same(make_engine: MakeEngine, drafts: DraftSourc
         guessing.submit(greedy(prompt, 60), sink)
     for one, other in zip(expected, found, strict=True):
         other.wait()
-        assert (other.tokens, other.text, other.finish) == (one.tokens, one.text, one.finish)
+        assert (other.tokens, other.text) == (one.tokens, one.text)
+        assert other.finish is not None and one.finish is not None and other.finish.reason == one.finish.reason
     assert guessing.drain(10)
     told = guessing.telemetry
     assert told.drafted >= told.accepted

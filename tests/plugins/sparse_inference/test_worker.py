@@ -13,19 +13,24 @@ from prometheus_client import CollectorRegistry
 
 from fairlead_agent.plugin import Budget
 from fairlead_kernels import backend
+from fairlead_sparse_inference.engine import ModelUnsupported
+from fairlead_sparse_inference.settings import read_settings
 from fairlead_sparse_inference.worker import Worker
 
 MIB = 2**20
 
 
-def context(checkpoint: Path, variant: str = "q8-sparse-native", budget: Budget | None = None) -> Any:
+def context(checkpoint: Path, variant: str = "q8-sparse-native", budget: Budget | None = None, **config: Any) -> Any:
     """What the worker host gives, without the host."""
     progress: list[float] = []
-    log = SimpleNamespace(info=lambda event, **values: logging.info(event))
+    log = SimpleNamespace(
+        info=lambda event, **values: logging.info(event),
+        warning=lambda event, **values: logging.warning("%s %s", event, values),
+    )
     return SimpleNamespace(
         workload="chat",
         variant=variant,
-        config={"model": str(checkpoint)},
+        config={"model": str(checkpoint), **config},
         budget=budget or Budget(),
         log=log,
         metrics=CollectorRegistry(),
@@ -96,3 +101,55 @@ def test_a_damaged_model_is_named(tmp_path: Path, checkpoint: Path, variant: str
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"model\.safetensors"):
         Worker().prepare(context(tmp_path, variant))
+
+
+async def test_settings_reach_the_engine(checkpoint: Path, variant: str, tmp_path: Path) -> None:
+    """A draft model, sessions that outlive the worker, and the draft's memory in the budget."""
+    config = {"draft_model": str(checkpoint), "draft_tokens": 3, "session_directory": str(tmp_path / "sessions")}
+    body = {"model": "chat", "prompt": "The rain fell", "max_tokens": 20, "temperature": 0, "session": "a"}
+    answers: list[Any] = []
+    for _ in range(2):
+        worker = Worker()
+        app = worker.application(context(checkpoint, variant, **config))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            answers.append((await client.post("/v1/completions", json=body)).json())
+        worker.drain()
+        engine = worker._running()
+        assert engine.telemetry.accepted > 0
+        assert engine.plan.base_bytes > engine.plan.sequence_pages * engine.plan.page_bytes
+    assert answers[0]["choices"] == answers[1]["choices"]
+    assert answers[1]["usage"]["prompt_tokens_details"]["cached_tokens"] > 0
+
+
+async def test_a_directory_that_cannot_be_made_costs_only_the_sessions(
+    checkpoint: Path, variant: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    worker = Worker()
+    app = worker.application(context(checkpoint, variant, session_directory=str(tmp_path / "file" / "sessions")))
+    assert "sessions are not kept" in caplog.text
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        body = {"model": "chat", "prompt": "The rain", "max_tokens": 4, "session": "a"}
+        assert (await client.post("/v1/completions", json=body)).status_code == 200
+
+
+def test_a_draft_model_of_another_vocabulary_is_refused(checkpoint: Path, variant: str) -> None:
+    with pytest.raises(ModelUnsupported, match="draft_model"):
+        Worker().prepare(context(checkpoint, variant, draft_model="tiny-drelu"))
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"draft": "ngram", "draft_model": "tiny-drelu"}, "draft and draft_model: accepted: one of them"),
+        ({"session_directory": "/s", "prefix_cache": False}, "session_directory needs prefix_cache = true"),
+        ({"session_directory": "s"}, "an absolute path"),
+        ({"draft_tokens": 0}, "greater than or equal to 1"),
+        ({"draft": "other"}, "'ngram'"),
+        ({"draft_model": "other"}, "tiny-drelu, or an absolute path"),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(config: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=r"accepted|needs|greater|Input") as caught:
+        read_settings(config)
+    assert words in str(caught.value)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,6 +109,28 @@ class KVPages:
             table.pages = [numbers[page] for page in table.pages]
         return numbers
 
+    def export(self, table: PageTable) -> dict[str, NDArray[Any]]:
+        """Return copies of what a table holds: arrays [layers, tokens, ...] by name."""
+        pages, slots = self._places(table, 0, table.length)
+        return {name: array[:, pages, slots] for name, array in self.arrays.items()}
+
+    def restore(self, table: PageTable, start: int, end: int, exported: Mapping[str, NDArray[Any]]) -> None:
+        """Fill positions [start, end) of a table, which has their pages, with what `export` gave.
+
+        Raises ValueError, changing nothing, where the arrays are those of another kind of pages or too short.
+        """
+        for name, array in self.arrays.items():
+            given = exported.get(name)
+            wanted = (self._layers, *array.shape[3:])
+            if given is None or given.dtype != array.dtype or (given.shape[0], *given.shape[2:]) != wanted:
+                raise ValueError(f"{name}: accepted: {array.dtype} [layers, tokens, ...] of the shape {wanted}")
+            if given.shape[1] < end:
+                raise ValueError(f"{name}: holds {given.shape[1]} tokens; accepted: at least {end}")
+        pages, slots = self._places(table, start, end)
+        for name, array in self.arrays.items():
+            array[:, pages, slots] = exported[name][:, start:end]
+        table.length = end
+
     def check(self, tables: Iterable[PageTable], cached: Iterable[int] = ()) -> None:
         """Raise LanguageModelError unless the tables and the `cached` pages are all holders that there are."""
         uses = Counter(cached)
@@ -123,9 +146,7 @@ class KVPages:
         self, layer: int, table: PageTable, start: int, keys: NDArray[np.float32], values: NDArray[np.float32]
     ) -> None:
         """Store keys and values [tokens, kv_heads, head_dim] at positions from `start` on."""
-        positions: NDArray[np.int64] = np.arange(start, start + keys.shape[0], dtype=np.int64)
-        pages = table.array()[positions // self.page_size]
-        slots = positions % self.page_size
+        pages, slots = self._places(table, start, start + keys.shape[0])
         self.keys[layer, pages, slots] = keys
         self.values[layer, pages, slots] = values
 
@@ -138,6 +159,11 @@ class KVPages:
         window = slice(start - first * self.page_size, end - first * self.page_size)
         keys, values = self.keys[layer, pages], self.values[layer, pages]
         return keys.reshape(-1, *self._shape)[window], values.reshape(-1, *self._shape)[window]
+
+    def _places(self, table: PageTable, start: int, end: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Return page and slot of each position in [start, end)."""
+        positions: NDArray[np.int64] = np.arange(start, end, dtype=np.int64)
+        return table.array()[positions // self.page_size], positions % self.page_size
 
     def _arrays(self, pages: int) -> dict[str, NDArray[np.float32]]:
         """Make what the pages consist of: arrays whose first axes are [layers, pages, page_size]."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
 
 from .kv_pages import KVPages
 from .page_table import PageTable
@@ -103,6 +106,28 @@ class PrefixCache:
         """Remember all that a table holds, and give its pages back."""
         self._insert(tokens, table, table.length)
         self.pages.release(table)
+
+    def export(self, tokens: Sequence[int]) -> tuple[int, dict[str, NDArray[Any]]]:
+        """Return how many of the first tokens are known, and copies of their keys and values."""
+        nodes, tail, agreeing = self._find(tokens)
+        pages = [node.page for node in (*nodes, *([tail] if tail else ()))]
+        length = len(nodes) * self.pages.page_size + agreeing
+        return length, self.pages.export(PageTable(pages, length))
+
+    def restore(self, tokens: Sequence[int], exported: Mapping[str, NDArray[Any]]) -> bool:
+        """Remember tokens whose keys and values were computed before: arrays as `KVPages.export` gives them.
+
+        Returns false where there is no room for them. Raises ValueError for arrays of another kind of pages.
+        """
+        table = PageTable()
+        if not (self.enabled and tokens and self.room(tokens, len(tokens))):
+            return False
+        known = self.reserve(table, tokens, len(tokens))
+        try:
+            self.pages.restore(table, known, len(tokens), exported)
+        finally:
+            self.retire(tokens, table)
+        return True
 
     def evict(self, number: int, *, spare: _Node | None = None) -> int:
         """Give up pages that only the tree holds; return how many, which is fewer where there are not so many."""

@@ -19,6 +19,7 @@ from .responses import (
     FinishReason,
     Model,
     ModelList,
+    PromptTokensDetails,
     TopLogprob,
     Usage,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "FinishReason",
     "Model",
     "ModelList",
+    "PromptTokensDetails",
     "StreamOptions",
     "TopLogprob",
     "Usage",

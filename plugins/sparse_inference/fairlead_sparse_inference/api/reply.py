@@ -46,7 +46,7 @@ class Reply(ABC):
 
 def usage_of(finish: Finish) -> Usage:
     """Return the usage of a finished generation."""
-    return Usage.of(finish.prompt_tokens, finish.completion_tokens)
+    return Usage.of(finish.prompt_tokens, finish.completion_tokens, finish.cached_tokens)
 
 
 def reason_of(finish: Finish) -> FinishReason:

@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from fairlead_kernels import DecodeResult, set_threads
-from fairlead_language_model.graph import KVPages, PageTable
+from fairlead_language_model.graph import KVPages, PageTable, PrefixCache
 
 from .errors import EngineClosed, PromptTooLong
 from .events import Event, Failure
@@ -21,6 +21,7 @@ from .request import Request
 from .resident import resident_bytes, return_free_memory
 from .scheduler import Scheduler
 from .sequence import NO_DRAFTS, Sequence, Sink
+from .sessions import SessionKeeper, SessionStore
 from .speculation import Draft, DraftSource
 from .telemetry import Telemetry
 
@@ -49,6 +50,7 @@ class Engine:
         memory_bytes: int | None = None,
         prefix_cache: bool = True,
         drafts: DraftSource = NO_DRAFTS,
+        sessions: SessionStore | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start the thread.
@@ -59,6 +61,7 @@ class Engine:
         self.model = model
         self.context = min(context or model.config.max_position_embeddings, model.config.max_position_embeddings)
         self._drafts = drafts
+        self.sessions = SessionKeeper(sessions, self._in_cache)
         self.plan = self._plan(max_sequences)
         self.telemetry = Telemetry(len(model.weights.layers))
         pages = KVPages(model.config, self.plan.pages_within(memory_bytes), PAGE_TOKENS)
@@ -75,7 +78,9 @@ class Engine:
         page_bytes = PAGE_TOKENS * self.model.config.kv_bytes_per_token()
         pages = -(-self.context // PAGE_TOKENS)
         base = resident_bytes() + HEADROOM_BYTES + self._drafts.memory_bytes
-        return MemoryPlan(base, page_bytes, pages, pages * max_sequences)
+        # A session is copied while it is written.
+        copied = pages * page_bytes if self.sessions.store is not None else 0
+        return MemoryPlan(base + copied, page_bytes, pages, pages * max_sequences)
 
     def submit(self, request: Request, sink: Sink) -> Sequence:
         """Queue a request; its events go to the sink, the last one being Finish or Failure.
@@ -157,12 +162,17 @@ class Engine:
         """Take no new request, and wait for those under way; false when time ran out."""
         with self._changed:
             self._draining = True
-            return self._changed.wait_for(self._idle, timeout_s)
+            if not self._changed.wait_for(self._idle, timeout_s):
+                return False
+        return self.sessions.flush(timeout_s)
 
     def close(self) -> None:
-        """Abort everything and end the thread."""
+        """Write the sessions that ended, abort everything and end the thread."""
         with self._changed:
-            self._draining = self._closed = True
+            self._draining = True
+        self.sessions.close()
+        with self._changed:
+            self._closed = True
             self._changed.notify_all()
         self._thread.join()
         # The native decoder goes before the interpreter does.
@@ -188,6 +198,9 @@ class Engine:
             self._changed.notify_all()
         return future
 
+    def _in_cache(self, job: Callable[[PrefixCache], Result]) -> Result:
+        return self._in_thread(lambda: job(self._scheduler.cache)).result()
+
     def _run(self) -> None:
         while True:
             with self._changed:
@@ -210,7 +223,10 @@ class Engine:
         for sequence in active:
             self._turn(sequence)
         with self._changed:
-            self._scheduler.remove(sequence for sequence in active if sequence.finished)
+            ended = [sequence for sequence in active if sequence.finished]
+            self._scheduler.remove(ended)
+            for sequence in ended:
+                self.sessions.keep(sequence.request.session, sequence.tokens)
             if self._idle():
                 self._changed.notify_all()
 

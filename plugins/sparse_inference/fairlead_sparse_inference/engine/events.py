@@ -26,13 +26,17 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The end: `text` is what was held back; `stop` is the stop string that was met, if one was."""
+    """The end: `text` is what was held back; `stop` is the stop string that was met, if one was.
+
+    Of the prompt's tokens `cached_tokens` were known from earlier requests.
+    """
 
     reason: FinishReason
     prompt_tokens: int
     completion_tokens: int
     text: str = ""
     stop: str | None = None
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

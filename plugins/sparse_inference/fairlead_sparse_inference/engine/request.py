@@ -18,6 +18,7 @@ class Request:
         max_tokens: most tokens of the answer; the context may end it earlier.
         logprobs: None for none, else how many alternatives to report beside each token.
         constraint: the form that the answer must have; it follows the answer, and so serves one request only.
+        session: the name under which what was computed is kept on disk, where the engine keeps sessions.
     """
 
     prompt: tuple[int, ...]
@@ -25,3 +26,4 @@ class Request:
     max_tokens: int
     logprobs: int | None = None
     constraint: Constraint | None = None
+    session: str | None = None

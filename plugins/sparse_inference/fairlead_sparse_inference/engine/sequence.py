@@ -116,7 +116,9 @@ class Sequence:
         """End the answer; return the last event, with the text that was held back."""
         self.finished = True
         rest = self._stops.feed(self._text.flush()) + self._stops.flush()
-        return Finish(reason, len(self.request.prompt), len(self.generated), rest, self._stops.matched)
+        prompt = len(self.request.prompt)
+        cached = min(self.cached_tokens, prompt)
+        return Finish(reason, prompt, len(self.generated), rest, self._stops.matched, cached)
 
     def _logprob(self, logits: NDArray[np.float32], token: int) -> TokenLogprob | None:
         top = self.request.logprobs
