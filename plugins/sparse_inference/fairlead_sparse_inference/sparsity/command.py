@@ -10,6 +10,9 @@ _HERE = "fairlead_sparse_inference.sparsity"
 #: name -> (module:object, summary)
 COMMANDS: dict[str, tuple[str, str]] = {
     "profile": (f"{_HERE}.profile.command:profile", "Count which neurons fire on a text, how often and together."),
+    "train-predictor": (f"{_HERE}.predictor.command:train_predictor", "Train what predicts the neurons that fire."),
+    "threshold": (f"{_HERE}.threshold.command:threshold", "Leave weak neurons of a stock model out; says the price."),
+    "perplexity": (f"{_HERE}.perplexity.command:perplexity", "Perplexity of a model on a text, exact or approximate."),
 }
 
 

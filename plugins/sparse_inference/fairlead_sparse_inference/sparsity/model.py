@@ -67,8 +67,8 @@ def load_model(name: Path) -> ToolModel:
 
 def widened(weights: LlamaWeights) -> LlamaWeights:
     """Return the same values with every Q8 matrix as float32."""
-    embedding = _wide(weights.embedding)
-    head = embedding if weights.head is weights.embedding else _wide(weights.head)
+    embedding = wide(weights.embedding)
+    head = embedding if weights.head is weights.embedding else wide(weights.head)
     return replace(weights, embedding=embedding, head=head, layers=tuple(map(_wide_layer, weights.layers)))
 
 
@@ -89,7 +89,7 @@ def gate_and_activations(graph: LlamaGraph, layer: int, x: FloatArray) -> tuple[
 
 def down_norms(graph: LlamaGraph, layer: int) -> FloatArray:
     """Return the length [neurons] of what a neuron adds to the residual stream at activation 1."""
-    down = _wide(graph.weights.layers[layer].down)
+    down = wide(graph.weights.layers[layer].down)
     return np.sqrt(np.square(down).sum(axis=0, dtype=np.float32))
 
 
@@ -104,17 +104,18 @@ def layer_passes(
         pages.release(table)
 
 
-def _wide(matrix: FloatArray | Q8Matrix) -> FloatArray:
+def wide(matrix: FloatArray | Q8Matrix) -> FloatArray:
+    """Return a matrix as float32."""
     return matrix.dequantize() if isinstance(matrix, Q8Matrix) else matrix
 
 
 def _wide_layer(layer: LayerWeights) -> LayerWeights:
-    wide = {
-        field.name: _wide(value)
+    values = {
+        field.name: wide(value)
         for field in fields(layer)
         if field.name != "down_t" and isinstance(value := getattr(layer, field.name), Q8Matrix)
     }
-    return replace(layer, **wide, down_t=None)
+    return replace(layer, **values, down_t=None)
 
 
 def _matrix_names() -> tuple[str, ...]:

@@ -1,0 +1,178 @@
+"""The command `fairlead sparse train-predictor`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..reporting import Report, clear_errors, format_option, json_option, plots_option, table
+
+
+@click.command("train-predictor")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("text", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
+@click.option("--tokens", type=click.IntRange(min=256), default=32768, show_default=True, help="To learn from.")
+@click.option("--held-tokens", type=click.IntRange(min=64), default=8192, show_default=True, help="To calibrate on.")
+@click.option("--test-tokens", type=click.IntRange(min=64), default=16384, show_default=True, help="To report on.")
+@click.option("--context", type=click.IntRange(min=8), help="Tokens a window; default: the model's, at most 512.")
+@click.option(
+    "--recall",
+    type=click.FloatRange(0.5, 1, max_open=True),
+    default=0.99,
+    show_default=True,
+    help="Share of what firing neurons add to the output that predicted ones must hold.",
+)
+@click.option(
+    "--perplexity-rise",
+    type=click.FloatRange(min=0),
+    default=0.005,
+    show_default=True,
+    help="By which share validation perplexity may rise; the recall is raised until it does not.",
+)
+@click.option("--epochs", type=click.IntRange(min=1), default=8, show_default=True)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--torch/--numpy", "use_torch", default=None, help="What trains; default: PyTorch where installed.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of PyTorch.")
+@plots_option
+@format_option
+@json_option
+@clear_errors
+def train_predictor(
+    model: Path,
+    text: Path,
+    out: Path,
+    tokens: int,
+    held_tokens: int,
+    test_tokens: int,
+    context: int | None,
+    recall: float,
+    perplexity_rise: float,
+    epochs: int,
+    seed: int,
+    use_torch: bool | None,
+    threads: int,
+    plots: Path | None,
+    plot_format: str,
+    as_json: bool,
+) -> None:
+    """Train on TEXT what predicts which neurons of MODEL will fire.
+
+    Learns from the training part, sets hidden sizes and thresholds on the validation part, and reports once on the test
+    part. Exit status 3: the file is written, but perplexity rises by more than is allowed.
+    """
+    from ..model import load_model
+    from .fit import Recipe
+    from .train import Wanted, require_zeros
+
+    report = Report(as_json)
+    loaded = load_model(model)
+    require_zeros(loaded)
+    torch = _choose(use_torch, threads)
+    recipe = Recipe(epochs=epochs, seed=seed)
+    sizes = {"train": tokens, "validation": held_tokens, "test": test_tokens}
+    content = _run(report, loaded, text, sizes, context, Wanted(recall, perplexity_rise), recipe, torch, out)
+    content["plots"] = report.plot(plots, lambda directory: _draw(content, directory, plot_format))
+    report.result(content, *_tables(content))
+    if not content["allowed"]:
+        raise click.exceptions.Exit(3)
+
+
+def _choose(use_torch: bool | None, threads: int) -> bool:
+    from .fit import has_torch
+
+    if use_torch and not has_torch():
+        raise click.ClickException("--torch: PyTorch is not installed; leave the option out to train in NumPy")
+    chosen = has_torch() if use_torch is None else use_torch
+    if chosen:
+        import torch
+
+        torch.set_num_threads(threads)
+    return chosen
+
+
+def _run(
+    report: Report,
+    model: Any,
+    text: Path,
+    sizes: dict[str, int],
+    context: int | None,
+    wanted: Any,
+    recipe: Any,
+    use_torch: bool,
+    out: Path,
+) -> dict[str, Any]:
+    from ..perplexity.speed import time_share
+    from ..text import read_windows
+    from .examples import capture_inputs, examples
+    from .file import write_predictors
+    from .train import gated, layer_records, train_layer, verdict, with_predictors
+
+    def read(part: str) -> Any:
+        return read_windows(text, part, model.tokenizer, model.config, sizes[part], context)
+
+    learn, hold = read("train"), read("validation")
+    with report.progress("capturing inputs", len(learn.rows) + len(hold.rows)) as advance:
+        inputs, held = (capture_inputs(model, part.rows, advance) for part in (learn, hold))
+    trained: list[Any] = []
+    with report.progress("training layers", model.config.num_hidden_layers) as advance:
+        for layer, (ours, theirs) in enumerate(zip(inputs, held, strict=True)):
+            data, judge = examples(model, layer, ours), examples(model, layer, theirs)
+            trained.append(train_layer(model, layer, data, judge, wanted, recipe, use_torch))
+            advance(f"layer {layer}: hidden size {trained[-1].predictor.rank}")
+    first = [item.predictor for item in trained]
+    predictors, recall, rise, allowed = gated(model, first, held, hold.rows, wanted, report.say)
+    trained = with_predictors(trained, predictors)
+    test = read("test")
+    with report.progress("testing once", len(test.rows)) as advance:
+        seen = capture_inputs(model, test.rows, advance)
+    qualities, exact, predicted = verdict(model, predictors, seen, test.rows)
+    moved, error = predicted.moved_from(exact)
+    parameters = sum(predictor.parameters for predictor in predictors)
+    content = {
+        "model": model.path.name,
+        "trained_with": "PyTorch" if use_torch else "NumPy",
+        "documents": {"train": len(learn.documents), "validation": list(hold.documents), "test": list(test.documents)},
+        "tokens": {"train": learn.tokens, "validation": hold.tokens, "test": test.tokens},
+        "calibrated_recall": recall,
+        "validation_rise": round(rise, 6),
+        "allowed": allowed,
+        "test_exact": exact.record(test.bytes_per_token),
+        "test_predicted": predicted.record(test.bytes_per_token),
+        "test_rise": round(moved, 6),
+        "test_rise_95": round(error, 6),
+        "parameters": parameters,
+        "parameter_share": round(parameters / model.parameters, 4),
+        "time_share": time_share(model, predictors, seen),
+        "layers": layer_records(model, trained, qualities),
+    }
+    write_predictors(predictors, content, out)
+    report.say(f"written: {out}")
+    return {**content, "predictors": str(out)}
+
+
+def _draw(content: dict[str, Any], directory: Path, form: str) -> list[Path]:
+    from .plots import draw
+
+    return draw(content, directory, form)
+
+
+def _tables(content: dict[str, Any]) -> list[Any]:
+    names = ("weighted_recall", "recall", "precision", "predicted", "fires", "gates", "relative_cost")
+    rows = [
+        [str(number), str(layer["rank"]), *(f"{layer[name]:.2%}" for name in names)]
+        for number, layer in enumerate(content["layers"])
+    ]
+    headings = ["layer", "rank", "weighted recall", "recall", "precision", "predicted", "fires", "gates", "reads"]
+    share = content["time_share"]
+    whole = [
+        ["test perplexity, exact", f"{content['test_exact']['perplexity']:.3f}"],
+        ["test perplexity, predicted", f"{content['test_predicted']['perplexity']:.3f}"],
+        ["rise", f"{content['test_rise']:.3%} ± {content['test_rise_95']:.3%}"],
+        ["parameters", f"{content['parameters']} ({content['parameter_share']:.1%} of the model)"],
+        ["time, of the feed-forward layers", "not measured" if share is None else f"{share:.1%}"],
+    ]
+    title = f"{content['model']}: predictors on {content['tokens']['test']} tokens of test text"
+    return [table(title, headings, rows), table("whole model", ["what", "value"], whole)]
