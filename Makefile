@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 PYTEST_ARGS ?=
+SANITIZED_ARGS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
@@ -11,7 +12,7 @@ MANIFESTS := pyproject.toml $(addsuffix /pyproject.toml,$(DISTRIBUTIONS))
 KERNELS := $(shell find plugins/kernels -type f \( -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.py' -o -name '*.txt' -o -name '*.toml' \) -not -path '*/build/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test test-aarch64 setup-test check format bench bench-report clean
+.PHONY: help run setup test test-sanitized test-aarch64 setup-test check format bench bench-report clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -50,6 +51,10 @@ $(VENV)/.installed-test: $(VENV)/.kernels $(MANIFESTS)
 
 test: setup-test ## All tests (torch and transformers are used where they are installed)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-sanitized: setup-test ## The kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(PIP) 'cmake>=3.18' 'nanobind>=2.4'
+	@PATH="$(abspath $(BIN)):$$PATH" PYTHON=$(abspath $(BIN)/python) plugins/kernels/sanitize.sh $(SANITIZED_ARGS)
 
 test-aarch64: setup-test ## The agent's tests as aarch64, under qemu-user (as root; see docs/aarch64.md)
 	@PYTHON=$(abspath $(BIN)/python) tools/aarch64/run all
