@@ -13,8 +13,8 @@ from fairlead_kernels.backend import (
     set_threads,
     threads,
 )
-from fairlead_kernels.decoder import Decoder, DecodeResult
-from fairlead_kernels.model import DecoderConfig, DecoderWeights, FeedForwardSource, LayerWeights
+from fairlead_kernels.decoder import MOST_SEQUENCES, BatchResult, Decoder, DecodeResult
+from fairlead_kernels.model import DecoderConfig, DecoderWeights, FeedForwardSource, LayerWeights, Matrix
 from fairlead_kernels.ops import (
     gemm_f32,
     gemm_q8,
@@ -38,21 +38,26 @@ from fairlead_kernels.ops_packed import (
     sum_rows_packed,
 )
 from fairlead_kernels.packed import PackedMatrix, pack_q4_0, pack_q8, pack_q8_0, packed_row_bytes
+from fairlead_kernels.predictor import Predictor
 from fairlead_kernels.quantized import GROUP, Q8Matrix
 from fairlead_kernels.work import FIELDS
 
 __all__ = [
     "FIELDS",
     "GROUP",
+    "MOST_SEQUENCES",
     "Backend",
     "BackendError",
+    "BatchResult",
     "DecodeResult",
     "Decoder",
     "DecoderConfig",
     "DecoderWeights",
     "FeedForwardSource",
     "LayerWeights",
+    "Matrix",
     "PackedMatrix",
+    "Predictor",
     "Q8Matrix",
     "available_isas",
     "backend",

@@ -18,6 +18,8 @@ from fairlead_kernels.work import ACTIVE, Work, empty_work
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
+#: The most sequences that step_many takes in one call.
+MOST_SEQUENCES = 8
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -36,6 +38,21 @@ class DecodeResult:
     def active(self) -> NDArray[np.int64]:
         """Neurons whose gate was not zero, int64 [layers], summed over the call's tokens."""
         return self.work[:, ACTIVE]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class BatchResult:
+    """What one call computed for several sequences.
+
+    Attributes:
+        logits: float32 [sequences, vocabulary].
+        active: int32 [sequences, layers]: neurons whose gate was not zero for that sequence's token.
+        work: int64 [layers, fields]: what the feed-forward layers did for all together; see FIELDS.
+    """
+
+    logits: F32
+    active: I32
+    work: Work
 
 
 class Decoder:
@@ -120,6 +137,35 @@ class Decoder:
         logits, work = self._run(tokens, position, page_table, len(tokens) if all_logits else 1)
         return DecodeResult(logits if all_logits else logits[0], work)
 
+    def step_many(self, tokens: I32, positions: I32, page_tables: Sequence[I32]) -> BatchResult:
+        """Run one token each of 1 to MOST_SEQUENCES independent sequences; each has step's logits bit for bit.
+
+        Weights are read once for all; the feed-forward computes the union of the sequences' active neurons.
+
+        Args:
+            tokens: int32 [n], ids in [0, vocabulary).
+            positions: int32 [n], each token's index in its sequence.
+            page_tables: n int32 arrays; no two may name the same page for a position that a call writes.
+
+        Raises:
+            ValueError: wrong types or numbers. IndexError: a token, position or page outside what there is.
+        """
+        array_of("tokens", tokens, np.int32, (None,))
+        count = len(tokens)
+        if not 1 <= count <= MOST_SEQUENCES or len(page_tables) != count:
+            raise ValueError(
+                f"tokens, page_tables: must be 1 to {MOST_SEQUENCES} of each, got {count} and {len(page_tables)}"
+            )
+        array_of("positions", positions, np.int32, (count,))
+        indices_below("tokens", tokens, self.config.vocabulary)
+        for position, table in zip(positions, page_tables, strict=True):
+            self._check_place(1, int(position), table)
+        layers = len(self.weights.layers)
+        logits, work = np.empty((count, self.config.vocabulary), np.float32), empty_work(layers)
+        active = np.zeros((layers, count), np.int32)
+        self._decoder.run_many(tokens, positions, list(page_tables), logits, active, work)
+        return BatchResult(logits, active.T, work)
+
     def _run(self, tokens: I32, position: int, page_table: I32, rows: int) -> tuple[F32, Work]:
         self._check_place(len(tokens), position, page_table)
         logits = np.empty((rows, self.config.vocabulary), np.float32)
@@ -158,6 +204,21 @@ class Decoder:
         self._decoder.feed_forward(layer, hidden, neurons, work)
         return int(work[0, ACTIVE])
 
+    def force_neurons(self, layer: int, lists: Sequence[I32]) -> None:
+        """Replace what a layer's predictor decides, for benchmarks and tests of models without real statistics.
+
+        The predictor still runs and is timed; call i of the layer then computes the neurons lists[i % len(lists)]
+        (int32, each at most once, ascending for the order of summation of a predictor). An empty sequence ends it.
+
+        Raises:
+            ValueError: the layer has no predictor, or the mode is "exact".
+        """
+        self._check_layer(layer)
+        weights = self.weights.layers[layer]
+        if weights.predictor is None or self.config.mode == "exact":
+            raise ValueError(f'layer {layer}: has no predictor in use; needs mode "predictor" and a predictor')
+        self._decoder.force_neurons(layer, [neuron_list(one, weights.neurons) for one in lists])
+
     def logits(self, hidden: F32) -> F32:
         """Return float32 [n, vocabulary] of the last layer's hidden [n, hidden]."""
         self._check_hidden(0, hidden)
@@ -170,9 +231,12 @@ class Decoder:
             raise IndexError(f"position: must be at least 0, got {position}")
         page_list(page_table, position + count, self._pages, self._page_size)
 
-    def _check_hidden(self, layer: int, hidden: F32) -> None:
+    def _check_layer(self, layer: int) -> None:
         if not 0 <= layer < len(self.weights.layers):
             raise IndexError(f"layer: {layer} is outside 0..{len(self.weights.layers) - 1}")
+
+    def _check_hidden(self, layer: int, hidden: F32) -> None:
+        self._check_layer(layer)
         array_of("hidden", hidden, np.float32, (None, self.config.hidden))
         if not len(writable("hidden", hidden)):
             raise ValueError("hidden: must hold at least one token")

@@ -9,10 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead_kernels.checks import activation_code, array_of, threshold_value
+from fairlead_kernels.packed import PackedMatrix
+from fairlead_kernels.predictor import Predictor
 from fairlead_kernels.quantized import GROUP, Q8Matrix
 from fairlead_kernels.work import Work
 
 F32 = NDArray[np.float32]
+#: A weight matrix: float activations are multiplied by a Q8Matrix, int8 ones by a PackedMatrix.
+Matrix = Q8Matrix | PackedMatrix
+MODES = ("exact", "predictor")
 
 
 class FeedForwardSource(Protocol):
@@ -44,6 +49,8 @@ class DecoderConfig:
         vocabulary, hidden, heads, kv_heads, head_dim: sizes; hidden and heads * head_dim multiples of 32.
         activation: "drelu", "relu", "swiglu" or "geglu", see sparse_ffn_q8.
         threshold: 0 is exact; above 0 drops weak neurons (lossy).
+        mode: "exact" computes every gate; "predictor" only those that a layer's predictor chooses, where it has one,
+            and only while decoding: prompts stay dense.
         norm_epsilon: added under RMSNorm's root.
         rope_theta: base of the rotary frequencies, unless the decoder is given the frequencies.
     """
@@ -57,6 +64,7 @@ class DecoderConfig:
     threshold: float = 0.0
     norm_epsilon: float = 1e-5
     rope_theta: float = 10000.0
+    mode: str = "exact"
 
     def __post_init__(self) -> None:
         for name in ("vocabulary", "hidden", "heads", "kv_heads", "head_dim"):
@@ -73,6 +81,8 @@ class DecoderConfig:
             )
         activation_code(self.activation)
         threshold_value(self.threshold)
+        if self.mode not in MODES:
+            raise ValueError(f"mode: must be one of {', '.join(MODES)}, got {self.mode!r}")
 
     @property
     def activation_code(self) -> int:
@@ -82,32 +92,35 @@ class DecoderConfig:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LayerWeights:
-    """One layer. Norms and biases are float32 vectors; matrices are [outputs, inputs].
+    """One layer. Norms and biases are float32 vectors; matrices are [outputs, inputs], Q8 or packed.
 
     Attributes:
         attention_norm, feed_forward_norm: [hidden].
         query, key, value: [heads * head_dim, hidden], [kv_heads * head_dim, hidden] twice.
         output: [hidden, heads * head_dim].
-        gate, up, down_t: [neurons, hidden]; all None where another source or the caller computes this feed-forward.
+        gate, up, down_t: [neurons, hidden], all Q8 or all packed (they may be views of one array of bundles); all None
+            where another source or the caller computes this feed-forward.
+        predictor: says which neurons to compute in the mode "predictor"; for packed gate, up and down_t only.
         feed_forward: the source that computes the feed-forward in place of gate, up and down_t, or None.
         query_bias, key_bias, value_bias: biases of the projections (Qwen2), or None.
         query_norm, key_norm: RMSNorm weights [head_dim] of each head before the rotation (Qwen3), or None.
     """
 
     attention_norm: F32
-    query: Q8Matrix
-    key: Q8Matrix
-    value: Q8Matrix
-    output: Q8Matrix
+    query: Matrix
+    key: Matrix
+    value: Matrix
+    output: Matrix
     feed_forward_norm: F32
-    gate: Q8Matrix | None = None
-    up: Q8Matrix | None = None
-    down_t: Q8Matrix | None = None
+    gate: Matrix | None = None
+    up: Matrix | None = None
+    down_t: Matrix | None = None
     query_bias: F32 | None = None
     key_bias: F32 | None = None
     value_bias: F32 | None = None
     query_norm: F32 | None = None
     key_norm: F32 | None = None
+    predictor: Predictor | None = None
     feed_forward: FeedForwardSource | None = None
 
     @property
@@ -128,11 +141,22 @@ class LayerWeights:
                 array_of(f"{where}.{name}", getattr(self, name), np.float32, (size,))
         shapes = {"query": (query, config.hidden), "key": (key, config.hidden), "value": (key, config.hidden)}
         shapes["output"] = (config.hidden, query)
-        if self.gate is not None or self.up is not None or self.down_t is not None:
-            neurons = self.gate.shape[0] if isinstance(self.gate, Q8Matrix) else 0
-            shapes |= dict.fromkeys(("gate", "up", "down_t"), (neurons, config.hidden))
         for name, shape in shapes.items():
             check_matrix(f"{where}.{name}", getattr(self, name), shape)
+        if self.gate is not None or self.up is not None or self.down_t is not None:
+            self._check_feed_forward(config.hidden, where)
+
+    def _check_feed_forward(self, hidden: int, where: str) -> None:
+        neurons = 0 if self.gate is None else self.gate.shape[0]
+        kinds = set[str]()
+        for name in ("gate", "up", "down_t"):
+            kinds.add(type(check_matrix(f"{where}.{name}", getattr(self, name), (neurons, hidden))).__name__)
+        if len(kinds) > 1:
+            raise ValueError(f"{where}: gate, up and down_t must be of one kind, got {' and '.join(sorted(kinds))}")
+        if self.predictor is not None:
+            if not isinstance(self.gate, PackedMatrix):
+                raise ValueError(f"{where}.predictor: needs packed gate, up and down_t, got {kinds.pop()}")
+            self.predictor.check(hidden, neurons, f"{where}.predictor")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -146,10 +170,10 @@ class DecoderWeights:
         head: [vocabulary, hidden] or None.
     """
 
-    embedding: Q8Matrix
+    embedding: Matrix
     layers: tuple[LayerWeights, ...]
     final_norm: F32
-    head: Q8Matrix | None = None
+    head: Matrix | None = None
 
     def check(self, config: DecoderConfig) -> None:
         """Raise ValueError naming the first array that does not fit the configuration."""
@@ -165,16 +189,18 @@ class DecoderWeights:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all matrices (norms and biases left out)."""
+        """Bytes of all matrices and predictors in memory (norms and biases left out)."""
         matrices: list[Any] = [self.embedding, self.head]
         for layer in self.layers:
             matrices += [layer.query, layer.key, layer.value, layer.output, layer.gate, layer.up, layer.down_t]
+            matrices += [layer.predictor]
         return sum(matrix.nbytes for matrix in matrices if matrix is not None)
 
 
-def check_matrix(name: str, value: Any, shape: tuple[int, int]) -> None:
-    """Raise ValueError unless the value is a Q8Matrix of that shape."""
-    if not isinstance(value, Q8Matrix):
-        raise ValueError(f"{name}: must be a Q8Matrix, got {type(value).__name__}")
+def check_matrix(name: str, value: Any, shape: tuple[int, int]) -> Matrix:
+    """Return the value if it is a matrix of that shape, else raise ValueError."""
+    if not isinstance(value, Q8Matrix | PackedMatrix):
+        raise ValueError(f"{name}: must be a Q8Matrix or a PackedMatrix, got {type(value).__name__}")
     if value.shape != shape:
         raise ValueError(f"{name}: must be {list(shape)}, got {list(value.shape)}")
+    return value

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead_kernels import reference
-from fairlead_kernels.model import DecoderConfig, DecoderWeights, LayerWeights
+from fairlead_kernels import reference, reference_packed
+from fairlead_kernels.model import DecoderConfig, DecoderWeights, LayerWeights, Matrix
+from fairlead_kernels.packed import PackedMatrix
 from fairlead_kernels.quantized import Q8Matrix
-from fairlead_kernels.work import ACTIVE, COMPUTED, PREDICTED, Work
+from fairlead_kernels.work import ACTIVE, COMPUTED, PREDICTED, Work, empty_work
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
@@ -33,6 +36,8 @@ class ReferenceDecoder:
         self._keys = key_pages
         self._values = value_pages
         self._counts = activation_counts
+        self._forced: list[list[I32]] = [[] for _ in weights.layers]
+        self._forced_at = [0] * len(weights.layers)
 
     def run(self, tokens: I32, position: int, page_table: I32, logits: F32, work: Work) -> None:
         hidden = np.empty((len(tokens), self._config.hidden), np.float32)
@@ -41,6 +46,15 @@ class ReferenceDecoder:
             self.attend(index, hidden, position, page_table)
             self.feed_forward(index, hidden, None, work[index : index + 1])
         self.logits(hidden[-len(logits) :], logits)
+
+    def run_many(
+        self, tokens: I32, positions: I32, page_tables: list[I32], logits: F32, active: I32, work: Work
+    ) -> None:
+        for index, (position, table) in enumerate(zip(positions, page_tables, strict=True)):
+            own = empty_work(len(work))
+            self.run(tokens[index : index + 1], int(position), table, logits[index : index + 1], own)
+            active[:, index] = own[:, ACTIVE]
+            work += own
 
     def embed(self, tokens: I32, hidden: F32) -> None:
         hidden[:] = self._weights.embedding.take(tokens).dequantize()
@@ -56,7 +70,7 @@ class ReferenceDecoder:
         self._values[layer, pages, slots] = value
         scale = config.head_dim**-0.5
         mixed = reference.attend(query, self._keys[layer], self._values[layer], page_table, position + 1, scale)
-        hidden += reference.gemm_q8(weights.output, mixed.reshape(len(hidden), -1))
+        hidden += _product(weights.output, mixed.reshape(len(hidden), -1))
 
     def _project(self, weights: LayerWeights, normal: F32, positions: I32) -> tuple[F32, F32, F32]:
         query = self._heads(weights.query, weights.query_bias, normal)
@@ -69,10 +83,14 @@ class ReferenceDecoder:
         cosine, sine = reference.rope_angles(positions, self._frequency)
         return reference.rope(query, cosine, sine), reference.rope(key, cosine, sine), value
 
-    def _heads(self, matrix: Q8Matrix, bias: F32 | None, normal: F32) -> F32:
-        flat = reference.gemm_q8(matrix, normal)
+    def _heads(self, matrix: Matrix, bias: F32 | None, normal: F32) -> F32:
+        flat = _product(matrix, normal)
         flat = flat if bias is None else flat + bias
         return flat.reshape(len(normal), -1, self._config.head_dim)
+
+    def force_neurons(self, layer: int, lists: list[I32]) -> None:
+        self._forced[layer] = lists
+        self._forced_at[layer] = 0
 
     def feed_forward(self, layer: int, hidden: F32, neurons: I32 | None, work: Work) -> None:
         weights, config = self._weights.layers[layer], self._config
@@ -80,7 +98,10 @@ class ReferenceDecoder:
             raise ValueError(f"layer {layer} has no feed-forward weights")
         for token in range(len(hidden)):
             normal = reference.rmsnorm(hidden[token], weights.feed_forward_norm, config.norm_epsilon)
-            y, active = self._feed_forward(weights, normal, neurons, work[0])
+            chosen = neurons
+            if neurons is None and len(hidden) == 1:
+                chosen = self._predicted(layer, normal)
+            y, active = self._feed_forward(weights, normal, chosen, work[0])
             hidden[token] += y
             if self._counts is not None:
                 self._counts[layer][active] += 1
@@ -88,16 +109,32 @@ class ReferenceDecoder:
     def _feed_forward(self, weights: LayerWeights, x: F32, neurons: I32 | None, work: Work) -> tuple[F32, I32]:
         if weights.feed_forward is not None:
             return weights.feed_forward.step(x, neurons, work)
-        assert weights.gate is not None and weights.up is not None and weights.down_t is not None
-        config = self._config
-        y, active = reference.sparse_ffn_q8(
-            weights.gate, weights.up, weights.down_t, x, config.activation, config.threshold, neurons
-        )
+        config, function = self._config, reference.sparse_ffn_q8
+        if isinstance(weights.gate, PackedMatrix):
+            function = reference_packed.sparse_ffn_packed
+        parts: Any = (weights.gate, weights.up, weights.down_t)
+        y, active = function(*parts, x, config.activation, config.threshold, neurons)
         work[[PREDICTED, COMPUTED]] += weights.neurons if neurons is None else len(neurons)
         work[ACTIVE] += len(active)
         return y, active
 
+    def _predicted(self, layer: int, x: F32) -> I32 | None:
+        predictor = self._weights.layers[layer].predictor
+        if predictor is None or self._config.mode == "exact":
+            return None
+        predicted, lists = predictor.predict(x), self._forced[layer]
+        if lists:
+            predicted = lists[self._forced_at[layer] % len(lists)]
+            self._forced_at[layer] += 1
+        return predicted
+
     def logits(self, hidden: F32, out: F32) -> None:
         weights = self._weights
         normal = reference.rmsnorm(hidden, weights.final_norm, self._config.norm_epsilon)
-        out[:] = reference.gemm_q8(weights.embedding if weights.head is None else weights.head, normal)
+        out[:] = _product(weights.embedding if weights.head is None else weights.head, normal)
+
+
+def _product(matrix: Matrix, x: F32) -> F32:
+    if isinstance(matrix, Q8Matrix):
+        return reference.gemm_q8(matrix, x)
+    return reference_packed.gemm_packed(matrix, x)

@@ -1,5 +1,6 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <cmath>
@@ -9,9 +10,13 @@
 #include "arrays.hpp"
 #include "bindings.hpp"
 #include "fairlead/decoder.hpp"
+#include "fairlead/packed_source.hpp"
 
 namespace fairlead::python {
 namespace {
+
+// The most sequences that one call of run_many takes.
+constexpr std::size_t kMostSequences = 8;
 
 using Tokens = Array<const std::int32_t, 1>;
 
@@ -23,11 +28,20 @@ const float* vector_of(nb::handle owner, const char* name, std::size_t length) {
     return array.data();
 }
 
-Q8View matrix_of(nb::handle owner, const char* name, std::size_t rows, std::size_t columns) {
-    const Q8View matrix = view(owner.attr(name));
+// A PackedMatrix has bits.
+bool is_packed(nb::handle matrix) { return nb::hasattr(matrix, "bits"); }
+
+template <class View>
+View checked(View matrix, const char* name, std::size_t rows, std::size_t columns) {
     require(matrix.rows == rows && matrix.columns == columns,
             std::string(name) + ": must be [" + std::to_string(rows) + ", " + std::to_string(columns) + "]");
     return matrix;
+}
+
+Weight weight_of(nb::handle owner, const char* name, std::size_t rows, std::size_t columns) {
+    const nb::object matrix = owner.attr(name);
+    if (is_packed(matrix)) return checked(packed_view(matrix), name, rows, columns);
+    return checked(view(matrix), name, rows, columns);
 }
 
 std::size_t size_of(nb::handle owner, const char* name) { return nb::cast<std::size_t>(owner.attr(name)); }
@@ -50,19 +64,45 @@ DecoderShape shape_of(nb::handle config, const Array<float, 5>& keys) {
     return shape;
 }
 
+std::shared_ptr<NeuronPredictor> predictor_of(nb::handle predictor, std::size_t neurons, std::size_t hidden) {
+    PredictorView out;
+    out.a = packed_view(predictor.attr("a"));
+    checked(out.a, "predictor.a", out.a.rows, hidden);
+    out.b = checked(packed_view(predictor.attr("b")), "predictor.b", neurons, out.a.rows);
+    out.bias = vector_of(predictor, "bias", neurons);
+    require(out.bias != nullptr, "predictor.bias: must not be None");
+    out.threshold = nb::cast<float>(predictor.attr("threshold"));
+    return std::make_shared<NeuronPredictor>(out);
+}
+
+std::shared_ptr<FeedForward> packed_feed_forward_of(nb::handle layer, nb::handle config, std::size_t hidden,
+                                                    Activation activation, float threshold) {
+    const PackedView gate = packed_view(layer.attr("gate"));
+    const PackedFeedForwardView view{checked(gate, "gate", gate.rows, hidden),
+                                     checked(packed_view(layer.attr("up")), "up", gate.rows, hidden),
+                                     checked(packed_view(layer.attr("down_t")), "down_t", gate.rows, hidden),
+                                     activation, threshold};
+    const bool predicts =
+        nb::cast<std::string>(config.attr("mode")) == "predictor" && !layer.attr("predictor").is_none();
+    return std::make_shared<PackedFeedForward>(
+        view, predicts ? predictor_of(layer.attr("predictor"), gate.rows, hidden) : nullptr);
+}
+
 // Null for a layer whose feed-forward the caller computes: it has none of the three matrices.
 std::shared_ptr<FeedForward> feed_forward_of(nb::handle layer, nb::handle config, std::size_t hidden) {
     if (!layer.attr("feed_forward").is_none()) {
         return nb::cast<std::shared_ptr<FeedForward>>(layer.attr("feed_forward").attr("native"));
     }
     if (layer.attr("gate").is_none()) return nullptr;
-    const std::size_t neurons = view(layer.attr("gate")).rows;
-    const auto activation = nb::cast<std::int32_t>(config.attr("activation_code"));
-    require(activation >= 0 && activation <= static_cast<std::int32_t>(Activation::geglu), "activation: unknown");
+    const auto code = nb::cast<std::int32_t>(config.attr("activation_code"));
+    require(code >= 0 && code <= static_cast<std::int32_t>(Activation::geglu), "activation: unknown");
+    const auto activation = static_cast<Activation>(code);
+    const auto threshold = nb::cast<float>(config.attr("threshold"));
+    if (is_packed(layer.attr("gate"))) return packed_feed_forward_of(layer, config, hidden, activation, threshold);
+    const Q8View gate = view(layer.attr("gate"));
     return std::make_shared<Q8FeedForward>(FeedForwardView{
-        matrix_of(layer, "gate", neurons, hidden), matrix_of(layer, "up", neurons, hidden),
-        matrix_of(layer, "down_t", neurons, hidden), static_cast<Activation>(activation),
-        nb::cast<float>(config.attr("threshold"))});
+        checked(gate, "gate", gate.rows, hidden), checked(view(layer.attr("up")), "up", gate.rows, hidden),
+        checked(view(layer.attr("down_t")), "down_t", gate.rows, hidden), activation, threshold});
 }
 
 LayerView layer_of(nb::handle layer, nb::handle config, const DecoderShape& s) {
@@ -70,10 +110,10 @@ LayerView layer_of(nb::handle layer, nb::handle config, const DecoderShape& s) {
     const std::size_t key = s.kv_heads * s.head_dim;
     LayerView out;
     out.attention_norm = vector_of(layer, "attention_norm", s.hidden);
-    out.query = matrix_of(layer, "query", query, s.hidden);
-    out.key = matrix_of(layer, "key", key, s.hidden);
-    out.value = matrix_of(layer, "value", key, s.hidden);
-    out.output = matrix_of(layer, "output", s.hidden, query);
+    out.query = weight_of(layer, "query", query, s.hidden);
+    out.key = weight_of(layer, "key", key, s.hidden);
+    out.value = weight_of(layer, "value", key, s.hidden);
+    out.output = weight_of(layer, "output", s.hidden, query);
     out.query_bias = vector_of(layer, "query_bias", query);
     out.key_bias = vector_of(layer, "key_bias", key);
     out.value_bias = vector_of(layer, "value_bias", key);
@@ -104,8 +144,8 @@ public:
         for (const nb::handle layer : weights.attr("layers")) layers.push_back(layer_of(layer, config, shape));
         require(layers.size() == keys.shape(0), "key_pages: the first dimension must be the number of layers");
         if (counts_) attach_counts(layers);
-        const Q8View embedding = matrix_of(weights, "embedding", shape.vocabulary, shape.hidden);
-        const Q8View output = head.is_none() ? embedding : matrix_of(weights, "head", shape.vocabulary, shape.hidden);
+        const Weight embedding = weight_of(weights, "embedding", shape.vocabulary, shape.hidden);
+        const Weight output = head.is_none() ? embedding : weight_of(weights, "head", shape.vocabulary, shape.hidden);
         decoder_ = std::make_unique<Decoder>(std::move(shape), std::move(layers), embedding, final_norm, output,
                                              keys.data(), values.data());
     }
@@ -125,6 +165,44 @@ public:
         const std::lock_guard lock(decoder_->lock());
         decoder_->run(tokens.data(), count, position, page_table.data(), logits.shape(0) == count, logits.data(),
                       reinterpret_cast<Work*>(work.data()));
+    }
+
+    void run_many(Tokens tokens, Tokens positions, const std::vector<Tokens>& tables, Array<float, 2> logits,
+                  Array<std::int32_t, 2> active, Array<std::int64_t, 2> work) {
+        const DecoderShape& shape = decoder_->shape();
+        const std::size_t count = tokens.shape(0), layers = decoder_->layers().size();
+        require(count > 0 && count <= kMostSequences, "tokens: must be 1 to 8");
+        require(positions.shape(0) == count && tables.size() == count, "positions, page_tables: one for each token");
+        check_indices(tokens, shape.vocabulary, "tokens");
+        Place places[kMostSequences];
+        for (std::size_t t = 0; t < count; ++t) {
+            const auto position = static_cast<std::size_t>(positions.data()[t]);
+            check_pages(tables[t], position, 1, shape.pages, shape.page_size);
+            places[t] = {position, tables[t].data()};
+        }
+        require(logits.shape(0) == count && logits.shape(1) == shape.vocabulary, "logits: must be [tokens, vocabulary]");
+        require(active.shape(0) == layers && active.shape(1) == count, "active: must be [layers, tokens]");
+        check_work(work, layers);
+        for (std::size_t i = 0; i < layers; ++i) require_feed_forward(i);
+        const nb::gil_scoped_release released;
+        const std::lock_guard lock(decoder_->lock());
+        decoder_->run_many(tokens.data(), places, count, logits.data(), active.data(),
+                           reinterpret_cast<Work*>(work.data()));
+    }
+
+    void force_neurons(std::size_t layer, const std::vector<Tokens>& lists) {
+        check_layer(layer);
+        require_feed_forward(layer);
+        NeuronPredictor* predictor = decoder_->layers()[layer].feed_forward->predictor();
+        require(predictor != nullptr, "layer " + std::to_string(layer) + " has no predictor in use");
+        NeuronLists forced;
+        for (const Tokens& list : lists) {
+            check_indices(list, predictor->neurons(), "neurons");
+            forced.emplace_back(list.data(), list.data() + list.shape(0));
+        }
+        const nb::gil_scoped_release released;
+        const std::lock_guard lock(decoder_->lock());
+        predictor->force(std::move(forced));
     }
 
     void embed(Tokens tokens, Array<float, 2> hidden) {
@@ -222,6 +300,9 @@ void bind_decoder(nb::module_& module) {
              nb::arg().noconvert().none())
         .def("run", &BoundDecoder::run, nb::arg().noconvert(), nb::arg(), nb::arg().noconvert(),
              nb::arg().noconvert(), nb::arg().noconvert())
+        .def("run_many", &BoundDecoder::run_many, nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(),
+             nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert())
+        .def("force_neurons", &BoundDecoder::force_neurons, nb::arg(), nb::arg())
         .def("embed", &BoundDecoder::embed, nb::arg().noconvert(), nb::arg().noconvert())
         .def("attend", &BoundDecoder::attend, nb::arg(), nb::arg().noconvert(), nb::arg(), nb::arg().noconvert())
         .def("feed_forward", &BoundDecoder::feed_forward, nb::arg(), nb::arg().noconvert(),

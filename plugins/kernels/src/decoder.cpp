@@ -7,6 +7,8 @@
 
 #include "fairlead/dispatch.hpp"
 #include "fairlead/operators.hpp"
+#include "fairlead/scratch.hpp"
+#include "fairlead/thread_pool.hpp"
 
 namespace fairlead {
 namespace {
@@ -28,17 +30,15 @@ void normalize_heads(const float* weight, float epsilon, std::size_t heads, std:
 
 }  // namespace
 
-Decoder::Decoder(DecoderShape shape, std::vector<LayerView> layers, Q8View embedding, const float* final_norm,
-                 Q8View head, float* key_pages, float* value_pages)
+Decoder::Decoder(DecoderShape shape, std::vector<LayerView> layers, Weight embedding, const float* final_norm,
+                 Weight head, float* key_pages, float* value_pages)
     : shape_(std::move(shape)),
       layers_(std::move(layers)),
       embedding_(embedding),
       final_norm_(final_norm),
       head_(head),
       key_pages_(key_pages),
-      value_pages_(value_pages),
-      cosine_(shape_.head_dim / 2),
-      sine_(shape_.head_dim / 2) {}
+      value_pages_(value_pages) {}
 
 PageView Decoder::pages(float* base, std::size_t layer) const {
     const std::size_t layer_size = shape_.pages * shape_.page_size * shape_.kv_heads * shape_.head_dim;
@@ -47,8 +47,7 @@ PageView Decoder::pages(float* base, std::size_t layer) const {
 
 void Decoder::embed(const std::int32_t* tokens, std::size_t count, float* hidden) const {
     for (std::size_t t = 0; t < count; ++t) {
-        const auto row = static_cast<std::size_t>(tokens[t]);
-        kernels_in_use().dequantize(embedding_, row, row + 1, hidden + t * shape_.hidden);
+        dequantize_row(kernels_in_use(), embedding_, static_cast<std::size_t>(tokens[t]), hidden + t * shape_.hidden);
     }
 }
 
@@ -58,66 +57,112 @@ void Decoder::normalize(const float* hidden, const float* weight, std::size_t co
     for (std::size_t t = 0; t < count; ++t) {
         kernels_in_use().rmsnorm(hidden + t * width, weight, shape_.norm_epsilon, width, normal_.data() + t * width);
     }
+    input_.set(normal_.data(), count, width);
 }
 
-void Decoder::project(const LayerView& layer, std::size_t count, std::size_t position) {
-    const KernelTable& k = kernels_in_use();
-    const std::size_t query_width = layer.query.rows;
-    const std::size_t key_width = layer.key.rows;
+void Decoder::project(const LayerView& layer, std::size_t count) {
+    const std::size_t query_width = shape_.heads * shape_.head_dim;
+    const std::size_t key_width = shape_.kv_heads * shape_.head_dim;
     query_.resize(count * query_width);
     key_.resize(count * key_width);
     value_.resize(count * key_width);
-    multiply(k, layer.query, normal_.data(), count, query_.data());
-    multiply(k, layer.key, normal_.data(), count, key_.data());
-    multiply(k, layer.value, normal_.data(), count, value_.data());
+    const Product products[] = {
+        {&layer.query, query_.data()}, {&layer.key, key_.data()}, {&layer.value, value_.data()}};
+    multiply(kernels_in_use(), products, 3, input_);
     add_bias(layer.query_bias, query_width, count, query_.data());
     add_bias(layer.key_bias, key_width, count, key_.data());
     add_bias(layer.value_bias, key_width, count, value_.data());
-    for (std::size_t t = 0; t < count; ++t) rotate(layer, t, position + t);
+    turn_to_places();
+    for (std::size_t t = 0; t < count; ++t) rotate(layer, t);
 }
 
-void Decoder::rotate(const LayerView& layer, std::size_t token, std::size_t position) {
+void Decoder::turn_to_places() {
+    const std::size_t half = shape_.head_dim / 2;
+    bool same = turned_to_.size() == places_.size();
+    for (std::size_t t = 0; same && t < places_.size(); ++t) same = turned_to_[t] == places_[t].position;
+    if (same) return;
+    turned_to_.resize(places_.size());
+    cosine_.resize(places_.size() * half);
+    sine_.resize(places_.size() * half);
+    for (std::size_t t = 0; t < places_.size(); ++t) {
+        turned_to_[t] = places_[t].position;
+        for (std::size_t i = 0; i < half; ++i) {
+            const float angle = static_cast<float>(places_[t].position) * shape_.inverse_frequency[i];
+            cosine_[t * half + i] = std::cos(angle);
+            sine_[t * half + i] = std::sin(angle);
+        }
+    }
+}
+
+void Decoder::rotate(const LayerView& layer, std::size_t token) {
     const KernelTable& k = kernels_in_use();
-    float* query = query_.data() + token * layer.query.rows;
-    float* key = key_.data() + token * layer.key.rows;
+    const std::size_t half = shape_.head_dim / 2;
+    float* query = query_.data() + token * shape_.heads * shape_.head_dim;
+    float* key = key_.data() + token * shape_.kv_heads * shape_.head_dim;
     normalize_heads(layer.query_norm, shape_.norm_epsilon, shape_.heads, shape_.head_dim, query);
     normalize_heads(layer.key_norm, shape_.norm_epsilon, shape_.kv_heads, shape_.head_dim, key);
-    for (std::size_t i = 0; i < cosine_.size(); ++i) {
-        const float angle = static_cast<float>(position) * shape_.inverse_frequency[i];
-        cosine_[i] = std::cos(angle);
-        sine_[i] = std::sin(angle);
-    }
-    k.rope(query, shape_.heads, shape_.head_dim, cosine_.data(), sine_.data());
-    k.rope(key, shape_.kv_heads, shape_.head_dim, cosine_.data(), sine_.data());
+    k.rope(query, shape_.heads, shape_.head_dim, cosine_.data() + token * half, sine_.data() + token * half);
+    k.rope(key, shape_.kv_heads, shape_.head_dim, cosine_.data() + token * half, sine_.data() + token * half);
 }
 
-void Decoder::store(const PageView& keys, const PageView& values, std::size_t count, std::size_t position,
-                    const std::int32_t* page_table) const {
+void Decoder::store(std::size_t layer) const {
     const std::size_t width = shape_.kv_heads * shape_.head_dim;
-    for (std::size_t t = 0; t < count; ++t) {
-        std::memcpy(keys.at(page_table, position + t), key_.data() + t * width, width * sizeof(float));
-        std::memcpy(values.at(page_table, position + t), value_.data() + t * width, width * sizeof(float));
+    const PageView keys = pages(key_pages_, layer);
+    const PageView values = pages(value_pages_, layer);
+    for (std::size_t t = 0; t < places_.size(); ++t) {
+        const Place& place = places_[t];
+        std::memcpy(keys.at(place.page_table, place.position), key_.data() + t * width, width * sizeof(float));
+        std::memcpy(values.at(place.page_table, place.position), value_.data() + t * width, width * sizeof(float));
     }
+}
+
+AttentionTask Decoder::task(std::size_t layer, std::size_t token) const {
+    const std::size_t offset = token * shape_.heads * shape_.head_dim;
+    return {query_.data() + offset,     pages(key_pages_, layer),  pages(value_pages_, layer),
+            places_[token].page_table,  shape_.heads,              places_[token].position + 1,
+            shape_.attention_scale,     const_cast<float*>(mixed_.data()) + offset};
+}
+
+void Decoder::add_output(const LayerView& layer, float* hidden, std::size_t count) {
+    residual_.resize(count * shape_.hidden);
+    input_.set(mixed_.data(), count, shape_.heads * shape_.head_dim);
+    const Product product{&layer.output, residual_.data()};
+    multiply(kernels_in_use(), &product, 1, input_);
+    kernels_in_use().add(residual_.data(), hidden, count * shape_.hidden);
 }
 
 void Decoder::attend(std::size_t index, float* hidden, std::size_t count, std::size_t position,
                      const std::int32_t* page_table) {
+    const LayerView& layer = layers_[index];
+    places_.resize(count);
+    for (std::size_t t = 0; t < count; ++t) places_[t] = {position + t, page_table};
+    normalize(hidden, layer.attention_norm, count);
+    project(layer, count);
+    store(index);
+    mixed_.resize(count * shape_.heads * shape_.head_dim);
+    fairlead::attend(kernels_in_use(), task(index, 0), count);
+    add_output(layer, hidden, count);
+}
+
+void Decoder::attend_many(std::size_t index, float* hidden, const Place* places, std::size_t count) {
     const KernelTable& k = kernels_in_use();
     const LayerView& layer = layers_[index];
-    const std::size_t width = shape_.hidden;
+    places_.assign(places, places + count);
     normalize(hidden, layer.attention_norm, count);
-    project(layer, count, position);
-    const PageView keys = pages(key_pages_, index);
-    const PageView values = pages(value_pages_, index);
-    store(keys, values, count, position, page_table);
-    mixed_.resize(count * layer.query.rows);
-    const AttentionTask task{query_.data(), keys,         values,
-                             page_table,    shape_.heads, position + 1,
-                             shape_.attention_scale,      mixed_.data()};
-    fairlead::attend(k, task, count);
-    residual_.resize(count * width);
-    multiply(k, layer.output, mixed_.data(), count, residual_.data());
-    k.add(residual_.data(), hidden, count * width);
+    project(layer, count);
+    store(index);
+    mixed_.resize(count * shape_.heads * shape_.head_dim);
+    std::size_t longest = 0;
+    for (const Place& place : places_) longest = std::max(longest, place.position + 1);
+    parallel_for(count * shape_.heads, grain(2 * longest * shape_.head_dim), 1, [&](std::size_t begin, std::size_t end) {
+        while (begin < end) {
+            const std::size_t token = begin / shape_.heads;
+            const std::size_t last = std::min(end, (token + 1) * shape_.heads);
+            k.attend(task(index, token), begin - token * shape_.heads, last - token * shape_.heads, scratch(longest));
+            begin = last;
+        }
+    });
+    add_output(layer, hidden, count);
 }
 
 void Decoder::feed_forward(std::size_t index, float* hidden, std::size_t count, Work& work) {
@@ -145,7 +190,8 @@ void Decoder::feed_forward_of(std::size_t index, float* hidden, const std::int32
 
 void Decoder::logits(const float* hidden, std::size_t count, float* out) {
     normalize(hidden, final_norm_, count);
-    multiply(kernels_in_use(), head_, normal_.data(), count, out);
+    const Product product{&head_, out};
+    multiply(kernels_in_use(), &product, 1, input_);
 }
 
 void Decoder::run(const std::int32_t* tokens, std::size_t count, std::size_t position,
@@ -165,6 +211,23 @@ void Decoder::run(const std::int32_t* tokens, std::size_t count, std::size_t pos
             logits(hidden_.data() + (n - 1) * shape_.hidden, 1, out);
         }
     }
+}
+
+void Decoder::run_many(const std::int32_t* tokens, const Place* places, std::size_t count, float* out,
+                       std::int32_t* active, Work* work) {
+    const KernelTable& k = kernels_in_use();
+    hidden_.resize(count * shape_.hidden);
+    embed(tokens, count, hidden_.data());
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+        FeedForward& source = *layers_[i].feed_forward;
+        source.prefetch();
+        attend_many(i, hidden_.data(), places, count);
+        normalize(hidden_.data(), layers_[i].feed_forward_norm, count);
+        residual_.resize(count * shape_.hidden);
+        source.step_many(k, normal_.data(), count, shape_.hidden, residual_.data(), active + i * count, work[i]);
+        k.add(residual_.data(), hidden_.data(), count * shape_.hidden);
+    }
+    logits(hidden_.data(), count, out);
 }
 
 }  // namespace fairlead

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "fairlead/feed_forward.hpp"
+#include "fairlead/weight.hpp"
 
 namespace fairlead {
 
@@ -25,7 +26,7 @@ struct DecoderShape {
 // Borrowed weights of one layer and its feed-forward; biases and head norms may be null.
 struct LayerView {
     const float* attention_norm = nullptr;
-    Q8View query, key, value, output;
+    Weight query, key, value, output;
     const float* query_bias = nullptr;
     const float* key_bias = nullptr;
     const float* value_bias = nullptr;
@@ -36,12 +37,18 @@ struct LayerView {
     std::shared_ptr<FeedForward> feed_forward;
 };
 
+// Where one token stands: its position, and the pages of its sequence.
+struct Place {
+    std::size_t position = 0;
+    const std::int32_t* page_table = nullptr;
+};
+
 // A Llama-family decoder over borrowed weights and borrowed key-value pages [layers, pages, page_size, kv_heads,
 // head_dim]. Nothing is checked here: tokens, positions and page tables must have been. One call at a time (lock).
 class Decoder {
 public:
-    Decoder(DecoderShape shape, std::vector<LayerView> layers, Q8View embedding, const float* final_norm,
-            Q8View head, float* key_pages, float* value_pages);
+    Decoder(DecoderShape shape, std::vector<LayerView> layers, Weight embedding, const float* final_norm,
+            Weight head, float* key_pages, float* value_pages);
 
     const DecoderShape& shape() const { return shape_; }
     const std::vector<LayerView>& layers() const { return layers_; }
@@ -52,6 +59,8 @@ public:
     // Adds one layer's attention to hidden [count, hidden]; its keys and values go to the pages.
     void attend(std::size_t layer, float* hidden, std::size_t count, std::size_t position,
                 const std::int32_t* page_table);
+    // The same for one token each of several sequences, which share no page that they write.
+    void attend_many(std::size_t layer, float* hidden, const Place* places, std::size_t count);
     // Adds one layer's feed-forward to hidden [count, hidden]: step() for one token, batch() for several. A list of
     // neurons (one token only) restricts it to them.
     void feed_forward(std::size_t layer, float* hidden, std::size_t count, Work& work);
@@ -63,25 +72,37 @@ public:
     // adds to work[layer].
     void run(const std::int32_t* tokens, std::size_t count, std::size_t position, const std::int32_t* page_table,
              bool all, float* out, Work* work);
+    // Runs one token each of several sequences, with the bits of run() for each. Writes logits [count, vocabulary]
+    // and the tokens' active neurons [layers, count]; adds to work[layer].
+    void run_many(const std::int32_t* tokens, const Place* places, std::size_t count, float* out,
+                  std::int32_t* active, Work* work);
 
 private:
-    // normal_ = RMSNorm of hidden [count, hidden].
+    // input_ = RMSNorm of hidden [count, hidden].
     void normalize(const float* hidden, const float* weight, std::size_t count);
-    void project(const LayerView& layer, std::size_t count, std::size_t position);
-    void rotate(const LayerView& layer, std::size_t token, std::size_t position);
-    void store(const PageView& keys, const PageView& values, std::size_t count, std::size_t position,
-               const std::int32_t* page_table) const;
+    // query_, key_, value_ of input_, rotated to places_.
+    void project(const LayerView& layer, std::size_t count);
+    void rotate(const LayerView& layer, std::size_t token);
+    // Computes the rotations of places_ unless they are those of the last layer.
+    void turn_to_places();
+    void store(std::size_t layer) const;
+    // Adds the output projection of mixed_ to hidden.
+    void add_output(const LayerView& layer, float* hidden, std::size_t count);
+    AttentionTask task(std::size_t layer, std::size_t token) const;
     PageView pages(float* base, std::size_t layer) const;
 
     DecoderShape shape_;
     std::vector<LayerView> layers_;
-    Q8View embedding_;
+    Weight embedding_;
     const float* final_norm_;
-    Q8View head_;
+    Weight head_;
     float* key_pages_;
     float* value_pages_;
     std::mutex lock_;
     std::vector<float> hidden_, normal_, query_, key_, value_, mixed_, residual_, cosine_, sine_;
+    WeightInput input_;
+    std::vector<Place> places_;
+    std::vector<std::size_t> turned_to_;
 };
 
 }  // namespace fairlead

@@ -10,6 +10,8 @@
 
 namespace fairlead {
 
+class NeuronPredictor;
+
 // One layer's feed-forward network, wherever its weights lie. x is normalized; y is overwritten. Calls on one object
 // take turns. A source that reads may throw std::runtime_error; the object must then still take further calls.
 class FeedForward {
@@ -37,6 +39,9 @@ public:
 
     // The layer's attention is about to be computed, and step() or step_many() will follow: reads may start.
     virtual void prefetch() {}
+
+    // What chooses the neurons of a step, or null where all gates are computed.
+    virtual NeuronPredictor* predictor() const { return nullptr; }
 
     // Counts for each neuron the tokens that activated it, from now on, in counts [neurons]; null ends that.
     void count_activations(std::shared_ptr<std::int64_t> counts) { counts_ = std::move(counts); }

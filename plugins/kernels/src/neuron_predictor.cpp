@@ -1,0 +1,80 @@
+#include "fairlead/neuron_predictor.hpp"
+
+#include <chrono>
+
+#include "fairlead/packed_operators.hpp"
+#include "fairlead/scratch.hpp"
+#include "fairlead/thread_pool.hpp"
+
+namespace fairlead {
+namespace {
+
+// Neurons whose scores are computed and compared in one go.
+constexpr std::size_t kNeuronsPerBlock = 256;
+
+}  // namespace
+
+std::size_t NeuronPredictor::select(const float* scores, std::size_t begin, std::size_t end,
+                                    std::int32_t* kept) const {
+    std::size_t n = begin;
+    for (std::size_t i = begin; i < end; ++i) {
+        kept[n] = static_cast<std::int32_t>(i);
+        n += scores[i] + view_.bias[i] > view_.threshold ? 1 : 0;
+    }
+    return n - begin;
+}
+
+// Scores and comparison in one hand-over to the threads.
+void NeuronPredictor::predict_one(const KernelTable& k, const InputView& inner, std::vector<std::int32_t>& list) {
+    const std::size_t count = neurons();
+    const std::size_t blocks = (count + kNeuronsPerBlock - 1) / kNeuronsPerBlock;
+    scores_.resize(count);
+    kept_.resize(count + 1);
+    found_.resize(blocks);
+    parallel_for(blocks, grain(kNeuronsPerBlock * view_.b.columns), 1, [&](std::size_t first, std::size_t last) {
+        for (std::size_t block = first; block < last; ++block) {
+            const std::size_t begin = block * kNeuronsPerBlock;
+            const std::size_t end = begin + kNeuronsPerBlock < count ? begin + kNeuronsPerBlock : count;
+            std::int32_t kept[kNeuronsPerBlock + 1];
+            k.dot_rows_packed(view_.b, nullptr, begin, end, inner, scores_.data());
+            found_[block] = static_cast<std::uint32_t>(select(scores_.data(), begin, end, kept - begin));
+            for (std::uint32_t i = 0; i < found_[block]; ++i) kept_[begin + i] = kept[i];
+        }
+    });
+    list.clear();
+    for (std::size_t block = 0; block < blocks; ++block) {
+        const auto from = kept_.begin() + static_cast<std::ptrdiff_t>(block * kNeuronsPerBlock);
+        list.insert(list.end(), from, from + found_[block]);
+    }
+}
+
+void NeuronPredictor::predict_each(const KernelTable& k, std::size_t batch) {
+    const std::size_t count = neurons();
+    scores_.resize(batch * count);
+    kept_.resize(count + 1);
+    multiply_packed(k, view_.b, rounded_, scores_.data());
+    for (std::size_t t = 0; t < batch; ++t) {
+        const std::size_t n = select(scores_.data() + t * count, 0, count, kept_.data());
+        lists_[t].assign(kept_.begin(), kept_.begin() + static_cast<std::ptrdiff_t>(n));
+    }
+}
+
+std::int64_t NeuronPredictor::predict(const KernelTable& k, const QuantizedInput& input) {
+    const auto started = std::chrono::steady_clock::now();
+    const std::size_t batch = input.batch();
+    const std::size_t rank = view_.a.rows;
+    if (lists_.size() < batch) lists_.resize(batch);
+    inner_.resize(batch * rank);
+    multiply_packed(k, view_.a, input, inner_.data());
+    for (float& value : inner_) value = value > 0.0F ? value : 0.0F;
+    quantize_input(k, inner_.data(), batch, rank, rounded_);
+    if (batch == 1) {
+        predict_one(k, rounded_.view(), lists_[0]);
+    } else {
+        predict_each(k, batch);
+    }
+    for (std::size_t t = 0; t < batch && !forced_.empty(); ++t) lists_[t] = forced_[calls_++ % forced_.size()];
+    return std::chrono::nanoseconds(std::chrono::steady_clock::now() - started).count();
+}
+
+}  // namespace fairlead
