@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,11 +109,11 @@ class ReferenceDecoder:
     def _feed_forward(self, weights: LayerWeights, x: F32, neurons: I32 | None, work: Work) -> tuple[F32, I32]:
         if weights.feed_forward is not None:
             return weights.feed_forward.step(x, neurons, work)
-        config, function = self._config, reference.sparse_ffn_q8
+        config, parts = self._config, cast(Any, (weights.gate, weights.up, weights.down_t))
         if isinstance(weights.gate, PackedMatrix):
-            function = reference_packed.sparse_ffn_packed
-        parts: Any = (weights.gate, weights.up, weights.down_t)
-        y, active = function(*parts, x, config.activation, config.threshold, neurons)
+            y, active = _packed_feed_forward(parts, x, config, neurons)
+        else:
+            y, active = reference.sparse_ffn_q8(*parts, x, config.activation, config.threshold, neurons)
         work[[PREDICTED, COMPUTED]] += weights.neurons if neurons is None else len(neurons)
         work[ACTIVE] += len(active)
         return y, active
@@ -138,3 +138,11 @@ def _product(matrix: Matrix, x: F32) -> F32:
     if isinstance(matrix, Q8Matrix):
         return reference.gemm_q8(matrix, x)
     return reference_packed.gemm_packed(matrix, x)
+
+
+def _packed_feed_forward(
+    parts: tuple[PackedMatrix, PackedMatrix, PackedMatrix], x: F32, config: DecoderConfig, neurons: I32 | None
+) -> tuple[F32, I32]:
+    candidates = np.arange(parts[0].shape[0], dtype=np.int32) if neurons is None else neurons
+    y, fired = reference_packed.feed_forward(*parts, x[None], config.activation, config.threshold, candidates)
+    return y[0], candidates[fired[0]]

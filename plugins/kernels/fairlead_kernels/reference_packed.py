@@ -98,12 +98,25 @@ def sparse_ffn_packed(
     neurons: I32 | None,
 ) -> tuple[F32, int]:
     """The candidates' feed-forward of float32 [tokens, hidden]; returns (y, active neurons summed over tokens)."""
+    y, fired = feed_forward(gate, up, down_t, x, activation, threshold, neurons)
+    return y, int(np.count_nonzero(fired))
+
+
+def feed_forward(
+    gate: PackedMatrix,
+    up: PackedMatrix,
+    down_t: PackedMatrix,
+    x: F32,
+    activation: str,
+    threshold: float,
+    neurons: I32 | None,
+) -> tuple[F32, NDArray[np.bool_]]:
+    """The same; returns (y, which candidates were active [tokens, candidates])."""
     candidates = np.arange(gate.shape[0], dtype=np.int32) if neurons is None else neurons
     q, scale = quantize_activations(x)
     weight = gate_function(multiply_quantized(gate.take(candidates), q, scale), activation, threshold)
     active = np.flatnonzero((weight != 0).any(axis=0))
     product = np.zeros_like(weight)
     product[:, active] = up_function(multiply_quantized(up.take(candidates[active]), q, scale), activation)
-    count = int(np.count_nonzero(weight))
     product = np.where(weight != 0, weight * product, np.float32(0))
-    return sum_rows_packed(down_t, candidates[active], product[:, active]), count
+    return sum_rows_packed(down_t, candidates[active], product[:, active]), weight != 0
