@@ -33,10 +33,6 @@ passed() { grep -qs '^0 ' "$root$results/${1//\//.}.status"; }
 
 # run_all_parts [--resume] PYTEST ARGS
 run_all_parts() {
-  if [[ -n ${FAIRLEAD_AARCH64_PARTS:-} ]]; then
-    printf '%s\n' $FAIRLEAD_AARCH64_PARTS
-    return
-  fi
   local part resume=no
   [[ ${1:-} == --resume ]] && resume=yes && shift
   mkdir -p "$root$results"
