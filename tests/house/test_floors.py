@@ -34,6 +34,10 @@ FLOORS = {
 #: Pairs of one floor that may use each other, and why.
 SAME_FLOOR = {
     ("fairlead_agent.cli", "fairlead_agent.daemon"): "the command line starts the daemon",
+    (
+        "fairlead_sparse_inference",
+        "fairlead_agent.cli",
+    ): "its commands reach the control plane as all do",
     ("fairlead_language_model", "fairlead_kernels"): "models run on kernels",
     ("fairlead_agent.plugin", "fairlead_agent.config"): "a manifest is YAML, and its errors have lines too",
 }

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
+from fairlead_kernels.work import FIELDS
 from fairlead_sparse_inference.application import MAX_BODY_BYTES, Application
 from fairlead_sparse_inference.engine import Engine
 
@@ -245,6 +246,30 @@ async def test_metrics_count_tokens_and_neurons(client: httpx.AsyncClient, engin
     samples = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     assert float(samples['fairlead_sparse_tokens_total{kind="completion"}']) == 8
     assert float(samples['fairlead_sparse_neurons_active_total{layer="0"}']) > 0
-    assert float(samples["fairlead_sparse_neurons_computed_total"]) > 0
+    assert float(samples['fairlead_sparse_neurons_computed_total{layer="1"}']) > 0
+    assert float(samples['fairlead_sparse_token_seconds_bucket{le="+Inf"}']) == 7
+    assert float(samples["fairlead_sparse_token_seconds_count"]) == 7
     assert float(samples['fairlead_sparse_kv_pages{state="used"}']) == 0
     assert "# TYPE fairlead_sparse_tokens_total counter" in text
+
+
+async def test_what_does_not_take_place_is_absent_from_the_metrics(client: httpx.AsyncClient) -> None:
+    await client.post("/v1/completions", json=completion(**NO_END))
+    text = (await client.get("/metrics")).text
+    for name in ("draft_tokens", "neurons_predicted", "neurons_found", "read_bytes", "sessions"):
+        assert f"fairlead_sparse_{name}" not in text
+
+
+async def test_what_was_read_and_found_is_in_the_metrics(client: httpx.AsyncClient, engine: Engine) -> None:
+    """As the kernels report it where neurons lie on storage."""
+    told = {"predicted": 9, "fixed_hits": 1, "hot_hits": 2, "cold_hits": 3, "misses": 4, "reads": 4}
+    told |= {"read_bytes": 16384, "read_ns": 2_000_000, "stalled_ns": 500_000, "predictor_ns": 1_000_000}
+    for name, value in told.items():
+        engine.telemetry.work[0, FIELDS.index(name)] += value
+    text = (await client.get("/metrics")).text
+    samples = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    found = {place: samples[f'fairlead_sparse_neurons_found_total{{place="{place}"}}'] for place in ("hot", "storage")}
+    assert found == {"hot": "2.0", "storage": "4.0"}
+    assert float(samples["fairlead_sparse_read_bytes_total"]) == 16384
+    assert float(samples["fairlead_sparse_read_stalled_seconds_total"]) == 0.0005
+    assert float(samples['fairlead_sparse_neurons_predicted_total{layer="0"}']) == 9

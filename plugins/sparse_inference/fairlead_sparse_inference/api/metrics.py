@@ -1,18 +1,22 @@
-"""The engine's measurements as Prometheus metrics."""
+"""The engine's measurements as Prometheus metrics.
+
+What does not take place is absent rather than zero: predictors, guesses, a cache, reads, sessions.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from fairlead_kernels.work import ACTIVE, COMPUTED
-
 from ..engine import Engine
+from ..engine.telemetry import TOKEN_BOUNDS_S, TokenTimes
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+NS = 1e9
 
 Samples = Mapping[str, float]
 
@@ -27,6 +31,8 @@ class EngineCollector(Collector):
         """Return all metrics."""
         yield from self._work()
         yield from self._neurons()
+        yield from self._reads()
+        yield from self._sessions()
         yield from self._state()
 
     def _work(self) -> Iterator[Metric]:
@@ -34,21 +40,49 @@ class EngineCollector(Collector):
         tokens = {"prompt": told.prompt_tokens, "completion": told.completion_tokens}
         yield _counter("tokens", "Tokens computed.", "kind", tokens)
         yield _counter("prefix_cache_tokens", "Tokens of prompts known from others.", None, {"": told.cached_tokens})
+        if told.drafted:
+            outcomes = {"accepted": told.accepted, "rejected": told.drafted - told.accepted}
+            yield _counter("draft_tokens", "Guesses at tokens.", "outcome", outcomes)
         yield _counter("requests", "Requests taken.", None, {"": told.requests})
         early = {"aborted": told.aborted, "failed": told.failed}
         yield _counter("requests_ended_early", "Requests that did not end by themselves.", "why", early)
         yield _counter("preemptions", "Sequences put back to make room.", None, {"": told.preempted})
         spent = {"prefill": told.prefill_s, "decode": told.decode_s}
         yield _counter("compute_seconds", "Time spent computing.", "phase", spent)
+        yield _histogram("token_seconds", "Time of a token of an answer after the first.", told.token_times)
 
     def _neurons(self) -> Iterator[Metric]:
-        told = self._engine.telemetry
-        active = {str(layer): float(count) for layer, count in enumerate(told.work[:, ACTIVE])}
-        yield _counter("neurons_active", "Neurons whose gate was not zero.", "layer", active)
-        yield _counter("neurons_computed", "Gates computed in each layer.", None, {"": told.work[0, COMPUTED]})
-        counts = enumerate(self._engine.model.activations)
-        silent = {str(layer): float((count == 0).sum()) for layer, count in counts}
-        yield _gauge("neurons_silent", "Neurons that no token has activated.", "layer", silent)
+        work = self._engine.telemetry.by_field()
+        yield _counter("neurons_active", "Neurons whose gate was not zero.", "layer", _by_layer(work["active"]))
+        yield _counter("neurons_computed", "Gates computed.", "layer", _by_layer(work["computed"]))
+        if work["predictor_ns"].any():
+            predicted = _by_layer(work["predicted"])
+            yield _counter("neurons_predicted", "Neurons that the predictor chose.", "layer", predicted)
+            spent = {"": work["predictor_ns"].sum() / NS}
+            yield _counter("predictor_seconds", "Time spent in the predictors.", None, spent)
+        counts = [(count == 0).sum() for count in self._engine.model.activations]
+        yield _gauge("neurons_silent", "Neurons that no token has activated.", "layer", _by_layer(counts))
+
+    def _reads(self) -> Iterator[Metric]:
+        work = {name: float(column.sum()) for name, column in self._engine.telemetry.by_field().items()}
+        found = {region: work[f"{region}_hits"] for region in ("fixed", "hot", "cold")}
+        if any(found.values()) or work["misses"]:
+            places = {**found, "storage": work["misses"]}
+            yield _counter("neurons_found", "Neurons needed, by where they were.", "place", places)
+        if work["reads"]:
+            yield _counter("reads", "Reads from storage.", None, {"": work["reads"]})
+            yield _counter("read_bytes", "Bytes read from storage.", None, {"": work["read_bytes"]})
+            yield _counter("read_seconds", "Time with a read in flight.", None, {"": work["read_ns"] / NS})
+            stalled = {"": work["stalled_ns"] / NS}
+            yield _counter("read_stalled_seconds", "Part of it in which nothing was left to compute.", None, stalled)
+
+    def _sessions(self) -> Iterator[Metric]:
+        store = self._engine.sessions.store
+        if store is not None:
+            outcomes = {"saved": store.saved, "failed": store.failed, "ignored": store.ignored}
+            yield _counter("sessions", "Sessions written, not written, and not usable.", "outcome", outcomes)
+            recalled = {"": store.recalled_tokens}
+            yield _counter("session_tokens", "Tokens of prompts brought back from storage.", None, recalled)
 
     def _state(self) -> Iterator[Metric]:
         (used, pages), (active, waiting) = self._engine.pages, self._engine.load
@@ -63,6 +97,18 @@ class EngineCollector(Collector):
 def render(registry: CollectorRegistry) -> bytes:
     """Return a registry's metrics as text."""
     return generate_latest(registry)
+
+
+def _by_layer(values: Iterable[float]) -> Samples:
+    return {str(layer): float(value) for layer, value in enumerate(values)}
+
+
+def _histogram(name: str, meaning: str, times: TokenTimes) -> Metric:
+    family = HistogramMetricFamily(f"fairlead_sparse_{name}", meaning)
+    counts = times.counts.cumsum()
+    bounds = [*(f"{bound:g}" for bound in TOKEN_BOUNDS_S), "+Inf"]
+    family.add_metric([], [(bound, float(count)) for bound, count in zip(bounds, counts, strict=True)], times.total_s)
+    return family
 
 
 def _counter(name: str, meaning: str, label: str | None, samples: Samples) -> Metric:

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fairlead_kernels.work import ACTIVE, COMPUTED, Work, empty_work
+from fairlead_kernels.work import ACTIVE, COMPUTED, FIELDS, Work, empty_work
 
 _LATENCIES_KEPT = 256
+#: Upper bounds of the buckets of a token's time; a last bucket holds what took longer.
+TOKEN_BOUNDS_S = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024)
+
+
+class TokenTimes:
+    """How many tokens took how long; `counts` has one bucket more than there are bounds."""
+
+    def __init__(self) -> None:
+        self.counts = np.zeros(len(TOKEN_BOUNDS_S) + 1, np.int64)
+        self.total_s = 0.0
+
+    def add(self, tokens: int, spent_s: float) -> None:
+        """Add tokens that came out of one turn."""
+        if tokens:
+            self.counts[bisect_left(TOKEN_BOUNDS_S, spent_s / tokens)] += tokens
+            self.total_s += spent_s
 
 
 @dataclass(slots=True)
@@ -20,6 +38,7 @@ class Telemetry:
         prompt_tokens, cached_tokens: tokens of prompts that were computed, and that were known from others.
         decode_tokens, decode_s: tokens of answers after the first one, and the time that they took.
         drafted, accepted: guesses at tokens, and those that stood.
+        token_times: how long the tokens of answers took, each turn's time in equal parts.
         work: int64 [layers, fields of fairlead_kernels.work]: what the feed-forward layers did.
     """
 
@@ -37,6 +56,7 @@ class Telemetry:
     drafted: int = 0
     accepted: int = 0
     work: Work = field(init=False)
+    token_times: TokenTimes = field(default_factory=TokenTimes)
     first_token_s: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES_KEPT))
 
     def __post_init__(self) -> None:
@@ -58,6 +78,11 @@ class Telemetry:
         """Add a turn that gave tokens of answers."""
         self.decode_tokens += tokens
         self.decode_s += spent_s
+        self.token_times.add(tokens, spent_s)
+
+    def by_field(self) -> dict[str, NDArray[np.int64]]:
+        """Return copies of the columns of `work`, int64 [layers], by their names."""
+        return dict(zip(FIELDS, self.work.copy().T, strict=True))
 
     def active_share(self) -> list[float]:
         """Return active / all neurons whose gates were computed, by layer; zeros before the first token."""

@@ -9,6 +9,8 @@ import click
 _HERE = "fairlead_sparse_inference.sparsity"
 #: name -> (module:object, summary)
 COMMANDS: dict[str, tuple[str, str]] = {
+    "top": ("fairlead_sparse_inference.top.command:top", "Show live what a workload's engine does."),
+    "telemetry": ("fairlead_sparse_inference.top.command:telemetry", "Record what it does, and plot it."),
     "profile": (f"{_HERE}.profile.command:profile", "Count which neurons fire on a text, how often and together."),
     "train-predictor": (f"{_HERE}.predictor.command:train_predictor", "Train what predicts the neurons that fire."),
     "threshold": (f"{_HERE}.threshold.command:threshold", "Leave weak neurons of a stock model out; says the price."),
