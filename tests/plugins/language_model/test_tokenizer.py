@@ -16,6 +16,7 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from fairlead_language_model.errors import ChatTemplateError, TokenizerError
 from fairlead_language_model.gguf_file import GgufFile
+from fairlead_language_model.hf_config import parse_hf_config
 from fairlead_language_model.tokenizer import ChatMessage, ChatTemplate, Tokenizer, open_tokenizer, tokenizer_from_gguf
 
 SPECIALS = ["<|bos|>", "<|eos|>", "<|user|>", "<|assistant|>", "<|end|>"]
@@ -214,7 +215,10 @@ def test_templates_see_what_hugging_face_gives_them() -> None:
         ("{{ messages[0].content.__class__.__mro__ }}", "chat template: .*__class__|access to attribute"),
         ("{{ ''.__class__.__base__.__subclasses__() }}", "unsafe|access"),
         ("{{ messages.append(1) }}", "unsafe|not safely callable"),
-        ("{{ range(10**9) | list }}", "Range too big"),
+        ("{{ range(1000000000) | list }}", "Range too big"),
+        ("{{ 9 ** 999999999 }}", "too large"),
+        ("{{ 'a' * 100000000000 }}", "too large"),
+        ("{{ 100000000000 * messages[0].content }}", "too large"),
         ("{{ 1 / 0 }}", "division"),
         ("{{ messages[0].content + 1 }}", "chat template:"),
     ],
@@ -252,6 +256,63 @@ def test_named_templates_use_the_default(directory: Path) -> None:
 def test_a_broken_tokenizer_file_is_named(directory: Path, content: str) -> None:
     (directory / "tokenizer.json").write_text(content)
     with pytest.raises(TokenizerError, match=r"tokenizer\.json: is not a tokenizer"):
+        open_tokenizer(directory)
+
+
+PANICS: dict[str, dict[str, Any]] = {
+    "template without its token": {
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "<|bos|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {},
+        }
+    },
+    "broken character map": {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}},
+}
+
+
+@pytest.mark.parametrize("name", PANICS)
+def test_a_file_on_which_the_library_panics_is_named(directory: Path, name: str) -> None:
+    described = json.loads((directory / "tokenizer.json").read_text())
+    (directory / "tokenizer.json").write_text(json.dumps(described | PANICS[name]))
+    with pytest.raises(TokenizerError, match=r"tokenizer\.json: is not a tokenizer"):
+        open_tokenizer(directory)
+
+
+def test_padding_to_an_enormous_length_is_not_applied(directory: Path) -> None:
+    described = json.loads((directory / "tokenizer.json").read_text())
+    padding = {"strategy": {"Fixed": 2**33}, "direction": "Right", "pad_to_multiple_of": None}
+    described["padding"] = {**padding, "pad_id": 0, "pad_type_id": 0, "pad_token": "x"}
+    (directory / "tokenizer.json").write_text(json.dumps(described))
+    assert len(open_tokenizer(directory).encode("the cat")) < 8
+
+
+def test_two_tokens_with_one_id_are_named(directory: Path) -> None:
+    described = json.loads((directory / "tokenizer.json").read_text())
+    described["model"]["vocab"]["the"] = described["model"]["vocab"]["a"]
+    (directory / "tokenizer.json").write_text(json.dumps(described))
+    with pytest.raises(TokenizerError, match=r"tokenizer\.json: tokens .* share the id"):
+        open_tokenizer(directory)
+
+
+def test_another_models_tokenizer_is_refused(directory: Path, config: dict[str, Any]) -> None:
+    size = len(json.loads((directory / "tokenizer.json").read_text())["model"]["vocab"])
+    fits = parse_hf_config({**config, "vocab_size": size}, "config.json")
+    assert open_tokenizer(directory, fits).vocab_size == size
+    small = fits.model_copy(update={"vocab_size": size - 1})
+    with pytest.raises(TokenizerError, match=rf"has the id {size - 1}; accepted: below vocab_size {size - 1}: is this"):
+        open_tokenizer(directory, small)
+    with pytest.raises(TokenizerError, match=rf"eos_token_id = 9999; accepted: 0 to {size - 1}"):
+        open_tokenizer(directory, fits.model_copy(update={"eos_token_ids": (9999,)}))
+
+
+def test_a_bad_template_names_its_directory(directory: Path) -> None:
+    (directory / "chat_template.jinja").write_bytes(b"\xff")
+    with pytest.raises(ChatTemplateError, match=rf"{directory.name}.*chat_template\.jinja cannot be read"):
+        open_tokenizer(directory)
+    (directory / "chat_template.jinja").write_text("{% for %}")
+    with pytest.raises(ChatTemplateError, match=directory.name):
         open_tokenizer(directory)
 
 

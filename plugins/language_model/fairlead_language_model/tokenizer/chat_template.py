@@ -10,6 +10,8 @@ from typing import Any
 from ..chat_message import ChatMessage
 from ..errors import ChatTemplateError
 
+# Bounds for what a template computes.
+_MOST_BITS, _LONGEST_PRODUCT = 4096, 1 << 20
 # For models whose files have no template: recognised by the markers in their vocabularies.
 _CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
@@ -43,7 +45,7 @@ class ChatTemplate:
         self._special_tokens = dict(special_tokens)
         try:
             self._template = _environment().from_string(source)
-        except TemplateError as error:
+        except (TemplateError, RecursionError, MemoryError, ArithmeticError, ValueError) as error:
             raise ChatTemplateError(f"chat template: {error}") from error
 
     @classmethod
@@ -68,20 +70,45 @@ class ChatTemplate:
             variables["strftime_now"] = now.strftime
         try:
             return self._template.render(**variables, add_generation_prompt=add_generation_prompt)
-        except (TemplateError, TypeError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
+        except (
+            TemplateError,
+            TypeError,
+            ValueError,
+            LookupError,
+            ArithmeticError,
+            RecursionError,
+            MemoryError,
+        ) as error:
             raise ChatTemplateError(f"chat template: {error}") from error
 
 
 def _environment() -> Any:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    environment: Any = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
+    class Bounded(ImmutableSandboxedEnvironment):
+        """Refuses products and powers whose result would be enormous, also where they could be computed early."""
+
+        intercepted_binops = frozenset({"*", "**"})
+
+        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+            if _enormous(operator, left, right):
+                _refuse(f"the result of {operator} is too large")
+            return super().call_binop(context, operator, left, right)
+
+    environment: Any = Bounded(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
     # Prompts are not HTML: Jinja's own filter would escape <, > and &.
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _refuse
     return environment
+
+
+def _enormous(operator: str, left: Any, right: Any) -> bool:
+    if operator == "**":
+        return isinstance(left, int) and isinstance(right, int) and left.bit_length() * abs(right) > _MOST_BITS
+    return any(
+        isinstance(times, int) and hasattr(of, "__len__") and len(of) * times > _LONGEST_PRODUCT
+        for of, times in ((left, right), (right, left))
+    )
 
 
 def _to_json(value: Any, indent: int | None = None) -> str:

@@ -12,6 +12,7 @@ from ..errors import TokenizerError, one_of, shown
 from ..gguf_file import GgufFile
 from ..narrowing import as_list
 from .chat_template import ChatTemplate
+from .library_errors import library_errors
 from .tokenizer import Tokenizer
 
 _UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4
@@ -41,8 +42,9 @@ def tokenizer_from_gguf(file: GgufFile) -> Tokenizer:
     if not isinstance(kind, str) or kind not in builders:
         raise TokenizerError(f"{file.path}: tokenizer.ggml.model = {shown(kind)}; accepted: {one_of(builders)}")
     vocabulary = _Vocabulary(file)
-    core = builders[kind](vocabulary)
-    vocabulary.add_special_tokens(core)
+    with library_errors(file.path, "tokenizer.ggml"):
+        core = builders[kind](vocabulary)
+        vocabulary.add_special_tokens(core)
     begin = vocabulary.token("bos")
     if metadata.get("tokenizer.ggml.add_bos_token", kind == "llama") and begin is not None:
         single = (vocabulary.tokens[begin], begin)

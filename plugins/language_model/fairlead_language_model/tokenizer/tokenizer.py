@@ -10,8 +10,10 @@ from pathlib import Path
 import tokenizers
 
 from ..chat_message import ChatMessage
-from ..errors import ChatTemplateError, TokenizerError
+from ..config import ModelConfig
+from ..errors import ChatTemplateError, TokenizerError, shown
 from .chat_template import ChatTemplate
+from .library_errors import library_errors
 from .special_token_mask import SpecialTokenMask
 from .stream_decoder import StreamDecoder
 from .token_bytes import TokenBytes
@@ -33,6 +35,7 @@ class Tokenizer:
     ) -> None:
         core.no_truncation()
         core.no_padding()
+        _refuse_shared_ids(core)
         self.core = core
         self.bytes = TokenBytes(core)
         self.bos_token_id = bos_token_id
@@ -52,10 +55,13 @@ class Tokenizer:
         """
         core = self.core if parse_special else self._plain
         try:
-            return core.encode(text, add_special_tokens=add_special_tokens).ids
-        except (UnicodeEncodeError, TypeError) as error:
+            with library_errors("tokenizer", "cannot encode this text"):
+                return core.encode(text, add_special_tokens=add_special_tokens).ids
+        except TokenizerError as error:
             # The library says that such a text "must be str".
-            raise TokenizerError("text holds a lone surrogate; accepted: text that UTF-8 can hold") from error
+            if isinstance(error.__cause__, UnicodeEncodeError | TypeError):
+                raise TokenizerError("text holds a lone surrogate; accepted: text that UTF-8 can hold") from error
+            raise
 
     def encode_chat(
         self, messages: Sequence[ChatMessage], *, add_generation_prompt: bool = True, now: datetime | None = None
@@ -85,6 +91,21 @@ class Tokenizer:
         """Return one token as text, for display: what is no whole character becomes U+FFFD."""
         return self.bytes[token].decode("utf-8", errors="replace")
 
+    def require_fit(self, config: ModelConfig, path: Path | str) -> None:
+        """Raise TokenizerError unless every token, and every end token that the model names, has a row to embed it."""
+        ids = self.core.get_vocab(with_added_tokens=True)
+        last = max(ids, key=ids.__getitem__, default=None)
+        if last is not None and ids[last] >= config.vocab_size:
+            raise TokenizerError(
+                f"{path}: token {shown(last)} has the id {ids[last]}; accepted: below vocab_size {config.vocab_size}: "
+                "is this another model's tokenizer?"
+            )
+        named = {"bos_token_id": [self.bos_token_id], "eos_token_id": [*config.eos_token_ids, *self.eos_token_ids]}
+        for field, values in named.items():
+            outside = [i for i in values if i is not None and not 0 <= i < config.vocab_size]
+            if outside:
+                raise TokenizerError(f"{path}: {field} = {outside[0]}; accepted: 0 to {config.vocab_size - 1}")
+
     @cached_property
     def special_tokens(self) -> dict[str, int]:
         """Names and ids of the special tokens."""
@@ -93,7 +114,8 @@ class Tokenizer:
     @cached_property
     def _plain(self) -> tokenizers.Tokenizer:
         # A second copy, as the flag belongs to the tokenizer and requests run side by side.
-        plain = tokenizers.Tokenizer.from_str(self.core.to_str())
+        with library_errors("tokenizer", "cannot be copied"):
+            plain = tokenizers.Tokenizer.from_str(self.core.to_str())
         plain.encode_special_tokens = True
         return plain
 
@@ -103,14 +125,26 @@ class Tokenizer:
         return self.encode(piece, add_special_tokens=False, parse_special=False) if piece else []
 
 
-def open_tokenizer(path: Path | str) -> Tokenizer:
+def open_tokenizer(path: Path | str, config: ModelConfig | None = None) -> Tokenizer:
     """Open the tokenizer of a directory in Hugging Face's layout (tokenizer.json) or of a .gguf file.
 
-    Raises TokenizerError, CheckpointError or ChatTemplateError.
+    With a config, a tokenizer whose tokens the model cannot embed is refused. Raises TokenizerError, CheckpointError
+    or ChatTemplateError.
     """
     from ..gguf_file import GgufFile
     from .gguf_vocabulary import tokenizer_from_gguf
     from .hf_tokenizer import tokenizer_from_directory
 
     path = Path(path)
-    return tokenizer_from_gguf(GgufFile(path)) if path.suffix == ".gguf" else tokenizer_from_directory(path)
+    tokenizer = tokenizer_from_gguf(GgufFile(path)) if path.suffix == ".gguf" else tokenizer_from_directory(path)
+    if config is not None:
+        tokenizer.require_fit(config, path)
+    return tokenizer
+
+
+def _refuse_shared_ids(core: tokenizers.Tokenizer) -> None:
+    seen: dict[int, str] = {}
+    for token, i in core.get_vocab(with_added_tokens=True).items():
+        if i in seen:
+            raise TokenizerError(f"tokens {shown(seen[i])} and {shown(token)} share the id {i}")
+        seen[i] = token
