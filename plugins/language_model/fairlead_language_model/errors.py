@@ -12,6 +12,11 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+def clipped(text: str, longest: int = 120) -> str:
+    """Return a text that comes from a file, cut where it is too long for an error message."""
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
 class LanguageModelError(ValueError):
     """Base of every error that this package raises about a model's files or its use."""
 
@@ -20,7 +25,7 @@ class ConfigError(LanguageModelError):
     """A model's configuration cannot be used: names the file, the field, its value and what is accepted."""
 
     def __init__(self, file: Path | str, field: str, value: object, accepted: str) -> None:
-        super().__init__(f"{file}: field {field} = {shown(value)}: accepted: {accepted}")
+        super().__init__(f"{file}: field {clipped(field)} = {shown(value)}: accepted: {accepted}")
         self.file, self.field, self.value, self.accepted = str(file), field, value, accepted
 
 
@@ -28,8 +33,8 @@ class CheckpointError(LanguageModelError):
     """A checkpoint's file is damaged, incomplete or of an unknown kind: names the file and the tensor."""
 
     def __init__(self, file: Path | str, reason: str, tensor: str | None = None) -> None:
-        where = f"{file}: tensor {tensor}" if tensor is not None else f"{file}"
-        super().__init__(f"{where}: {reason}")
+        where = f"{file}: tensor {clipped(tensor)}" if tensor is not None else f"{file}"
+        super().__init__(f"{where}: {clipped(reason, 400)}")
         self.file, self.reason, self.tensor = str(file), reason, tensor
 
 

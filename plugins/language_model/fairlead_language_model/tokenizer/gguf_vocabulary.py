@@ -8,7 +8,7 @@ from typing import Any
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
 
-from ..errors import TokenizerError, one_of, shown
+from ..errors import ChatTemplateError, TokenizerError, one_of, shown
 from ..gguf_file import GgufFile
 from ..narrowing import as_list
 from .chat_template import ChatTemplate
@@ -55,6 +55,7 @@ def tokenizer_from_gguf(file: GgufFile) -> Tokenizer:
         bos_token_id=begin,
         eos_token_ids=[end for end in ends if end is not None],
         chat_template=_chat_template(metadata, vocabulary),
+        source=file.path,
     )
 
 
@@ -172,6 +173,9 @@ def _chat_template(metadata: Mapping[str, Any], vocabulary: _Vocabulary) -> Chat
     named = {"bos_token": vocabulary.token("bos"), "eos_token": vocabulary.token("eos")}
     special = {name: vocabulary.tokens[i] for name, i in named.items() if i is not None}
     source = metadata.get("tokenizer.chat_template")
-    if isinstance(source, str):
-        return ChatTemplate(source, special)
-    return ChatTemplate.built_in(frozenset(vocabulary.ids), special)
+    try:
+        if isinstance(source, str):
+            return ChatTemplate(source, special)
+        return ChatTemplate.built_in(frozenset(vocabulary.ids), special)
+    except ChatTemplateError as error:
+        raise ChatTemplateError(f"{vocabulary.file.path}: {error}") from error

@@ -31,6 +31,7 @@ def tokenizer_from_directory(directory: Path) -> Tokenizer:
             bos_token_id=bos,
             eos_token_ids=[end for end in ends if end is not None],
             chat_template=_chat_template(directory, settings, core, special),
+            source=file,
         )
     except TokenizerError as error:
         raise TokenizerError(f"{file}: {error}") from error

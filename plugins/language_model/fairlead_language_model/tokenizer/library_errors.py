@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import LanguageModelError, TokenizerError, shown
+from ..errors import LanguageModelError, TokenizerError, clipped
 
 
 @contextmanager
@@ -23,5 +23,4 @@ def library_errors(where: Path | str, what: str) -> Iterator[None]:
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        text = str(error)
-        raise TokenizerError(f"{where}: {what}: {text if len(text) <= 300 else shown(text)}") from error
+        raise TokenizerError(f"{where}: {what}: {clipped(str(error), 300)}") from error

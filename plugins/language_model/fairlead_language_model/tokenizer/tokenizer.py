@@ -22,7 +22,8 @@ from .token_bytes import TokenBytes
 class Tokenizer:
     """Encodes, decodes, and renders chats.
 
-    `bos_token_id` is None where the model has none; `eos_token_ids` are the tokens that end a generation.
+    `bos_token_id` is None where the model has none; `eos_token_ids` are the tokens that end a generation. `source`
+    names the file in errors.
     """
 
     def __init__(
@@ -32,11 +33,12 @@ class Tokenizer:
         bos_token_id: int | None = None,
         eos_token_ids: Iterable[int] = (),
         chat_template: ChatTemplate | None = None,
+        source: Path | str = "tokenizer",
     ) -> None:
         core.no_truncation()
         core.no_padding()
         _refuse_shared_ids(core)
-        self.core = core
+        self.core, self.source = core, source
         self.bytes = TokenBytes(core)
         self.bos_token_id = bos_token_id
         self.eos_token_ids = frozenset(eos_token_ids)
@@ -55,7 +57,7 @@ class Tokenizer:
         """
         core = self.core if parse_special else self._plain
         try:
-            with library_errors("tokenizer", "cannot encode this text"):
+            with library_errors(self.source, "cannot encode this text"):
                 return core.encode(text, add_special_tokens=add_special_tokens).ids
         except TokenizerError as error:
             # The library says that such a text "must be str".
@@ -114,7 +116,7 @@ class Tokenizer:
     @cached_property
     def _plain(self) -> tokenizers.Tokenizer:
         # A second copy, as the flag belongs to the tokenizer and requests run side by side.
-        with library_errors("tokenizer", "cannot be copied"):
+        with library_errors(self.source, "cannot be copied"):
             plain = tokenizers.Tokenizer.from_str(self.core.to_str())
         plain.encode_special_tokens = True
         return plain

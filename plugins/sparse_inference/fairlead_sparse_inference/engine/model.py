@@ -48,7 +48,12 @@ class SparseModel:
             raise ModelUnsupported(f"{path}: the kernels do not take {reason}")
         read = load_weights(checkpoint)
         frequencies = inverse_frequencies(checkpoint.config, read.rope_factors)
-        return cls(checkpoint.config, decoder_weights(checkpoint.config, read), open_tokenizer(path), frequencies)
+        return cls(
+            checkpoint.config,
+            decoder_weights(checkpoint.config, read),
+            open_tokenizer(path, checkpoint.config),
+            frequencies,
+        )
 
     def decoder(self, pages: KVPages) -> Decoder:
         """Return a decoder over an arena; it holds references only."""

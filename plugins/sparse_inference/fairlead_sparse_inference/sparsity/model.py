@@ -62,7 +62,7 @@ def load_model(name: Path) -> ToolModel:
     weights = load_weights(checkpoint)
     if weights.nbytes * 4 <= WIDENED_BYTES:
         weights = widened(weights)
-    return ToolModel(path, LlamaGraph(checkpoint.config, weights), open_tokenizer(path))
+    return ToolModel(path, LlamaGraph(checkpoint.config, weights), open_tokenizer(path, checkpoint.config))
 
 
 def widened(weights: LlamaWeights) -> LlamaWeights:
