@@ -83,8 +83,8 @@ class ReferenceCache:
         return self._slot[item]
 
     def admit(self, item: int) -> int:
-        """Give an item that is not cached a slot in the cold region; -1 when every slot is held or loading."""
-        if not (self._free or self._evict_cold() or self._evict_hot(None)):
+        """Give an item that is not cached a slot in the cold region; -1 when all of that is held or loading."""
+        if not (self._free or self._evict_cold() or (not self._cold and self._evict_hot(None))):
             return -1
         self._occupy(item, COLD)
         return self._slot[item]

@@ -6,4 +6,5 @@ NB_MODULE(_native, module) {
     fairlead::python::bind_decoder(module);
     fairlead::python::bind_cache(module);
     fairlead::python::bind_reader(module);
+    fairlead::python::bind_streamed(module);
 }

@@ -9,5 +9,6 @@ void bind_packed(nanobind::module_& module);
 void bind_decoder(nanobind::module_& module);
 void bind_cache(nanobind::module_& module);
 void bind_reader(nanobind::module_& module);
+void bind_streamed(nanobind::module_& module);
 
 }  // namespace fairlead::python

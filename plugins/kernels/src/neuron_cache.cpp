@@ -221,7 +221,8 @@ bool NeuronCache::evict_hot_group(std::size_t except) {
 }
 
 NeuronCache::Slot NeuronCache::admit(Item item) {
-    if (free_.empty() && !evict_cold() && !evict_hot_group(kNoGroup)) return kNone;
+    // While cold clusters are only held, the caller had better let go of them than lose a hot group.
+    if (free_.empty() && !evict_cold() && (used(Region::cold) > 0 || !evict_hot_group(kNoGroup))) return kNone;
     const Slot slot = take();
     occupy(slot, item, Region::cold);
     return slot;

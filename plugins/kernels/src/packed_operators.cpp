@@ -34,9 +34,9 @@ void multiply_packed(const KernelTable& k, const PackedView& matrix, const std::
 }
 
 void sum_packed(const KernelTable& k, const PackedView& matrix, const std::int32_t* rows, const float* weight,
-                std::size_t count, float* y) {
+                std::size_t count, float* y, bool add) {
     parallel_for(matrix.units(), grain(count * kUnitFloats), 1, [&](std::size_t begin, std::size_t end) {
-        k.sum_rows_packed(matrix, rows, weight, count, begin, end, y, scratch((end - begin) * kUnitFloats));
+        k.sum_rows_packed(matrix, rows, weight, count, begin, end, add, y, scratch((end - begin) * kUnitFloats));
     });
 }
 
@@ -53,7 +53,7 @@ void dequantize_packed(const KernelTable& k, const PackedView& matrix, std::size
     float* sums = scratch(matrix.units() * kUnitFloats);
     for (std::size_t row = begin; row < end; ++row) {
         const auto index = static_cast<std::int32_t>(row);
-        k.sum_rows_packed(matrix, &index, &one, 1, 0, matrix.units(), out + (row - begin) * matrix.columns, sums);
+        k.sum_rows_packed(matrix, &index, &one, 1, 0, matrix.units(), false, out + (row - begin) * matrix.columns, sums);
     }
 }
 

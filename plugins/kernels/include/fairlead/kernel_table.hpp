@@ -41,9 +41,10 @@ struct KernelTable {
                                  std::size_t end, const InputView& x, std::size_t batch, float* out,
                                  std::size_t out_stride);
     // y[c] = sum_i weight[i] * matrix[rows ? rows[i] : i, c] for the columns of units [begin, end), in the list's
-    // order; scratch holds (end - begin) * kUnitFloats floats.
+    // order; with `add` the sum goes on from what is in y. scratch holds (end - begin) * kUnitFloats floats.
     void (*sum_rows_packed)(const PackedView& matrix, const std::int32_t* rows, const float* weight,
-                            std::size_t count, std::size_t begin, std::size_t end, float* y, float* scratch);
+                            std::size_t count, std::size_t begin, std::size_t end, bool add, float* y,
+                            float* scratch);
     // The same for weight [batch, count] and out [batch, columns]; scratch holds batch * kUnitFloats floats.
     void (*sum_rows_packed_batch)(const PackedView& matrix, const std::int32_t* rows, const float* weight,
                                   std::size_t count, std::size_t batch, std::size_t begin, std::size_t end,

@@ -52,7 +52,7 @@ public:
 
     // The slot of an item, or kNone; counts a hit of its region or a miss.
     Slot lookup(Item item);
-    // A slot for an item that is not cached, in the cold region; kNone when every slot is held or loading.
+    // A slot for an item that is not cached, in the cold region; kNone when all of that region is held or loading.
     Slot admit(Item item);
     // Slots for those members of a fixed or hot group that are not cached; members in the cold region change over.
     // Stops early where there is no room; empty for a group that is neither fixed nor hot at this size.

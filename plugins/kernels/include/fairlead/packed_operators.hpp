@@ -21,9 +21,10 @@ inline void multiply_packed(const KernelTable& k, const PackedView& matrix, cons
     multiply_packed(k, matrix, nullptr, matrix.rows, input, out, matrix.rows);
 }
 
-// y = sum_i weight[i] * matrix[rows ? rows[i] : i], in the list's order.
+// y = sum_i weight[i] * matrix[rows ? rows[i] : i], in the list's order; with `add` the sum goes on from what is in y,
+// with the bits of one longer list.
 void sum_packed(const KernelTable& k, const PackedView& matrix, const std::int32_t* rows, const float* weight,
-                std::size_t count, float* y);
+                std::size_t count, float* y, bool add = false);
 
 // out[b] = sum_i weight[b, i] * matrix[rows ? rows[i] : i].
 void sum_packed_batch(const KernelTable& k, const PackedView& matrix, const std::int32_t* rows, const float* weight,

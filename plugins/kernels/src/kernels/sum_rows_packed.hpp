@@ -86,6 +86,18 @@ FAIRLEAD_INLINE void write_units(std::size_t groups, std::size_t begin, std::siz
     }
 }
 
+// sums = what write_units has written to y, so that a list may be summed in pieces with the same bits.
+FAIRLEAD_INLINE void read_units(std::size_t groups, std::size_t begin, std::size_t end, const float* y, float* sums) {
+    for (std::size_t unit = begin; unit < end; ++unit) {
+        const std::size_t start = unit / 2 * kLanes;
+        float* to = sums + (unit - begin) * kUnitFloats;
+        for (std::size_t lane = 0; lane < kLanes && start + lane < groups; ++lane) {
+            const float* from = y + (start + lane) * kGroup + unit % 2 * 16;
+            for (std::size_t e = 0; e < 16; ++e) to[e * kLanes + lane] = from[e];
+        }
+    }
+}
+
 template <class V, int Bits>
 FAIRLEAD_INLINE void sum_tile_of(const PackedView& matrix, const std::int32_t* rows, const float* weight,
                                  std::size_t first, std::size_t last, std::size_t begin, std::size_t end,
@@ -98,15 +110,17 @@ FAIRLEAD_INLINE void sum_tile_of(const PackedView& matrix, const std::int32_t* r
     });
 }
 
-// y[c] = sum_i weight[i] * matrix[rows ? rows[i] : i, c] for the columns of units [begin, end), in the list's order.
+// y[c] = sum_i weight[i] * matrix[rows ? rows[i] : i, c] for the columns of units [begin, end), in the list's order;
+// with `add` the sum goes on from what is in y.
 // scratch holds (end - begin) * kUnitFloats floats.
 template <class V>
 void sum_rows_packed(const PackedView& matrix, const std::int32_t* rows, const float* weight, std::size_t count,
-                     std::size_t begin, std::size_t end, float* y, float* scratch) {
+                     std::size_t begin, std::size_t end, bool add, float* y, float* scratch) {
     const std::size_t offset = begin / 2 * kLanes * matrix.lane_bytes();
     const std::size_t last_lane = (end + 1) / 2 * kLanes < matrix.lanes() ? (end + 1) / 2 * kLanes : matrix.lanes();
     const std::size_t bytes = last_lane * matrix.lane_bytes() - offset;
     for (std::size_t i = 0; i < (end - begin) * kUnitFloats; ++i) scratch[i] = 0.0F;
+    if (add) read_units(matrix.groups(), begin, end, y, scratch);
     for (std::size_t first = 0; first < count; first += kRowTile) {
         const std::size_t last = first + kRowTile < count ? first + kRowTile : count;
         for (std::size_t i = last; i < last + kRowTile && i < count; ++i) {

@@ -1,0 +1,91 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "fairlead/bundle_store.hpp"
+#include "fairlead/feed_forward.hpp"
+#include "fairlead/neuron_predictor.hpp"
+#include "fairlead/packed_feed_forward.hpp"
+
+namespace fairlead {
+
+// Buffers that the layers of a store share, since they compute one after the other.
+struct StreamScratch {
+    QuantizedInput input;
+    std::vector<float> gate, up, value;
+    std::vector<std::int32_t> neurons, rows, positions, next, contributing;
+    std::vector<std::uint8_t> gated, down;
+    std::vector<BundleStore::Slot> arrived;
+    std::vector<std::int32_t> head;  // by slot: the first candidate that waits for it
+    std::vector<std::pair<std::size_t, BundleStore::Slot>> cached;
+    std::vector<BundleStore::Chunk> missing;
+};
+
+struct StreamedLayer {
+    std::size_t network = 0;
+    // The neuron at each place of the file, [neurons].
+    std::vector<std::int32_t> order;
+    // Gate rows in memory, in the order of neurons, where the store's slots hold none; else data is null.
+    PackedView gates;
+    std::shared_ptr<NeuronPredictor> predictor;
+    Activation activation = Activation::drelu;
+    float threshold = 0.0F;
+};
+
+// A layer whose neurons lie in a file and partly in a cache (PowerInfer-2, section 4). Every result has the bits of
+// PackedFeedForward over the same rows, whatever is cached: rows are summed in the order of neurons.
+//
+// One token: the reads of what is missing are started, then gate and up of what is there are computed while they are
+// under way, then those of each arrival; the up and down rows of a bundle that takes several blocks are read only
+// where its gate is not zero. When the cache has room for a part of the neurons only, they are taken in turns.
+class StreamedFeedForward final : public FeedForward {
+public:
+    // Throws std::invalid_argument where the order or the gates do not fit the store.
+    StreamedFeedForward(std::shared_ptr<BundleStore> store, std::shared_ptr<StreamScratch> scratch,
+                        StreamedLayer layer);
+
+    std::size_t neurons() const override { return layer_.order.size(); }
+    NeuronPredictor* predictor() const override { return layer_.predictor.get(); }
+    void step(const KernelTable& k, const float* x, float* y, Work& work) override;
+    void step_selected(const KernelTable& k, const float* x, const std::int32_t* neurons, std::size_t count, float* y,
+                       Work& work) override;
+    void batch(const KernelTable& k, const float* x, std::size_t tokens, float* y, Work& work) override;
+    void prefetch() override;
+
+private:
+    struct Call {
+        const KernelTable& k;
+        Work& work;
+        // Whether value[] holds the gates already.
+        bool gates_known;
+    };
+
+    template <class Body>
+    void guarded(const Body& body);
+    // Candidates and, where gates are in memory, their values go to the scratch; returns how many there are.
+    std::size_t candidates(const KernelTable& k, const std::int32_t* neurons, std::size_t count, Work& work);
+    void compute(const Call& call, std::size_t count, float* y);
+    std::size_t claim(const Call& call, std::size_t begin, std::size_t end);
+    void compute_window(const Call& call);
+    void gate_and_up(const Call& call, std::size_t count);
+    void gates(const Call& call, std::size_t count);
+    void wait_for(std::size_t position, BundleStore::Slot slot);
+    bool arrivals(const Call& call, bool wait);
+    void add_down(const Call& call, std::size_t begin, std::size_t end, bool first, float* y);
+    std::int32_t row_of(std::size_t position, BundleStore::Slot slot) const;
+    void finish_counts(std::size_t count, Work& work);
+
+    void pass(const KernelTable& k, std::size_t tokens, Work& work);
+    void take_rows(const KernelTable& k, std::size_t tokens, const PackedView& gate, const PackedView& up,
+                   const PackedView& down, const std::int32_t* rows);
+    void scatter(const float* from, std::size_t tokens, float* to) const;
+
+    std::shared_ptr<BundleStore> store_;
+    std::shared_ptr<StreamScratch> scratch_;
+    StreamedLayer layer_;
+    std::vector<std::int32_t> place_;  // of each neuron in the file
+    std::size_t waiting_ = 0;          // candidates of the window that wait for a read
+};
+
+}  // namespace fairlead

@@ -1,0 +1,373 @@
+#include "fairlead/streamed_feed_forward.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+
+#include "fairlead/packed_operators.hpp"
+
+namespace fairlead {
+namespace {
+
+// Candidates computed before arrivals are looked after: their reads must not run dry meanwhile.
+constexpr std::size_t kPiece = 256;
+// Up to so many tokens of a prompt are computed one by one: together they touch a part of the neurons only.
+constexpr std::size_t kFewTokens = 4;
+
+// What is known of a candidate's gate.
+constexpr std::uint8_t kUnknown = 0, kSilent = 1, kActive = 2;
+
+}  // namespace
+
+StreamedFeedForward::StreamedFeedForward(std::shared_ptr<BundleStore> store, std::shared_ptr<StreamScratch> scratch,
+                                         StreamedLayer layer)
+    : store_(std::move(store)), scratch_(std::move(scratch)), layer_(std::move(layer)), place_(layer_.order.size(), -1) {
+    const BundleShape& shape = store_->shape();
+    if (layer_.network >= shape.networks.size() || layer_.order.size() != shape.networks[layer_.network].neurons) {
+        throw std::invalid_argument("order: must have one entry for each neuron of the network");
+    }
+    for (std::size_t place = 0; place < place_.size(); ++place) {
+        const auto neuron = static_cast<std::size_t>(layer_.order[place]);
+        if (neuron >= place_.size() || place_[neuron] >= 0) {
+            throw std::invalid_argument("order: must hold each neuron once");
+        }
+        place_[neuron] = static_cast<std::int32_t>(place);
+    }
+    const PackedView& gates = layer_.gates;
+    if ((gates.data != nullptr) != shape.resident_gates ||
+        (gates.data != nullptr && (gates.rows != neurons() || gates.columns != shape.hidden))) {
+        throw std::invalid_argument("gates: must be [neurons, hidden] where the store keeps none, else None");
+    }
+    if (layer_.predictor != nullptr && layer_.predictor->neurons() != neurons()) {
+        throw std::invalid_argument("predictor: must predict each neuron of the network");
+    }
+}
+
+// Leaves the store and the buffers in a state from which the next call can go on, where a read fails.
+template <class Body>
+void StreamedFeedForward::guarded(const Body& body) {
+    try {
+        body();
+    } catch (...) {
+        store_->abandon();
+        std::fill(scratch_->head.begin(), scratch_->head.end(), -1);
+        throw;
+    }
+}
+
+void StreamedFeedForward::prefetch() {
+    guarded([&] { store_->prefetch(layer_.network); });
+}
+
+void StreamedFeedForward::step(const KernelTable& k, const float* x, float* y, Work& work) {
+    StreamScratch& s = *scratch_;
+    quantize_input(k, x, 1, store_->shape().hidden, s.input);
+    const std::int32_t* chosen = nullptr;
+    std::size_t count = neurons();
+    if (layer_.predictor != nullptr) {
+        work.predictor_ns += layer_.predictor->predict(k, s.input);
+        const std::vector<std::int32_t>& list = layer_.predictor->lists()[0];
+        s.neurons.assign(list.begin(), list.end());
+        s.neurons.push_back(0);
+        chosen = s.neurons.data();
+        count = list.size();
+    }
+    guarded([&] { compute({k, work, store_->shape().resident_gates}, candidates(k, chosen, count, work), y); });
+}
+
+void StreamedFeedForward::step_selected(const KernelTable& k, const float* x, const std::int32_t* neurons,
+                                        std::size_t count, float* y, Work& work) {
+    StreamScratch& s = *scratch_;
+    quantize_input(k, x, 1, store_->shape().hidden, s.input);
+    s.neurons.assign(neurons, neurons + count);
+    s.neurons.push_back(0);
+    guarded([&] {
+        compute({k, work, store_->shape().resident_gates}, candidates(k, s.neurons.data(), count, work), y);
+    });
+}
+
+std::size_t StreamedFeedForward::candidates(const KernelTable& k, const std::int32_t* chosen, std::size_t count,
+                                            Work& work) {
+    StreamScratch& s = *scratch_;
+    work.predicted += static_cast<std::int64_t>(count);
+    work.computed += static_cast<std::int64_t>(count);
+    s.value.resize(count + 1);
+    s.neurons.resize(count + 1);
+    if (chosen == nullptr) {
+        for (std::size_t i = 0; i < count; ++i) s.neurons[i] = static_cast<std::int32_t>(i);
+    }
+    if (layer_.gates.data == nullptr) return count;
+    multiply_packed(k, layer_.gates, chosen, count, s.input, s.value.data(), count);
+    k.gate(layer_.activation, layer_.threshold, s.value.data(), count);
+    return compact(s.neurons.data(), count, s.value.data(), s.neurons.data());
+}
+
+void StreamedFeedForward::compute(const Call& call, std::size_t count, float* y) {
+    StreamScratch& s = *scratch_;
+    s.rows.resize(count + 1);
+    s.next.resize(count + 1);
+    s.gated.assign(count, call.gates_known ? kActive : kUnknown);
+    s.head.resize(std::max(s.head.size(), store_->cache().slots()), -1);
+    std::size_t begin = 0;
+    do {
+        const std::size_t end = claim(call, begin, count);
+        compute_window(call);
+        add_down(call, begin, end, begin == 0, y);
+        store_->finish();
+        begin = end;
+    } while (begin < count);
+    finish_counts(count, call.work);
+    store_->account(call.work);
+}
+
+std::int32_t StreamedFeedForward::row_of(std::size_t position, BundleStore::Slot slot) const {
+    const std::size_t together = store_->shape().cluster_neurons;
+    const auto place = static_cast<std::size_t>(place_[static_cast<std::size_t>(scratch_->neurons[position])]);
+    return static_cast<std::int32_t>(static_cast<std::size_t>(slot) * together + place % together);
+}
+
+void StreamedFeedForward::wait_for(std::size_t position, BundleStore::Slot slot) {
+    StreamScratch& s = *scratch_;
+    s.next[position] = s.head[static_cast<std::size_t>(slot)];
+    s.head[static_cast<std::size_t>(slot)] = static_cast<std::int32_t>(position);
+    ++waiting_;
+}
+
+// Claims clusters for candidates from `begin` on, as long as there is room; returns where it ended. Positions that
+// can be computed at once are listed.
+std::size_t StreamedFeedForward::claim(const Call& call, std::size_t begin, std::size_t end) {
+    StreamScratch& s = *scratch_;
+    std::int64_t* const hits[] = {&call.work.fixed_hits, &call.work.hot_hits, &call.work.cold_hits};
+    waiting_ = 0;
+    s.positions.clear();
+    std::size_t i = begin;
+    for (; i < end; ++i) {
+        const auto place = static_cast<std::size_t>(place_[static_cast<std::size_t>(s.neurons[i])]);
+        const BundleStore::Item item = store_->item(layer_.network, place / store_->shape().cluster_neurons);
+        BundleStore::Slot slot = store_->claim(item);
+        while (slot == NeuronCache::kNone && i == begin) {
+            // Only what is being prefetched is in the way.
+            s.arrived.clear();
+            if (!store_->collect(true, s.arrived)) throw std::logic_error("cache: no slot can be freed");
+            store_->finish();
+            slot = store_->claim(item);
+        }
+        if (slot == NeuronCache::kNone) break;
+        s.rows[i] = row_of(i, slot);
+        const bool ready = store_->has_first(slot);
+        ++(ready ? *hits[static_cast<std::size_t>(store_->cache().region(slot))] : call.work.misses);
+        if (ready) {
+            s.positions.push_back(static_cast<std::int32_t>(i));
+        } else {
+            wait_for(i, slot);
+        }
+    }
+    return i;
+}
+
+void StreamedFeedForward::compute_window(const Call& call) {
+    StreamScratch& s = *scratch_;
+    store_->start();
+    const std::vector<std::int32_t> ready = s.positions;
+    for (std::size_t i = 0; i < ready.size(); i += kPiece) {
+        const std::size_t last = std::min(ready.size(), i + kPiece);
+        s.positions.assign(ready.begin() + static_cast<std::ptrdiff_t>(i), ready.begin() + static_cast<std::ptrdiff_t>(last));
+        gate_and_up(call, s.positions.size());
+        if (waiting_ > 0) arrivals(call, false);
+    }
+    while (waiting_ > 0) {
+        if (!arrivals(call, true)) throw std::logic_error("cache: waits for a read that was never started");
+    }
+}
+
+// Computes what has arrived.
+bool StreamedFeedForward::arrivals(const Call& call, bool wait) {
+    StreamScratch& s = *scratch_;
+    s.arrived.clear();
+    if (!store_->collect(wait, s.arrived)) return false;
+    s.positions.clear();
+    for (const BundleStore::Slot slot : s.arrived) {
+        std::int32_t& head = s.head[static_cast<std::size_t>(slot)];
+        for (std::int32_t i = head; i >= 0; i = s.next[static_cast<std::size_t>(i)]) {
+            s.positions.push_back(i);
+            --waiting_;
+        }
+        head = -1;
+    }
+    gate_and_up(call, s.positions.size());
+    return true;
+}
+
+// Gates of the first `count` positions that have none; positions whose gate is zero, or whose up row must be read
+// first, leave the list.
+void StreamedFeedForward::gates(const Call& call, std::size_t count) {
+    StreamScratch& s = *scratch_;
+    std::vector<std::int32_t>& rows = s.contributing;
+    rows.clear();
+    std::size_t asked = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+        const auto position = static_cast<std::size_t>(s.positions[i]);
+        if (s.gated[position] == kUnknown) rows.push_back(s.rows[position]);
+    }
+    asked = rows.size();
+    s.gate.resize(asked + 1);
+    if (asked > 0) multiply_packed(call.k, store_->rows(Part::gate), rows.data(), asked, s.input, s.gate.data(), asked);
+    call.k.gate(layer_.activation, layer_.threshold, s.gate.data(), asked);
+    std::size_t kept = 0;
+    std::size_t next = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+        const auto position = static_cast<std::size_t>(s.positions[i]);
+        if (s.gated[position] == kUnknown) {
+            s.value[position] = s.gate[next++];
+            s.gated[position] = s.value[position] != 0.0F ? kActive : kSilent;
+        }
+        if (s.value[position] == 0.0F) continue;
+        const auto slot = static_cast<BundleStore::Slot>(static_cast<std::size_t>(s.rows[position]) /
+                                                         store_->shape().cluster_neurons);
+        if (store_->whole(slot)) {
+            s.positions[kept++] = s.positions[i];
+        } else {
+            store_->demand_rest(slot);
+            wait_for(position, slot);
+        }
+    }
+    s.positions.resize(kept);
+    store_->start();
+}
+
+// value = gate * up of the first `count` positions, as far as everything is there.
+void StreamedFeedForward::gate_and_up(const Call& call, std::size_t count) {
+    StreamScratch& s = *scratch_;
+    if (!call.gates_known) gates(call, count);
+    count = s.positions.size();
+    if (count == 0) return;
+    s.contributing.resize(count);
+    s.gate.resize(count + 1);
+    s.up.resize(count);
+    for (std::size_t i = 0; i < count; ++i) {
+        const auto position = static_cast<std::size_t>(s.positions[i]);
+        s.contributing[i] = s.rows[position];
+        s.gate[i] = s.value[position];
+    }
+    multiply_packed(call.k, store_->rows(Part::up), s.contributing.data(), count, s.input, s.up.data(), count);
+    call.k.multiply_up(layer_.activation, s.up.data(), s.gate.data(), count);
+    for (std::size_t i = 0; i < count; ++i) s.value[static_cast<std::size_t>(s.positions[i])] = s.gate[i];
+}
+
+void StreamedFeedForward::add_down(const Call& call, std::size_t begin, std::size_t end, bool first, float* y) {
+    StreamScratch& s = *scratch_;
+    s.contributing.resize(end - begin + 1);
+    s.gate.resize(end - begin + 1);
+    std::copy(s.value.begin() + static_cast<std::ptrdiff_t>(begin), s.value.begin() + static_cast<std::ptrdiff_t>(end),
+              s.gate.begin());
+    const std::size_t terms = compact(s.rows.data() + begin, end - begin, s.gate.data(), s.contributing.data());
+    sum_packed(call.k, store_->rows(Part::down), s.contributing.data(), s.gate.data(), terms, y, !first);
+}
+
+void StreamedFeedForward::finish_counts(std::size_t count, Work& work) {
+    StreamScratch& s = *scratch_;
+    std::size_t active = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+        s.neurons[active] = s.neurons[i];
+        active += s.gated[i] == kActive ? 1 : 0;
+    }
+    work.active += static_cast<std::int64_t>(active);
+    count_active(s.neurons.data(), active);
+}
+
+void StreamedFeedForward::batch(const KernelTable& k, const float* x, std::size_t tokens, float* y, Work& work) {
+    StreamScratch& s = *scratch_;
+    const std::size_t hidden = store_->shape().hidden;
+    if (tokens <= kFewTokens && layer_.predictor == nullptr && layer_.gates.data != nullptr) {
+        for (std::size_t t = 0; t < tokens; ++t) step(k, x + t * hidden, y + t * hidden, work);
+        return;
+    }
+    quantize_input(k, x, tokens, hidden, s.input);
+    const std::size_t count = neurons();
+    s.gate.resize(tokens * count);
+    s.value.resize(tokens * count);
+    s.down.resize(count * store_->shape().row_bytes());
+    guarded([&] { pass(k, tokens, work); });
+    k.gate(layer_.activation, layer_.threshold, s.gate.data(), tokens * count);
+    for (std::size_t i = 0; i < tokens * count; ++i) {
+        const bool fires = s.gate[i] != 0.0F;
+        work.active += fires ? 1 : 0;
+        if (counts() != nullptr) counts()[i % count] += fires ? 1 : 0;
+    }
+    k.multiply_up(layer_.activation, s.value.data(), s.gate.data(), tokens * count);
+    const PackedView down{s.down.data(), count, hidden, store_->shape().row_bytes(), store_->shape().bits};
+    sum_packed_batch(k, down, nullptr, s.gate.data(), count, tokens, y);
+    work.predicted += static_cast<std::int64_t>(tokens * count);
+    work.computed += static_cast<std::int64_t>(tokens * count);
+    store_->account(work);
+}
+
+// gate and value [tokens, neurons] = gates and ups of all neurons, down [neurons] = their rows, whose sum has to wait
+// for the order of neurons.
+void StreamedFeedForward::pass(const KernelTable& k, std::size_t tokens, Work& work) {
+    StreamScratch& s = *scratch_;
+    const BundleShape& shape = store_->shape();
+    const std::size_t together = shape.cluster_neurons;
+    if (layer_.gates.data != nullptr) multiply_packed(k, layer_.gates, s.input, s.gate.data());
+    s.cached.clear();
+    s.missing.clear();
+    store_->plan_pass(layer_.network, s.cached, s.missing);
+    std::vector<std::int32_t>& rows = s.rows;
+    rows.clear();
+    s.neurons.clear();
+    std::int64_t* const hits[] = {&work.fixed_hits, &work.hot_hits, &work.cold_hits};
+    for (const auto& [cluster, slot] : s.cached) {
+        for (std::size_t j = 0; j < together && cluster * together + j < neurons(); ++j) {
+            rows.push_back(static_cast<std::int32_t>(static_cast<std::size_t>(slot) * together + j));
+            s.neurons.push_back(layer_.order[cluster * together + j]);
+            ++*hits[static_cast<std::size_t>(store_->cache().region(slot))];
+        }
+    }
+    if (!rows.empty()) {
+        const PackedView gate = shape.resident_gates ? PackedView{} : store_->rows(Part::gate);
+        take_rows(k, tokens, gate, store_->rows(Part::up), store_->rows(Part::down), rows.data());
+    }
+    store_->pass(layer_.network, s.missing, [&](const BundleStore::Chunk& chunk) {
+        const std::size_t first = chunk.first * together;
+        const std::size_t end = std::min(first + chunk.count * together, neurons());
+        s.neurons.assign(layer_.order.begin() + static_cast<std::ptrdiff_t>(first),
+                         layer_.order.begin() + static_cast<std::ptrdiff_t>(end));
+        work.misses += static_cast<std::int64_t>(end - first);
+        PackedView part{chunk.data, end - first, shape.hidden, shape.stride(), shape.bits};
+        const PackedView gate = part;
+        part.data += shape.row_bytes();
+        const PackedView up = part;
+        part.data += shape.row_bytes();
+        take_rows(k, tokens, gate, up, part, nullptr);
+    });
+}
+
+// Computes the rows of s.neurons (those of the views, or listed ones) for all tokens.
+void StreamedFeedForward::take_rows(const KernelTable& k, std::size_t tokens, const PackedView& gate,
+                                    const PackedView& up, const PackedView& down, const std::int32_t* rows) {
+    StreamScratch& s = *scratch_;
+    const std::size_t count = s.neurons.size();
+    s.up.resize(tokens * count);
+    if (layer_.gates.data == nullptr) {
+        multiply_packed(k, gate, rows, count, s.input, s.up.data(), count);
+        scatter(s.up.data(), tokens, s.gate.data());
+    }
+    multiply_packed(k, up, rows, count, s.input, s.up.data(), count);
+    scatter(s.up.data(), tokens, s.value.data());
+    const std::size_t width = store_->shape().row_bytes();
+    for (std::size_t i = 0; i < count; ++i) {
+        const std::size_t row = rows ? static_cast<std::size_t>(rows[i]) : i;
+        std::memcpy(s.down.data() + static_cast<std::size_t>(s.neurons[i]) * width, down.row(row), width);
+    }
+}
+
+// to[t, neuron] = from[t, i] for each of s.neurons.
+void StreamedFeedForward::scatter(const float* from, std::size_t tokens, float* to) const {
+    const std::vector<std::int32_t>& list = scratch_->neurons;
+    for (std::size_t t = 0; t < tokens; ++t) {
+        float* row = to + t * neurons();
+        for (std::size_t i = 0; i < list.size(); ++i) row[list[i]] = from[t * list.size() + i];
+    }
+}
+
+}  // namespace fairlead
