@@ -29,6 +29,7 @@ from fairlead_kernels.ops import (
     softmax,
     sparse_ffn_q8,
 )
+from fairlead_kernels.ops_int8_attention import paged_attention_int8, quantize_heads
 from fairlead_kernels.ops_packed import (
     dequantize_packed,
     gemm_packed,
@@ -74,7 +75,9 @@ __all__ = [
     "pack_q8_0",
     "packed_row_bytes",
     "paged_attention",
+    "paged_attention_int8",
     "paged_attention_prefill",
+    "quantize_heads",
     "quantize_q8",
     "rmsnorm",
     "rope",

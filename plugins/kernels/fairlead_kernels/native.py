@@ -14,6 +14,7 @@ from fairlead_kernels.quantized import GROUP, Q8Matrix
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
+I8 = NDArray[np.int8]
 
 
 class NativeKernels:
@@ -100,3 +101,24 @@ class NativeKernels:
         out = np.empty_like(query)
         self._native.attend(query, keys, values, page_table, first_length, scale, out)
         return out
+
+    def attend_int8(
+        self,
+        query: F32,
+        keys: I8,
+        key_scale: F32,
+        values: I8,
+        value_scale: F32,
+        page_table: I32,
+        first_length: int,
+        scale: float,
+    ) -> F32:
+        out = np.empty_like(query)
+        self._native.attend_int8(query, keys, key_scale, values, value_scale, page_table, first_length, scale, out)
+        return out
+
+    def quantize_heads(self, x: F32) -> tuple[I8, F32]:
+        q, scale = np.empty(x.shape, np.int8), np.empty(x.shape[:-1], np.float32)
+        width = x.shape[-1]
+        self._native.quantize_heads(x.reshape(-1, width), q.reshape(-1, width), scale.reshape(-1))
+        return q, scale

@@ -17,7 +17,8 @@ F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 
 
-def _kernels() -> Any:
+def kernels() -> Any:
+    """Return what computes: the native kernels or the reference, behind the same signatures."""
     module = extension()
     return reference if module is None else NativeKernels(module)
 
@@ -41,19 +42,19 @@ def quantize_q8(matrix: F32) -> Q8Matrix:
     array_of("matrix", matrix, np.float32, (None, None))
     if matrix.shape[1] % GROUP:
         raise ValueError(f"matrix: columns must be a multiple of {GROUP}, got {matrix.shape[1]}")
-    return _kernels().quantize_q8(matrix)
+    return kernels().quantize_q8(matrix)
 
 
 def gemv_q8(matrix: Q8Matrix, x: F32) -> F32:
     """Multiply: float32 [columns] -> [rows]."""
     array_of("x", x, np.float32, (_matrix("matrix", matrix).shape[1],))
-    return _kernels().gemm_q8(matrix, x[None, :])[0]
+    return kernels().gemm_q8(matrix, x[None, :])[0]
 
 
 def gemm_q8(matrix: Q8Matrix, x: F32) -> F32:
     """Multiply a batch: float32 [batch, columns] -> [batch, rows]; native rows equal gemv_q8's bit for bit."""
     array_of("x", x, np.float32, (None, _matrix("matrix", matrix).shape[1]))
-    return _kernels().gemm_q8(matrix, x)
+    return kernels().gemm_q8(matrix, x)
 
 
 def gemv_f32(matrix: F32, x: F32) -> F32:
@@ -107,7 +108,7 @@ def sparse_ffn_q8(
     array_of("x", x, np.float32, (columns,))
     activation_code(activation)
     chosen = None if neurons is None else neuron_list(neurons, rows)
-    y, active = _kernels().sparse_ffn_q8(gate, up, down_t, x, activation, threshold_value(threshold), chosen)
+    y, active = kernels().sparse_ffn_q8(gate, up, down_t, x, activation, threshold_value(threshold), chosen)
     return y, active if isinstance(active, int) else len(active)
 
 
@@ -115,7 +116,7 @@ def rmsnorm(x: F32, weight: F32, epsilon: float = 1e-5) -> F32:
     """Normalize the last dimension of float32 [..., hidden] by its root mean square, times weight [hidden]."""
     rows_of("x", x)
     array_of("weight", weight, np.float32, (x.shape[-1],))
-    return _kernels().rmsnorm(x, weight, epsilon)
+    return kernels().rmsnorm(x, weight, epsilon)
 
 
 def rope_inverse_frequency(head_dim: int, theta: float = 10000.0) -> F32:
@@ -141,13 +142,13 @@ def rope(x: F32, positions: I32, theta: float = 10000.0, *, inverse_frequency: F
     if x.shape[2] % 2:
         raise ValueError(f"x: head_dim must be even, got {x.shape[2]}")
     array_of("inverse_frequency", frequency, np.float32, (x.shape[2] // 2,))
-    kernels = _kernels()
-    return kernels.rope(x, *kernels.rope_angles(positions, frequency))
+    chosen = kernels()
+    return chosen.rope(x, *chosen.rope_angles(positions, frequency))
 
 
 def softmax(x: F32) -> F32:
     """Softmax over the last dimension of float32 [..., n], n above 0."""
-    return _kernels().softmax(rows_of("x", x))
+    return kernels().softmax(rows_of("x", x))
 
 
 def paged_attention(query: F32, key_pages: F32, value_pages: F32, page_table: I32, length: int, scale: float) -> F32:
@@ -188,4 +189,4 @@ def paged_attention_prefill(
     if first_length < 1 or page_size < 1 or tokens < 1:
         raise ValueError(f"length, page_size, tokens: must be at least 1, got {first_length}, {page_size}, {tokens}")
     page_list(page_table, first_length + tokens - 1, pages, page_size)
-    return _kernels().attend(query, key_pages, value_pages, page_table, first_length, scale)
+    return kernels().attend(query, key_pages, value_pages, page_table, first_length, scale)

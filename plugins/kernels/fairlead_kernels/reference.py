@@ -13,6 +13,9 @@ from fairlead_kernels.quantized import GROUP, Q8Matrix
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 
+# Runs of smaller values are rounded to zeros: 127 / x must stay finite.
+SMALLEST = np.float32(1e-30)
+
 
 def quantize_q8(matrix: F32) -> Q8Matrix:
     """Round float32 [rows, columns] to int8 groups; the scale is the float16 next to max|x| / 127."""
@@ -143,3 +146,33 @@ def attend(query: F32, keys: F32, values: F32, page_table: I32, first_length: in
     future: NDArray[np.bool_] = np.arange(length, dtype=np.int64) >= seen[:, None]
     weight = softmax(np.where(future[:, None, None, :], np.float32(-np.inf), scores))
     return np.ascontiguousarray(np.einsum("tkgp,pkd->tkgd", weight, v).reshape(tokens, heads, head_dim))
+
+
+def quantize_heads(x: F32) -> tuple[NDArray[np.int8], F32]:
+    """Round float32 [..., head_dim] to int8 with the scale max|x| / 127 a head; not finite gives zeros and NaN."""
+    largest: F32 = np.abs(x).max(axis=-1, initial=0.0)
+    finite = np.isfinite(largest)
+    counts = finite & (largest >= SMALLEST)
+    inverse = np.zeros_like(largest)
+    np.divide(np.float32(127), largest, out=inverse, where=counts)
+    scale: F32 = np.where(counts, largest / np.float32(127), np.float32(0)).astype(np.float32)
+    scale[~finite] = np.nan
+    q = np.rint(np.where(counts[..., None], x, np.float32(0)) * inverse[..., None])
+    return q.astype(np.int8), scale
+
+
+def attend_int8(
+    query: F32,
+    keys: NDArray[np.int8],
+    key_scale: F32,
+    values: NDArray[np.int8],
+    value_scale: F32,
+    page_table: I32,
+    first_length: int,
+    scale: float,
+) -> F32:
+    """:func:`attend` over int8 pages with scales [pages, page_size, kv_heads]."""
+    used = page_table[: -(-(first_length + query.shape[0] - 1) // keys.shape[1])]
+    k = keys[used].astype(np.float32) * key_scale[used][..., None]
+    v = values[used].astype(np.float32) * value_scale[used][..., None]
+    return attend(query, k, v, np.arange(len(used), dtype=np.int32), first_length, scale)

@@ -12,13 +12,10 @@ from numpy.typing import NDArray
 
 from fairlead_kernels.packed import PackedMatrix, assemble, pack_q8
 from fairlead_kernels.quantized import GROUP
-from fairlead_kernels.reference import gate_function, quantize_q8, up_function
+from fairlead_kernels.reference import gate_function, quantize_heads, quantize_q8, up_function
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
-
-# Groups of smaller activations count as zeros: 127 / x must stay finite.
-SMALLEST_ACTIVATION = np.float32(1e-30)
 
 
 def quantize_activations(x: F32) -> tuple[F32, F32]:
@@ -26,16 +23,8 @@ def quantize_activations(x: F32) -> tuple[F32, F32]:
 
     A group with a value that is not finite gets the scale NaN, so that every sum over it is NaN.
     """
-    groups = x.reshape(x.shape[0], x.shape[1] // GROUP, GROUP)
-    largest: F32 = np.abs(groups).max(axis=2, initial=0.0)
-    finite = np.isfinite(largest)
-    counts = finite & (largest >= SMALLEST_ACTIVATION)
-    inverse = np.zeros_like(largest)
-    np.divide(np.float32(127), largest, out=inverse, where=counts)
-    q = np.rint(np.where(counts[:, :, None], groups, np.float32(0)) * inverse[:, :, None])
-    scale: F32 = np.where(counts, largest / np.float32(127), np.float32(0)).astype(np.float32)
-    scale[~finite] = np.nan
-    return q, scale
+    q, scale = quantize_heads(x.reshape(x.shape[0], x.shape[1] // GROUP, GROUP))
+    return q.astype(np.float32), scale
 
 
 def pack(matrix: F32, bits: int) -> PackedMatrix:

@@ -78,22 +78,56 @@ void softmax_in_place(Array<float, 2> x) {
     }
 }
 
-void attend_into(Array<const float, 3> query, Array<const float, 4> keys, Array<const float, 4> values,
-                 Array<const std::int32_t, 1> page_table, std::size_t first_length, float scale, Array<float, 3> out) {
-    const std::size_t tokens = query.shape(0);
+template <class T>
+void check_attention(const Array<const float, 3>& query, const Array<const T, 4>& keys,
+                     const Array<const T, 4>& values, const Array<const std::int32_t, 1>& page_table,
+                     std::size_t first_length, const Array<float, 3>& out) {
     for (std::size_t i = 0; i < 4; ++i) require(keys.shape(i) == values.shape(i), "keys, values: shapes differ");
     for (std::size_t i = 0; i < 3; ++i) require(query.shape(i) == out.shape(i), "out: must have the shape of query");
     require(keys.shape(3) == query.shape(2), "keys: head_dim differs from the query's");
     require(keys.shape(2) > 0 && query.shape(1) % keys.shape(2) == 0, "query: heads must be a multiple of kv_heads");
+    require(query.shape(0) > 0, "query: must have at least one token");
     require(first_length > 0 && keys.shape(1) > 0, "first_length and page_size: must be positive");
-    if (tokens == 0) return;
-    check_pages(page_table, first_length, tokens - 1, keys.shape(0), keys.shape(1));
-    const PageView key_pages{const_cast<float*>(keys.data()), keys.shape(1), keys.shape(2), keys.shape(3)};
-    const PageView value_pages{const_cast<float*>(values.data()), keys.shape(1), keys.shape(2), keys.shape(3)};
-    const AttentionTask task{query.data(),   key_pages,    value_pages, page_table.data(),
-                             query.shape(1), first_length, scale,       out.data()};
+    check_pages(page_table, first_length, query.shape(0) - 1, keys.shape(0), keys.shape(1));
+}
+
+template <class T>
+Pages<T> pages_of(const Array<const T, 4>& entries, const float* scale = nullptr) {
+    return {const_cast<T*>(entries.data()), entries.shape(1), entries.shape(2), entries.shape(3),
+            const_cast<float*>(scale)};
+}
+
+void attend_into(Array<const float, 3> query, Array<const float, 4> keys, Array<const float, 4> values,
+                 Array<const std::int32_t, 1> page_table, std::size_t first_length, float scale, Array<float, 3> out) {
+    check_attention(query, keys, values, page_table, first_length, out);
+    const AttentionTask task{query.data(),   pages_of(keys), pages_of(values), page_table.data(),
+                             query.shape(1), first_length,   scale,            out.data()};
     const nb::gil_scoped_release released;
-    attend(kernels_in_use(), task, tokens);
+    attend(kernels_in_use(), task, query.shape(0));
+}
+
+void attend_int8_into(Array<const float, 3> query, Array<const std::int8_t, 4> keys, Array<const float, 3> key_scale,
+                      Array<const std::int8_t, 4> values, Array<const float, 3> value_scale,
+                      Array<const std::int32_t, 1> page_table, std::size_t first_length, float scale,
+                      Array<float, 3> out) {
+    check_attention(query, keys, values, page_table, first_length, out);
+    for (std::size_t i = 0; i < 3; ++i) {
+        require(key_scale.shape(i) == keys.shape(i) && value_scale.shape(i) == keys.shape(i),
+                "key_scale, value_scale: must be [pages, page_size, kv_heads]");
+    }
+    const Int8AttentionTask task{query.data(),      pages_of(keys, key_scale.data()),
+                                 pages_of(values, value_scale.data()),
+                                 page_table.data(), query.shape(1),
+                                 first_length,      scale,
+                                 out.data()};
+    const nb::gil_scoped_release released;
+    attend(kernels_in_use(), task, query.shape(0));
+}
+
+void quantize_heads_into(Array<const float, 2> x, Array<std::int8_t, 2> q, Array<float, 1> scale) {
+    require(q.shape(0) == x.shape(0) && q.shape(1) == x.shape(1), "q: must have the shape of x");
+    require(scale.shape(0) == x.shape(0), "scale: must have one value a head");
+    quantize_heads(kernels_in_use(), x.data(), x.shape(0), x.shape(1), q.data(), scale.data());
 }
 
 void resize_pool(std::size_t threads) {
@@ -118,6 +152,11 @@ void bind_operators(nb::module_& module) {
                nb::arg().noconvert());
     module.def("rope", &rope_in_place, nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert());
     module.def("softmax", &softmax_in_place, nb::arg().noconvert());
+    module.def("attend_int8", &attend_int8_into, nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(),
+               nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg(), nb::arg(),
+               nb::arg().noconvert());
+    module.def("quantize_heads", &quantize_heads_into, nb::arg().noconvert(), nb::arg().noconvert(),
+               nb::arg().noconvert());
     module.def("attend", &attend_into, nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(),
                nb::arg().noconvert(), nb::arg(), nb::arg(), nb::arg().noconvert());
 }

@@ -18,6 +18,16 @@ std::uint16_t scale_for(float largest) {
     return half;
 }
 
+template <class T>
+void attend_with(void (*kernel)(const AttentionOver<T>&, std::size_t, std::size_t, float*),
+                 const AttentionOver<T>& task, std::size_t tokens) {
+    const std::size_t longest = task.first_length + tokens - 1;
+    const std::size_t per_item = longest * task.keys.head_dim * 2;
+    parallel_for(tokens * task.heads, grain(per_item), 1, [&](std::size_t begin, std::size_t end) {
+        kernel(task, begin, end, scratch(longest));
+    });
+}
+
 }  // namespace
 
 void multiply_selected(const KernelTable& k, const Q8View& matrix, const std::int32_t* rows, std::size_t count,
@@ -51,11 +61,18 @@ void sum_batch(const KernelTable& k, const Q8View& matrix, const float* weight, 
 }
 
 void attend(const KernelTable& k, const AttentionTask& task, std::size_t tokens) {
-    const std::size_t longest = task.first_length + tokens - 1;
-    const std::size_t per_item = longest * task.keys.head_dim * 2;
-    parallel_for(tokens * task.heads, grain(per_item), 1, [&](std::size_t begin, std::size_t end) {
-        k.attend(task, begin, end, scratch(longest));
-    });
+    attend_with(k.attend, task, tokens);
+}
+
+void attend(const KernelTable& k, const Int8AttentionTask& task, std::size_t tokens) {
+    attend_with(k.attend_int8, task, tokens);
+}
+
+void quantize_heads(const KernelTable& k, const float* x, std::size_t kv_heads, std::size_t head_dim, std::int8_t* q,
+                    float* scale) {
+    for (std::size_t h = 0; h < kv_heads; ++h) {
+        scale[h] = k.quantize_head(x + h * head_dim, head_dim, q + h * head_dim);
+    }
 }
 
 void quantize(const KernelTable& k, const float* x, std::size_t rows, std::size_t columns, std::int8_t* q,

@@ -55,6 +55,9 @@ struct KernelTable {
     void (*softmax)(float* x, std::size_t count);
     // Items are (token, head) pairs, numbered token * heads + head; scratch holds the longest length in floats.
     void (*attend)(const AttentionTask& task, std::size_t begin, std::size_t end, float* scratch);
+    void (*attend_int8)(const Int8AttentionTask& task, std::size_t begin, std::size_t end, float* scratch);
+    // Rounds one key or value of a head to int8; returns its scale.
+    float (*quantize_head)(const float* x, std::size_t count, std::int8_t* q);
 
     // x = gate_function(x), zeroed where its magnitude is not above the threshold.
     void (*gate)(Activation activation, float threshold, float* x, std::size_t count);

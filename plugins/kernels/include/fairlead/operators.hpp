@@ -23,6 +23,11 @@ void sum_selected(const KernelTable& k, const Q8View& matrix, const std::int32_t
 void sum_batch(const KernelTable& k, const Q8View& matrix, const float* weight, std::size_t batch, float* out);
 
 void attend(const KernelTable& k, const AttentionTask& task, std::size_t tokens);
+void attend(const KernelTable& k, const Int8AttentionTask& task, std::size_t tokens);
+
+// Rounds heads [kv_heads, head_dim] to int8 with one scale a head, as Int8PageView keeps them.
+void quantize_heads(const KernelTable& k, const float* x, std::size_t kv_heads, std::size_t head_dim, std::int8_t* q,
+                    float* scale);
 
 // Writes q [rows, columns] and float16 scales; throws std::invalid_argument on a value that is not finite or
 // whose scale does not fit a float16.

@@ -24,30 +24,44 @@ struct Q8View {
     }
 };
 
-// Borrowed key or value pages of one layer: [pages, page_size, kv_heads, head_dim].
-struct PageView {
-    float* data = nullptr;
+// Borrowed key or value pages of one layer: [pages, page_size, kv_heads, head_dim] of T. Entries of int8 stand for
+// themselves times a scale of [pages, page_size, kv_heads]; float32 entries have none.
+template <class T>
+struct Pages {
+    T* data = nullptr;
     std::size_t page_size = 0;
     std::size_t kv_heads = 0;
     std::size_t head_dim = 0;
+    float* scale = nullptr;
 
-    FAIRLEAD_INLINE float* at(const std::int32_t* page_table, std::size_t position) const {
-        const std::size_t page = static_cast<std::size_t>(page_table[position / page_size]);
-        return data + (page * page_size + position % page_size) * kv_heads * head_dim;
+    // The number of a position's slot, counted over all pages.
+    FAIRLEAD_INLINE std::size_t slot(const std::int32_t* page_table, std::size_t position) const {
+        return static_cast<std::size_t>(page_table[position / page_size]) * page_size + position % page_size;
+    }
+    FAIRLEAD_INLINE T* at(const std::int32_t* page_table, std::size_t position) const {
+        return data + slot(page_table, position) * kv_heads * head_dim;
+    }
+    FAIRLEAD_INLINE float* scale_at(const std::int32_t* page_table, std::size_t position) const {
+        return scale + slot(page_table, position) * kv_heads;
     }
 };
+using PageView = Pages<float>;
+using Int8PageView = Pages<std::int8_t>;
 
 // Queries [tokens, heads, head_dim] that attend causally to a page table; token t sees first_length + t positions.
-struct AttentionTask {
+template <class T>
+struct AttentionOver {
     const float* query = nullptr;
-    PageView keys;
-    PageView values;
+    Pages<T> keys;
+    Pages<T> values;
     const std::int32_t* page_table = nullptr;
     std::size_t heads = 0;
     std::size_t first_length = 0;
     float scale = 1.0F;
     float* out = nullptr;
 };
+using AttentionTask = AttentionOver<float>;
+using Int8AttentionTask = AttentionOver<std::int8_t>;
 
 // The gate's function in a gated feed-forward layer: out = down(gate_function(gate x) * up_function(up x)).
 enum class Activation : std::int32_t {

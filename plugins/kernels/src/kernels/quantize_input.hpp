@@ -1,38 +1,69 @@
 #pragma once
 
 #include "fairlead/quantized_input.hpp"
+#include "kernels/elementwise.hpp"
 
 namespace fairlead::kernels {
 
 // Groups of smaller activations count as zeros: 127 / x must stay finite.
 inline constexpr float kSmallestActivation = 1e-30F;
 
-// q[0, kGroup) = x * 127 / max|x| to nearest even; returns the scale max|x| / 127 and the sum of q. A group with a
-// value that is not finite becomes zeros with the scale NaN.
+// How a run of values is rounded: the largest magnitude becomes 127.
+struct Rounding {
+    bool finite;
+    float inverse;
+    float scale;  // NaN where a value is not finite
+};
+
 template <class V>
-FAIRLEAD_INLINE float quantize_lane(const float* x, std::int8_t* q, std::int32_t& sum) {
+FAIRLEAD_INLINE Rounding rounding_of(const float* x, std::size_t count) {
     typename V::Vec largest = V::zero();
     typename V::Vec zeros = V::zero();
-    FAIRLEAD_UNROLL
-    for (std::size_t c = 0; c < kGroup; c += V::width) {
-        const typename V::Vec value = V::load(x + c);
+    for (std::size_t c = 0; c < count; c += V::width) {
+        const typename V::Vec value = load_within<V>(x, c, count);
         largest = V::max(largest, V::abs(value));
         zeros = V::fma(value, V::zero(), zeros);
     }
     const float magnitude = V::largest(largest);
     const bool finite = V::sum(zeros) == 0.0F;
-    const bool counts = finite && magnitude >= kSmallestActivation;
-    const typename V::Vec inverse = V::set1(counts ? 127.0F / magnitude : 0.0F);
+    if (!finite) return {false, 0.0F, __builtin_nanf("")};
+    if (!(magnitude >= kSmallestActivation)) return {true, 0.0F, 0.0F};
+    return {true, 127.0F / magnitude, magnitude / 127.0F};
+}
+
+// To nearest even. A value that is not finite times zero is NaN, which must not be converted.
+template <class V>
+FAIRLEAD_INLINE typename V::Vec rounded(typename V::Vec value, const Rounding& rounding) {
+    return rounding.finite ? V::round(V::mul(value, V::set1(rounding.inverse))) : V::zero();
+}
+
+// q[0, kGroup) = the rounded group; returns its scale and the sum of q.
+template <class V>
+FAIRLEAD_INLINE float quantize_lane(const float* x, std::int8_t* q, std::int32_t& sum) {
+    const Rounding rounding = rounding_of<V>(x, kGroup);
     typename V::Vec total = V::zero();
     FAIRLEAD_UNROLL
     for (std::size_t c = 0; c < kGroup; c += V::width) {
-        // A value that is not finite times zero is NaN, which must not be converted.
-        const typename V::Vec value = finite ? V::round(V::mul(V::load(x + c), inverse)) : V::zero();
+        const typename V::Vec value = rounded<V>(V::load(x + c), rounding);
         V::to_int8(q + c, value);
         total = V::add(total, value);
     }
     sum = static_cast<std::int32_t>(V::sum(total));
-    return finite ? (counts ? magnitude / 127.0F : 0.0F) : __builtin_nanf("");
+    return rounding.scale;
+}
+
+// Any number of values with one scale, which is returned.
+template <class V>
+float quantize_head(const float* x, std::size_t count, std::int8_t* q) {
+    const Rounding rounding = rounding_of<V>(x, count);
+    std::size_t c = 0;
+    for (; c + V::width <= count; c += V::width) V::to_int8(q + c, rounded<V>(V::load(x + c), rounding));
+    if (c < count) {
+        std::int8_t lanes[V::width];
+        V::to_int8(lanes, rounded<V>(V::load_n(x + c, count - c), rounding));
+        __builtin_memcpy(q + c, lanes, count - c);
+    }
+    return rounding.scale;
 }
 
 // Rounds a vector into place b of the input.
