@@ -20,7 +20,11 @@ class Settings(BaseModel):
         default=DEFAULT_MODEL,
         min_length=1,
         description="A model that ships with the plugin, or the absolute path of a checkpoint on the node: a directory "
-        "in the Hugging Face layout, or a .gguf file.",
+        "in the Hugging Face layout, a .gguf file, or a bundle directory, whose neurons are read as memory allows.",
+    )
+    mode: Literal["exact", "predictor"] = Field(
+        default="exact",
+        description="Compute every gate, or those that the predictors of a bundle choose (faster, lossy).",
     )
     context_tokens: int | None = Field(default=None, ge=16, le=1 << 20, description="Default: the model's own.")
     max_sequences: int = Field(default=4, ge=1, le=64, description="Requests that generate at the same time, at most.")

@@ -44,7 +44,7 @@ class Worker:
         settings = read_settings(dict(context.config))
         _select_kernels(context.variant)
         context.progress(0.1, f"loading {settings.model}")
-        self._model = SparseModel.load(settings.model_path)
+        self._model = SparseModel.load(settings.model_path, mode=settings.mode)
         settings.context_of(self._model.config.max_position_embeddings)
         self._draft = None if settings.draft_path is None else SparseModel.load(settings.draft_path)
         if self._draft is not None:

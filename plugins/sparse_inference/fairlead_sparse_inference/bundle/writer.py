@@ -93,7 +93,7 @@ def write_bundle(
     Args:
         path: must not exist, or be an empty directory.
         networks: taken one at a time, so a generator keeps one network in memory.
-        resident: the tensors that stay in memory, by name.
+        resident: the tensors that stay in memory, by name; looked at after the last network.
         files: what else lies in the directory (`checkpoint_files`), by name.
         layout: sizes of clusters, usually `BundleLayout.of(hidden, bits)`.
 
@@ -127,8 +127,9 @@ def _write(
 ) -> Manifest:
     for name, content in files.items():
         (folder / Path(name).name).write_bytes(content)
-    tensors = {name: _stored(value) for name, value in resident.items()}
+    tensors: dict[str, NDArray[Any]] = {}
     written = _write_networks(folder / NEURONS, networks, layout, tensors)
+    tensors |= {name: _stored(value) for name, value in resident.items()}
     save_file(tensors, folder / RESIDENT)
     manifest = Manifest(
         hidden=layout.hidden,

@@ -15,7 +15,7 @@ from fairlead_language_model.graph import KVPages, PageTable, PrefixCache
 
 from .errors import EngineClosed, PromptTooLong
 from .events import Event, Failure
-from .memory_plan import MemoryPlan
+from .memory_plan import MemoryPlan, Shares, fewest_slots
 from .model import SparseModel
 from .request import Request
 from .resident import resident_bytes, return_free_memory
@@ -64,7 +64,10 @@ class Engine:
         self.sessions = SessionKeeper(sessions, self._in_cache)
         self.plan = self._plan(max_sequences)
         self.telemetry = Telemetry(len(model.weights.layers))
-        pages = KVPages(model.config, self.plan.pages_within(memory_bytes), PAGE_TOKENS)
+        shares = self.plan.divide(memory_bytes)
+        if model.store is not None:
+            model.store.resize(shares.slots)
+        pages = KVPages(model.config, shares.pages, PAGE_TOKENS)
         self._scheduler = Scheduler(pages, max_sequences, max_waiting, prefix_cache=prefix_cache)
         self._decoder = model.decoder(pages)
         self._clock = clock
@@ -80,7 +83,14 @@ class Engine:
         base = resident_bytes() + HEADROOM_BYTES + self._drafts.memory_bytes
         # A session is copied while it is written.
         copied = pages * page_bytes if self.sessions.store is not None else 0
-        return MemoryPlan(base + copied, page_bytes, pages, pages * max_sequences)
+        sizes = (page_bytes, pages, pages * max_sequences)
+        store = self.model.store
+        if store is None:
+            return MemoryPlan(base + copied, *sizes)
+        # What reads and prompts need is not touched yet.
+        base += store.buffer_bytes + store.pass_bytes(PREFILL_CHUNK)
+        total = store.shape.total_slots
+        return MemoryPlan(base + copied, *sizes, store.shape.slot_bytes, fewest_slots(total), total)
 
     def submit(self, request: Request, sink: Sink) -> Sequence:
         """Queue a request; its events go to the sink, the last one being Finish or Failure.
@@ -107,13 +117,22 @@ class Engine:
             self._changed.notify_all()
 
     def resize(self, memory_bytes: int | None) -> None:
-        """Fit the pages into a memory budget; returns when it is done.
+        """Fit pages and cached neurons into a memory budget; returns when it is done.
 
         Raises:
             BudgetTooSmall: the old budget stays.
         """
-        pages = self.plan.pages_within(memory_bytes)
-        self._in_thread(lambda: self._fit(pages)).result()
+        shares = self.plan.divide(memory_bytes)
+        self._in_thread(lambda: self._fit_shares(shares)).result()
+
+    def _fit_shares(self, shares: Shares) -> None:
+        store = self.model.store
+        if store is not None and shares.slots < store.slots:
+            store.resize(shares.slots)
+        self._fit(shares.pages)
+        # What grows comes last, when what shrinks has made room.
+        if store is not None and shares.slots > store.slots:
+            store.resize(shares.slots)
 
     def _fit(self, pages: int) -> None:
         if pages == self._scheduler.pages.count:
@@ -151,7 +170,8 @@ class Engine:
 
     def memory_in_use(self) -> int:
         """Bytes of the budget that the engine holds: all of its pages count, whether filled or not."""
-        return self.plan.bytes_for(self._scheduler.pages.count)
+        store = self.model.store
+        return self.plan.bytes_for(self._scheduler.pages.count, 0 if store is None else store.slots)
 
     def marginal_cost(self) -> float:
         """Share of the throughput that the next MiB is worth now."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead_kernels import Decoder, DecoderConfig, DecoderWeights
+from fairlead_kernels.streamed import NeuronStore, StreamOptions
 from fairlead_language_model.checkpoint import open_checkpoint
 from fairlead_language_model.config import ModelConfig
 from fairlead_language_model.graph import KVPages, load_weights
@@ -15,33 +16,58 @@ from fairlead_language_model.graph.q8_decoder import decoder_weights, why_not_q8
 from fairlead_language_model.graph.rotary import inverse_frequencies
 from fairlead_language_model.tokenizer import Tokenizer, open_tokenizer
 
+from ..bundle import is_bundle
+from .bundle_model import EXACT, PREDICTOR, load_bundle
 from .errors import ModelUnsupported
 
 _ACTIVATIONS = {"drelu": "drelu", "relu": "relu", "silu": "swiglu", "gelu_tanh": "geglu"}
 
 
 class SparseModel:
-    """Config, tokenizer and Q8 weights, with the down projection transposed, so that a neuron's row is contiguous.
+    """Config, tokenizer and weights: Q8 from a checkpoint, packed from a bundle.
 
-    `activations` counts for each layer how many tokens activated each neuron, int64 [neurons].
+    `activations` counts for each layer how many tokens activated each neuron, int64 [neurons]. `store` caches the
+    neurons of a bundle, whose number in memory may change while the model runs; else it is None.
     """
 
     def __init__(
-        self, config: ModelConfig, weights: DecoderWeights, tokenizer: Tokenizer, frequencies: NDArray[np.float64]
+        self,
+        config: ModelConfig,
+        weights: DecoderWeights,
+        tokenizer: Tokenizer,
+        frequencies: NDArray[np.float64],
+        *,
+        mode: str = EXACT,
+        store: NeuronStore | None = None,
     ) -> None:
-        self.config, self.weights, self.tokenizer = config, weights, tokenizer
+        self.config, self.weights, self.tokenizer, self.store = config, weights, tokenizer, store
         self._frequencies = np.ascontiguousarray(frequencies, np.float32)
-        self._decoder_config = _decoder_config(config)
+        self._decoder_config = _decoder_config(config, mode)
         self.activations = [np.zeros(config.intermediate_size, np.int64) for _ in weights.layers]
 
     @classmethod
-    def load(cls, path: Path) -> SparseModel:
-        """Read a checkpoint and its tokenizer; what is not stored in Q8 groups is quantized.
+    def load(
+        cls, path: Path, *, mode: str = EXACT, streamed: bool = True, options: StreamOptions | None = None
+    ) -> SparseModel:
+        """Read a checkpoint or a bundle directory and its tokenizer; what is no Q8 in a checkpoint is quantized.
+
+        Args:
+            path: a bundle directory, a directory in the Hugging Face layout, or a .gguf file.
+            mode: "exact" computes every gate; "predictor" those that a bundle's predictors choose (lossy).
+            streamed: neurons of a bundle are read when they are needed, into a cache with room for all until
+                `store.resize`; else they are all read now.
+            options: how a bundle is read.
 
         Raises:
             LanguageModelError: a file is missing or damaged; names it.
-            ModelUnsupported: the kernels lack a part of this model.
+            ModelUnsupported: the kernels lack a part of this model, or it has no predictors.
         """
+        if mode not in (EXACT, PREDICTOR):
+            raise ValueError(f"mode = {mode!r}: accepted: {EXACT}, {PREDICTOR}")
+        if is_bundle(path):
+            return cls._of_bundle(path, mode, streamed, options)
+        if mode != EXACT:
+            raise ModelUnsupported(f"{path}: mode {mode}: accepted for a bundle directory with predictors")
         checkpoint = open_checkpoint(path)
         reason = why_not_q8(checkpoint.config)
         if reason is not None:
@@ -53,6 +79,18 @@ class SparseModel:
             decoder_weights(checkpoint.config, read),
             open_tokenizer(path, checkpoint.config),
             frequencies,
+        )
+
+    @classmethod
+    def _of_bundle(cls, path: Path, mode: str, streamed: bool, options: StreamOptions | None) -> SparseModel:
+        read = load_bundle(path, mode=mode, streamed=streamed, options=options)
+        return cls(
+            read.config,
+            read.weights,
+            open_tokenizer(path, read.config),
+            inverse_frequencies(read.config, read.rope_factors),
+            mode=mode,
+            store=read.store,
         )
 
     def decoder(self, pages: KVPages) -> Decoder:
@@ -72,7 +110,7 @@ class SparseModel:
         return self.tokenizer.eos_token_ids | frozenset(self.config.eos_token_ids)
 
 
-def _decoder_config(config: ModelConfig) -> DecoderConfig:
+def _decoder_config(config: ModelConfig, mode: str) -> DecoderConfig:
     return DecoderConfig(
         vocabulary=config.vocab_size,
         hidden=config.hidden_size,
@@ -82,4 +120,5 @@ def _decoder_config(config: ModelConfig) -> DecoderConfig:
         activation=_ACTIVATIONS[config.activation],
         norm_epsilon=config.rms_norm_eps,
         rope_theta=config.rope_theta,
+        mode=mode,
     )
