@@ -70,14 +70,26 @@ def speed(model: Footprint, kernels: str, facts: NodeFacts, cores: float) -> Spe
     return Speed(decode_s, model.weights / (rate * PREFILL_GAIN[kernels]))
 
 
-def memory_bytes(model: Footprint, settings: Settings, sequences: int) -> int:
+def memory_bytes(model: Footprint, settings: Settings, sequences: int, draft: Footprint | None = None) -> int:
     """Return the bytes of memory that the engine needs to serve so many sequences at the full context."""
     context = settings.context_of(model.context)
     # One page more: a sequence's last page may be started before the first of another is free.
-    return BASE_BYTES + model.weight_bytes + model.kv_bytes(sequences * context + PAGE_TOKENS)
+    pages = model.kv_bytes(sequences * context + PAGE_TOKENS)
+    return BASE_BYTES + model.weight_bytes + pages + _beside_bytes(model, settings, context, draft)
 
 
-def estimate(model: Footprint, settings: Settings, kernels: str, facts: NodeFacts) -> Estimate:
+def _beside_bytes(model: Footprint, settings: Settings, context: int, draft: Footprint | None) -> int:
+    """A draft model with its pages for all sequences, and the session that is copied while it is written."""
+    copied = model.kv_bytes(context) if settings.session_directory is not None else 0
+    if draft is None:
+        return copied
+    drafted = settings.max_sequences * min(context, draft.context)
+    return copied + draft.weight_bytes + draft.kv_bytes(drafted + settings.max_sequences * PAGE_TOKENS)
+
+
+def estimate(
+    model: Footprint, settings: Settings, kernels: str, facts: NodeFacts, draft: Footprint | None = None
+) -> Estimate:
     """Predict one instance of the engine on this node."""
     cores = max(0.1, min(settings.threads or facts.processor.cores, facts.processor.cores_free))
     predicted = speed(model, kernels, facts, cores)
@@ -88,8 +100,8 @@ def estimate(model: Footprint, settings: Settings, kernels: str, facts: NodeFact
         latency_s=Quantiles.around(first_s, SPREAD),
         throughput_per_s=Quantiles.around(1 / decode_s, SPREAD),
         throughput_unit="token",
-        memory_bytes={"dram": memory_bytes(model, settings, settings.max_sequences)},
-        memory_minimum_bytes={"dram": memory_bytes(model, settings, 1)},
+        memory_bytes={"dram": memory_bytes(model, settings, settings.max_sequences, draft)},
+        memory_minimum_bytes={"dram": memory_bytes(model, settings, 1, draft)},
         cores=cores,
         energy_j=Quantiles.around(watts * cores * decode_s, SPREAD) if watts is not None else None,
         startup_s=Quantiles.around(_startup_s(model, facts), SPREAD),

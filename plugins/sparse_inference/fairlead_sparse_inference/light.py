@@ -46,6 +46,7 @@ class LightPlugin:
         try:
             settings = read_settings(workload.config)
             model = read_footprint(settings.model_path)
+            draft = None if settings.draft_path is None else read_footprint(settings.draft_path)
             settings.context_of(model.context)
         except ValueError as error:
             return Refusal(reason=str(error)[:2000])
@@ -55,7 +56,7 @@ class LightPlugin:
             return Refusal(
                 reason="no compiled kernels here", needs="fairlead-kernels with its native module", has=found
             )
-        answer = predict(model, settings, isa if variant == NATIVE else "numpy", facts)
+        answer = predict(model, settings, isa if variant == NATIVE else "numpy", facts, draft)
         return _refuse_memory(answer, facts) or answer
 
     @hookimpl

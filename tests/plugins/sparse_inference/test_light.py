@@ -92,6 +92,19 @@ def test_memory_grows_with_the_sequences_and_has_a_minimum(workload: Workload) -
     assert answer.has == "32 MiB of dram"
 
 
+def test_a_draft_model_and_sessions_take_memory(workload: Workload, checkpoint: Path, tmp_path: Path) -> None:
+    def minimum(**config: Any) -> int:
+        asked = workload.model_copy(update={"config": {**workload.config, **config}})
+        return estimated(asked, NATIVE, facts()).memory_minimum_bytes["dram"]
+
+    weights = (checkpoint / "model.safetensors").stat().st_size
+    assert minimum(draft_model=str(checkpoint)) > minimum() + weights
+    assert minimum(session_directory="/sessions") > minimum()
+    assert minimum(draft="ngram") == minimum()
+    missing = workload.model_copy(update={"config": {**workload.config, "draft_model": str(tmp_path / "gone")}})
+    assert "gone" in refused(missing, NATIVE, facts()).reason
+
+
 def test_a_variant_without_its_kernels_is_refused_with_the_reason(workload: Workload) -> None:
     node = facts(software={"kernels": "numpy:no compiled module is installed"})
     answer = refused(workload, NATIVE, node)
