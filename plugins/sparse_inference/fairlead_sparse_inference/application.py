@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
@@ -15,30 +15,30 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from fairlead_language_model.errors import LanguageModelError
-from fairlead_language_model.grammar import Constraint
 from fairlead_language_model.openai import (
-    SSE_DONE,
     SSE_HEADERS,
     ApiError,
+    ChatCompletion,
     ChatCompletionRequest,
+    Completion,
     CompletionRequest,
     Model,
     ModelList,
     invalid_request,
     parse_request,
-    sse_data,
-    sse_error,
 )
 from fairlead_language_model.sampling import SamplingParameters
 
 from . import engine as engines
 from .api import metrics
+from .api.answer import Answer
 from .api.chat import ChatReply
 from .api.completions import CompletionReply
-from .api.generation import Generation
 from .api.guides import Guides
 from .api.reply import Reply, Stamp
-from .engine import Engine, Finish, Piece
+from .engine import Engine
+
+Asked = CompletionRequest | ChatCompletionRequest
 
 MAX_BODY_BYTES = 2 * 2**20
 #: Texts beyond this are tokenized off the event loop.
@@ -104,10 +104,9 @@ class Application:
         asked = parse_request(CompletionRequest, await _body(request))
         self._require_model(asked.model)
         prompt = asked.prompt if isinstance(asked.prompt, list) else await self._encode(asked.prompt)
-        constraint = await self._guides.constraint(asked.guide)
-        wanted = self._request(prompt, asked.sampling(), asked.logprobs, constraint, asked.session)
-        reply = CompletionReply(self._stamp("cmpl"), self.engine.model.tokenizer)
-        return await self._answer(request, wanted, reply, stream=asked.stream, usage=asked.include_usage)
+        wanted = await self._choices(asked, prompt, asked.sampling(), asked.logprobs)
+        stamp, tokenizer = self._stamp("cmpl"), self.engine.model.tokenizer
+        return await self._answer(request, asked, wanted, lambda: CompletionReply(stamp, tokenizer))
 
     async def chat(self, request: Request) -> Response:
         """POST /v1/chat/completions."""
@@ -118,19 +117,25 @@ class Application:
         except LanguageModelError as error:
             raise ApiError(400, str(error), param="messages", code="invalid_value") from error
         logprobs = (asked.top_logprobs or 0) if asked.logprobs else None
-        constraint = await self._guides.constraint(asked.guide)
-        wanted = self._request(prompt, asked.sampling(), logprobs, constraint, asked.session)
-        reply = ChatReply(self._stamp("chatcmpl"), self.engine.model.tokenizer)
-        return await self._answer(request, wanted, reply, stream=asked.stream, usage=asked.include_usage)
+        wanted = await self._choices(asked, prompt, asked.sampling(), logprobs)
+        stamp, tokenizer = self._stamp("chatcmpl"), self.engine.model.tokenizer
+        return await self._answer(request, asked, wanted, lambda: ChatReply(stamp, tokenizer))
 
-    def _request(
-        self,
-        prompt: list[int],
-        sampling: SamplingParameters,
-        logprobs: int | None,
-        constraint: Constraint | None,
-        session: str | None,
-    ) -> engines.Request:
+    async def _choices(
+        self, asked: Asked, prompt: list[int], sampling: SamplingParameters, logprobs: int | None
+    ) -> list[engines.Request]:
+        """Return a request for each choice; of a seeded one each choice has the next seed."""
+        self._check(prompt, sampling)
+        max_tokens, found = sampling.max_tokens or self.max_tokens, list[engines.Request]()
+        for number in range(asked.n):
+            seed = None if sampling.seed is None else sampling.seed + number
+            parameters = sampling.model_copy(update={"seed": seed})
+            constraint = await self._guides.constraint(asked.guide)
+            session = asked.session if number == 0 else None
+            found.append(engines.Request(tuple(prompt), parameters, max_tokens, logprobs, constraint, session))
+        return found
+
+    def _check(self, prompt: list[int], sampling: SamplingParameters) -> None:
         vocabulary = self.engine.model.config.vocab_size
         for name, tokens in (("prompt", prompt), ("logit_bias", sampling.logit_bias)):
             outside = next((token for token in tokens if not 0 <= token < vocabulary), None)
@@ -138,8 +143,6 @@ class Application:
                 raise invalid_request(name, outside, f"token ids from 0 to {vocabulary - 1}")
         if not prompt:
             raise invalid_request("prompt", "", "at least one token")
-        max_tokens = sampling.max_tokens or self.max_tokens
-        return engines.Request(tuple(prompt), sampling, max_tokens, logprobs, constraint, session)
 
     async def _encode(self, text: str) -> list[int]:
         encode = self.engine.model.tokenizer.encode
@@ -149,15 +152,14 @@ class Application:
             raise ApiError(400, str(error), param="prompt", code="invalid_value") from error
 
     async def _answer(
-        self, request: Request, wanted: engines.Request, reply: Reply, *, stream: bool, usage: bool
+        self, request: Request, asked: Asked, wanted: list[engines.Request], make_reply: Callable[[], Reply]
     ) -> Response:
-        if wanted.session is not None:
-            await asyncio.to_thread(self.engine.sessions.recall, wanted)
-        generation = Generation(self.engine, wanted)
-        if stream:
-            return StreamingResponse(_stream(generation, reply, usage), headers=SSE_HEADERS)
-        pieces, finish = await _unless_disconnected(request, generation)
-        return JSONResponse(reply.whole(pieces, finish).model_dump(exclude_none=True))
+        if asked.session is not None:
+            await asyncio.to_thread(self.engine.sessions.recall, wanted[0])
+        answer = Answer(self.engine, wanted, make_reply)
+        if asked.stream:
+            return StreamingResponse(answer.stream(usage=asked.include_usage), headers=SSE_HEADERS)
+        return JSONResponse((await _unless_disconnected(request, answer)).model_dump(exclude_none=True))
 
     def _require_model(self, name: str) -> None:
         if name not in self._names:
@@ -171,30 +173,9 @@ class Application:
         return Stamp(f"{kind}-{uuid.uuid4().hex}", int(self._now()), self.model_id)
 
 
-async def _stream(generation: Generation, reply: Reply, usage: bool) -> AsyncIterator[bytes]:
-    try:
-        for chunk in reply.opening():
-            yield sse_data(chunk)
-        async for event in generation.events():
-            if isinstance(event, Piece):
-                chunk = reply.piece(event)
-                if chunk is not None:
-                    yield sse_data(chunk)
-            elif isinstance(event, Finish):
-                yield sse_data(reply.closing(event))
-                if usage:
-                    yield sse_data(reply.usage(event))
-        yield SSE_DONE
-    except ApiError as error:
-        yield sse_error(error)
-    finally:
-        # Also reached when the client goes away: the server then closes this generator.
-        generation.abort()
-
-
-async def _unless_disconnected(request: Request, generation: Generation) -> tuple[list[Piece], Finish]:
-    """Collect the events of a generation; a client that goes away aborts it."""
-    collecting = asyncio.create_task(_collect(generation))
+async def _unless_disconnected(request: Request, answer: Answer) -> Completion | ChatCompletion:
+    """Return the whole answer; a client that goes away aborts it."""
+    collecting = asyncio.create_task(answer.whole())
     leaving = asyncio.create_task(_left(request))
     try:
         await asyncio.wait({collecting, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -202,19 +183,9 @@ async def _unless_disconnected(request: Request, generation: Generation) -> tupl
             raise ClientDisconnect
         return collecting.result()
     finally:
-        generation.abort()
+        answer.abort()
         collecting.cancel()
         leaving.cancel()
-
-
-async def _collect(generation: Generation) -> tuple[list[Piece], Finish]:
-    pieces: list[Piece] = []
-    async for event in generation.events():
-        if isinstance(event, Finish):
-            return pieces, event
-        if isinstance(event, Piece):
-            pieces.append(event)
-    raise ApiError(500, "the generation ended without a result", type="server_error")
 
 
 async def _left(request: Request) -> None:

@@ -114,6 +114,34 @@ async def test_a_seed_repeats_an_answer(client: httpx.AsyncClient) -> None:
     assert answers[0] == answers[1] != answers[2]
 
 
+async def test_several_choices_are_the_answers_to_the_next_seeds(client: httpx.AsyncClient) -> None:
+    asked = {"temperature": 1.5, "max_tokens": 16, **NO_END}
+    bodies = [completion(seed=seed, **asked) for seed in (7, 8, 9)]
+    single = [(await client.post("/v1/completions", json=body)).json()["choices"][0]["text"] for body in bodies]
+    whole = (await client.post("/v1/completions", json=completion(seed=7, n=3, **asked))).json()
+    assert [(choice["index"], choice["text"]) for choice in whole["choices"]] == list(enumerate(single))
+    assert whole["usage"]["completion_tokens"] == 3 * 16
+    options = {"stream": True, "stream_options": {"include_usage": True}}
+    chunks = events((await client.post("/v1/completions", json=completion(seed=7, n=3, **options, **asked))).text)
+    texts = ["", "", ""]
+    for choice in (choice for chunk in chunks for choice in chunk["choices"]):
+        texts[choice["index"]] += choice["text"]
+    assert texts == single
+    assert sorted(c["index"] for chunk in chunks for c in chunk["choices"] if c["finish_reason"]) == [0, 1, 2]
+    assert chunks[-1]["usage"]["completion_tokens"] == 3 * 16
+
+
+async def test_further_choices_find_the_prompt_computed(client: httpx.AsyncClient, engine: Engine) -> None:
+    body = chat(n=4, temperature=1, **NO_END)
+    answer = (await client.post("/v1/chat/completions", json=body)).json()
+    assert len(answer["choices"]) == 4
+    assert await asyncio.to_thread(engine.drain, 10)
+    prompt = answer["usage"]["prompt_tokens"]
+    assert engine.telemetry.prompt_tokens < 4 * prompt
+    assert engine.telemetry.cached_tokens + engine.telemetry.prompt_tokens == 4 * prompt
+    assert engine.pages[0] == 0
+
+
 async def test_completion_logprobs_are_parallel_lists(client: httpx.AsyncClient) -> None:
     choice = (await client.post("/v1/completions", json=completion(logprobs=2, **NO_END))).json()["choices"][0]
     logprobs = choice["logprobs"]
@@ -125,7 +153,8 @@ async def test_completion_logprobs_are_parallel_lists(client: httpx.AsyncClient)
 @pytest.mark.parametrize(
     ("path", "body", "status", "param", "words"),
     [
-        ("/v1/completions", completion(n=2), 400, "n", "one choice"),
+        ("/v1/completions", completion(n=17), 400, "n", "less than or equal to 16"),
+        ("/v1/completions", completion(best_of=3), 400, "best_of", "where it equals n"),
         ("/v1/completions", completion(temperature=-1), 400, "temperature", "-1"),
         ("/v1/completions", completion(prompt="x" * 2000), 400, "prompt", "accepted: at most 127"),
         ("/v1/completions", completion(prompt=[0, 300]), 400, "prompt", "0 to 299"),

@@ -43,7 +43,7 @@ class _GenerationRequest(GuidedRequest):
     model: str = Field(min_length=1)
     stream: bool = False
     stream_options: StreamOptions | None = None
-    n: int = 1
+    n: int = Field(default=1, ge=1, le=16)
     temperature: float = Field(default=1.0, ge=0, le=2, allow_inf_nan=False)
     top_p: float = Field(default=1.0, gt=0, le=1, allow_inf_nan=False)
     top_k: int = Field(default=0, ge=0)
@@ -56,13 +56,6 @@ class _GenerationRequest(GuidedRequest):
     stop: StopStrings = Field(default_factory=list[str])
     user: str | None = None
     session: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-
-    @field_validator("n", "best_of", check_fields=False)
-    @classmethod
-    def _one_choice(cls, value: int) -> int:
-        if value != 1:
-            raise ValueError("1 (one choice a request)")
-        return value
 
     @field_validator("logit_bias")
     @classmethod
@@ -108,7 +101,7 @@ class CompletionRequest(_GenerationRequest):
     logprobs: int | None = Field(default=None, ge=0, le=20)
     echo: bool = False
     suffix: str | None = None
-    best_of: int = 1
+    best_of: int | None = None
 
     @field_validator("prompt", mode="before")
     @classmethod
@@ -119,6 +112,12 @@ class CompletionRequest(_GenerationRequest):
         if isinstance(value, str) or (batch and all(type(token) is int and token >= 0 for token in batch)):
             return value
         raise ValueError("one text, or one list of token ids")
+
+    @model_validator(mode="after")
+    def _no_selection(self) -> CompletionRequest:
+        if self.best_of not in (None, self.n):
+            raise ValueError("best_of is only accepted where it equals n (choices are not selected)")
+        return self
 
     @field_validator("echo", "suffix")
     @classmethod
