@@ -36,7 +36,7 @@ def write_q8_checkpoint(checkpoint: Checkpoint, directory: Path) -> None:
         tensors |= _stored(checkpoint, name)
     save_file(tensors, directory / SINGLE, metadata={"format": "np"})
     write_hf_config(checkpoint.config, directory / "config.json")
-    _write_tokenizer(checkpoint.path, directory)
+    write_tokenizer(checkpoint.path, directory)
 
 
 def down_rows(down: Matrix) -> Q8Matrix:
@@ -68,7 +68,7 @@ def _pair(name: str, matrix: Q8Matrix) -> dict[str, NDArray[Any]]:
     return {name + QUANTS: matrix.q, name + SCALE: matrix.scale}
 
 
-def _write_tokenizer(source: Path, directory: Path) -> None:
+def write_tokenizer(source: Path, directory: Path) -> None:
     if source.is_dir():
         for name in _BESIDE:
             if (source / name).is_file():

@@ -15,6 +15,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train-predictor": (f"{_HERE}.predictor.command:train_predictor", "Train what predicts the neurons that fire."),
     "threshold": (f"{_HERE}.threshold.command:threshold", "Leave weak neurons of a stock model out; says the price."),
     "perplexity": (f"{_HERE}.perplexity.command:perplexity", "Perplexity of a model on a text, exact or approximate."),
+    "plan": (f"{_HERE}.placement.command:plan", "Plan which neurons stay in memory under a budget."),
+    "convert": (f"{_HERE}.conversion.command:convert", "Write a checkpoint as a bundle directory for the engine."),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from fairlead_language_model.graph.activation import relu
 from fairlead_language_model.graph.llama_graph import linear
 from fairlead_language_model.tokenizer import Tokenizer, open_tokenizer
 
+from ..bundle import is_bundle
 from ..settings import MODELS
 
 FloatArray = NDArray[np.float32]
@@ -27,11 +29,12 @@ WIDENED_BYTES = 3 << 30
 
 @dataclass(frozen=True, slots=True)
 class ToolModel:
-    """A graph with its tokenizer and the path that it came from."""
+    """A graph with its tokenizer, the path that it came from and, of a bundle, its predictors."""
 
     path: Path
     graph: LlamaGraph
     tokenizer: Tokenizer
+    predictors: tuple[Any, ...] = ()
 
     @property
     def config(self) -> ModelConfig:
@@ -53,11 +56,16 @@ def model_path(name: Path) -> Path:
 
 
 def load_model(name: Path) -> ToolModel:
-    """Read a checkpoint (Hugging Face layout, GGUF, or a shipped model's name) and its tokenizer.
+    """Read a checkpoint (Hugging Face layout, GGUF, bundle, or a shipped model's name) and its tokenizer.
 
     Raises CheckpointError, ConfigError or TokenizerError, which name the file.
     """
     path = model_path(name)
+    if is_bundle(path):
+        from .conversion.read import read_bundle
+
+        config, weights, predictors = read_bundle(path)
+        return ToolModel(path, LlamaGraph(config, weights), open_tokenizer(path), tuple(predictors))
     checkpoint = open_checkpoint(path)
     weights = load_weights(checkpoint)
     if weights.nbytes * 4 <= WIDENED_BYTES:

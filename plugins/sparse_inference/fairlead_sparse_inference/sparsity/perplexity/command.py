@@ -18,7 +18,11 @@ from ..reporting import Report, clear_errors, json_option, table
 )
 @click.option("--tokens", type=click.IntRange(min=8), help="Default: all, in windows as the model card has them.")
 @click.option("--context", type=click.IntRange(min=8), help="Tokens a window; default: the model's, at most 512.")
-@click.option("--predictors", type=click.Path(path_type=Path), help="Of `train-predictor`: also score predictor mode.")
+@click.option(
+    "--predictors",
+    type=click.Path(path_type=Path),
+    help="Of `train-predictor`: also score predictor mode; a bundle has its own.",
+)
 @click.option("--thresholds", type=click.Path(path_type=Path), help="Of `threshold`: also score its levels.")
 @click.option("--sparsity", type=float, multiple=True, help="Levels of --thresholds; default: all.")
 @json_option
@@ -57,6 +61,8 @@ def _modes(model: Any, predictors: Path | None, thresholds: Path | None, levels:
     if predictors is not None:
         sizes = (config.num_hidden_layers, config.hidden_size, config.intermediate_size)
         modes["predictor"] = read_predictors(predictors, *sizes)[0]
+    elif model.predictors:
+        modes["predictor"] = list(model.predictors)
     if thresholds is not None:
         found = read_thresholds(thresholds, config.num_hidden_layers)
         missing = [level for level in levels if level not in found]

@@ -1,0 +1,1 @@
+"""Checkpoints become bundle directories: packed weights whose neurons can be read one by one."""
