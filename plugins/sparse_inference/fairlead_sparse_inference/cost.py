@@ -50,6 +50,10 @@ ASSUMED_STORAGE_READ = 200e6
 SPREAD = 0.6
 
 
+#: Of a bundle's neurons, the smallest share that the engine caches.
+LEAST_CACHED = 1 / 32
+
+
 @dataclass(frozen=True, slots=True)
 class Speed:
     """Seconds of one decode step at batch 1, and of one prompt token."""
@@ -70,12 +74,23 @@ def speed(model: Footprint, kernels: str, facts: NodeFacts, cores: float) -> Spe
     return Speed(decode_s, model.weights / (rate * PREFILL_GAIN[kernels]))
 
 
-def memory_bytes(model: Footprint, settings: Settings, sequences: int, draft: Footprint | None = None) -> int:
-    """Return the bytes of memory that the engine needs to serve so many sequences at the full context."""
+def memory_bytes(
+    model: Footprint, settings: Settings, sequences: int, draft: Footprint | None = None, *, cached: float = 1.0
+) -> int:
+    """Return the bytes of memory that the engine needs to serve so many sequences at the full context.
+
+    `cached` is the share of a bundle's neurons that is held in memory.
+    """
     context = settings.context_of(model.context)
+    weights = model.weight_bytes - model.neuron_bytes + model.cache_bytes(settings.mode, cached) + model.pass_bytes
     # One page more: a sequence's last page may be started before the first of another is free.
     pages = model.kv_bytes(sequences * context + PAGE_TOKENS)
-    return BASE_BYTES + model.weight_bytes + pages + _beside_bytes(model, settings, context, draft)
+    return BASE_BYTES + weights + pages + _beside_bytes(model, settings, context, draft)
+
+
+def least_memory_bytes(model: Footprint, settings: Settings, draft: Footprint | None = None) -> int:
+    """Return the fewest bytes of memory with which the engine serves one sequence."""
+    return memory_bytes(model, settings, 1, draft, cached=LEAST_CACHED)
 
 
 def _beside_bytes(model: Footprint, settings: Settings, context: int, draft: Footprint | None) -> int:
@@ -96,12 +111,17 @@ def estimate(
     decode_s = predicted.decode_s
     first_s = REFERENCE_PROMPT_TOKENS * predicted.prompt_token_s + decode_s
     watts = facts.watts_per_core
+    wanted = memory_bytes(model, settings, settings.max_sequences, draft)
+    minimum = least_memory_bytes(model, settings, draft)
+    tier = facts.tier("dram")
+    # A bundle takes what there is: its cache is as large as it may be.
+    room = tier.free_bytes if tier is not None and model.neuron_bytes else wanted
     return Estimate(
         latency_s=Quantiles.around(first_s, SPREAD),
         throughput_per_s=Quantiles.around(1 / decode_s, SPREAD),
         throughput_unit="token",
-        memory_bytes={"dram": memory_bytes(model, settings, settings.max_sequences, draft)},
-        memory_minimum_bytes={"dram": memory_bytes(model, settings, 1, draft)},
+        memory_bytes={"dram": min(wanted, max(minimum, room))},
+        memory_minimum_bytes={"dram": minimum},
         cores=cores,
         energy_j=Quantiles.around(watts * cores * decode_s, SPREAD) if watts is not None else None,
         startup_s=Quantiles.around(_startup_s(model, facts), SPREAD),

@@ -16,6 +16,9 @@ from .gguf_header import GgufHeader
 Q8_BYTES = 1 + 2 / 32
 KV_BYTES = 4
 PAGE_TOKENS = 16
+#: Of a bundle: what reads go to, and the tokens of a prompt that are computed at once.
+READ_BUFFERS = 2 * 2**20
+PROMPT_PIECE_TOKENS = 64
 #: Share of zero gates where the config holds no measured one: what such models reach (TurboSparse, section 4.2).
 ASSUMED_SPARSITY = {"drelu": 0.85, "relu": 0.6}
 
@@ -26,7 +29,10 @@ class UnknownModel(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """Sizes of a model; `file_bytes` is what lies on storage, `kv_width` the width of a layer's keys."""
+    """Sizes of a model; `file_bytes` is what lies on storage, `kv_width` the width of a layer's keys.
+
+    `neuron_bytes` are those rows of a bundle's feed-forward networks that may be read when they are needed.
+    """
 
     layers: int
     width: int
@@ -40,6 +46,7 @@ class Footprint:
     head_weights: int
     sparsity: float
     q8: bool
+    neuron_bytes: int = 0
 
     @property
     def weights(self) -> int:
@@ -50,6 +57,17 @@ class Footprint:
     def active_weights(self) -> float:
         """Parameters that a sparse decode step reads: up and down rows only where the gate is not zero."""
         return self.weights - self.sparse_weights * self.sparsity
+
+    @property
+    def pass_bytes(self) -> int:
+        """Bytes that a bundle's reads, and one piece of a prompt, need beside the cache."""
+        rows = self.neuron_bytes // (3 * self.layers)
+        return READ_BUFFERS + rows + 2 * 4 * PROMPT_PIECE_TOKENS * self.neurons if self.neuron_bytes else 0
+
+    def cache_bytes(self, mode: str, share: float) -> int:
+        """Bytes of a bundle's neurons in memory where a share of them is cached; exact mode holds all gates."""
+        gates = self.neuron_bytes // 3 if mode == "exact" else 0
+        return gates + int((self.neuron_bytes - gates) * share)
 
     @property
     def weight_bytes(self) -> int:
@@ -82,6 +100,7 @@ def read_footprint(path: Path) -> Footprint:
 def _of_directory(written: dict[str, Any], path: Path) -> Footprint:
     heads, width = int(written["num_attention_heads"]), int(written["hidden_size"])
     files = sorted(path.glob("*.safetensors"))
+    neuron_bytes = _neuron_bytes(path / "bundle.json")
     return _footprint(
         layers=int(written["num_hidden_layers"]),
         width=width,
@@ -91,9 +110,11 @@ def _of_directory(written: dict[str, Any], path: Path) -> Footprint:
         head_width=int(written.get("head_dim") or width // heads),
         vocabulary=int(written["vocab_size"]),
         context=int(written["max_position_embeddings"]),
-        file_bytes=sum(file.stat().st_size for file in files),
+        file_bytes=sum(file.stat().st_size for file in files) + neuron_bytes,
         sparsity=_sparsity(written),
-        q8=any(b".q8" in _header(file) for file in files[:1]),
+        # A bundle's tensors are packed: they take in memory what they take on storage.
+        q8=neuron_bytes > 0 or any(b".q8" in _header(file) for file in files[:1]),
+        neuron_bytes=neuron_bytes,
     )
 
 
@@ -135,6 +156,16 @@ def _sparsity(written: dict[str, Any]) -> float:
     if measured:
         return sum(map(float, measured)) / len(measured)
     return ASSUMED_SPARSITY.get(ours.get("ffn") or written.get("hidden_act", "silu"), 0.0)
+
+
+def _neuron_bytes(manifest: Path) -> int:
+    """Bytes of all rows of a bundle's networks, or 0 where there is no bundle."""
+    if not manifest.is_file():
+        return 0
+    written = json.loads(manifest.read_text())
+    lanes = -(-int(written["hidden"]) // 128) * 4
+    row = -(-(lanes * 4 * int(written["bits"]) + 2 * lanes) // 16) * 16
+    return sum(3 * row * int(network["neurons"]) for network in written["networks"])
 
 
 def _header(file: Path) -> bytes:

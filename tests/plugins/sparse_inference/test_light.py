@@ -16,8 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead_agent.plugin import Estimate, GpuFacts, MemoryFacts, NodeFacts, ProcessorFacts, Refusal, Workload
+from fairlead_kernels import packed_row_bytes
 from fairlead_sparse_inference.footprint import UnknownModel, read_footprint
 from fairlead_sparse_inference.light import GPU, NATIVE, NUMPY, isa, plugin
+
+from .bundles import synthetic_bundle
 
 GIB = 2**30
 
@@ -255,3 +258,20 @@ def test_the_stories_model_in_gguf_is_served(tmp_path: Path) -> None:
         assert len(answer.text.split()) > 5
     finally:
         engine.close()
+
+
+def test_a_bundle_asks_for_what_there_is_down_to_its_minimum(checkpoint: Path, tmp_path: Path) -> None:
+    path = synthetic_bundle(tmp_path / "bundle", checkpoint, hidden=1024, neurons=4096, layers=3)
+    model = read_footprint(path)
+    assert model.neuron_bytes == 3 * 4096 * 3 * packed_row_bytes(1024, 4)
+    asked: dict[str, list[int]] = {}
+    for mode in ("exact", "predictor"):
+        bundle = Workload(name="chat", plugin="sparse_inference", config={"model": str(path), "mode": mode})
+        plenty = estimated(bundle, NATIVE, facts())
+        minimum = plenty.memory_minimum_bytes["dram"]
+        little = estimated(bundle, NATIVE, facts(free_bytes=minimum + 2**20))
+        assert little.memory_bytes["dram"] == minimum + 2**20 < plenty.memory_bytes["dram"]
+        refused(bundle, NATIVE, facts(free_bytes=minimum - 1))
+        asked[mode] = [minimum, plenty.memory_bytes["dram"]]
+    assert asked["predictor"][0] < asked["exact"][0], "exact mode holds all gates"
+    assert asked["predictor"][1] == asked["exact"][1]
