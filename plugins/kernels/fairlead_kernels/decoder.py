@@ -138,14 +138,16 @@ class Decoder:
         return DecodeResult(logits if all_logits else logits[0], work)
 
     def step_many(self, tokens: I32, positions: I32, page_tables: Sequence[I32]) -> BatchResult:
-        """Run one token each of 1 to MOST_SEQUENCES independent sequences; each has step's logits bit for bit.
+        """Run 1 to MOST_SEQUENCES tokens of one or several sequences; each has step's logits bit for bit.
 
-        Weights are read once for all; the feed-forward computes the union of the sequences' active neurons.
+        Weights are read once for all; the feed-forward computes the union of the tokens' active neurons. Tokens of one
+        sequence (guesses to be checked) follow one another, with positions that do.
 
         Args:
             tokens: int32 [n], ids in [0, vocabulary).
             positions: int32 [n], each token's index in its sequence.
-            page_tables: n int32 arrays; no two may name the same page for a position that a call writes.
+            page_tables: n int32 arrays, the same for tokens of one sequence; no page that a call writes may be in
+                those of two sequences.
 
         Raises:
             ValueError: wrong types or numbers. IndexError: a token, position or page outside what there is.

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from threading import Condition, Thread
 from typing import TypeVar
 
-import numpy as np
-
-from fairlead_kernels import DecodeResult, set_threads
-from fairlead_language_model.graph import KVPages, PageTable, PrefixCache
+from fairlead_kernels import set_threads
+from fairlead_language_model.graph import KVPages, PrefixCache
 
 from .errors import EngineClosed, PromptTooLong
 from .events import Event, Failure
@@ -22,20 +20,21 @@ from .resident import resident_bytes, return_free_memory
 from .scheduler import Scheduler
 from .sequence import NO_DRAFTS, Sequence, Sink
 from .sessions import SessionKeeper, SessionStore
-from .speculation import Draft, DraftSource
+from .speculation import DraftSource
 from .telemetry import Telemetry
+from .turn import PREFILL_CHUNK, Outcome, Turn, compute, grouped
 
 Result = TypeVar("Result")
 
 PAGE_TOKENS = 16
-#: Prompt tokens computed before the next sequence has its turn: bounds how long one prompt holds up the others.
-PREFILL_CHUNK = 64
 #: Room for requests in flight, their text and the event loop.
 HEADROOM_BYTES = 12 * 2**20
 
 
 class Engine:
     """Serves requests fairly: each active sequence has one token, or one piece of its prompt, in turn.
+
+    Sequences that decode are computed together, which changes no bit of any; weights are then read once for all.
 
     `submit` and `abort` may be called from any thread; sinks are called in the generation thread and must not block.
     """
@@ -240,8 +239,8 @@ class Engine:
             admitted = self._scheduler.admit()
             self.telemetry.cached_tokens += sum(sequence.cached_tokens for sequence in admitted)
             active = tuple(self._scheduler.active)
-        for sequence in active:
-            self._turn(sequence)
+        for group in grouped(list(self._turns(active))):
+            self._compute(group)
         with self._changed:
             ended = [sequence for sequence in active if sequence.finished]
             self._scheduler.remove(ended)
@@ -250,54 +249,63 @@ class Engine:
             if self._idle():
                 self._changed.notify_all()
 
-    def _turn(self, sequence: Sequence) -> None:
-        if sequence.aborted:
-            self._abort(sequence)
-            return
-        try:
-            self._compute(sequence)
-        except Exception as error:
-            # One request's trouble (logits that are not numbers, a bias outside the vocabulary) is not the others'.
-            sequence.finished = True
-            # What led to it is not kept for others.
-            self._scheduler.pages.release(sequence.table)
-            self.telemetry.failed += 1
-            sequence.sink(Failure(f"{type(error).__name__}: {error}"))
+    def _turns(self, active: tuple[Sequence, ...]) -> Iterator[Turn]:
+        for sequence in active:
+            if sequence.aborted:
+                self._abort(sequence)
+                continue
+            try:
+                yield Turn.of(sequence)
+            except Exception as error:
+                self._fail(sequence, error)
 
-    def _compute(self, sequence: Sequence) -> None:
-        started_s, pending, answering = self._clock(), sequence.pending, bool(sequence.generated)
-        table, decoding = sequence.table, answering and len(pending) == 1
-        draft = sequence.draft() if decoding else Draft()
-        chunk = [*pending[:PREFILL_CHUNK], *draft.tokens]
-        result = self._run_tokens(chunk, table, all_logits=bool(draft.tokens))
-        table.length += len(chunk) - len(draft.tokens)
+    def _compute(self, turns: list[Turn]) -> None:
+        started_s = self._clock()
+        try:
+            outcomes, work = compute(self._decoder, turns)
+        except Exception as error:
+            for turn in turns:
+                self._fail(turn.sequence, error)
+            return
+        self.telemetry.work += work
+        share_s = (self._clock() - started_s) / len(turns)
+        for turn, outcome in zip(turns, outcomes, strict=True):
+            try:
+                self._advance(turn, outcome, share_s)
+            except Exception as error:
+                # One request's trouble (logits that are not numbers, a bias outside the vocabulary) is not the others'.
+                self._fail(turn.sequence, error)
+
+    def _fail(self, sequence: Sequence, error: Exception) -> None:
+        sequence.finished = True
+        # What led to it is not kept for others.
+        self._scheduler.pages.release(sequence.table)
+        self.telemetry.failed += 1
+        sequence.sink(Failure(f"{type(error).__name__}: {error}"))
+
+    def _advance(self, turn: Turn, outcome: Outcome, computed_s: float) -> None:
+        started_s, sequence, draft = self._clock(), turn.sequence, turn.draft
+        table, before = sequence.table, len(sequence.tokens)
+        table.length += len(turn.chunk) - len(draft.tokens)
         events: list[Event] = []
-        before = len(sequence.tokens)
         if table.length == before:
-            active_neurons = int(result.active.sum()) // len(chunk)
-            accepted, events = sequence.verify(np.atleast_2d(result.logits), draft, active_neurons)
+            accepted, events = sequence.verify(outcome.logits, draft, outcome.active_neurons)
             # What was computed for the other guesses is written over.
             table.length += accepted
             self.telemetry.count_answer(len(sequence.tokens) - before, len(draft.tokens), accepted)
-            if not answering:
+            if not turn.answering:
                 self._scheduler.cache.insert(sequence.tokens, table)
         now_s = self._clock()
-        self.telemetry.work += result.work
-        if decoding:
-            self.telemetry.count_decode(len(sequence.tokens) - before, now_s - started_s)
+        spent_s = computed_s + now_s - started_s
+        if turn.decoding:
+            self.telemetry.count_decode(len(sequence.tokens) - before, spent_s)
         else:
-            self.telemetry.count_prefill(len(chunk), now_s - started_s)
-        if not answering and sequence.generated:
+            self.telemetry.count_prefill(len(turn.chunk), spent_s)
+        if not turn.answering and sequence.generated:
             self.telemetry.first_token_s.append(now_s - sequence.arrived_s)
         # Reported last, so that who has seen an answer also finds it counted.
         for event in events:
             sequence.sink(event)
-
-    def _run_tokens(self, tokens: list[int], table: PageTable, *, all_logits: bool) -> DecodeResult:
-        if len(tokens) == 1:
-            return self._decoder.step(tokens[0], table.length, table.array())
-        prompt = np.asarray(tokens, np.int32)
-        return self._decoder.prefill(prompt, table.length, table.array(), all_logits=all_logits)
 
     def _abort(self, sequence: Sequence) -> None:
         self.telemetry.aborted += 1

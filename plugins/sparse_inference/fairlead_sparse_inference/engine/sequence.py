@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from fairlead_kernels import MOST_SEQUENCES
 from fairlead_language_model.graph import PageTable
 from fairlead_language_model.sampling import TokenLogprob, make_generator, token_logprobs
 from fairlead_language_model.stop_matcher import StopMatcher
@@ -19,7 +20,7 @@ from .speculation import Draft, DraftSource, GuessLength, NoDrafts, accept
 Sink = Callable[[Event], None]
 NO_DRAFTS = NoDrafts()
 #: Tokens that a grammar leaves no choice about, checked in one call at most.
-FORCED_MOST = 8
+FORCED_MOST = MOST_SEQUENCES - 1
 
 
 class Sequence:
@@ -69,7 +70,7 @@ class Sequence:
         constraint = self.request.constraint
         if constraint is not None and room > 0 and (forced := constraint.forced()[: min(room, FORCED_MOST)]):
             return Draft(tuple(forced))
-        most = min(self._guesses.take(), room)
+        most = min(self._guesses.take(), room, MOST_SEQUENCES - 1)
         return self.drafter.draft(self.tokens, most) if most > 0 else Draft()
 
     def advance(self, logits: NDArray[np.float32], active_neurons: int) -> list[Event]:
