@@ -14,8 +14,9 @@ from .errors import GrammarError, GrammarUnavailable
 from .guide import Guide
 from .tokenizer import Tokenizer
 
-#: A model that was not trained on JSON would otherwise go on with spaces for ever.
-_JSON_OPTIONS = {"whitespace_flexible": True, "whitespace_pattern": r"[ \n\t]{0,8}"}
+#: Between JSON's parts: nothing, a space, or a line break with an indent (llama.cpp's rule). A model that was not
+#: trained on JSON would otherwise go on with spaces for ever.
+_JSON_OPTIONS = {"whitespace_flexible": True, "whitespace_pattern": r"( |\n[ \t]{0,20})?"}
 _KEPT = 32
 
 

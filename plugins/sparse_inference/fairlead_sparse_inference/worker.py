@@ -150,7 +150,8 @@ def _sessions(settings: Settings, context: Context) -> SessionStore | None:
     try:
         return SessionStore(
             directory,
-            fingerprint(settings.model_path),
+            # A predictor's keys and values are not those of the exact mode.
+            f"{fingerprint(settings.model_path)}-{settings.mode}",
             limit_bytes=settings.session_megabytes * 2**20,
             warn=context.log.warning,
         )
