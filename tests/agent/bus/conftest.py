@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from fairlead_agent.bus.broker import process
 from tests.agent.bus.support import AnyBroker, Clients, make_broker
+from tests.patience import patient
+
+
+@pytest.fixture(autouse=True)
+def patient_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker may take its time to start, too."""
+    monkeypatch.setattr(process, "READY_S", patient(process.READY_S))
 
 
 @pytest.fixture(params=["mosquitto", "embedded"])
