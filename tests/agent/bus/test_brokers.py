@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fairlead_agent.bus.broker import process
 from fairlead_agent.bus.broker.access import acl_file, allowed
 from fairlead_agent.bus.broker.accounts import Accounts, load
 from fairlead_agent.bus.broker.base import BrokerError
@@ -78,7 +79,10 @@ async def test_program_that_ends_at_once_is_an_error_with_its_last_words(tmp_pat
 
 ORPHAN = """
 import asyncio, os, pathlib, sys
+from fairlead_agent.bus.broker import process
 from fairlead_agent.bus.broker.choose import choose
+
+process.READY_S = float(sys.argv[2])
 
 async def main():
     broker = choose(pathlib.Path(sys.argv[1]))
@@ -98,6 +102,7 @@ async def test_broker_ends_when_its_parent_is_killed(kind: str, tmp_path: Path) 
         "-c",
         ORPHAN,
         str(tmp_path / "broker"),
+        str(process.READY_S),
         env={**os.environ, "FAIRLEAD_BROKER": kind},
         stdout=asyncio.subprocess.PIPE,
     )
