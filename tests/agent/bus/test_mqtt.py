@@ -60,6 +60,7 @@ async def test_retained_state_reaches_late_readers_until_it_is_cleared(clients: 
     nothing, mark = Collector(), Collector()
     later.subscribe(TOPICS.all_nodes("status"), nothing)
     later.subscribe(TOPICS.inbox("gamma"), mark)
+    assert await later.flush(patient(10))
     await sender.publish(TOPICS.inbox("gamma"), b"mark")
     await eventually(lambda: mark.received)
     assert nothing.received == []
@@ -106,6 +107,7 @@ async def test_will_is_spoken_when_a_client_dies_and_not_when_it_leaves(clients:
     [reader] = await clients.start("reader")
     seen = Collector()
     reader.subscribe(TOPICS.all_nodes("status"), seen)
+    assert await reader.flush(patient(10))
     polite, doomed = clients.make("polite"), clients.make("doomed")
     for name, client in (("polite", polite), ("doomed", doomed)):
         client.set_will(TOPICS.status(name), f"{name} is gone".encode())
@@ -123,6 +125,7 @@ async def test_client_that_freezes_is_declared_dead(clients: Clients) -> None:
     [reader] = await clients.start("reader")
     seen = Collector()
     reader.subscribe(TOPICS.all_nodes("status"), seen)
+    assert await reader.flush(patient(10))
     frozen = clients.make("frozen", keepalive_s=2)
     frozen.set_will(TOPICS.status("frozen"), b"gone")
     await frozen.start()
@@ -137,6 +140,7 @@ async def test_broker_killed_and_restarted_loses_nothing_acknowledged(clients: C
     sender, reader = await clients.start("alpha", "beta")
     seen = Collector()
     reader.subscribe(TOPICS.inbox("beta"), seen)
+    assert await reader.flush(patient(10))
     births = 0
 
     async def announce() -> None:
@@ -170,6 +174,7 @@ async def test_messages_wait_for_a_client_that_lost_its_connection(clients: Clie
     sender, reader = await clients.start("alpha", "beta")
     seen = Collector()
     reader.subscribe(TOPICS.inbox("beta"), seen)
+    assert await reader.flush(patient(10))
     await sender.publish(TOPICS.inbox("beta"), b"first")
     await eventually(lambda: seen.received)
     await _break(reader)
@@ -182,6 +187,7 @@ async def test_restarted_client_does_not_read_its_predecessors_mail(clients: Cli
     [sender, old] = await clients.start("alpha", "beta")
     seen = Collector()
     old.subscribe(TOPICS.inbox("beta"), seen)
+    assert await old.flush(patient(10))
     await sender.publish(TOPICS.inbox("beta"), b"mark")
     await eventually(lambda: seen.received)
     await old.close()
