@@ -8,6 +8,8 @@
 #include "fairlead/dispatch.hpp"
 #include "fairlead/feed_forward.hpp"
 #include "fairlead/operators.hpp"
+#include "fairlead/packed_feed_forward.hpp"
+#include "fairlead/packed_operators.hpp"
 #include "fairlead/thread_pool.hpp"
 
 namespace {
@@ -94,6 +96,94 @@ void check_feed_forward(const KernelTable& k, fairlead::Activation activation, c
     expect(y == feed(k, layer, x, true), k.isa, "sparse has the bits of dense");
 }
 
+struct Packed {
+    std::vector<std::uint8_t> bytes;
+    fairlead::PackedView view;
+};
+
+// Random stored weights with small random scales; what pads a row is zero.
+Packed packed(std::size_t rows, std::size_t columns, int bits) {
+    Packed m;
+    m.view = {nullptr, rows, columns, 0, bits};
+    m.view.stride = m.view.row_bytes();
+    m.bytes.resize(rows * m.view.stride);
+    m.view.data = m.bytes.data();
+    for (std::size_t r = 0; r < rows; ++r) {
+        std::uint8_t* row = m.bytes.data() + r * m.view.stride;
+        for (std::size_t i = 0; i < m.view.quant_bytes(); ++i) row[i] = static_cast<std::uint8_t>(generator());
+        for (std::size_t g = 0; g < m.view.groups(); ++g) {
+            row[m.view.quant_bytes() + 2 * g] = static_cast<std::uint8_t>(generator());
+            row[m.view.quant_bytes() + 2 * g + 1] = 0x20;
+        }
+    }
+    return m;
+}
+
+std::vector<float> packed_product(const KernelTable& k, const Packed& m, const float* x, std::size_t batch) {
+    fairlead::QuantizedInput input;
+    fairlead::quantize_input(k, x, batch, m.view.columns, input);
+    std::vector<float> out(batch * m.view.rows);
+    fairlead::multiply_packed(k, m.view, input, out.data());
+    return out;
+}
+
+void check_packed_products(const KernelTable& k, const Packed& m) {
+    const std::size_t batch = 13, columns = m.view.columns;
+    const std::vector<float> x = normal(batch * columns);
+    const std::vector<float> whole = packed_product(k, m, x.data(), batch);
+    expect(near(whole, packed_product(fairlead::plain_table(), m, x.data(), batch), 1e-4F), k.isa,
+           "packed products equal the plain ones");
+    std::vector<float> rows;
+    for (std::size_t b = 0; b < batch; ++b) {
+        const std::vector<float> one = packed_product(k, m, x.data() + b * columns, 1);
+        rows.insert(rows.end(), one.begin(), one.end());
+    }
+    expect(rows == whole, k.isa, "a packed batch has the bits of its rows");
+    std::vector<float> a(m.view.rows * columns), b(a.size());
+    fairlead::dequantize_packed(k, m.view, 0, m.view.rows, a.data());
+    fairlead::dequantize_packed(fairlead::plain_table(), m.view, 0, m.view.rows, b.data());
+    expect(a == b, k.isa, "dequantized weights are exact");
+}
+
+std::vector<float> packed_feed(const KernelTable& k, const fairlead::PackedFeedForwardView& layer,
+                               const std::vector<float>& x, std::size_t tokens) {
+    fairlead::PackedFeedForwardScratch scratch;
+    fairlead::QuantizedInput input;
+    fairlead::quantize_input(k, x.data(), tokens, layer.gate.columns, input);
+    std::vector<float> y(tokens * layer.down_t.columns);
+    if (tokens > 1) {
+        fairlead::feed_forward_packed_batch(k, layer, input, nullptr, 0, scratch, y.data(), nullptr);
+    } else {
+        fairlead::feed_forward_packed(k, layer, input, nullptr, 0, scratch, y.data());
+    }
+    return y;
+}
+
+void check_packed_feed_forward(const KernelTable& k, int bits) {
+    const Packed gate = packed(333, 96, bits), up = packed(333, 96, bits), down = packed(333, 672, bits);
+    const fairlead::PackedFeedForwardView layer{gate.view, up.view, down.view, fairlead::Activation::swiglu, 0.0F};
+    std::vector<float> x = normal(96);
+    const std::vector<float> y = packed_feed(k, layer, x, 1);
+    expect(near(y, packed_feed(fairlead::plain_table(), layer, x, 1), 1e-3F), k.isa,
+           "the packed feed-forward equals the plain one");
+    x.insert(x.end(), x.begin(), x.begin() + 96);
+    std::vector<float> twice = y;
+    twice.insert(twice.end(), y.begin(), y.end());
+    expect(packed_feed(k, layer, x, 2) == twice, k.isa, "packed tokens have the bits of a single one");
+}
+
+std::vector<float> attended_int8(const KernelTable& k, const std::vector<float>& pages,
+                                 const std::vector<float>& query) {
+    const std::int32_t table[] = {3, 0, 2};
+    std::vector<std::int8_t> q(pages.size());
+    std::vector<float> scale(pages.size() / 20), out(query.size());
+    fairlead::quantize_heads(k, pages.data(), scale.size(), 20, q.data(), scale.data());
+    const fairlead::Int8PageView view{q.data(), 8, 2, 20, scale.data()};
+    const fairlead::Int8AttentionTask task{query.data(), view, view, table, 4, 17, 0.2F, out.data()};
+    fairlead::attend(k, task, query.size() / 80);
+    return out;
+}
+
 std::vector<float> attended(const KernelTable& k, std::vector<float>& pages, const std::vector<float>& query) {
     const std::int32_t table[] = {3, 0, 2};
     std::vector<float> out(query.size());
@@ -108,6 +198,8 @@ void check_attention(const KernelTable& k) {
     const std::vector<float> query = normal(5 * 4 * 20);
     expect(near(attended(k, pages, query), attended(fairlead::plain_table(), pages, query), 1e-5F), k.isa,
            "attention equals the plain one");
+    expect(near(attended_int8(k, pages, query), attended_int8(fairlead::plain_table(), pages, query), 1e-5F), k.isa,
+           "attention over int8 pages equals the plain one");
 }
 
 void check_quantization(const KernelTable& k) {
@@ -142,6 +234,10 @@ void check(const KernelTable& k) {
     check_feed_forward(k, fairlead::Activation::drelu, "drelu equals the plain one");
     check_feed_forward(k, fairlead::Activation::swiglu, "swiglu equals the plain one");
     check_feed_forward(k, fairlead::Activation::geglu, "geglu equals the plain one");
+    for (const int bits : {4, 8}) {
+        for (const std::size_t columns : {32UL, 224UL, 640UL, 2048UL}) check_packed_products(k, packed(37, columns, bits));
+        check_packed_feed_forward(k, bits);
+    }
     check_attention(k);
     check_quantization(k);
     check_small(k);

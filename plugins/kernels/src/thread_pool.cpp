@@ -2,33 +2,14 @@
 
 #include <pthread.h>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include <algorithm>
+
+#include "fairlead/patience.hpp"
 
 namespace fairlead {
 namespace {
 
-// About two to four microseconds on current processors.
-constexpr int kSpins = 64;
 constexpr std::uint64_t kClosed = 0xFFFFFFFFU;
-
-void pause() {
-#if defined(__x86_64__)
-    _mm_pause();
-#elif defined(__aarch64__)
-    asm volatile("isb" ::: "memory");
-#endif
-}
-
-// Waits until the value is no longer `old`.
-void await_change(const std::atomic<std::uint32_t>& value, std::uint32_t old) {
-    for (int i = 0; i < kSpins; ++i) {
-        if (value.load(std::memory_order_acquire) != old) return;
-        pause();
-    }
-    value.wait(old, std::memory_order_acquire);
-}
 
 ThreadPool* the_pool = nullptr;
 
@@ -50,8 +31,7 @@ ThreadPool& ThreadPool::instance() {
 
 void ThreadPool::stop_helpers() {
     stopping_.store(true, std::memory_order_release);
-    signal_.fetch_add(1, std::memory_order_release);
-    signal_.notify_all();
+    signal_helpers(static_cast<std::uint32_t>(helpers_.size()));
     for (std::thread& helper : helpers_) helper.join();
     helpers_.clear();
     stopping_.store(false, std::memory_order_release);
@@ -78,16 +58,26 @@ bool ThreadPool::claim_and_work() {
     // Success proves that the job is still open, so body and context were this job's.
     if (!ticket_.compare_exchange_strong(ticket, ticket + 1, std::memory_order_acq_rel)) return true;
     body(context, chunk);
-    if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished_.notify_all();
+    // Whoever finishes last wakes the caller; both sides write before they read, so one of them sees the other.
+    if (unfinished_.fetch_sub(1) == 1 && caller_sleeps_.load()) unpark(unfinished_, 1);
     return true;
 }
 
+void ThreadPool::signal_helpers(std::uint32_t wanted) {
+    signal_.fetch_add(1);
+    if (sleeping_.load() > 0) unpark(signal_, wanted);
+}
+
 void ThreadPool::serve() {
+    Patience patience;
     while (!stopping_.load(std::memory_order_acquire)) {
         const std::uint32_t seen = signal_.load(std::memory_order_acquire);
         while (claim_and_work()) {
         }
-        if (!stopping_.load(std::memory_order_acquire)) await_change(signal_, seen);
+        if (stopping_.load(std::memory_order_acquire) || patience.spin(signal_, seen)) continue;
+        sleeping_.fetch_add(1);
+        park(signal_, seen);
+        sleeping_.fetch_sub(1);
     }
 }
 
@@ -99,8 +89,19 @@ void ThreadPool::publish(std::uint32_t chunks, Body body, void* context) {
     chunks_.store(chunks, std::memory_order_release);
     unfinished_.store(chunks, std::memory_order_release);
     ticket_.store(job_ << 32, std::memory_order_release);
-    signal_.fetch_add(1, std::memory_order_release);
-    signal_.notify_all();
+    signal_helpers(std::min(chunks - 1, static_cast<std::uint32_t>(helpers_.size())));
+}
+
+void ThreadPool::await_helpers() {
+    std::uint32_t left = unfinished_.load(std::memory_order_acquire);
+    while (left != 0) {
+        if (!patience_.spin(unfinished_, left)) {
+            caller_sleeps_.store(true);
+            park(unfinished_, left);
+            caller_sleeps_.store(false);
+        }
+        left = unfinished_.load(std::memory_order_acquire);
+    }
 }
 
 void ThreadPool::run(std::size_t chunks, Body body, void* context) {
@@ -112,11 +113,7 @@ void ThreadPool::run(std::size_t chunks, Body body, void* context) {
     publish(static_cast<std::uint32_t>(chunks), body, context);
     while (claim_and_work()) {
     }
-    std::uint32_t left = unfinished_.load(std::memory_order_acquire);
-    while (left != 0) {
-        await_change(unfinished_, left);
-        left = unfinished_.load(std::memory_order_acquire);
-    }
+    await_helpers();
 }
 
 }  // namespace fairlead

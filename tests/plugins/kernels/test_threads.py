@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import subprocess
+import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -67,6 +71,30 @@ def test_callers_at_the_same_time_get_their_own_results() -> None:
         caller.join(60)
         assert not caller.is_alive()
     assert not wrong
+
+
+@needs_native
+def test_more_threads_than_a_loaded_machine_has_processors() -> None:
+    """Helpers are put aside at any point of their work, and every result still comes and is right."""
+    rng = np.random.default_rng(4)
+    m = fk.pack(floats(rng, 1023, 512), 4)
+    layer = [fk.pack(floats(rng, 1501, 256), 4) for _ in range(3)]
+    x, wide = floats(rng, 256), floats(rng, 3, 512)
+    expected = fk.gemv_packed(m, wide[0]), fk.gemm_packed(m, wide), fk.sparse_ffn_packed(*layer, x)[0]
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+    try:
+        for count in (2, 9, 32):
+            fk.set_threads(count)
+            for pause in (0, 0, 0, 0.001) * 10:
+                got = fk.gemv_packed(m, wide[0]), fk.gemm_packed(m, wide), fk.sparse_ffn_packed(*layer, x)[0]
+                for one, other in zip(got, expected, strict=True):
+                    np.testing.assert_array_equal(one, other)
+                # Long enough for helpers to fall asleep.
+                time.sleep(pause)
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
 
 
 def _child(m: fk.Q8Matrix, x: np.ndarray, answers: multiprocessing.Queue) -> None:

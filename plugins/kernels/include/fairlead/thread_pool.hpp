@@ -7,11 +7,13 @@
 #include <thread>
 #include <vector>
 
+#include "fairlead/patience.hpp"
+
 namespace fairlead {
 
 // Parked threads that help the caller with numbered chunks of work. Chunks are claimed one at a time, so a
-// helper that the operating system has put aside delays nobody before its first claim. Waiting is a spin of
-// a few microseconds at most, then a futex.
+// helper that the operating system has put aside delays nobody before its first claim. Waiting is a spin whose
+// length follows how busy the machine is (Patience), then a futex.
 class ThreadPool {
 public:
     using Body = void (*)(void* context, std::size_t chunk);
@@ -30,6 +32,8 @@ private:
     bool claim_and_work();
     void serve();
     void publish(std::uint32_t chunks, Body body, void* context);
+    void signal_helpers(std::uint32_t wanted);
+    void await_helpers();
     void stop_helpers();
 
     std::mutex busy_;
@@ -38,12 +42,16 @@ private:
     std::atomic<bool> stopping_{false};
     std::uint64_t job_ = 0;
     // The job's number in the upper 32 bits, the next chunk in the lower: a claim of a finished job fails.
-    std::atomic<std::uint64_t> ticket_{0xFFFFFFFFU};
+    alignas(64) std::atomic<std::uint64_t> ticket_{0xFFFFFFFFU};
     std::atomic<std::uint32_t> chunks_{0};
     std::atomic<Body> body_{nullptr};
     std::atomic<void*> context_{nullptr};
-    std::atomic<std::uint32_t> unfinished_{0};
-    std::atomic<std::uint32_t> signal_{0};
+    alignas(64) std::atomic<std::uint32_t> unfinished_{0};
+    // Grows with every job; helpers sleep on it.
+    alignas(64) std::atomic<std::uint32_t> signal_{0};
+    std::atomic<std::uint32_t> sleeping_{0};
+    std::atomic<bool> caller_sleeps_{false};
+    Patience patience_;
 };
 
 // Calls f(begin, end) over [0, count) in chunks of at least `grain` items, each a multiple of `align`.

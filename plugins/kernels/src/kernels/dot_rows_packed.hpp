@@ -15,13 +15,25 @@ FAIRLEAD_INLINE void dot_packed(const PackedView& matrix, const std::uint8_t* co
     for (int r = 0; r < R; ++r) sum[r] = V::zero();
     for_each_lanes<V>(matrix.lanes(), [&](auto lanes) {
         const typename V::Vec input_scale = lanes.floats(x.scale(0));
+        const typename V::Int correction = lanes.template correction<Bits>(x, 0);
+        Dots<V, Bits> dots[R];
         FAIRLEAD_UNROLL
         for (int r = 0; r < R; ++r) {
             if (lanes.within == 0) prefetch(next[r] + lanes.start * matrix.lane_bytes(), lanes.pitch() * Bits);
-            typename V::Raw w[8];
-            lanes.template weights<Bits>(row[r], w);
-            const typename V::Vec dots = V::to_float(lanes.template dots<Bits>(w, x, 0));
-            sum[r] = V::fma(dots, V::mul(lanes.scales(row[r] + values), input_scale), sum[r]);
+            dots[r] = V::template start<Bits>(correction);
+        }
+        FAIRLEAD_UNROLL
+        for (std::size_t v = 0; v < 8; ++v) {
+            const typename V::Raw input = V::in_register(lanes.input(x, 0, v));
+            FAIRLEAD_UNROLL
+            for (int r = 0; r < R; ++r) {
+                dots[r] = V::template step<Bits>(dots[r], lanes.template weights<Bits>(row[r], v), input);
+            }
+        }
+        FAIRLEAD_UNROLL
+        for (int r = 0; r < R; ++r) {
+            const typename V::Vec dot = V::to_float(V::template finish<Bits>(dots[r], correction));
+            sum[r] = V::fma(dot, V::mul(lanes.scales(row[r] + values), input_scale), sum[r]);
         }
     });
     FAIRLEAD_UNROLL

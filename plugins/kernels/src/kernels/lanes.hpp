@@ -49,28 +49,27 @@ struct Lanes {
     FAIRLEAD_INLINE typename V::Raw stored(const std::uint8_t* row, std::size_t c) const {
         return raw(row + start * (kGroup * Bits / 8) + c * pitch() + 4 * within);
     }
-    // The unsigned weights of all eight vectors.
+    // The unsigned weights of vector v; v must be a constant after unrolling.
     template <int Bits>
-    FAIRLEAD_INLINE void weights(const std::uint8_t* row, typename V::Raw (&w)[8]) const {
-        FAIRLEAD_UNROLL
-        for (int v = 0; v < 8; v += 8 / Bits) {
-            if constexpr (Bits == 4) {
-                const typename V::Raw chunk = stored<4>(row, static_cast<std::size_t>(v / 2));
-                w[v] = V::lower_halves(chunk);
-                w[v + 1] = V::upper_halves(chunk);
-            } else {
-                w[v] = stored<8>(row, static_cast<std::size_t>(v));
-            }
-        }
+    FAIRLEAD_INLINE typename V::Raw weights(const std::uint8_t* row, std::size_t v) const {
+        if constexpr (Bits == 8) return stored<8>(row, v);
+        const typename V::Raw chunk = stored<4>(row, v / 2);
+        return v % 2 == 0 ? V::lower_halves(chunk) : V::upper_halves(chunk);
     }
-    // Dot products of the groups with vector b of the input, exact.
+    // Vector v of the b-th input.
+    FAIRLEAD_INLINE typename V::Raw input(const InputView& x, std::size_t b, std::size_t v) const {
+        return raw(x.q(b) + start * kGroup + v * pitch() + 4 * within);
+    }
     template <int Bits>
-    FAIRLEAD_INLINE typename V::Int dots(const typename V::Raw (&w)[8], const InputView& x, std::size_t b) const {
-        const std::uint8_t* q = x.q(b) + start * kGroup + 4 * within;
-        const auto input = [&](int v) { return raw(q + static_cast<std::size_t>(v) * pitch()); };
-        return V::template dots<Bits>(w, input, V::to_int(raw(x.correction(b, Bits) + first())));
+    FAIRLEAD_INLINE typename V::Int correction(const InputView& x, std::size_t b) const {
+        return V::to_int(raw(x.correction(b, Bits) + first()));
     }
 };
+
+// An integer dot product of one row and one vector, lane by lane. Several are advanced in turn, because each of
+// their steps waits for the one before.
+template <class V, int Bits>
+using Dots = decltype(V::template start<Bits>(typename V::Int{}));
 
 // Calls f(lanes) over all lanes of a row, in order.
 template <class V, class F>

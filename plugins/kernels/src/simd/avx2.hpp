@@ -13,7 +13,8 @@ struct Avx2 {
     static constexpr int tile_batch = 3;
     static constexpr int column_groups = 1;
     static constexpr int column_batch = 2;
-    static constexpr int packed_batch = 4;
+    static constexpr int packed_rows = 2;
+    static constexpr int packed_batch = 2;
     static constexpr int sum_chunks = 1;
     static constexpr int sum_batch = 1;
     using Vec = __m256;
@@ -89,6 +90,11 @@ struct Avx2 {
         if (lanes >= 8) return raw(p);
         return _mm256_zextsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(p)));
     }
+    // Keeps what was loaded in a register: an instruction that adds a load to its work is slower when loads are short.
+    static FAIRLEAD_INLINE Raw in_register(Raw a) {
+        asm("" : "+x"(a));
+        return a;
+    }
     static FAIRLEAD_INLINE Int to_int(Raw a) { return a; }
     static FAIRLEAD_INLINE Vec to_float(Int a) { return _mm256_cvtepi32_ps(a); }
     static FAIRLEAD_INLINE Vec half_bytes(const std::uint8_t* p, std::size_t n) {
@@ -110,27 +116,25 @@ struct Avx2 {
         const Raw centred = _mm256_xor_si256(a, _mm256_set1_epi8(-128));
         return to_float(_mm256_srai_epi32(_mm256_slli_epi32(centred, 24 - 8 * K), 24));
     }
-    // Per lane: correction + the dot product of unsigned weights with the input's eight vectors.
-    template <int Bits, class F>
-    static FAIRLEAD_INLINE Int dots(const Raw (&w)[8], const F& input, Int correction) {
-        const Raw ones = _mm256_set1_epi16(1);
-        if constexpr (Bits == 4) {
-            // Eight sums of two products of at most 15 * 127 fit 16 bits.
-            Raw sum = _mm256_maddubs_epi16(w[0], input(0));
-            FAIRLEAD_UNROLL
-            for (int v = 1; v < 8; ++v) sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(w[v], input(v)));
-            return _mm256_add_epi32(correction, _mm256_madd_epi16(sum, ones));
-        } else {
-            // Two products of unsigned bytes would not fit 16 bits: magnitude times signed input, centred.
-            Int sum = _mm256_setzero_si256();
-            FAIRLEAD_UNROLL
-            for (int v = 0; v < 8; ++v) {
-                const Raw centred = _mm256_xor_si256(w[v], _mm256_set1_epi8(-128));
-                const Raw pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(centred), _mm256_sign_epi8(input(v), centred));
-                sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
-            }
-            return sum;
-        }
+    // A dot product per lane of unsigned weights with int8 inputs: start, eight steps, finish. The correction is what
+    // it starts from, or what it gets at the end.
+    template <int Bits>
+    static FAIRLEAD_INLINE Int start(Int) {
+        return _mm256_setzero_si256();
+    }
+    template <int Bits>
+    static FAIRLEAD_INLINE Int step(Int sum, Raw w, Raw x) {
+        // With 4 bits eight sums of two products of at most 15 * 127 fit 16 bits.
+        if constexpr (Bits == 4) return _mm256_add_epi16(sum, _mm256_maddubs_epi16(w, x));
+        // With 8 bits two products of unsigned bytes would not: magnitude times signed input, centred.
+        const Raw centred = _mm256_xor_si256(w, _mm256_set1_epi8(-128));
+        const Raw pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(centred), _mm256_sign_epi8(x, centred));
+        return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    }
+    template <int Bits>
+    static FAIRLEAD_INLINE Int finish(Int sum, Int correction) {
+        if constexpr (Bits == 8) return sum;
+        return _mm256_add_epi32(correction, _mm256_madd_epi16(sum, _mm256_set1_epi16(1)));
     }
 };
 

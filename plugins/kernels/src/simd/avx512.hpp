@@ -13,7 +13,8 @@ struct Avx512 {
     static constexpr int tile_batch = 4;
     static constexpr int column_groups = 2;
     static constexpr int column_batch = 4;
-    static constexpr int packed_batch = 8;
+    static constexpr int packed_rows = 2;
+    static constexpr int packed_batch = 6;
     static constexpr int sum_chunks = 2;
     static constexpr int sum_batch = 3;
     using Vec = __m512;
@@ -71,6 +72,11 @@ struct Avx512 {
     static FAIRLEAD_INLINE Raw raw_n(const void* p, std::size_t lanes) {
         return _mm512_maskz_loadu_epi32(mask(lanes), p);
     }
+    // Keeps what was loaded in a register: an instruction that adds a load to its work is slower when loads are short.
+    static FAIRLEAD_INLINE Raw in_register(Raw a) {
+        asm("" : "+v"(a));
+        return a;
+    }
     static FAIRLEAD_INLINE Int to_int(Raw a) { return a; }
     static FAIRLEAD_INLINE Vec to_float(Int a) { return _mm512_cvtepi32_ps(a); }
     static FAIRLEAD_INLINE Vec half_bytes(const std::uint8_t* p, std::size_t n) {
@@ -90,29 +96,26 @@ struct Avx512 {
         const Raw centred = _mm512_xor_si512(a, _mm512_set1_epi8(-128));
         return to_float(_mm512_srai_epi32(_mm512_slli_epi32(centred, 24 - 8 * K), 24));
     }
-    // Per lane: correction + the dot product of unsigned weights with the input's eight vectors.
-    template <int Bits, class F>
-    static FAIRLEAD_INLINE Int dots(const Raw (&w)[8], const F& input, Int correction) {
-        const Raw ones = _mm512_set1_epi16(1);
-        if constexpr (Bits == 4) {
-            // Eight sums of two products of at most 15 * 127 fit 16 bits.
-            Raw sum = _mm512_maddubs_epi16(w[0], input(0));
-            FAIRLEAD_UNROLL
-            for (int v = 1; v < 8; ++v) sum = _mm512_add_epi16(sum, _mm512_maddubs_epi16(w[v], input(v)));
-            return _mm512_add_epi32(correction, _mm512_madd_epi16(sum, ones));
-        } else {
-            // Two products of unsigned bytes would not fit 16 bits: magnitude times signed input, centred.
-            Int sum = _mm512_setzero_si512();
-            FAIRLEAD_UNROLL
-            for (int v = 0; v < 8; ++v) {
-                const Raw centred = _mm512_xor_si512(w[v], _mm512_set1_epi8(-128));
-                const Raw x = input(v);
-                const Raw turned = _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(centred), _mm512_setzero_si512(), x);
-                const Raw pairs = _mm512_maddubs_epi16(_mm512_abs_epi8(centred), turned);
-                sum = _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, ones));
-            }
-            return sum;
-        }
+    // A dot product per lane of unsigned weights with int8 inputs: start, eight steps, finish. The correction is what
+    // it starts from, or what it gets at the end.
+    template <int Bits>
+    static FAIRLEAD_INLINE Int start(Int) {
+        return _mm512_setzero_si512();
+    }
+    template <int Bits>
+    static FAIRLEAD_INLINE Int step(Int sum, Raw w, Raw x) {
+        // With 4 bits eight sums of two products of at most 15 * 127 fit 16 bits.
+        if constexpr (Bits == 4) return _mm512_add_epi16(sum, _mm512_maddubs_epi16(w, x));
+        // With 8 bits two products of unsigned bytes would not: magnitude times signed input, centred.
+        const Raw centred = _mm512_xor_si512(w, _mm512_set1_epi8(-128));
+        const Raw turned = _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(centred), _mm512_setzero_si512(), x);
+        const Raw pairs = _mm512_maddubs_epi16(_mm512_abs_epi8(centred), turned);
+        return _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+    }
+    template <int Bits>
+    static FAIRLEAD_INLINE Int finish(Int sum, Int correction) {
+        if constexpr (Bits == 8) return sum;
+        return _mm512_add_epi32(correction, _mm512_madd_epi16(sum, _mm512_set1_epi16(1)));
     }
 };
 

@@ -8,11 +8,16 @@ namespace fairlead::simd {
 struct Avx512Vnni : Avx512 {
     static constexpr const char* name = "avx512vnni";
 
-    template <int Bits, class F>
-    static FAIRLEAD_INLINE Int dots(const Raw (&w)[8], const F& input, Int correction) {
-        Int sum = correction;
-        FAIRLEAD_UNROLL
-        for (int v = 0; v < 8; ++v) sum = _mm512_dpbusd_epi32(sum, w[v], input(v));
+    template <int Bits>
+    static FAIRLEAD_INLINE Int start(Int correction) {
+        return correction;
+    }
+    template <int Bits>
+    static FAIRLEAD_INLINE Int step(Int sum, Raw w, Raw x) {
+        return _mm512_dpbusd_epi32(sum, w, x);
+    }
+    template <int Bits>
+    static FAIRLEAD_INLINE Int finish(Int sum, Int) {
         return sum;
     }
 };

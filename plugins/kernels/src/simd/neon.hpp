@@ -14,6 +14,7 @@ struct Neon {
     static constexpr int tile_batch = 4;
     static constexpr int column_groups = 1;
     static constexpr int column_batch = 2;
+    static constexpr int packed_rows = 2;
     static constexpr int packed_batch = 4;
     static constexpr int sum_chunks = 2;
     static constexpr int sum_batch = 2;
@@ -79,6 +80,7 @@ struct Neon {
     static FAIRLEAD_INLINE Raw raw(const void* p) { return vld1q_u8(static_cast<const std::uint8_t*>(p)); }
     // Lanes come in fours: always a whole vector.
     static FAIRLEAD_INLINE Raw raw_n(const void* p, std::size_t) { return raw(p); }
+    static FAIRLEAD_INLINE Raw in_register(Raw a) { return a; }
     static FAIRLEAD_INLINE Int to_int(Raw a) { return vreinterpretq_s32_u8(a); }
     static FAIRLEAD_INLINE Vec to_float(Int a) { return vcvtq_f32_s32(a); }
     static FAIRLEAD_INLINE Vec half_bytes(const std::uint8_t* p, std::size_t) {
@@ -106,27 +108,33 @@ struct Neon {
     static FAIRLEAD_INLINE Int lane_sums(int16x8_t low, int16x8_t high) {
         return vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high));
     }
-    // Per lane: the dot product of the centred weights with the input's eight vectors; 4 bits start from correction.
-    template <int Bits, class F>
-    static FAIRLEAD_INLINE Int dots(const Raw (&w)[8], const F& input, Int correction) {
-        int16x8_t low = vdupq_n_s16(0);
-        int16x8_t high = low;
-        Int sum = Bits == 4 ? correction : vdupq_n_s32(0);
-        FAIRLEAD_UNROLL
-        for (int v = 0; v < 8; ++v) {
-            const int8x16_t weight = signed_bytes<Bits>(w[v]);
-            const int8x16_t x = vreinterpretq_s8_u8(input(v));
-            // With 8 bits two products fit 16 bits, with 4 bits all eight do.
-            if (Bits == 8) {
-                low = vmull_s8(vget_low_s8(weight), vget_low_s8(x));
-                high = vmull_high_s8(weight, x);
-                sum = vaddq_s32(sum, lane_sums(low, high));
-            } else {
-                low = vmlal_s8(low, vget_low_s8(weight), vget_low_s8(x));
-                high = vmlal_high_s8(high, weight, x);
-            }
-        }
-        return Bits == 4 ? vaddq_s32(sum, lane_sums(low, high)) : sum;
+    // A dot product per lane of unsigned weights with int8 inputs: start, eight steps, finish. The correction is what
+    // it starts from, or what it gets at the end.
+    template <int Bits>
+    static FAIRLEAD_INLINE auto start(Int) {
+        if constexpr (Bits == 4) return int16x8x2_t{{vdupq_n_s16(0), vdupq_n_s16(0)}};
+        else return vdupq_n_s32(0);
+    }
+    // With 4 bits all eight products of a lane's byte fit 16 bits.
+    template <int Bits>
+    static FAIRLEAD_INLINE int16x8x2_t step(int16x8x2_t sum, Raw w, Raw x) {
+        const int8x16_t weight = vreinterpretq_s8_u8(w), value = vreinterpretq_s8_u8(x);
+        sum.val[0] = vmlal_s8(sum.val[0], vget_low_s8(weight), vget_low_s8(value));
+        sum.val[1] = vmlal_high_s8(sum.val[1], weight, value);
+        return sum;
+    }
+    template <int Bits>
+    static FAIRLEAD_INLINE Int step(Int sum, Raw w, Raw x) {
+        const int8x16_t weight = signed_bytes<Bits>(w), value = vreinterpretq_s8_u8(x);
+        return vaddq_s32(sum, lane_sums(vmull_s8(vget_low_s8(weight), vget_low_s8(value)), vmull_high_s8(weight, value)));
+    }
+    template <int Bits>
+    static FAIRLEAD_INLINE Int finish(int16x8x2_t sum, Int correction) {
+        return vaddq_s32(correction, lane_sums(sum.val[0], sum.val[1]));
+    }
+    template <int Bits>
+    static FAIRLEAD_INLINE Int finish(Int sum, Int) {
+        return sum;
     }
 };
 

@@ -8,11 +8,16 @@ namespace fairlead::simd {
 struct NeonDotprod : Neon {
     static constexpr const char* name = "neon_dotprod";
 
-    template <int Bits, class F>
-    static FAIRLEAD_INLINE Int dots(const Raw (&w)[8], const F& input, Int correction) {
-        Int sum = Bits == 4 ? correction : vdupq_n_s32(0);
-        FAIRLEAD_UNROLL
-        for (int v = 0; v < 8; ++v) sum = vdotq_s32(sum, signed_bytes<Bits>(w[v]), vreinterpretq_s8_u8(input(v)));
+    template <int Bits>
+    static FAIRLEAD_INLINE Int start(Int correction) {
+        return Bits == 4 ? correction : vdupq_n_s32(0);
+    }
+    template <int Bits>
+    static FAIRLEAD_INLINE Int step(Int sum, Raw w, Raw x) {
+        return vdotq_s32(sum, signed_bytes<Bits>(w), vreinterpretq_s8_u8(x));
+    }
+    template <int Bits>
+    static FAIRLEAD_INLINE Int finish(Int sum, Int) {
         return sum;
     }
 };

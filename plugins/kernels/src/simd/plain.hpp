@@ -13,6 +13,7 @@ struct Plain {
     static constexpr int tile_batch = 1;
     static constexpr int column_groups = 1;
     static constexpr int column_batch = 1;
+    static constexpr int packed_rows = 1;
     static constexpr int packed_batch = 2;
     static constexpr int sum_chunks = 1;
     static constexpr int sum_batch = 1;
@@ -87,6 +88,7 @@ struct Plain {
         __builtin_memcpy(&a, p, 4 * lanes);
         return a;
     }
+    static FAIRLEAD_INLINE Raw in_register(Raw a) { return a; }
     static FAIRLEAD_INLINE Int to_int(Raw a) { return (Int)a; }
     static FAIRLEAD_INLINE Vec to_float(Int a) { return __builtin_convertvector(a, Vec); }
     static FAIRLEAD_INLINE Vec half_bytes(const std::uint8_t* p, std::size_t n) {
@@ -106,19 +108,23 @@ struct Plain {
     static FAIRLEAD_INLINE Vec byte(Raw a) {
         return to_float(((Int)a >> 8 * K & 255) - 128);
     }
-    // Per lane: correction + the dot product of unsigned weights with the input's eight vectors.
-    template <int Bits, class F>
-    static FAIRLEAD_INLINE Int dots(const Raw (&w)[8], const F& input, Int correction) {
-        // Bytes 0 and 2, then 1 and 3 of each lane as 16 bit numbers; the products of 8 bits need 32.
+    // A dot product per lane of unsigned weights with int8 inputs: start, eight steps, finish. The correction is what
+    // it starts from, or what it gets at the end.
+    template <int Bits>
+    static FAIRLEAD_INLINE Int start(Int correction) {
+        return correction;
+    }
+    template <int Bits>
+    static FAIRLEAD_INLINE Int step(Int sum, Raw w, Raw x) {
+        // Bytes 0 and 2, then 1 and 3 of each lane as 16 bit numbers; sums of products of 8 bits need 32.
         typedef std::int16_t Pairs __attribute__((vector_size(32)));
-        Int sum = correction;
-        FAIRLEAD_UNROLL
-        for (int v = 0; v < 8; ++v) {
-            const Pairs x = (Pairs)input(v), u = (Pairs)w[v];
-            const Pairs even = (u & 255) * (x << 8 >> 8), odd = (u >> 8 & 255) * (x >> 8);
-            const Int low = (Int)even, high = (Int)odd;
-            sum += (low << 16 >> 16) + (low >> 16) + (high << 16 >> 16) + (high >> 16);
-        }
+        const Pairs pairs = (Pairs)x, u = (Pairs)w;
+        const Pairs even = (u & 255) * (pairs << 8 >> 8), odd = (u >> 8 & 255) * (pairs >> 8);
+        const Int low = (Int)even, high = (Int)odd;
+        return sum + (low << 16 >> 16) + (low >> 16) + (high << 16 >> 16) + (high >> 16);
+    }
+    template <int Bits>
+    static FAIRLEAD_INLINE Int finish(Int sum, Int) {
         return sum;
     }
 };
