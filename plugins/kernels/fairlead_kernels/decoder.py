@@ -1,4 +1,4 @@
-"""A whole Llama-family decoder in one call, on whichever backend is chosen."""
+"""A whole decoder in one call, on whichever backend is chosen."""
 
 from __future__ import annotations
 
@@ -175,12 +175,13 @@ class Decoder:
         self._decoder.run(tokens, position, page_table, logits, work)
         return logits, work
 
-    def embed(self, tokens: I32) -> F32:
-        """Return float32 [n, hidden]: the start of a layer-by-layer run."""
+    def embed(self, tokens: I32, position: int = 0) -> F32:
+        """Return float32 [n, hidden]: the start of a layer-by-layer run of tokens from ``position`` on."""
         array_of("tokens", tokens, np.int32, (None,))
         indices_below("tokens", tokens, self.config.vocabulary)
+        self._check_positions(position + len(tokens))
         hidden = np.empty((len(tokens), self.config.hidden), np.float32)
-        self._decoder.embed(tokens, hidden)
+        self._decoder.embed(tokens, position, hidden)
         return hidden
 
     def attend(self, layer: int, hidden: F32, position: int, page_table: I32) -> None:
@@ -232,6 +233,12 @@ class Decoder:
         if position < 0:
             raise IndexError(f"position: must be at least 0, got {position}")
         page_list(page_table, position + count, self._pages, self._page_size)
+        self._check_positions(position + count)
+
+    def _check_positions(self, end: int) -> None:
+        table = self.weights.position_embedding
+        if table is not None and end > len(table):
+            raise IndexError(f"position: must be below {len(table)}, the learned positions, got {end - 1}")
 
     def _check_layer(self, layer: int) -> None:
         if not 0 <= layer < len(self.weights.layers):

@@ -43,7 +43,7 @@ class FeedForwardSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DecoderConfig:
-    """The shape of a Llama-family model.
+    """The shape of a model.
 
     Attributes:
         vocabulary, hidden, heads, kv_heads, head_dim: sizes; hidden and heads * head_dim multiples of 32.
@@ -51,7 +51,8 @@ class DecoderConfig:
         threshold: 0 is exact; above 0 drops weak neurons (lossy).
         mode: "exact" computes every gate; "predictor" only those that a layer's predictor chooses, where it has one,
             and only while decoding: prompts stay dense.
-        norm_epsilon: added under RMSNorm's root.
+        norm_epsilon: added under the norms' root.
+        norm_first: whether blocks normalize their input, or else the sum of input and output.
         rope_theta: base of the rotary frequencies, unless the decoder is given the frequencies.
     """
 
@@ -65,6 +66,7 @@ class DecoderConfig:
     norm_epsilon: float = 1e-5
     rope_theta: float = 10000.0
     mode: str = "exact"
+    norm_first: bool = True
 
     def __post_init__(self) -> None:
         for name in ("vocabulary", "hidden", "heads", "kv_heads", "head_dim"):
@@ -101,8 +103,11 @@ class LayerWeights:
         gate, up, down_t: [neurons, hidden], all Q8 or all packed (they may be views of one array of bundles); all None
             where another source or the caller computes this feed-forward.
         predictor: says which neurons to compute in the mode "predictor"; for packed gate, up and down_t only.
+            A network without gate (OPT: down(relu(fc1 x + gate_bias)) + down_bias) has its fc1 as gate, and up None.
+        gate_bias, down_bias: [neurons] and [hidden], or None.
+        attention_norm_bias, feed_forward_norm_bias: [hidden], which makes the norms LayerNorms, or None.
         feed_forward: the source that computes the feed-forward in place of gate, up and down_t, or None.
-        query_bias, key_bias, value_bias: biases of the projections (Qwen2), or None.
+        query_bias, key_bias, value_bias, output_bias: biases of the projections (Qwen2, OPT), or None.
         query_norm, key_norm: RMSNorm weights [head_dim] of each head before the rotation (Qwen3), or None.
     """
 
@@ -120,6 +125,11 @@ class LayerWeights:
     value_bias: F32 | None = None
     query_norm: F32 | None = None
     key_norm: F32 | None = None
+    output_bias: F32 | None = None
+    gate_bias: F32 | None = None
+    down_bias: F32 | None = None
+    attention_norm_bias: F32 | None = None
+    feed_forward_norm_bias: F32 | None = None
     predictor: Predictor | None = None
     feed_forward: FeedForwardSource | None = None
 
@@ -136,6 +146,8 @@ class LayerWeights:
         vectors = {"attention_norm": config.hidden, "feed_forward_norm": config.hidden}
         optional = {"query_bias": query, "key_bias": key, "value_bias": key}
         optional |= {"query_norm": config.head_dim, "key_norm": config.head_dim}
+        optional |= dict.fromkeys(("output_bias", "attention_norm_bias", "feed_forward_norm_bias"), config.hidden)
+        optional |= {"gate_bias": self.neurons, "down_bias": config.hidden}
         for name, size in (vectors | optional).items():
             if name in vectors or getattr(self, name) is not None:
                 array_of(f"{where}.{name}", getattr(self, name), np.float32, (size,))
@@ -149,7 +161,7 @@ class LayerWeights:
     def _check_feed_forward(self, hidden: int, where: str) -> None:
         neurons = 0 if self.gate is None else self.gate.shape[0]
         kinds = set[str]()
-        for name in ("gate", "up", "down_t"):
+        for name in ("gate", "down_t") if self.up is None else ("gate", "up", "down_t"):
             kinds.add(type(check_matrix(f"{where}.{name}", getattr(self, name), (neurons, hidden))).__name__)
         if len(kinds) > 1:
             raise ValueError(f"{where}: gate, up and down_t must be of one kind, got {' and '.join(sorted(kinds))}")
@@ -166,14 +178,18 @@ class DecoderWeights:
     Attributes:
         embedding: [vocabulary, hidden].
         layers: the layers in order.
-        final_norm: float32 [hidden].
+        final_norm: float32 [hidden], or None where the last state is not normalized.
         head: [vocabulary, hidden] or None.
+        final_norm_bias: float32 [hidden], which makes it a LayerNorm, or None.
+        position_embedding: float32 [positions, hidden] that is added to the embedding, in place of rotation, or None.
     """
 
     embedding: Matrix
     layers: tuple[LayerWeights, ...]
-    final_norm: F32
+    final_norm: F32 | None
     head: Matrix | None = None
+    final_norm_bias: F32 | None = None
+    position_embedding: F32 | None = None
 
     def check(self, config: DecoderConfig) -> None:
         """Raise ValueError naming the first array that does not fit the configuration."""
@@ -181,7 +197,11 @@ class DecoderWeights:
         check_matrix("embedding", self.embedding, table)
         if self.head is not None:
             check_matrix("head", self.head, table)
-        array_of("final_norm", self.final_norm, np.float32, (config.hidden,))
+        for name in ("final_norm", "final_norm_bias"):
+            if getattr(self, name) is not None:
+                array_of(name, getattr(self, name), np.float32, (config.hidden,))
+        if self.position_embedding is not None:
+            array_of("position_embedding", self.position_embedding, np.float32, (None, config.hidden))
         if not self.layers:
             raise ValueError("layers: must not be empty")
         for index, layer in enumerate(self.layers):

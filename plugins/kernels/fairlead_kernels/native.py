@@ -87,6 +87,12 @@ class NativeKernels:
         self._native.rmsnorm(x.reshape(-1, width), weight, epsilon, out.reshape(-1, width))
         return out
 
+    def layernorm(self, x: F32, weight: F32, bias: F32, epsilon: float) -> F32:
+        out = np.empty_like(x)
+        width = x.shape[-1]
+        self._native.layernorm(x.reshape(-1, width), weight, bias, epsilon, out.reshape(-1, width))
+        return out
+
     def rope(self, x: F32, cosine: F32, sine: F32) -> F32:
         out = x.copy()
         self._native.rope(out, cosine, sine)

@@ -119,6 +119,14 @@ def rmsnorm(x: F32, weight: F32, epsilon: float = 1e-5) -> F32:
     return kernels().rmsnorm(x, weight, epsilon)
 
 
+def layernorm(x: F32, weight: F32, bias: F32, epsilon: float = 1e-5) -> F32:
+    """Normalize the last dimension of float32 [..., hidden] to mean 0 and variance 1, times weight, plus bias."""
+    rows_of("x", x)
+    array_of("weight", weight, np.float32, (x.shape[-1],))
+    array_of("bias", bias, np.float32, (x.shape[-1],))
+    return _kernels().layernorm(x, weight, bias, epsilon)
+
+
 def rope_inverse_frequency(head_dim: int, theta: float = 10000.0) -> F32:
     """Return theta^(-2 i / head_dim), float32 [head_dim / 2], in radians per position.
 

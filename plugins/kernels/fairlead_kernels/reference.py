@@ -75,19 +75,25 @@ def up_function(up: F32, activation: str) -> F32:
 
 def sparse_ffn_q8(
     gate: Q8Matrix,
-    up: Q8Matrix,
+    up: Q8Matrix | None,
     down_t: Q8Matrix,
     x: F32,
     activation: str,
     threshold: float,
     neurons: I32 | None,
+    gate_bias: F32 | None = None,
 ) -> tuple[F32, I32]:
-    """Gate rows of the candidates, up and down rows of the active ones; returns (y, active neurons in order)."""
+    """Gate rows of the candidates, up and down rows of the active ones; returns (y, active neurons in order).
+
+    Without up, the activations are the gate function's (a network without gate).
+    """
     candidates = np.arange(gate.shape[0], dtype=np.int32) if neurons is None else neurons
     rows = gate if neurons is None else gate.take(neurons)
-    weight = gate_function(rows.dequantize() @ x, activation, threshold)
-    active = candidates[weight != 0]
-    weight = weight[weight != 0] * up_function(up.take(active).dequantize() @ x, activation)
+    gates = rows.dequantize() @ x
+    weight = gate_function(gates if gate_bias is None else gates + gate_bias[candidates], activation, threshold)
+    active, weight = candidates[weight != 0], weight[weight != 0]
+    if up is not None:
+        weight = weight * up_function(up.take(active).dequantize() @ x, activation)
     contributing = active[weight != 0]
     y = weight[weight != 0] @ down_t.take(contributing).dequantize()
     return y.astype(np.float32), active
@@ -98,6 +104,14 @@ def rmsnorm(x: F32, weight: F32, epsilon: float) -> F32:
     mean: F32 = (x * x).mean(axis=-1, keepdims=True, dtype=np.float32)
     inverse: F32 = np.reciprocal(np.sqrt(mean + np.float32(epsilon)))
     return x * inverse * weight
+
+
+def layernorm(x: F32, weight: F32, bias: F32, epsilon: float) -> F32:
+    """(x - mean(x)) / sqrt(variance(x) + epsilon) * weight + bias over the last dimension (Ba et al. 2016)."""
+    centred: F32 = x - x.mean(axis=-1, keepdims=True, dtype=np.float32)
+    variance: F32 = (centred * centred).mean(axis=-1, keepdims=True, dtype=np.float32)
+    inverse: F32 = np.reciprocal(np.sqrt(variance + np.float32(epsilon)))
+    return centred * inverse * weight + bias
 
 
 def rope_inverse_frequency(head_dim: int, theta: float) -> F32:

@@ -41,7 +41,7 @@ class ReferenceDecoder:
 
     def run(self, tokens: I32, position: int, page_table: I32, logits: F32, work: Work) -> None:
         hidden = np.empty((len(tokens), self._config.hidden), np.float32)
-        self.embed(tokens, hidden)
+        self.embed(tokens, position, hidden)
         for index in range(len(self._weights.layers)):
             self.attend(index, hidden, position, page_table)
             self.feed_forward(index, hidden, None, work[index : index + 1])
@@ -56,12 +56,15 @@ class ReferenceDecoder:
             active[:, index] = own[:, ACTIVE]
             work += own
 
-    def embed(self, tokens: I32, hidden: F32) -> None:
+    def embed(self, tokens: I32, position: int, hidden: F32) -> None:
         hidden[:] = self._weights.embedding.take(tokens).dequantize()
+        learned = self._weights.position_embedding
+        if learned is not None:
+            hidden += learned[position : position + len(tokens)]
 
     def attend(self, layer: int, hidden: F32, position: int, page_table: I32) -> None:
         weights, config = self._weights.layers[layer], self._config
-        normal = reference.rmsnorm(hidden, weights.attention_norm, config.norm_epsilon)
+        normal = self._before(hidden, weights.attention_norm, weights.attention_norm_bias)
         positions = np.arange(position, position + len(hidden), dtype=np.int32)
         query, key, value = self._project(weights, normal, positions)
         page_size = self._keys.shape[2]
@@ -71,6 +74,23 @@ class ReferenceDecoder:
         scale = config.head_dim**-0.5
         mixed = reference.attend(query, self._keys[layer], self._values[layer], page_table, position + 1, scale)
         hidden += _product(weights.output, mixed.reshape(len(hidden), -1))
+        if weights.output_bias is not None:
+            hidden += weights.output_bias
+        self._after(hidden, weights.attention_norm, weights.attention_norm_bias)
+
+    def _before(self, hidden: F32, weight: F32, bias: F32 | None) -> F32:
+        return self._norm(hidden, weight, bias) if self._config.norm_first else hidden.copy()
+
+    def _after(self, hidden: F32, weight: F32, bias: F32 | None) -> None:
+        if not self._config.norm_first:
+            hidden[:] = self._norm(hidden, weight, bias)
+
+    def _norm(self, hidden: F32, weight: F32 | None, bias: F32 | None) -> F32:
+        if weight is None:
+            return hidden
+        if bias is None:
+            return reference.rmsnorm(hidden, weight, self._config.norm_epsilon)
+        return reference.layernorm(hidden, weight, bias, self._config.norm_epsilon)
 
     def _project(self, weights: LayerWeights, normal: F32, positions: I32) -> tuple[F32, F32, F32]:
         query = self._heads(weights.query, weights.query_bias, normal)
@@ -80,6 +100,8 @@ class ReferenceDecoder:
             query = reference.rmsnorm(query, weights.query_norm, self._config.norm_epsilon)
         if weights.key_norm is not None:
             key = reference.rmsnorm(key, weights.key_norm, self._config.norm_epsilon)
+        if self._weights.position_embedding is not None:
+            return query, key, value
         cosine, sine = reference.rope_angles(positions, self._frequency)
         return reference.rope(query, cosine, sine), reference.rope(key, cosine, sine), value
 
@@ -93,16 +115,17 @@ class ReferenceDecoder:
         self._forced_at[layer] = 0
 
     def feed_forward(self, layer: int, hidden: F32, neurons: I32 | None, work: Work) -> None:
-        weights, config = self._weights.layers[layer], self._config
+        weights = self._weights.layers[layer]
         if not weights.neurons:
             raise ValueError(f"layer {layer} has no feed-forward weights")
         for token in range(len(hidden)):
-            normal = reference.rmsnorm(hidden[token], weights.feed_forward_norm, config.norm_epsilon)
+            normal = self._before(hidden[token], weights.feed_forward_norm, weights.feed_forward_norm_bias)
             chosen = neurons
             if neurons is None and len(hidden) == 1:
                 chosen = self._predicted(layer, normal)
             y, active = self._feed_forward(weights, normal, chosen, work[0])
             hidden[token] += y
+            self._after(hidden[token], weights.feed_forward_norm, weights.feed_forward_norm_bias)
             if self._counts is not None:
                 self._counts[layer][active] += 1
 
@@ -111,9 +134,12 @@ class ReferenceDecoder:
             return weights.feed_forward.step(x, neurons, work)
         config, parts = self._config, cast(Any, (weights.gate, weights.up, weights.down_t))
         if isinstance(weights.gate, PackedMatrix):
-            y, active = _packed_feed_forward(parts, x, config, neurons)
+            y, active = _packed_feed_forward(parts, x, config, neurons, weights.gate_bias)
         else:
-            y, active = reference.sparse_ffn_q8(*parts, x, config.activation, config.threshold, neurons)
+            settings = (config.activation, config.threshold, neurons, weights.gate_bias)
+            y, active = reference.sparse_ffn_q8(*parts, x, *settings)
+        if weights.down_bias is not None:
+            y = y + weights.down_bias
         work[[PREDICTED, COMPUTED]] += weights.neurons if neurons is None else len(neurons)
         work[ACTIVE] += len(active)
         return y, active
@@ -130,7 +156,7 @@ class ReferenceDecoder:
 
     def logits(self, hidden: F32, out: F32) -> None:
         weights = self._weights
-        normal = reference.rmsnorm(hidden, weights.final_norm, self._config.norm_epsilon)
+        normal = self._norm(hidden, weights.final_norm, weights.final_norm_bias)
         out[:] = _product(weights.embedding if weights.head is None else weights.head, normal)
 
 
@@ -141,8 +167,13 @@ def _product(matrix: Matrix, x: F32) -> F32:
 
 
 def _packed_feed_forward(
-    parts: tuple[PackedMatrix, PackedMatrix, PackedMatrix], x: F32, config: DecoderConfig, neurons: I32 | None
+    parts: tuple[PackedMatrix, PackedMatrix | None, PackedMatrix],
+    x: F32,
+    config: DecoderConfig,
+    neurons: I32 | None,
+    gate_bias: F32 | None,
 ) -> tuple[F32, I32]:
     candidates = np.arange(parts[0].shape[0], dtype=np.int32) if neurons is None else neurons
-    y, fired = reference_packed.feed_forward(*parts, x[None], config.activation, config.threshold, candidates)
+    settings = (config.activation, config.threshold, candidates, gate_bias)
+    y, fired = reference_packed.feed_forward(*parts, x[None], *settings)
     return y[0], candidates[fired[0]]

@@ -93,18 +93,25 @@ def sparse_ffn_packed(
 
 def feed_forward(
     gate: PackedMatrix,
-    up: PackedMatrix,
+    up: PackedMatrix | None,
     down_t: PackedMatrix,
     x: F32,
     activation: str,
     threshold: float,
     neurons: I32 | None,
+    gate_bias: F32 | None = None,
 ) -> tuple[F32, NDArray[np.bool_]]:
-    """The same; returns (y, which candidates were active [tokens, candidates])."""
+    """The same; returns (y, which candidates were active [tokens, candidates]).
+
+    Without up, the activations are the gate function's (a network without gate).
+    """
     candidates = np.arange(gate.shape[0], dtype=np.int32) if neurons is None else neurons
     q, scale = quantize_activations(x)
-    weight = gate_function(multiply_quantized(gate.take(candidates), q, scale), activation, threshold)
+    gates = multiply_quantized(gate.take(candidates), q, scale)
+    weight = gate_function(gates if gate_bias is None else gates + gate_bias[candidates], activation, threshold)
     active = np.flatnonzero((weight != 0).any(axis=0))
+    if up is None:
+        return sum_rows_packed(down_t, candidates[active], weight[:, active]), weight != 0
     product = np.zeros_like(weight)
     product[:, active] = up_function(multiply_quantized(up.take(candidates[active]), q, scale), activation)
     product = np.where(weight != 0, weight * product, np.float32(0))

@@ -60,6 +60,7 @@ DecoderShape shape_of(nb::handle config, const Array<float, 5>& keys) {
     require(keys.shape(3) == shape.kv_heads && keys.shape(4) == shape.head_dim,
             "key_pages: must be [layers, pages, page_size, kv_heads, head_dim]");
     shape.norm_epsilon = nb::cast<float>(config.attr("norm_epsilon"));
+    shape.norm_first = nb::cast<bool>(config.attr("norm_first"));
     shape.attention_scale = 1.0F / std::sqrt(static_cast<float>(shape.head_dim));
     return shape;
 }
@@ -75,13 +76,22 @@ std::shared_ptr<NeuronPredictor> predictor_of(nb::handle predictor, std::size_t 
     return std::make_shared<NeuronPredictor>(out);
 }
 
+// The matrix that a gated network has beside its gate; a view without rows for one without gate.
+template <class View>
+View up_of(nb::handle layer, View (*view_of)(nb::handle), std::size_t neurons, std::size_t hidden) {
+    return layer.attr("up").is_none() ? View{} : checked(view_of(layer.attr("up")), "up", neurons, hidden);
+}
+
 std::shared_ptr<FeedForward> packed_feed_forward_of(nb::handle layer, nb::handle config, std::size_t hidden,
                                                     Activation activation, float threshold) {
     const PackedView gate = packed_view(layer.attr("gate"));
     const PackedFeedForwardView view{checked(gate, "gate", gate.rows, hidden),
-                                     checked(packed_view(layer.attr("up")), "up", gate.rows, hidden),
+                                     up_of(layer, &packed_view, gate.rows, hidden),
                                      checked(packed_view(layer.attr("down_t")), "down_t", gate.rows, hidden),
-                                     activation, threshold};
+                                     activation,
+                                     threshold,
+                                     vector_of(layer, "gate_bias", gate.rows),
+                                     vector_of(layer, "down_bias", hidden)};
     const bool predicts =
         nb::cast<std::string>(config.attr("mode")) == "predictor" && !layer.attr("predictor").is_none();
     return std::make_shared<PackedFeedForward>(
@@ -101,15 +111,17 @@ std::shared_ptr<FeedForward> feed_forward_of(nb::handle layer, nb::handle config
     if (is_packed(layer.attr("gate"))) return packed_feed_forward_of(layer, config, hidden, activation, threshold);
     const Q8View gate = view(layer.attr("gate"));
     return std::make_shared<Q8FeedForward>(FeedForwardView{
-        checked(gate, "gate", gate.rows, hidden), checked(view(layer.attr("up")), "up", gate.rows, hidden),
-        checked(view(layer.attr("down_t")), "down_t", gate.rows, hidden), activation, threshold});
+        checked(gate, "gate", gate.rows, hidden), up_of(layer, &view, gate.rows, hidden),
+        checked(view(layer.attr("down_t")), "down_t", gate.rows, hidden), activation, threshold,
+        vector_of(layer, "gate_bias", gate.rows), vector_of(layer, "down_bias", hidden)});
 }
 
 LayerView layer_of(nb::handle layer, nb::handle config, const DecoderShape& s) {
     const std::size_t query = s.heads * s.head_dim;
     const std::size_t key = s.kv_heads * s.head_dim;
     LayerView out;
-    out.attention_norm = vector_of(layer, "attention_norm", s.hidden);
+    out.attention_norm = {vector_of(layer, "attention_norm", s.hidden),
+                          vector_of(layer, "attention_norm_bias", s.hidden)};
     out.query = weight_of(layer, "query", query, s.hidden);
     out.key = weight_of(layer, "key", key, s.hidden);
     out.value = weight_of(layer, "value", key, s.hidden);
@@ -117,10 +129,13 @@ LayerView layer_of(nb::handle layer, nb::handle config, const DecoderShape& s) {
     out.query_bias = vector_of(layer, "query_bias", query);
     out.key_bias = vector_of(layer, "key_bias", key);
     out.value_bias = vector_of(layer, "value_bias", key);
+    out.output_bias = vector_of(layer, "output_bias", s.hidden);
     out.query_norm = vector_of(layer, "query_norm", s.head_dim);
     out.key_norm = vector_of(layer, "key_norm", s.head_dim);
-    out.feed_forward_norm = vector_of(layer, "feed_forward_norm", s.hidden);
-    require(out.attention_norm != nullptr && out.feed_forward_norm != nullptr, "norms: must not be None");
+    out.feed_forward_norm = {vector_of(layer, "feed_forward_norm", s.hidden),
+                             vector_of(layer, "feed_forward_norm_bias", s.hidden)};
+    require(out.attention_norm.weight != nullptr && out.feed_forward_norm.weight != nullptr,
+            "norms: must not be None");
     out.feed_forward = feed_forward_of(layer, config, s.hidden);
     return out;
 }
@@ -135,11 +150,10 @@ public:
         for (std::size_t i = 0; i < 5; ++i) {
             require(keys.shape(i) == values.shape(i), "key_pages, value_pages: shapes differ");
         }
-        require(inverse_frequency.shape(0) * 2 == shape.head_dim, "inverse_frequency: must be [head_dim / 2]");
-        shape.inverse_frequency.assign(inverse_frequency.data(), inverse_frequency.data() + shape.head_dim / 2);
+        set_positions(shape, weights.attr("position_embedding"), inverse_frequency);
         const nb::object head = weights.attr("head");
-        const float* final_norm = vector_of(weights, "final_norm", shape.hidden);
-        require(final_norm != nullptr, "final_norm: must not be None");
+        const Norm final_norm{vector_of(weights, "final_norm", shape.hidden),
+                              vector_of(weights, "final_norm_bias", shape.hidden)};
         std::vector<LayerView> layers;
         for (const nb::handle layer : weights.attr("layers")) layers.push_back(layer_of(layer, config, shape));
         require(layers.size() == keys.shape(0), "key_pages: the first dimension must be the number of layers");
@@ -157,6 +171,7 @@ public:
         require(count > 0, "tokens: must not be empty");
         check_indices(tokens, shape.vocabulary, "tokens");
         check_pages(page_table, position, count, shape.pages, shape.page_size);
+        check_position(position + count);
         require(logits.shape(1) == shape.vocabulary && (logits.shape(0) == 1 || logits.shape(0) == count),
                 "logits: must be [1 or tokens, vocabulary]");
         check_work(work, decoder_->layers().size());
@@ -178,6 +193,7 @@ public:
         for (std::size_t t = 0; t < count; ++t) {
             const auto position = static_cast<std::size_t>(positions.data()[t]);
             check_pages(tables[t], position, 1, shape.pages, shape.page_size);
+            check_position(position + 1);
             places[t] = {position, tables[t].data()};
         }
         require(logits.shape(0) == count && logits.shape(1) == shape.vocabulary, "logits: must be [tokens, vocabulary]");
@@ -205,10 +221,13 @@ public:
         predictor->force(std::move(forced));
     }
 
-    void embed(Tokens tokens, Array<float, 2> hidden) {
+    void embed(Tokens tokens, std::size_t position, Array<float, 2> hidden) {
+        const std::size_t count = tokens.shape(0), width = decoder_->shape().hidden;
         check_indices(tokens, decoder_->shape().vocabulary, "tokens");
-        check_hidden(hidden, tokens.shape(0));
-        decoder_->embed(tokens.data(), tokens.shape(0), hidden.data());
+        check_hidden(hidden, count);
+        check_position(position + count);
+        decoder_->embed(tokens.data(), count, hidden.data());
+        for (std::size_t t = 0; t < count; ++t) decoder_->add_position(position + t, hidden.data() + t * width);
     }
 
     void attend(std::size_t layer, Array<float, 2> hidden, std::size_t position, Tokens page_table) {
@@ -263,6 +282,26 @@ private:
         }
     }
 
+    // Positions are learned, or they rotate.
+    static void set_positions(DecoderShape& shape, nb::handle table, const Array<const float, 1>& frequency) {
+        if (table.is_none()) {
+            require(frequency.shape(0) * 2 == shape.head_dim, "inverse_frequency: must be [head_dim / 2]");
+            shape.inverse_frequency.assign(frequency.data(), frequency.data() + shape.head_dim / 2);
+            return;
+        }
+        const auto rows = nb::cast<Array<const float, 2>>(table, false);
+        require(rows.shape(1) == shape.hidden, "position_embedding: must be [positions, hidden]");
+        shape.position_embedding = rows.data();
+        shape.positions = rows.shape(0);
+    }
+
+    void check_position(std::size_t end) const {
+        const DecoderShape& shape = decoder_->shape();
+        if (shape.position_embedding != nullptr && end > shape.positions) {
+            throw nb::index_error("position: beyond the learned ones");
+        }
+    }
+
     void check_layer(std::size_t layer) const {
         if (layer >= decoder_->layers().size()) throw nb::index_error("layer: no such layer");
     }
@@ -303,7 +342,7 @@ void bind_decoder(nb::module_& module) {
         .def("run_many", &BoundDecoder::run_many, nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(),
              nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert())
         .def("force_neurons", &BoundDecoder::force_neurons, nb::arg(), nb::arg())
-        .def("embed", &BoundDecoder::embed, nb::arg().noconvert(), nb::arg().noconvert())
+        .def("embed", &BoundDecoder::embed, nb::arg().noconvert(), nb::arg(), nb::arg().noconvert())
         .def("attend", &BoundDecoder::attend, nb::arg(), nb::arg().noconvert(), nb::arg(), nb::arg().noconvert())
         .def("feed_forward", &BoundDecoder::feed_forward, nb::arg(), nb::arg().noconvert(),
              nb::arg().noconvert().none(), nb::arg().noconvert())

@@ -61,6 +61,17 @@ void rmsnorm_into(Array<const float, 2> x, Array<const float, 1> weight, float e
     }
 }
 
+void layernorm_into(Array<const float, 2> x, Array<const float, 1> weight, Array<const float, 1> bias, float epsilon,
+                    Array<float, 2> out) {
+    const std::size_t width = x.shape(1);
+    require(weight.shape(0) == width && bias.shape(0) == width, "weight, bias: must have the last dimension of x");
+    require(out.shape(0) == x.shape(0) && out.shape(1) == width, "out: must have the shape of x");
+    for (std::size_t i = 0; i < x.shape(0); ++i) {
+        kernels_in_use().layernorm(x.data() + i * width, weight.data(), bias.data(), epsilon, width,
+                                   out.data() + i * width);
+    }
+}
+
 void rope_in_place(Array<float, 3> x, Array<const float, 2> cosine, Array<const float, 2> sine) {
     const std::size_t half = x.shape(2) / 2;
     require(cosine.shape(0) == x.shape(0) && cosine.shape(1) == half, "cosine: must be [tokens, head_dim / 2]");
@@ -150,6 +161,8 @@ void bind_operators(nb::module_& module) {
                nb::arg().noconvert(), nb::arg().noconvert().none(), nb::arg().noconvert());
     module.def("rmsnorm", &rmsnorm_into, nb::arg().noconvert(), nb::arg().noconvert(), nb::arg(),
                nb::arg().noconvert());
+    module.def("layernorm", &layernorm_into, nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(),
+               nb::arg(), nb::arg().noconvert());
     module.def("rope", &rope_in_place, nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert());
     module.def("softmax", &softmax_in_place, nb::arg().noconvert());
     module.def("attend_int8", &attend_int8_into, nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(),

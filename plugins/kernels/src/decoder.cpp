@@ -21,6 +21,17 @@ void add_bias(const float* bias, std::size_t width, std::size_t count, float* x)
     for (std::size_t t = 0; t < count; ++t) kernels_in_use().add(bias, x + t * width, width);
 }
 
+void apply(const Norm& norm, float epsilon, const float* x, std::size_t width, float* out) {
+    const KernelTable& k = kernels_in_use();
+    if (norm.weight == nullptr) {
+        if (out != x) std::memcpy(out, x, width * sizeof(float));
+    } else if (norm.bias == nullptr) {
+        k.rmsnorm(x, norm.weight, epsilon, width, out);
+    } else {
+        k.layernorm(x, norm.weight, norm.bias, epsilon, width, out);
+    }
+}
+
 void normalize_heads(const float* weight, float epsilon, std::size_t heads, std::size_t head_dim, float* x) {
     if (weight == nullptr) return;
     for (std::size_t h = 0; h < heads; ++h) {
@@ -30,8 +41,8 @@ void normalize_heads(const float* weight, float epsilon, std::size_t heads, std:
 
 }  // namespace
 
-Decoder::Decoder(DecoderShape shape, std::vector<LayerView> layers, Weight embedding, const float* final_norm,
-                 Weight head, float* key_pages, float* value_pages)
+Decoder::Decoder(DecoderShape shape, std::vector<LayerView> layers, Weight embedding, Norm final_norm, Weight head,
+                 float* key_pages, float* value_pages)
     : shape_(std::move(shape)),
       layers_(std::move(layers)),
       embedding_(embedding),
@@ -51,13 +62,30 @@ void Decoder::embed(const std::int32_t* tokens, std::size_t count, float* hidden
     }
 }
 
-void Decoder::normalize(const float* hidden, const float* weight, std::size_t count) {
+void Decoder::add_position(std::size_t position, float* hidden) const {
+    if (shape_.position_embedding == nullptr) return;
+    kernels_in_use().add(shape_.position_embedding + position * shape_.hidden, hidden, shape_.hidden);
+}
+
+void Decoder::normalize(const float* hidden, const Norm& norm, std::size_t count) {
     const std::size_t width = shape_.hidden;
     normal_.resize(count * width);
     for (std::size_t t = 0; t < count; ++t) {
-        kernels_in_use().rmsnorm(hidden + t * width, weight, shape_.norm_epsilon, width, normal_.data() + t * width);
+        apply(norm, shape_.norm_epsilon, hidden + t * width, width, normal_.data() + t * width);
     }
     input_.set(normal_.data(), count, width);
+}
+
+void Decoder::norm_before(const float* hidden, const Norm& norm, std::size_t count) {
+    normalize(hidden, shape_.norm_first ? norm : Norm{}, count);
+}
+
+void Decoder::norm_after(float* hidden, const Norm& norm, std::size_t count) const {
+    if (shape_.norm_first) return;
+    const std::size_t width = shape_.hidden;
+    for (std::size_t t = 0; t < count; ++t) {
+        apply(norm, shape_.norm_epsilon, hidden + t * width, width, hidden + t * width);
+    }
 }
 
 void Decoder::project(const LayerView& layer, std::size_t count) {
@@ -72,7 +100,7 @@ void Decoder::project(const LayerView& layer, std::size_t count) {
     add_bias(layer.query_bias, query_width, count, query_.data());
     add_bias(layer.key_bias, key_width, count, key_.data());
     add_bias(layer.value_bias, key_width, count, value_.data());
-    turn_to_places();
+    if (!shape_.inverse_frequency.empty()) turn_to_places();
     for (std::size_t t = 0; t < count; ++t) rotate(layer, t);
 }
 
@@ -101,6 +129,7 @@ void Decoder::rotate(const LayerView& layer, std::size_t token) {
     float* key = key_.data() + token * shape_.kv_heads * shape_.head_dim;
     normalize_heads(layer.query_norm, shape_.norm_epsilon, shape_.heads, shape_.head_dim, query);
     normalize_heads(layer.key_norm, shape_.norm_epsilon, shape_.kv_heads, shape_.head_dim, key);
+    if (shape_.inverse_frequency.empty()) return;
     k.rope(query, shape_.heads, shape_.head_dim, cosine_.data() + token * half, sine_.data() + token * half);
     k.rope(key, shape_.kv_heads, shape_.head_dim, cosine_.data() + token * half, sine_.data() + token * half);
 }
@@ -128,7 +157,9 @@ void Decoder::add_output(const LayerView& layer, float* hidden, std::size_t coun
     input_.set(mixed_.data(), count, shape_.heads * shape_.head_dim);
     const Product product{&layer.output, residual_.data()};
     multiply(kernels_in_use(), &product, 1, input_);
+    add_bias(layer.output_bias, shape_.hidden, count, residual_.data());
     kernels_in_use().add(residual_.data(), hidden, count * shape_.hidden);
+    norm_after(hidden, layer.attention_norm, count);
 }
 
 void Decoder::attend(std::size_t index, float* hidden, std::size_t count, std::size_t position,
@@ -136,7 +167,7 @@ void Decoder::attend(std::size_t index, float* hidden, std::size_t count, std::s
     const LayerView& layer = layers_[index];
     places_.resize(count);
     for (std::size_t t = 0; t < count; ++t) places_[t] = {position + t, page_table};
-    normalize(hidden, layer.attention_norm, count);
+    norm_before(hidden, layer.attention_norm, count);
     project(layer, count);
     store(index);
     mixed_.resize(count * shape_.heads * shape_.head_dim);
@@ -148,7 +179,7 @@ void Decoder::attend_many(std::size_t index, float* hidden, const Place* places,
     const KernelTable& k = kernels_in_use();
     const LayerView& layer = layers_[index];
     places_.assign(places, places + count);
-    normalize(hidden, layer.attention_norm, count);
+    norm_before(hidden, layer.attention_norm, count);
     project(layer, count);
     store(index);
     mixed_.resize(count * shape_.heads * shape_.head_dim);
@@ -168,7 +199,7 @@ void Decoder::attend_many(std::size_t index, float* hidden, const Place* places,
 void Decoder::feed_forward(std::size_t index, float* hidden, std::size_t count, Work& work) {
     const KernelTable& k = kernels_in_use();
     const LayerView& layer = layers_[index];
-    normalize(hidden, layer.feed_forward_norm, count);
+    norm_before(hidden, layer.feed_forward_norm, count);
     residual_.resize(count * shape_.hidden);
     if (count == 1) {
         layer.feed_forward->step(k, normal_.data(), residual_.data(), work);
@@ -176,16 +207,18 @@ void Decoder::feed_forward(std::size_t index, float* hidden, std::size_t count, 
         layer.feed_forward->batch(k, normal_.data(), count, residual_.data(), work);
     }
     k.add(residual_.data(), hidden, count * shape_.hidden);
+    norm_after(hidden, layer.feed_forward_norm, count);
 }
 
 void Decoder::feed_forward_of(std::size_t index, float* hidden, const std::int32_t* neurons, std::size_t count,
                               Work& work) {
     const KernelTable& k = kernels_in_use();
     const LayerView& layer = layers_[index];
-    normalize(hidden, layer.feed_forward_norm, 1);
+    norm_before(hidden, layer.feed_forward_norm, 1);
     residual_.resize(shape_.hidden);
     layer.feed_forward->step_selected(k, normal_.data(), neurons, count, residual_.data(), work);
     k.add(residual_.data(), hidden, shape_.hidden);
+    norm_after(hidden, layer.feed_forward_norm, 1);
 }
 
 void Decoder::logits(const float* hidden, std::size_t count, float* out) {
@@ -200,6 +233,7 @@ void Decoder::run(const std::int32_t* tokens, std::size_t count, std::size_t pos
     for (std::size_t done = 0; done < count; done += kTokensPerPass) {
         const std::size_t n = std::min(kTokensPerPass, count - done);
         embed(tokens + done, n, hidden_.data());
+        for (std::size_t t = 0; t < n; ++t) add_position(position + done + t, hidden_.data() + t * shape_.hidden);
         for (std::size_t i = 0; i < layers_.size(); ++i) {
             if (n == 1) layers_[i].feed_forward->prefetch();
             attend(i, hidden_.data(), n, position + done, page_table);
@@ -218,14 +252,16 @@ void Decoder::run_many(const std::int32_t* tokens, const Place* places, std::siz
     const KernelTable& k = kernels_in_use();
     hidden_.resize(count * shape_.hidden);
     embed(tokens, count, hidden_.data());
+    for (std::size_t t = 0; t < count; ++t) add_position(places[t].position, hidden_.data() + t * shape_.hidden);
     for (std::size_t i = 0; i < layers_.size(); ++i) {
         FeedForward& source = *layers_[i].feed_forward;
         source.prefetch();
         attend_many(i, hidden_.data(), places, count);
-        normalize(hidden_.data(), layers_[i].feed_forward_norm, count);
+        norm_before(hidden_.data(), layers_[i].feed_forward_norm, count);
         residual_.resize(count * shape_.hidden);
         source.step_many(k, normal_.data(), count, shape_.hidden, residual_.data(), active + i * count, work[i]);
         k.add(residual_.data(), hidden_.data(), count * shape_.hidden);
+        norm_after(hidden_.data(), layers_[i].feed_forward_norm, count);
     }
     logits(hidden_.data(), count, out);
 }

@@ -15,6 +15,13 @@ std::size_t compact(const std::int32_t* neurons, std::size_t count, float* value
     return n;
 }
 
+void add_bias_of(const float* bias, const std::int32_t* neurons, std::size_t first, std::size_t count, float* x) {
+    if (bias == nullptr) return;
+    for (std::size_t i = 0; i < count; ++i) {
+        x[i] += bias[neurons ? static_cast<std::size_t>(neurons[first + i]) : first + i];
+    }
+}
+
 std::size_t feed_forward(const KernelTable& k, const FeedForwardView& layer, const float* x,
                          const std::int32_t* candidates, std::size_t count, FeedForwardScratch& s, float* y) {
     if (candidates == nullptr) count = layer.gate.rows;
@@ -22,14 +29,18 @@ std::size_t feed_forward(const KernelTable& k, const FeedForwardView& layer, con
     s.up.resize(count);
     s.neurons.resize(count + 1);
     multiply_selected(k, layer.gate, candidates, count, x, s.gate.data());
+    add_bias_of(layer.gate_bias, candidates, 0, count, s.gate.data());
     k.gate(layer.activation, layer.threshold, s.gate.data(), count);
     const std::size_t active = compact(candidates, count, s.gate.data(), s.neurons.data());
-    multiply_selected(k, layer.up, s.neurons.data(), active, x, s.up.data());
-    k.multiply_up(layer.activation, s.up.data(), s.gate.data(), active);
+    if (layer.gated()) {
+        multiply_selected(k, layer.up, s.neurons.data(), active, x, s.up.data());
+        k.multiply_up(layer.activation, s.up.data(), s.gate.data(), active);
+    }
     std::vector<std::int32_t>& contributing = s.contributing;
     contributing.resize(active + 1);
     const std::size_t terms = compact(s.neurons.data(), active, s.gate.data(), contributing.data());
     sum_selected(k, layer.down_t, contributing.data(), s.gate.data(), terms, y);
+    add_bias_of(layer.down_bias, nullptr, 0, layer.down_t.columns, y);
     s.neurons.resize(active);
     return active;
 }
@@ -40,7 +51,9 @@ std::size_t feed_forward_batch(const KernelTable& k, const FeedForwardView& laye
     s.gate.resize(tokens * neurons);
     s.up.resize(tokens * neurons);
     multiply(k, layer.gate, x, tokens, s.gate.data());
-    multiply(k, layer.up, x, tokens, s.up.data());
+    for (std::size_t t = 0; t < tokens; ++t) {
+        add_bias_of(layer.gate_bias, nullptr, 0, neurons, s.gate.data() + t * neurons);
+    }
     k.gate(layer.activation, layer.threshold, s.gate.data(), tokens * neurons);
     std::size_t active = 0;
     for (std::size_t i = 0; i < tokens * neurons; ++i) {
@@ -48,8 +61,13 @@ std::size_t feed_forward_batch(const KernelTable& k, const FeedForwardView& laye
         active += fires ? 1 : 0;
         if (counts != nullptr) counts[i % neurons] += fires ? 1 : 0;
     }
-    k.multiply_up(layer.activation, s.up.data(), s.gate.data(), tokens * neurons);
+    if (layer.gated()) {
+        multiply(k, layer.up, x, tokens, s.up.data());
+        k.multiply_up(layer.activation, s.up.data(), s.gate.data(), tokens * neurons);
+    }
     sum_batch(k, layer.down_t, s.gate.data(), tokens, y);
+    const std::size_t width = layer.down_t.columns;
+    for (std::size_t t = 0; t < tokens; ++t) add_bias_of(layer.down_bias, nullptr, 0, width, y + t * width);
     return active;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "fairlead/feed_forward.hpp"
 #include "fairlead/packed_operators.hpp"
 #include "fairlead/scratch.hpp"
 #include "fairlead/thread_pool.hpp"
@@ -34,13 +35,16 @@ std::size_t gate_and_up(const KernelTable& k, const PackedFeedForwardView& layer
     float* gate = s.gate.data() + begin;
     std::int32_t* neurons = s.neurons.data() + begin;
     k.dot_rows_packed(layer.gate, candidates, begin, end, x.view(), s.gate.data());
+    add_bias_of(layer.gate_bias, candidates, begin, end - begin, gate);
     k.gate(layer.activation, layer.threshold, gate, end - begin);
     std::int32_t active[kNeuronsPerChunk + 1];
     float value[kNeuronsPerChunk + 1];
     std::memcpy(value, gate, (end - begin) * sizeof(float));
     const std::size_t n = compact(candidates, begin, end - begin, value, active);
-    k.dot_rows_packed(layer.up, active, 0, n, x.view(), s.up.data() + begin);
-    k.multiply_up(layer.activation, s.up.data() + begin, value, n);
+    if (layer.gated()) {
+        k.dot_rows_packed(layer.up, active, 0, n, x.view(), s.up.data() + begin);
+        k.multiply_up(layer.activation, s.up.data() + begin, value, n);
+    }
     std::memcpy(gate, value, n * sizeof(float));
     std::memcpy(neurons, active, n * sizeof(std::int32_t));
     return n;
@@ -80,6 +84,7 @@ std::size_t feed_forward_packed(const KernelTable& k, const PackedFeedForwardVie
     const std::size_t active = join(count, s);
     const std::size_t terms = compact(s.neurons.data(), 0, active, s.gate.data(), s.contributing.data());
     sum_packed(k, layer.down_t, s.contributing.data(), s.gate.data(), terms, y);
+    add_bias_of(layer.down_bias, nullptr, 0, layer.down_t.columns, y);
     s.neurons.resize(active);
     return active;
 }
@@ -92,14 +97,15 @@ std::size_t feed_forward_packed_batch(const KernelTable& k, const PackedFeedForw
     s.gate.resize(tokens * count);
     s.up.resize(tokens * count);
     multiply_packed(k, layer.gate, candidates, count, x, s.gate.data(), count);
-    multiply_packed(k, layer.up, candidates, count, x, s.up.data(), count);
+    if (layer.gated()) multiply_packed(k, layer.up, candidates, count, x, s.up.data(), count);
     std::vector<std::size_t> active(tokens);
     parallel_for(tokens, grain(4 * count), 1, [&](std::size_t begin, std::size_t end) {
         for (std::size_t t = begin; t < end; ++t) {
             float* gate = s.gate.data() + t * count;
+            add_bias_of(layer.gate_bias, candidates, 0, count, gate);
             k.gate(layer.activation, layer.threshold, gate, count);
             active[t] = count - static_cast<std::size_t>(std::count(gate, gate + count, 0.0F));
-            if (counts == nullptr) k.multiply_up(layer.activation, s.up.data() + t * count, gate, count);
+            if (counts == nullptr && layer.gated()) k.multiply_up(layer.activation, s.up.data() + t * count, gate, count);
         }
     });
     std::size_t total = 0;
@@ -111,9 +117,11 @@ std::size_t feed_forward_packed_batch(const KernelTable& k, const PackedFeedForw
             const std::size_t neuron = candidates ? static_cast<std::size_t>(candidates[i]) : i;
             counts[neuron] += gate[i] != 0.0F ? 1 : 0;
         }
-        k.multiply_up(layer.activation, s.up.data() + t * count, gate, count);
+        if (layer.gated()) k.multiply_up(layer.activation, s.up.data() + t * count, gate, count);
     }
     sum_packed_batch(k, layer.down_t, candidates, s.gate.data(), count, tokens, y);
+    const std::size_t width = layer.down_t.columns;
+    for (std::size_t t = 0; t < tokens; ++t) add_bias_of(layer.down_bias, nullptr, 0, width, y + t * width);
     return total;
 }
 

@@ -109,13 +109,17 @@ void PackedFeedForward::step_many(const KernelTable& k, const float* x, std::siz
     }
     gate_.resize(tokens * count);
     if (count > 0) multiply_packed(k, view_.gate, rows, count, input_, gate_.data(), count);
+    for (std::size_t t = 0; t < tokens; ++t) add_bias_of(view_.gate_bias, rows, 0, count, gate_.data() + t * count);
     k.gate(view_.activation, view_.threshold, gate_.data(), tokens * count);
     if (predictor_ != nullptr) mask_predictions(tokens);
     const std::size_t kept = compact_columns(tokens, rows, count, active);
-    up_.resize(tokens * kept);
-    if (kept > 0) multiply_packed(k, view_.up, active_.data(), kept, input_, up_.data(), kept);
-    k.multiply_up(view_.activation, up_.data(), gate_.data(), tokens * kept);
+    if (view_.gated()) {
+        up_.resize(tokens * kept);
+        if (kept > 0) multiply_packed(k, view_.up, active_.data(), kept, input_, up_.data(), kept);
+        k.multiply_up(view_.activation, up_.data(), gate_.data(), tokens * kept);
+    }
     sum_packed_batch(k, view_.down_t, active_.data(), gate_.data(), kept, tokens, y);
+    for (std::size_t t = 0; t < tokens; ++t) add_bias_of(view_.down_bias, nullptr, 0, hidden, y + t * hidden);
     work.predicted += static_cast<std::int64_t>(predicted);
     work.computed += static_cast<std::int64_t>(tokens * count);
     for (std::size_t t = 0; t < tokens; ++t) work.active += active[t];

@@ -219,13 +219,16 @@ void check_small(const KernelTable& k) {
         k.rmsnorm(x.data(), weight.data(), 1e-5F, n, a.data());
         plain.rmsnorm(x.data(), weight.data(), 1e-5F, n, b.data());
         bool same = near(a, b, 1e-5F);
+        k.layernorm(x.data(), weight.data(), b.data(), 1e-5F, n, a.data());
+        plain.layernorm(x.data(), weight.data(), b.data(), 1e-5F, n, b.data());
+        same = same && near(a, b, 1e-5F);
         k.softmax(a.data(), n);
         plain.softmax(b.data(), n);
         same = same && near(a, b, 1e-5F);
         std::vector<float> c = normal(2 * n), d = c;
         k.rope(c.data(), 1, 2 * n, x.data(), weight.data());
         plain.rope(d.data(), 1, 2 * n, x.data(), weight.data());
-        expect(same && near(c, d, 1e-5F), k.isa, "rmsnorm, softmax and rope equal the plain ones");
+        expect(same && near(c, d, 1e-5F), k.isa, "norms, softmax and rope equal the plain ones");
     }
 }
 

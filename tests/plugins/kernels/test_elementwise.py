@@ -1,4 +1,4 @@
-"""RMSNorm, rotary embedding and softmax against float64, at every length of tail."""
+"""RMSNorm, LayerNorm, rotary embedding and softmax against float64, at every length of tail."""
 
 from __future__ import annotations
 
@@ -23,6 +23,28 @@ def test_rmsnorm(choice: str, rows: int, width: int, seed: int) -> None:
     wide = x.astype(np.float64)
     expected = wide / np.sqrt((wide**2).mean(axis=1, keepdims=True) + 1e-5) * weight
     np.testing.assert_allclose(fk.rmsnorm(x, weight), expected, rtol=2e-6, atol=1e-7)
+
+
+@each_backend
+@examples(40)
+@given(rows=st.integers(1, 4), width=st.integers(1, 70), seed=seeds, shift=st.sampled_from([0.0, 3.0, -20.0]))
+def test_layernorm(choice: str, rows: int, width: int, seed: int, shift: float) -> None:
+    fk.select(choice)
+    rng = np.random.default_rng(seed)
+    x, weight, bias = floats(rng, rows, width) + np.float32(shift), floats(rng, width), floats(rng, width)
+    wide = x.astype(np.float64)
+    centred = wide - wide.mean(axis=1, keepdims=True)
+    expected = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-5) * weight + bias
+    # The mean is rounded to float32, relative to the shift.
+    np.testing.assert_allclose(fk.layernorm(x, weight, bias), expected, rtol=1e-5, atol=1e-5 * (1 + abs(shift)))
+
+
+@each_backend
+def test_layernorm_of_a_constant_is_the_bias(choice: str) -> None:
+    fk.select(choice)
+    bias = np.arange(33, dtype=np.float32)
+    found = fk.layernorm(np.full(33, 5, np.float32), np.ones(33, np.float32), bias)
+    np.testing.assert_allclose(found, bias, atol=1e-3)
 
 
 @each_backend

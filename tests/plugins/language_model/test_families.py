@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from fairlead_language_model.checkpoint import open_checkpoint
 from fairlead_language_model.config import ModelConfig
 from fairlead_language_model.errors import CheckpointError, ConfigError
-from fairlead_language_model.graph import LlamaGraph, PageTable, load_weights
+from fairlead_language_model.graph import LlamaGraph, PageTable, build_decoder, load_weights
 from fairlead_language_model.graph.feed_forward import route
 from fairlead_language_model.hf_config import parse_hf_config, read_hf_config, write_hf_config
 from fairlead_language_model.quantize import write_q8_checkpoint
@@ -109,6 +109,45 @@ def test_a_q8_directory_is_near_and_smaller(tmp_path: Path, family: str) -> None
     assert load_weights(stored).nbytes < 0.7 * load_weights(source).nbytes
     spread = np.abs(reference.logits).max()
     assert np.abs(logits(tmp_path / "q8") - reference.logits).max() < 0.15 * spread
+
+
+DECODED: dict[str, dict[str, Any]] = {
+    "opt": {},
+    "opt-norm-last": {"do_layer_norm_before": False},
+    "opt-no-final-norm": {"_remove_final_layer_norm": True},
+    "opt-no-bias-untied": {"enable_bias": False, "tie_word_embeddings": False},
+}
+
+
+@pytest.mark.parametrize("name", DECODED)
+def test_the_kernels_decode_opt(tmp_path: Path, name: str) -> None:
+    Reference("OPT", tmp_path / "float", **DECODED[name])
+    write_q8_checkpoint(open_checkpoint(tmp_path / "float"), tmp_path / "q8")
+    graph = LlamaGraph.load(tmp_path / "q8")
+    pages, ours, theirs = graph.pages(64, page_size=4), PageTable(), PageTable()
+    decoder = build_decoder(graph.config, graph.weights, pages)
+    expected = graph.forward(TOKENS, pages, ours)
+    pages.reserve(theirs, len(TOKENS))
+    prompt = decoder.prefill(np.array(TOKENS[:5], np.int32), 0, theirs.array(), all_logits=True).logits
+    steps = [decoder.step(TOKENS[i], i, theirs.array()).logits for i in range(5, len(TOKENS))]
+    found = np.concatenate([prompt, np.stack(steps)])
+    np.testing.assert_allclose(found, expected, atol=3e-4 * np.abs(expected).max(), rtol=1e-4)
+
+
+def test_the_kernels_decode_a_shifted_relu(
+    tmp_path: Path, config: dict[str, Any], random_tensors: Any, write_model: Any
+) -> None:
+    config |= {"architectures": ["SparseLlamaForCausalLM"], "hidden_act": "fatrelu", "hidden_act_param": 0.5}
+    write_q8_checkpoint(open_checkpoint(write_model(tmp_path / "float", random_tensors(0), config)), tmp_path / "q8")
+    graph = LlamaGraph.load(tmp_path / "q8")
+    pages, table = graph.pages(32), PageTable()
+    decoder = build_decoder(graph.config, graph.weights, pages)
+    seen: list[int] = []
+    expected = graph.forward(TOKENS, pages, PageTable(), lambda _, active: seen.append(int((active != 0).sum())))
+    pages.reserve(table, len(TOKENS))
+    result = decoder.prefill(np.array(TOKENS, np.int32), 0, table.array(), all_logits=True)
+    np.testing.assert_allclose(result.logits, expected, atol=3e-4 * np.abs(expected).max(), rtol=1e-4)
+    np.testing.assert_allclose(result.active, seen, atol=2)
 
 
 GGUF_NAMES = {

@@ -121,7 +121,15 @@ def test_a_real_gguf_becomes_a_q8_directory_that_tells_the_same_story(stories: P
     ("change", "reason"),
     [
         ({"architectures": ["MistralForCausalLM"], "sliding_window": 8}, "sliding_window 8 is shorter"),
-        ({"mlp_bias": True}, "a bias"),
+        ({"mlp_bias": True}, "a bias in a gated"),
+        (
+            {"architectures": ["OPTForCausalLM"], "ffn_dim": 64, "word_embed_proj_dim": 16},
+            "an embedding of width 16 that is projected",
+        ),
+        (
+            {"architectures": ["MixtralForCausalLM"], "num_local_experts": 4, "num_experts_per_tok": 2},
+            "a mixture of experts",
+        ),
         ({"hidden_act": "gelu"}, "the activation gelu"),
     ],
 )

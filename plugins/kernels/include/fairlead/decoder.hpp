@@ -19,20 +19,32 @@ struct DecoderShape {
     std::size_t page_size = 0;
     float norm_epsilon = 1e-5F;
     float attention_scale = 1.0F;
-    // Radians per position of each pair of dimensions, [head_dim / 2].
+    // Radians per position of each pair of dimensions, [head_dim / 2]; empty where positions are learned.
     std::vector<float> inverse_frequency;
+    // Whether blocks normalize their input, or else the sum of input and output.
+    bool norm_first = true;
+    // Learned positions [positions, hidden], added to the embedding, or null.
+    const float* position_embedding = nullptr;
+    std::size_t positions = 0;
+};
+
+// RMSNorm, or LayerNorm where there is a bias; none where there is no weight.
+struct Norm {
+    const float* weight = nullptr;
+    const float* bias = nullptr;
 };
 
 // Borrowed weights of one layer and its feed-forward; biases and head norms may be null.
 struct LayerView {
-    const float* attention_norm = nullptr;
+    Norm attention_norm;
     Weight query, key, value, output;
     const float* query_bias = nullptr;
     const float* key_bias = nullptr;
     const float* value_bias = nullptr;
+    const float* output_bias = nullptr;
     const float* query_norm = nullptr;
     const float* key_norm = nullptr;
-    const float* feed_forward_norm = nullptr;
+    Norm feed_forward_norm;
     // Null where the caller computes this feed-forward itself.
     std::shared_ptr<FeedForward> feed_forward;
 };
@@ -43,19 +55,21 @@ struct Place {
     const std::int32_t* page_table = nullptr;
 };
 
-// A Llama-family decoder over borrowed weights and borrowed key-value pages [layers, pages, page_size, kv_heads,
+// A decoder over borrowed weights and borrowed key-value pages [layers, pages, page_size, kv_heads,
 // head_dim]. Nothing is checked here: tokens, positions and page tables must have been. One call at a time (lock).
 class Decoder {
 public:
-    Decoder(DecoderShape shape, std::vector<LayerView> layers, Weight embedding, const float* final_norm,
-            Weight head, float* key_pages, float* value_pages);
+    Decoder(DecoderShape shape, std::vector<LayerView> layers, Weight embedding, Norm final_norm, Weight head,
+            float* key_pages, float* value_pages);
 
     const DecoderShape& shape() const { return shape_; }
     const std::vector<LayerView>& layers() const { return layers_; }
     std::mutex& lock() { return lock_; }
 
-    // hidden[t] = embedding of tokens[t].
+    // hidden[t] = embedding of tokens[t], without learned positions.
     void embed(const std::int32_t* tokens, std::size_t count, float* hidden) const;
+    // Adds the learned position to hidden [hidden], where positions are learned.
+    void add_position(std::size_t position, float* hidden) const;
     // Adds one layer's attention to hidden [count, hidden]; its keys and values go to the pages.
     void attend(std::size_t layer, float* hidden, std::size_t count, std::size_t position,
                 const std::int32_t* page_table);
@@ -78,8 +92,11 @@ public:
                   std::int32_t* active, Work* work);
 
 private:
-    // input_ = RMSNorm of hidden [count, hidden].
-    void normalize(const float* hidden, const float* weight, std::size_t count);
+    // normal_ and input_ = the norm of hidden [count, hidden].
+    void normalize(const float* hidden, const Norm& norm, std::size_t count);
+    // The same before a block, where norms come first, else hidden itself; and after it, in place, where they do not.
+    void norm_before(const float* hidden, const Norm& norm, std::size_t count);
+    void norm_after(float* hidden, const Norm& norm, std::size_t count) const;
     // query_, key_, value_ of input_, rotated to places_.
     void project(const LayerView& layer, std::size_t count);
     void rotate(const LayerView& layer, std::size_t token);
@@ -94,7 +111,7 @@ private:
     DecoderShape shape_;
     std::vector<LayerView> layers_;
     Weight embedding_;
-    const float* final_norm_;
+    Norm final_norm_;
     Weight head_;
     float* key_pages_;
     float* value_pages_;

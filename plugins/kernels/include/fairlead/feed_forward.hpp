@@ -55,13 +55,22 @@ private:
     std::shared_ptr<std::int64_t> counts_;
 };
 
-// y = down(gate_function(gate x) * up_function(up x)); all three matrices hold one neuron a row.
+// x[i] += bias[neurons ? neurons[i] : first + i], and nothing where there is no bias.
+void add_bias_of(const float* bias, const std::int32_t* neurons, std::size_t first, std::size_t count, float* x);
+
+// y = down(gate_function(gate x + gate_bias) * up_function(up x)) + down_bias; all three matrices hold one neuron a row.
+// Biases may be null. A network without gate (OPT) has its first matrix as `gate` and no rows in `up`:
+// y = down(gate_function(gate x + gate_bias)) + down_bias.
 struct FeedForwardView {
     Q8View gate;
     Q8View up;
     Q8View down_t;
     Activation activation = Activation::drelu;
     float threshold = 0.0F;
+    const float* gate_bias = nullptr;
+    const float* down_bias = nullptr;
+
+    bool gated() const { return up.rows != 0; }
 };
 
 // Buffers that calls reuse. After a call for one token, `neurons` holds the active ones.

@@ -51,6 +51,8 @@ struct KernelTable {
                                   float* out, float* scratch);
 
     void (*rmsnorm)(const float* x, const float* weight, float epsilon, std::size_t count, float* out);
+    void (*layernorm)(const float* x, const float* weight, const float* bias, float epsilon, std::size_t count,
+                      float* out);
     void (*rope)(float* heads, std::size_t count, std::size_t head_dim, const float* cosine, const float* sine);
     void (*softmax)(float* x, std::size_t count);
     // Items are (token, head) pairs, numbered token * heads + head; scratch holds the longest length in floats.

@@ -7,14 +7,17 @@
 
 namespace fairlead {
 
-// y = down(gate_function(gate x) * up_function(up x)) over packed weights; all three matrices hold one neuron a row
-// and may be views of one array of bundles.
+// What FeedForwardView is, over packed weights; the matrices may be views of one array of bundles.
 struct PackedFeedForwardView {
     PackedView gate;
     PackedView up;
     PackedView down_t;
     Activation activation = Activation::drelu;
     float threshold = 0.0F;
+    const float* gate_bias = nullptr;
+    const float* down_bias = nullptr;
+
+    bool gated() const { return up.rows != 0; }
 };
 
 // Buffers that calls reuse. After a call for one token, `neurons` holds the active ones in the candidates' order.

@@ -5,6 +5,7 @@
 #include "kernels/attend.hpp"
 #include "kernels/dot_rows.hpp"
 #include "kernels/dot_rows_packed.hpp"
+#include "kernels/layernorm.hpp"
 #include "kernels/multiply_rows.hpp"
 #include "kernels/multiply_rows_packed.hpp"
 #include "kernels/quantize.hpp"
@@ -34,6 +35,7 @@ inline constexpr KernelTable table_of = {
     .sum_rows_packed = sum_rows_packed<V>,
     .sum_rows_packed_batch = sum_rows_packed_batch<V>,
     .rmsnorm = rmsnorm<V>,
+    .layernorm = layernorm<V>,
     .rope = rope<V>,
     .softmax = softmax<V>,
     .attend = attend<V, float>,

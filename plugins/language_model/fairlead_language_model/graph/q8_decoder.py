@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fairlead_kernels import GROUP, Decoder, DecoderConfig, DecoderWeights, Q8Matrix, quantize_q8
 from fairlead_kernels import LayerWeights as DecoderLayer
@@ -26,10 +27,12 @@ def why_not_q8(config: ModelConfig) -> str | None:
     window = config.sliding_window
     if any(config.sliding_layers) and window is not None and window < config.max_position_embeddings:
         return f"sliding_window {window} is shorter than the context {config.max_position_embeddings}"
-    if config.attention_output_bias or config.mlp_bias:
-        return "a bias on the attention output or on the feed-forward network"
+    if config.mlp_bias and config.ffn != "plain":
+        return "a bias in a gated feed-forward network"
     if config.activation not in _ACTIVATIONS:
         return f"the activation {config.activation}"
+    if config.head_dim % 2:
+        return f"the odd head_dim {config.head_dim}"
     if config.hidden_size % GROUP or config.num_attention_heads * config.head_dim % GROUP:
         return f"hidden_size {config.hidden_size} or the width of its heads is no multiple of {GROUP}"
     return None
@@ -38,10 +41,8 @@ def why_not_q8(config: ModelConfig) -> str | None:
 def _other_architecture(config: ModelConfig) -> str | None:
     if config.experts is not None:
         return "a mixture of experts"
-    if config.norm != "rms" or config.positions != "rotary" or config.ffn == "plain":
-        return "layer normalization with bias, learned positions or a feed-forward network without gate"
-    if config.relu_threshold:
-        return f"a relu with the threshold {config.relu_threshold}"
+    if config.embedding_size not in (None, config.hidden_size):
+        return f"an embedding of width {config.embedding_size} that is projected to hidden_size {config.hidden_size}"
     return None
 
 
@@ -55,33 +56,54 @@ def decoder_weights(config: ModelConfig, weights: LlamaWeights) -> DecoderWeight
     if reason is not None:
         raise LanguageModelError(f"the kernels' decoder does not take {reason}; the NumPy graph does")
     head = None if weights.head is weights.embedding else _q8(weights.head)
-    assert weights.norm is not None
-    return DecoderWeights(_q8(weights.embedding), tuple(map(_layer, weights.layers)), weights.norm, head)
+    return DecoderWeights(
+        _q8(weights.embedding),
+        tuple(map(_layer, weights.layers)),
+        weights.norm,
+        head,
+        final_norm_bias=weights.norm_bias,
+        position_embedding=_positions(config, weights.position_embedding),
+    )
 
 
-def build_decoder(config: ModelConfig, weights: LlamaWeights, pages: KVPages) -> Decoder:
-    """Return a decoder that shares the arena's pages with a LlamaGraph; it must be built again after a resize."""
-    prepared = decoder_weights(config, weights)
-    shape = DecoderConfig(
+def decoder_config(config: ModelConfig) -> DecoderConfig:
+    """Return the shape as the kernels' decoder takes it, for a model that it can run."""
+    return DecoderConfig(
         vocabulary=config.vocab_size,
         hidden=config.hidden_size,
         heads=config.num_attention_heads,
         kv_heads=config.num_key_value_heads,
         head_dim=config.head_dim,
         activation=_ACTIVATIONS[config.activation],
+        threshold=config.relu_threshold,
         norm_epsilon=config.rms_norm_eps,
+        norm_first=config.norm_first,
         rope_theta=config.rope_theta,
     )
+
+
+def build_decoder(config: ModelConfig, weights: LlamaWeights, pages: KVPages) -> Decoder:
+    """Return a decoder that shares the arena's pages with a LlamaGraph; it must be built again after a resize."""
+    prepared = decoder_weights(config, weights)
     frequencies = inverse_frequencies(config, weights.rope_factors).astype(np.float32)
-    return Decoder(shape, prepared, pages.keys, pages.values, inverse_frequency=frequencies)
+    return Decoder(decoder_config(config), prepared, pages.keys, pages.values, inverse_frequency=frequencies)
 
 
 def _q8(matrix: Matrix) -> Q8Matrix:
     return matrix if isinstance(matrix, Q8Matrix) else quantize_q8(np.ascontiguousarray(matrix))
 
 
+def _positions(config: ModelConfig, table: Matrix | None) -> NDArray[np.float32] | None:
+    if table is None:
+        return None
+    rows = table.dequantize() if isinstance(table, Q8Matrix) else table
+    return np.require(rows[config.position_offset :], requirements=["C", "A"])
+
+
 def _layer(layer: LayerWeights) -> DecoderLayer:
-    assert layer.gate is not None and layer.up is not None and layer.down is not None
+    assert layer.up is not None and layer.down is not None
+    # A network without gate has its first matrix where gated ones have the gate.
+    gate, up = (layer.up, None) if layer.gate is None else (layer.gate, layer.up)
     return DecoderLayer(
         attention_norm=layer.input_norm,
         query=_q8(layer.q),
@@ -89,12 +111,17 @@ def _layer(layer: LayerWeights) -> DecoderLayer:
         value=_q8(layer.v),
         output=_q8(layer.o),
         feed_forward_norm=layer.post_norm,
-        gate=_q8(layer.gate),
-        up=_q8(layer.up),
+        gate=_q8(gate),
+        up=None if up is None else _q8(up),
         down_t=down_rows(layer.down) if layer.down_t is None else layer.down_t,
         query_bias=layer.q_bias,
         key_bias=layer.k_bias,
         value_bias=layer.v_bias,
+        output_bias=layer.o_bias,
+        gate_bias=layer.up_bias if layer.gate is None else layer.gate_bias,
+        down_bias=layer.down_bias,
+        attention_norm_bias=layer.input_norm_bias,
+        feed_forward_norm_bias=layer.post_norm_bias,
         query_norm=layer.q_norm,
         key_norm=layer.k_norm,
     )

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead_kernels import Decoder, DecoderConfig, DecoderWeights
+from fairlead_kernels import Decoder, DecoderWeights
 from fairlead_kernels.streamed import NeuronStore, StreamOptions
 from fairlead_language_model.checkpoint import open_checkpoint
 from fairlead_language_model.config import ModelConfig
 from fairlead_language_model.graph import KVPages, load_weights
-from fairlead_language_model.graph.q8_decoder import decoder_weights, why_not_q8
+from fairlead_language_model.graph.q8_decoder import decoder_config, decoder_weights, why_not_q8
 from fairlead_language_model.graph.rotary import inverse_frequencies
 from fairlead_language_model.tokenizer import Tokenizer, open_tokenizer
 
 from ..bundle import is_bundle
 from .bundle_model import EXACT, PREDICTOR, load_bundle
 from .errors import ModelUnsupported
-
-_ACTIVATIONS = {"drelu": "drelu", "relu": "relu", "silu": "swiglu", "gelu_tanh": "geglu"}
 
 
 class SparseModel:
@@ -42,7 +41,7 @@ class SparseModel:
     ) -> None:
         self.config, self.weights, self.tokenizer, self.store = config, weights, tokenizer, store
         self._frequencies = np.ascontiguousarray(frequencies, np.float32)
-        self._decoder_config = _decoder_config(config, mode)
+        self._decoder_config = replace(decoder_config(config), mode=mode)
         self.activations = [np.zeros(config.intermediate_size, np.int64) for _ in weights.layers]
 
     @classmethod
@@ -108,17 +107,3 @@ class SparseModel:
     def end_tokens(self) -> frozenset[int]:
         """Tokens that end an answer."""
         return self.tokenizer.eos_token_ids | frozenset(self.config.eos_token_ids)
-
-
-def _decoder_config(config: ModelConfig, mode: str) -> DecoderConfig:
-    return DecoderConfig(
-        vocabulary=config.vocab_size,
-        hidden=config.hidden_size,
-        heads=config.num_attention_heads,
-        kv_heads=config.num_key_value_heads,
-        head_dim=config.head_dim,
-        activation=_ACTIVATIONS[config.activation],
-        norm_epsilon=config.rms_norm_eps,
-        rope_theta=config.rope_theta,
-        mode=mode,
-    )
