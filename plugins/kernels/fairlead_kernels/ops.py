@@ -124,7 +124,7 @@ def layernorm(x: F32, weight: F32, bias: F32, epsilon: float = 1e-5) -> F32:
     rows_of("x", x)
     array_of("weight", weight, np.float32, (x.shape[-1],))
     array_of("bias", bias, np.float32, (x.shape[-1],))
-    return _kernels().layernorm(x, weight, bias, epsilon)
+    return kernels().layernorm(x, weight, bias, epsilon)
 
 
 def rope_inverse_frequency(head_dim: int, theta: float = 10000.0) -> F32:
