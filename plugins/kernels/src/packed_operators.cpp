@@ -1,5 +1,7 @@
 #include "fairlead/packed_operators.hpp"
 
+#include <algorithm>
+
 #include "fairlead/scratch.hpp"
 #include "fairlead/thread_pool.hpp"
 
@@ -35,7 +37,10 @@ void multiply_packed(const KernelTable& k, const PackedView& matrix, const std::
 
 void sum_packed(const KernelTable& k, const PackedView& matrix, const std::int32_t* rows, const float* weight,
                 std::size_t count, float* y, bool add) {
-    parallel_for(matrix.units(), grain(count * kUnitFloats), 1, [&](std::size_t begin, std::size_t end) {
+    // As many neighbouring columns a thread as there are: a row is then read in few, long pieces.
+    const std::size_t threads = ThreadPool::instance().threads();
+    const std::size_t share = std::max(grain(count * kUnitFloats), (matrix.units() + threads - 1) / threads);
+    parallel_for(matrix.units(), share, 1, [&](std::size_t begin, std::size_t end) {
         k.sum_rows_packed(matrix, rows, weight, count, begin, end, add, y, scratch((end - begin) * kUnitFloats));
     });
 }

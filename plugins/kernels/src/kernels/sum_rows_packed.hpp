@@ -7,7 +7,8 @@ namespace fairlead::kernels {
 // Columns are dealt out in units of half a superblock: chunks 2h and 2h + 1 for h = 0, 1, where chunk c is the
 // columns 8c..8c+7 of each lane. While rows are summed, a unit's kUnitFloats sums lie as [chunk][column][lane].
 
-// Rows that are fetched together: their sums are loaded and stored once for all.
+// Rows that are added together: their sums are loaded and stored once for all. The rows of the next tile are fetched
+// meanwhile, each chunk beside the one that is being added.
 inline constexpr std::size_t kRowTile = 8;
 
 // value[e] = the centred weights of column 8c + e, one lane a group.
@@ -32,7 +33,9 @@ FAIRLEAD_INLINE void centred(const L& lanes, const std::uint8_t* row, std::size_
 // Adds weight[i] * row i for a tile of rows to the sums of C chunks from c.
 template <class V, int Bits, int C, class L>
 FAIRLEAD_INLINE void sum_chunks(const PackedView& matrix, const std::int32_t* rows, const float* weight,
-                                std::size_t begin, std::size_t end, const L& lanes, std::size_t c, float* sums) {
+                                std::size_t begin, std::size_t end, std::size_t count, const L& lanes, std::size_t c,
+                                float* sums) {
+    const std::size_t ahead = lanes.start * matrix.lane_bytes() + c * lanes.pitch() * Bits / 4;
     typename V::Vec sum[C][8];
     FAIRLEAD_UNROLL
     for (int i = 0; i < C; ++i) {
@@ -41,6 +44,11 @@ FAIRLEAD_INLINE void sum_chunks(const PackedView& matrix, const std::int32_t* ro
     }
     for (std::size_t i = begin; i < end; ++i) {
         const std::uint8_t* row = matrix.row(rows ? static_cast<std::size_t>(rows[i]) : i);
+        if (lanes.within == 0 && i + kRowTile < count) {
+            const std::size_t next = rows ? static_cast<std::size_t>(rows[i + kRowTile]) : i + kRowTile;
+            prefetch(matrix.row(next) + ahead, C * lanes.pitch() * Bits / 4);
+            if (c == 0) prefetch(matrix.row_scale(next) + 2 * lanes.start, 1);
+        }
         const typename V::Vec scale = V::mul(lanes.scales(row + matrix.quant_bytes()), V::set1(weight[i]));
         FAIRLEAD_UNROLL
         for (int j = 0; j < C; ++j) {
@@ -100,11 +108,11 @@ FAIRLEAD_INLINE void read_units(std::size_t groups, std::size_t begin, std::size
 
 template <class V, int Bits>
 FAIRLEAD_INLINE void sum_tile_of(const PackedView& matrix, const std::int32_t* rows, const float* weight,
-                                 std::size_t first, std::size_t last, std::size_t begin, std::size_t end,
-                                 float* sums) {
+                                 std::size_t first, std::size_t last, std::size_t count, std::size_t begin,
+                                 std::size_t end, float* sums) {
     for_each_unit<V>(matrix.lanes(), begin, end, sums, [&](auto lanes, std::size_t c, float* mine) {
         for (std::size_t j = 0; j < 2; j += V::sum_chunks) {
-            sum_chunks<V, Bits, V::sum_chunks>(matrix, rows, weight, first, last, lanes, c + j,
+            sum_chunks<V, Bits, V::sum_chunks>(matrix, rows, weight, first, last, count, lanes, c + j,
                                                mine + j * 8 * kLanes);
         }
     });
@@ -116,22 +124,14 @@ FAIRLEAD_INLINE void sum_tile_of(const PackedView& matrix, const std::int32_t* r
 template <class V>
 void sum_rows_packed(const PackedView& matrix, const std::int32_t* rows, const float* weight, std::size_t count,
                      std::size_t begin, std::size_t end, bool add, float* y, float* scratch) {
-    const std::size_t offset = begin / 2 * kLanes * matrix.lane_bytes();
-    const std::size_t last_lane = (end + 1) / 2 * kLanes < matrix.lanes() ? (end + 1) / 2 * kLanes : matrix.lanes();
-    const std::size_t bytes = last_lane * matrix.lane_bytes() - offset;
     for (std::size_t i = 0; i < (end - begin) * kUnitFloats; ++i) scratch[i] = 0.0F;
     if (add) read_units(matrix.groups(), begin, end, y, scratch);
     for (std::size_t first = 0; first < count; first += kRowTile) {
         const std::size_t last = first + kRowTile < count ? first + kRowTile : count;
-        for (std::size_t i = last; i < last + kRowTile && i < count; ++i) {
-            const std::uint8_t* row = matrix.row(rows ? static_cast<std::size_t>(rows[i]) : i);
-            prefetch(row + offset, bytes);
-            prefetch(row + matrix.quant_bytes() + 2 * (begin / 2 * kLanes), 2 * (last_lane - begin / 2 * kLanes));
-        }
         if (matrix.bits == 4) {
-            sum_tile_of<V, 4>(matrix, rows, weight, first, last, begin, end, scratch);
+            sum_tile_of<V, 4>(matrix, rows, weight, first, last, count, begin, end, scratch);
         } else {
-            sum_tile_of<V, 8>(matrix, rows, weight, first, last, begin, end, scratch);
+            sum_tile_of<V, 8>(matrix, rows, weight, first, last, count, begin, end, scratch);
         }
     }
     write_units(matrix.groups(), begin, end, scratch, y);
