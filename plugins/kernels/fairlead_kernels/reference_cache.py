@@ -76,7 +76,7 @@ class ReferenceCache:
             return -1
         self.hits[REGIONS.index(region)] += 1
         self._held.add(item)
-        if region == COLD:
+        if region == COLD and self.slots < self.layers * self.clusters:
             self._cold.move_to_end(item)
         elif region == HOT:
             self._hot.move_to_end(self._group_of(item))

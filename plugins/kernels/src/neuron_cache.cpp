@@ -107,7 +107,7 @@ void NeuronCache::enter(Slot slot, Region region) {
     ++used_[static_cast<std::size_t>(region)];
     if (region == Region::cold) link_front(slot);
     if (region != Region::hot) return;
-    const std::size_t group = group_of(entry.item);
+    const std::size_t group = entry.group;
     groups_[group].used = ++time_;
     if (groups_[group].members++ == 0) hot_list_.push_back(static_cast<std::uint32_t>(group));
 }
@@ -117,7 +117,7 @@ void NeuronCache::leave(Slot slot) {
     --used_[static_cast<std::size_t>(entry.region)];
     if (entry.region == Region::cold) unlink(slot);
     if (entry.region != Region::hot) return;
-    const std::size_t group = group_of(entry.item);
+    const std::size_t group = entry.group;
     if (--groups_[group].members == 0) std::erase(hot_list_, static_cast<std::uint32_t>(group));
 }
 
@@ -125,10 +125,12 @@ void NeuronCache::touch(Slot slot) {
     Entry& entry = slots_[index(slot)];
     entry.held = epoch_;
     if (entry.region == Region::cold) {
+        // With room for everything nothing will have to give way, whatever its turn.
+        if (slots_.size() == slot_of_.size() || slot == newest_) return;
         unlink(slot);
         link_front(slot);
     } else if (entry.region == Region::hot) {
-        groups_[group_of(entry.item)].used = ++time_;
+        groups_[entry.group].used = ++time_;
     }
 }
 
@@ -153,6 +155,7 @@ NeuronCache::Slot NeuronCache::take() {
 void NeuronCache::occupy(Slot slot, Item item, Region region) {
     Entry& entry = slots_[index(slot)];
     entry.item = item;
+    entry.group = static_cast<std::uint32_t>(group_of(item));
     entry.held = epoch_;
     entry.loading = true;
     entry.free = false;

@@ -9,8 +9,10 @@
 namespace fairlead {
 namespace {
 
-// Candidates computed before arrivals are looked after: their reads must not run dry meanwhile.
+// Candidates computed before arrivals are looked after, where reads wait for buffers and must not run dry.
 constexpr std::size_t kPiece = 256;
+// How far ahead of a claim its entries in the cache are fetched.
+constexpr std::size_t kFar = 24, kNear = 12;
 // Up to so many tokens of a prompt are computed one by one: together they touch a part of the neurons only.
 constexpr std::size_t kFewTokens = 4;
 
@@ -120,8 +122,15 @@ void StreamedFeedForward::compute(const Call& call, std::size_t count, float* y)
     store_->account(call.work);
 }
 
+BundleStore::Item StreamedFeedForward::item_of(std::size_t position) const {
+    const auto place = static_cast<std::size_t>(place_[static_cast<std::size_t>(scratch_->neurons[position])]);
+    const std::size_t together = store_->shape().cluster_neurons;
+    return store_->item(layer_.network, together == 1 ? place : place / together);
+}
+
 std::int32_t StreamedFeedForward::row_of(std::size_t position, BundleStore::Slot slot) const {
     const std::size_t together = store_->shape().cluster_neurons;
+    if (together == 1) return slot;
     const auto place = static_cast<std::size_t>(place_[static_cast<std::size_t>(scratch_->neurons[position])]);
     return static_cast<std::int32_t>(static_cast<std::size_t>(slot) * together + place % together);
 }
@@ -142,8 +151,9 @@ std::size_t StreamedFeedForward::claim(const Call& call, std::size_t begin, std:
     s.positions.clear();
     std::size_t i = begin;
     for (; i < end; ++i) {
-        const auto place = static_cast<std::size_t>(place_[static_cast<std::size_t>(s.neurons[i])]);
-        const BundleStore::Item item = store_->item(layer_.network, place / store_->shape().cluster_neurons);
+        if (i + kFar < end) store_->expect(item_of(i + kFar));
+        if (i + kNear < end) store_->expect_entry(item_of(i + kNear));
+        const BundleStore::Item item = item_of(i);
         BundleStore::Slot slot = store_->claim(item);
         while (slot == NeuronCache::kNone && i == begin) {
             // Only what is being prefetched is in the way.
@@ -169,8 +179,9 @@ void StreamedFeedForward::compute_window(const Call& call) {
     StreamScratch& s = *scratch_;
     store_->start();
     const std::vector<std::int32_t> ready = s.positions;
-    for (std::size_t i = 0; i < ready.size(); i += kPiece) {
-        const std::size_t last = std::min(ready.size(), i + kPiece);
+    std::size_t last = 0;
+    for (std::size_t i = 0; i < ready.size(); i = last) {
+        last = store_->queued() ? std::min(ready.size(), i + kPiece) : ready.size();
         s.positions.assign(ready.begin() + static_cast<std::ptrdiff_t>(i), ready.begin() + static_cast<std::ptrdiff_t>(last));
         gate_and_up(call, s.positions.size());
         if (waiting_ > 0) arrivals(call, false);

@@ -84,6 +84,15 @@ public:
 
     // A slot for a cluster, held until finish(), or kNone where there is no room before others are let go.
     Slot claim(Item item);
+    // Fetch what a claim will need, far ahead and then near.
+    void expect(Item item) const { cache_.expect(item); }
+    void expect_entry(Item item) const {
+        cache_.expect_entry(item);
+        const Slot slot = cache_.peek(item);
+        if (slot != NeuronCache::kNone) __builtin_prefetch(&stage_[static_cast<std::size_t>(slot)]);
+    }
+    // Reads that wait for a buffer.
+    bool queued() const { return queued_ < queue_.size(); }
     // Whether a slot has its gate rows (or needs none), and whether it has everything.
     bool has_first(Slot slot) const { return stage_[static_cast<std::size_t>(slot)] >= Stage::first; }
     bool whole(Slot slot) const { return stage_[static_cast<std::size_t>(slot)] == Stage::whole; }

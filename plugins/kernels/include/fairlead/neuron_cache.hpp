@@ -75,6 +75,12 @@ public:
     std::size_t used(Region region) const { return used_[static_cast<std::size_t>(region)]; }
     std::size_t minimum_slots() const { return fixed_items_ + 1; }
     Slot peek(Item item) const { return slot_of_[item]; }
+    // Fetch what a lookup will need: first where the item's slot is noted, then, some calls later, the slot's entry.
+    void expect(Item item) const { __builtin_prefetch(&slot_of_[item]); }
+    void expect_entry(Item item) const {
+        const Slot slot = slot_of_[item];
+        if (slot != kNone) __builtin_prefetch(&slots_[index(slot)], 1);
+    }
     Item item(Slot slot) const { return slots_[index(slot)].item; }
     Region region(Slot slot) const { return slots_[index(slot)].region; }
     const CacheShape& shape() const { return shape_; }
@@ -83,9 +89,10 @@ public:
 private:
     struct Entry {
         Item item = 0;
+        std::uint32_t group = 0;
         Slot previous = kNone;
         Slot next = kNone;
-        std::uint64_t held = 0;
+        std::uint32_t held = 0;  // the last epoch in which it was used
         Region region = Region::cold;
         bool loading = false;
         bool free = true;
@@ -135,7 +142,7 @@ private:
     std::array<std::size_t, 3> used_{};
     Slot newest_ = kNone;  // of the cold region
     Slot oldest_ = kNone;
-    std::uint64_t epoch_ = 1;
+    std::uint32_t epoch_ = 1;
     std::uint64_t time_ = 0;
     CacheCounters counters_;
 };

@@ -73,6 +73,7 @@ private:
     void wait_for(std::size_t position, BundleStore::Slot slot);
     bool arrivals(const Call& call, bool wait);
     void add_down(const Call& call, std::size_t begin, std::size_t end, bool first, float* y);
+    BundleStore::Item item_of(std::size_t position) const;
     std::int32_t row_of(std::size_t position, BundleStore::Slot slot) const;
     void finish_counts(std::size_t count, Work& work);
 
