@@ -36,6 +36,11 @@ class Experts(BaseModel):
         return not self.sparse_layers or self.sparse_layers[layer]
 
     @property
+    def active_neurons(self) -> int:
+        """Neurons of one layer that are computed for a token: of the chosen experts and of the shared one."""
+        return self.num_experts_per_tok * self.moe_intermediate_size + self.shared_expert_intermediate_size
+
+    @property
     def neurons(self) -> int:
         """Neurons of one layer: of all its experts, then of the shared one."""
         return self.num_experts * self.moe_intermediate_size + self.shared_expert_intermediate_size

@@ -15,6 +15,7 @@ from fairlead_agent.plugin import Budget, BudgetReply, Context
 
 from .application import Application
 from .engine import BudgetTooSmall, Engine, SparseModel
+from .engine.graph_model import GraphModel
 from .engine.sessions import SessionStore, fingerprint
 from .engine.speculation import DraftModel, DraftSource, NgramSource, NoDrafts
 from .light import NATIVE, NUMPY
@@ -51,6 +52,9 @@ class Worker:
             DraftModel.check(self._draft, self._model)
         context.progress(1.0, "loaded")
         context.log.info("model loaded", model=settings.model, kernels=_kernels())
+        if isinstance(self._model, GraphModel):
+            lacking = f"the kernels do not take {self._model.reason}"
+            context.log.warning("the NumPy graph serves this model, slowly", model=settings.model, reason=lacking)
 
     def application(self, context: Context) -> Any:
         """Start the engine within the budget and return the ASGI application.

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from fairlead_language_model.errors import TokenizerError
 from fairlead_language_model.graph import LlamaGraph, PageTable
 from fairlead_sparse_inference.engine import Engine, SparseModel
-from fairlead_sparse_inference.engine.errors import ModelUnsupported
+from fairlead_sparse_inference.engine.graph_model import GraphModel
 from fairlead_sparse_inference.train.tokenizer import train_tokenizer
 from tests.plugins.sparse_inference.conftest import TEXT, greedy, run
 
@@ -76,10 +76,66 @@ def test_an_opt_model_is_served_with_its_sparsity(opt: Path) -> None:
     assert (fired > 0).all() and (fired < 2 * OPT["ffn_dim"]).all()
 
 
-def test_a_model_that_the_kernels_lack_is_refused_by_name(opt: Path) -> None:
+def test_what_the_kernels_lack_is_served_by_the_graph(opt: Path) -> None:
+    tensors, rng = opt_tensors(4), np.random.default_rng(5)
+    tensors["model.decoder.embed_tokens.weight"] = rng.normal(0, 0.2, (300, 32)).astype(np.float32)
+    tensors["model.decoder.project_in.weight"] = rng.normal(0, 0.3, (64, 32)).astype(np.float32)
+    tensors["model.decoder.project_out.weight"] = rng.normal(0, 0.3, (32, 64)).astype(np.float32)
+    save_file(tensors, opt / "model.safetensors")
     (opt / "config.json").write_text(json.dumps(OPT | {"word_embed_proj_dim": 32}))
-    with pytest.raises(ModelUnsupported, match=r"an embedding of width 32 that is projected to hidden_size 64"):
-        SparseModel.load(opt)
+    served_as_the_graph_says(opt, "an embedding of width 32 that is projected to hidden_size 64")
+
+
+def test_experts_are_served_by_the_graph(opt: Path) -> None:
+    config = {
+        "architectures": ["MixtralForCausalLM"],
+        **{name: OPT[name] for name in ("vocab_size", "hidden_size", "num_hidden_layers", "max_position_embeddings")},
+        "intermediate_size": 96,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "hidden_act": "relu",
+        "tie_word_embeddings": True,
+    }
+    rng, shapes = np.random.default_rng(6), {"embed_tokens": (300, 64)}
+    vectors = ["norm", *(f"layers.{i}.{n}" for i in (0, 1) for n in ("input_layernorm", "post_attention_layernorm"))]
+    for layer in range(2):
+        shapes |= {f"layers.{layer}.self_attn.{name}_proj": (64, 64) for name in "qkvo"}
+        moe = f"layers.{layer}.block_sparse_moe."
+        shapes[f"{moe}gate"] = (4, 64)
+        for expert in range(4):
+            prefix = f"{moe}experts.{expert}."
+            shapes |= {prefix + "w1": (96, 64), prefix + "w2": (64, 96), prefix + "w3": (96, 64)}
+    tensors = {f"model.{k}.weight": rng.normal(0, 0.2, v).astype(np.float32) for k, v in shapes.items()}
+    tensors |= {f"model.{name}.weight": np.ones(64, np.float32) for name in vectors}
+    save_file(tensors, opt / "model.safetensors")
+    (opt / "config.json").write_text(json.dumps(config))
+    model = served_as_the_graph_says(opt, "a mixture of experts")
+    # Two of four experts for each of 3 + 12 - 1 tokens, and of those the neurons with a positive gate.
+    assert all(0 < counts.sum() < 14 * 2 * 96 and len(counts) == 4 * 96 for counts in model.activations)
+
+
+def served_as_the_graph_says(path: Path, reason: str) -> SparseModel:
+    """Serve two requests at once, and hold their tokens against those that the graph finds alone."""
+    model = SparseModel.load(path)
+    assert isinstance(model, GraphModel) and model.reason == reason
+    engine, prompts = Engine(model), ([5, 9, 20], [7, 7])
+    try:
+        for prompt in prompts[1:]:
+            run(engine, greedy(prompt, max_tokens=3))
+        model.activations[:] = [np.zeros_like(counts) for counts in model.activations]
+        served = run(engine, greedy(prompts[0], max_tokens=12))
+    finally:
+        engine.close()
+    graph = LlamaGraph.load(path)
+    pages, table, expected = graph.pages(32), PageTable(), []
+    logits = graph.prefill(prompts[0], pages, table)
+    for _ in range(12):
+        expected.append(int(logits.argmax()))
+        logits = graph.decode(expected[-1], pages, table)
+    assert served.tokens == expected
+    return model
 
 
 def test_another_models_tokenizer_is_refused(opt: Path) -> None:

@@ -26,6 +26,7 @@ _VECTORS = {
     "query_bias": "self_attn.q_proj.bias",
     "key_bias": "self_attn.k_proj.bias",
     "value_bias": "self_attn.v_proj.bias",
+    "output_bias": "self_attn.o_proj.bias",
     "query_norm": "self_attn.q_norm.weight",
     "key_norm": "self_attn.k_norm.weight",
 }
@@ -50,6 +51,8 @@ def load_bundle(path: Path, *, mode: str, streamed: bool, options: StreamOptions
     """
     bundle, config = open_bundle(path), read_hf_config(path / "config.json")
     reason = why_not_q8(config)
+    if config.ffn == "plain" or config.norm != "rms" or config.positions != "rotary":
+        reason = f"the architecture {config.architecture} from a bundle"
     if reason is not None:
         raise ModelUnsupported(f"{path}: the kernels do not take {reason}")
     if mode == PREDICTOR and "layers.0.predictor.a" not in bundle.tensor_names:
@@ -117,6 +120,7 @@ def _feed_forward(bundle: Bundle, config: ModelConfig, store: NeuronStore | None
         _ACTIVATIONS[config.activation],
         gates=_gates(bundle, name) if mode == EXACT else None,
         predictor=predictor,
+        threshold=config.relu_threshold,
     )
     return {"feed_forward": source, "predictor": predictor}
 

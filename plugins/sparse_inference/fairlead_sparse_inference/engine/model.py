@@ -12,7 +12,7 @@ from fairlead_kernels import Decoder, DecoderWeights
 from fairlead_kernels.streamed import NeuronStore, StreamOptions
 from fairlead_language_model.checkpoint import open_checkpoint
 from fairlead_language_model.config import ModelConfig
-from fairlead_language_model.graph import KVPages, load_weights
+from fairlead_language_model.graph import KVPages, LlamaGraph, load_weights
 from fairlead_language_model.graph.q8_decoder import decoder_config, decoder_weights, why_not_q8
 from fairlead_language_model.graph.rotary import inverse_frequencies
 from fairlead_language_model.tokenizer import Tokenizer, open_tokenizer
@@ -50,6 +50,8 @@ class SparseModel:
     ) -> SparseModel:
         """Read a checkpoint or a bundle directory and its tokenizer; what is no Q8 in a checkpoint is quantized.
 
+        A checkpoint of which the kernels lack a part is served by the NumPy graph instead (GraphModel).
+
         Args:
             path: a bundle directory, a directory in the Hugging Face layout, or a .gguf file.
             mode: "exact" computes every gate; "predictor" those that a bundle's predictors choose (lossy).
@@ -59,7 +61,7 @@ class SparseModel:
 
         Raises:
             LanguageModelError: a file is missing or damaged; names it.
-            ModelUnsupported: the kernels lack a part of this model, or it has no predictors.
+            ModelUnsupported: the kernels lack a part of a bundle's model, or it has no predictors.
         """
         if mode not in (EXACT, PREDICTOR):
             raise ValueError(f"mode = {mode!r}: accepted: {EXACT}, {PREDICTOR}")
@@ -69,9 +71,11 @@ class SparseModel:
             raise ModelUnsupported(f"{path}: mode {mode}: accepted for a bundle directory with predictors")
         checkpoint = open_checkpoint(path)
         reason = why_not_q8(checkpoint.config)
-        if reason is not None:
-            raise ModelUnsupported(f"{path}: the kernels do not take {reason}")
         read = load_weights(checkpoint)
+        if reason is not None:
+            from .graph_model import GraphModel
+
+            return GraphModel(LlamaGraph(checkpoint.config, read), open_tokenizer(path, checkpoint.config), reason)
         frequencies = inverse_frequencies(checkpoint.config, read.rope_factors)
         return cls(
             checkpoint.config,
