@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 COUNTS = ("failures", "errors", "skipped")
-ROW = "{:<32} {:>7} {:>7} {:>7} {:>7} {:>8}  {}"
+ROW = "{:<44} {:>7} {:>7} {:>7} {:>7} {:>8}  {}"
 
 
 def counts_of(results: Path) -> dict[str, float]:
@@ -24,7 +24,7 @@ def row(status: Path) -> tuple[str, bool]:
     """One line of the table, and whether the part ended well."""
     code, commit = status.read_text().split()
     results = status.with_suffix(".xml")
-    name = status.stem.replace(".", "/")
+    name = status.stem.replace(".", "/").replace("/py", ".py")
     if not results.exists():
         return ROW.format(name, "-", "-", "-", "-", "-", f"cut off (exit status {code}); see {status.stem}.log"), False
     found = counts_of(results)

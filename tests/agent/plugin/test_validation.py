@@ -11,14 +11,22 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from fairlead_agent.plugin import validation
 from fairlead_agent.plugin.commands import plugins
 from fairlead_agent.plugin.manifest import Manifest
 from fairlead_agent.plugin.new import new_plugin
 from fairlead_agent.plugin.schema import manifest_schema
 from fairlead_agent.plugin.validation import Finding, validate_plugin
 from tests.agent.plugin.authors import hook, write_plugin
+from tests.patience import patient
 
 DOCS = Path(__file__).parents[3] / "docs"
+
+
+@pytest.fixture(autouse=True)
+def patient_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that looks at a plugin may take its time."""
+    monkeypatch.setattr(validation, "TIMEOUT_S", patient(validation.TIMEOUT_S))
 
 
 def _errors(findings: list[Finding]) -> list[tuple[str, str]]:
@@ -35,7 +43,7 @@ def test_a_new_plugin_works_as_it_is(tmp_path: Path) -> None:
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(root / "tests")],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=patient(100),
         env=environment,
         cwd=root,
     )
