@@ -9,11 +9,12 @@ import pytest
 
 from tests.aarch64.conftest import EmulatedAgent
 from tests.fleet.conftest import TINY, Fleet, FleetMaker
+from tests.patience import patient
 
 # An emulator's translated code counts as memory of the worker, some 60 MB: room for many sequences is room for that.
 WORKLOAD = {**TINY, "config": {**TINY["config"], "max_sequences": 48}}
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(patient(600))]
 
 
 def test_it_bids_wins_and_serves(make_fleet: FleetMaker, start_emulated: EmulatedAgent, tmp_path: Path) -> None:
@@ -28,13 +29,13 @@ def test_it_bids_wins_and_serves(make_fleet: FleetMaker, start_emulated: Emulate
         assert process.poll() is None, said()
         return "arm" in fleet.online()
 
-    fleet.until(online, "the emulated agent online", 120)
+    fleet.until(online, "the emulated agent online", patient(120))
 
     assert _architecture(fleet, "arm") == "aarch64"
     assert _architecture(fleet, "desk") == platform.machine()
 
     fleet.apply(**WORKLOAD, constraints={"exclude_nodes": ["desk"]})
-    fleet.ready("tiny-chat", timeout_s=180)
+    fleet.ready("tiny-chat", timeout_s=patient(180))
     holder = fleet.holders("tiny-chat")[0]
     assert holder["node"] == "arm", said()
 
@@ -48,7 +49,7 @@ def test_it_bids_wins_and_serves(make_fleet: FleetMaker, start_emulated: Emulate
     assert emulated.status_code == 200, emulated.text
     assert emulated.headers["fairlead-node"] == "arm"
     fleet.apply(**WORKLOAD, constraints={"exclude_nodes": ["arm"]})
-    fleet.until(lambda: _node_of(fleet.holders("tiny-chat")) == "desk", "the replica on the other node", 120)
+    fleet.until(lambda: _node_of(fleet.holders("tiny-chat")) == "desk", "the replica on the other node", patient(120))
     native = fleet.complete("tiny-chat", max_tokens=8)
     assert native.status_code == 200, native.text
     assert native.headers["fairlead-node"] == "desk"
