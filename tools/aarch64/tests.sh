@@ -16,7 +16,7 @@ parts() {
 # Emulated code is many times slower: no limit that is a matter of speed may fail a test. Hypothesis's own profile "ci"
 # has none; the tests' own waits are stretched.
 emulated_pytest() {
-  enter "$checkout" env "FAIRLEAD_TEST_PATIENCE=${FAIRLEAD_TEST_PATIENCE:-8}" \
+  enter "$checkout" env FAIRLEAD_TEST_EMULATED=1 "FAIRLEAD_TEST_PATIENCE=${FAIRLEAD_TEST_PATIENCE:-8}" \
     timeout --kill-after=60 "$part_limit" python -m pytest -p no:cacheprovider --hypothesis-profile=ci -o timeout=1800 "$@"
 }
 

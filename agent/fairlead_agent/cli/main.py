@@ -6,6 +6,7 @@ import difflib
 import importlib
 
 import click
+from click.shell_completion import CompletionItem
 
 import fairlead_agent
 from fairlead_agent.cli.errors import CliError
@@ -42,6 +43,13 @@ class LazyGroup(click.Group):
         """Import and return one command."""
         target = COMMANDS.get(cmd_name, (None, ""))[0] or plugin_commands().get(cmd_name, (None, ""))[0]
         return _load(cmd_name, target) if target is not None else None
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer names without importing any command: one that lacks its package must not take the others with it."""
+        rows = {**COMMANDS, **plugin_commands()}
+        offered = [CompletionItem(name, help=rows[name][1]) for name in self.list_commands(ctx)]
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [*(item for item in offered if item.value.startswith(incomplete)), *options]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -24,6 +25,12 @@ def test_commands_and_options() -> None:
     assert offered("ex") == ["explain"]
     assert "--json" in offered("get", "--j")
     assert offered("get", "no") == ["nodes"]
+
+
+def test_a_command_without_its_package_is_offered_with_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fairlead_cloud", None)
+    monkeypatch.delitem(sys.modules, "fairlead_cloud.commands", raising=False)
+    assert offered("a") == ["agent", "authority", "apply"]
 
 
 @pytest.mark.parametrize("command", ["explain", "chat", "logs", "delete"])

@@ -18,6 +18,7 @@ from click.testing import Result
 
 from fairlead_agent.bus.broker.process import free_port
 from fairlead_agent.cli.doctor.check import Check, Finding
+from fairlead_agent.cli.doctor.checks import kernels
 from fairlead_agent.cli.doctor.checks.broker import BrokerProgram
 from fairlead_agent.cli.doctor.checks.clock import BoottimeClock
 from fairlead_agent.cli.doctor.checks.control_plane import ControlPlaneReachable
@@ -28,6 +29,7 @@ from fairlead_agent.cli.doctor.checks.plugins import InstalledPlugins
 from fairlead_agent.cli.doctor.checks.python import PythonVersion
 from fairlead_agent.cli.doctor.command import all_checks, run
 from tests.agent.cli.conftest import Canned, text_of
+from tests.patience import patient
 
 
 def test_all_checks_run_and_the_exit_status_says_whether_there_is_a_problem(fairlead: Callable[..., Result]) -> None:
@@ -99,14 +101,20 @@ def test_disk(monkeypatch: pytest.MonkeyPatch, free: int, level: str) -> None:
     assert DiskRoom().run().level == level
 
 
-def test_kernels_as_they_are_here() -> None:
+@pytest.fixture
+def patient_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that imports them may take its time."""
+    monkeypatch.setattr(kernels, "TIMEOUT_S", patient(kernels.TIMEOUT_S))
+
+
+def test_kernels_as_they_are_here(patient_kernels: None) -> None:
     pytest.importorskip("fairlead_kernels")
     found = Kernels().run()
     assert found.level in ("ok", "warning")
     assert "kernels" in found.what
 
 
-def test_numpy_kernels_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numpy_kernels_are_told(monkeypatch: pytest.MonkeyPatch, patient_kernels: None) -> None:
     pytest.importorskip("fairlead_kernels")
     monkeypatch.setenv("FAIRLEAD_KERNELS", "numpy")
     found = Kernels().run()
@@ -123,6 +131,12 @@ def test_missing_kernels_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(subprocess, "run", asked)
     assert Kernels().run() == Finding("warning", "fairlead-kernels is not installed", "pip install fairlead-kernels")
+
+
+def test_kernels_that_take_too_long_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "TIMEOUT_S", 1e-3)
+    found = Kernels().run()
+    assert (found.level, "within 0.001 s" in found.what) == ("problem", True)
 
 
 def test_memory_limits_say_what_enforces_them() -> None:

@@ -19,6 +19,7 @@ Run = Callable[..., Result]
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself(fairlead: Run, name: str) -> None:
+    pytest.importorskip(COMMANDS[name][0].partition(".")[0])
     result = fairlead(name, "--help")
     assert result.exit_code == 0, result.output
     assert result.output.startswith(f"Usage: fairlead {name}")

@@ -9,6 +9,8 @@ import sys
 from fairlead_agent.cli.doctor.check import Check, Finding
 
 _ASK = "import json, fairlead_kernels as k; b = k.backend(); print(json.dumps([b.name, b.isa, b.reason]))"
+#: Until they must have been imported.
+TIMEOUT_S = 30.0
 
 
 class Kernels(Check):
@@ -19,7 +21,13 @@ class Kernels(Check):
 
     def run(self) -> Finding:
         """Ask in another process: this one stays free of NumPy."""
-        asked = subprocess.run([sys.executable, "-c", _ASK], capture_output=True, text=True, timeout=30, check=False)
+        command = [sys.executable, "-c", _ASK]
+        try:
+            asked = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        except subprocess.TimeoutExpired:
+            return Finding(
+                "problem", f"fairlead-kernels cannot be imported within {TIMEOUT_S:g} s", "is this machine busy?"
+            )
         if asked.returncode != 0:
             last = (asked.stderr.strip().splitlines() or ["no words"])[-1]
             if "No module named 'fairlead_kernels'" in last:
