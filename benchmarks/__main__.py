@@ -18,6 +18,10 @@ BENCHMARKS: dict[str, tuple[list[str], list[str] | None]] = {
     "agent_idle": ([], ["--quick"]),
     "gateway": ([], ["--quick"]),
     "decode": ([], ["--quick"]),
+    "sparse_decode": ([], ["--quick"]),
+    "sparse_offload": ([], ["--quick"]),
+    "sparse_memory": ([], ["--quick"]),
+    "sparse_contention": ([], ["--quick"]),
     "negotiation": ([], ["--quick"]),
     "recovery": ([], ["--quick"]),
 }

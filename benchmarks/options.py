@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from benchmarks.results_file import Row, write_results
@@ -19,11 +20,16 @@ class Options:
     repeats: int
     quick: bool
     seed: int
+    more: argparse.Namespace = field(default_factory=argparse.Namespace)
+    """What the benchmark takes beside these."""
 
     @property
     def command(self) -> str:
-        """The command that does the same again."""
-        return f"python -m benchmarks.{self.name} --repeats {self.repeats} --seed {self.seed}"
+        """The command that does the same again; paths are this machine's and left to who runs it."""
+        given = "".join(
+            f" --{name.replace('_', '-')} PATH" for name, value in vars(self.more).items() if isinstance(value, Path)
+        )
+        return f"python -m benchmarks.{self.name} --repeats {self.repeats} --seed {self.seed}{given}"
 
     def finish(self, conditions: Mapping[str, Any], rows: Sequence[Row]) -> None:
         """Print the rows and, of a full run, write them to the results file."""
@@ -36,7 +42,15 @@ class Options:
         print(f"written: {write_results(self.name, self.command, {**known, **conditions}, rows).name}")
 
 
-def parse(name: str, description: str | None, *, repeats: int, quick: int, arguments: Sequence[str] | None) -> Options:
+def parse(
+    name: str,
+    description: str | None,
+    *,
+    repeats: int,
+    quick: int,
+    arguments: Sequence[str] | None,
+    more: argparse.ArgumentParser | None = None,
+) -> Options:
     """Read the command line of the benchmark ``name``.
 
     Args:
@@ -45,14 +59,18 @@ def parse(name: str, description: str | None, *, repeats: int, quick: int, argum
         repeats: of a full run.
         quick: repeats with ``--quick``.
         arguments: the command line; None: this process's.
+        more: options of this benchmark alone (a parser without ``-h``).
     """
-    parser = argparse.ArgumentParser(f"python -m benchmarks.{name}", description=description)
+    parents = [more] if more else []
+    parser = argparse.ArgumentParser(f"python -m benchmarks.{name}", description=description, parents=parents)
     parser.add_argument("--repeats", type=_positive, default=None, help=f"default: {repeats}, or {quick} with --quick")
     parser.add_argument("--quick", action="store_true", help="a short run that writes no results file")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args(arguments)
     chosen = asked.repeats if asked.repeats is not None else (quick if asked.quick else repeats)
-    return Options(name, chosen, asked.quick, asked.seed)
+    known = vars(asked)
+    rest = {key: value for key, value in known.items() if key not in ("repeats", "quick", "seed")}
+    return Options(name, chosen, asked.quick, asked.seed, argparse.Namespace(**rest))
 
 
 def line(item: Row) -> str:
@@ -61,7 +79,8 @@ def line(item: Row) -> str:
     promise = (
         "" if item.holds is None else f", {item.limit or item.target}: {'holds' if item.holds else 'DOES NOT HOLD'}"
     )
-    return f"{item.case}: {item.metric}: {item.ours:.4g} {item.unit}{peer}{promise}"
+    ours = f"not measured ({item.note})" if item.ours is None else f"{item.ours:.4g} {item.unit}"
+    return f"{item.case}: {item.metric}: {ours}{peer}{promise}"
 
 
 def quantile(values: Sequence[float], share: float) -> float:

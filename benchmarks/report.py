@@ -38,7 +38,7 @@ def table(rows: list[dict[str, Any]]) -> Table:
             item["file"],
             str(item.get("case", "")),
             str(item.get("metric", "")),
-            f"{_number(item.get('ours'))} {item.get('unit', '')}",
+            f"{_number(item.get('ours'))} {item.get('unit', '')}" if item.get("ours") is not None else "not measured",
             _number(item.get("peer")),
             _number(item.get("ratio")),
             " to ".join(spread) if any(spread) else "",

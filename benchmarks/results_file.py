@@ -1,8 +1,9 @@
 """Result files: one JSON file per benchmark, all in one form, so that a report can read them all.
 
 ``{command, machine, versions, conditions, rows: [{case, metric, unit, ours, peer, ratio, ratio_min, ratio_max, limit,
-target, holds}]}``. ``ratio`` is peer / ours where less is better and ours / peer where more is: above 1, ours is
-better. ``limit`` is what ``ours`` must keep to (``<= 5 ms``), ``target`` what ``ratio`` must reach.
+target, holds, note}]}``. ``ratio`` is peer / ours where less is better and ours / peer where more is: above 1, ours is
+better. ``limit`` is what ``ours`` must keep to (``<= 5 ms``), ``target`` what ``ratio`` must reach, a number or the
+promise in its own words. A promise that was not measured has a row, too: without ``ours``, and it does not hold.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Row:
     case: str
     metric: str
     unit: str
-    ours: float
+    ours: float | None
     peer: float | None = None
     ratio: float | None = None
     ratio_min: float | None = None
@@ -38,6 +39,8 @@ class Row:
     target: str | None = None
     holds: bool | None = None
     """None: nothing was promised."""
+    note: str | None = None
+    """Why there is no measurement, or what else belongs to the number."""
 
 
 def row(
@@ -50,6 +53,8 @@ def row(
     better: Literal["less", "more"] = "less",
     limit: float | None = None,
     target: float | None = None,
+    promise: str | None = None,
+    note: str | None = None,
 ) -> Row:
     """A row from repeats (medians; the ratio's range from the repeats taken in pairs).
 
@@ -62,6 +67,8 @@ def row(
         better: whether less or more of the metric is better.
         limit: ``ours`` must not be worse than this.
         target: the median ratio must reach this.
+        promise: the target in words, where a number does not say it all.
+        note: what else belongs to the number.
     """
     middle = statistics.median(ours)
     pairs = list(zip(ours, peer, strict=True)) if peer else []
@@ -82,9 +89,15 @@ def row(
         ratio_min=min(ratios, default=None),
         ratio_max=max(ratios, default=None),
         limit=None if limit is None else f"{'<=' if better == 'less' else '>='} {limit:g} {unit}",
-        target=None if target is None else f">= {target:g}",
+        target=promise or (None if target is None else f">= {target:g}"),
         holds=all(checks) if checks else None,
+        note=note,
     )
+
+
+def not_measured(case: str, metric: str, unit: str, promise: str, why: str) -> Row:
+    """A row for a promise that this run did not measure."""
+    return Row(case=case, metric=metric, unit=unit, ours=None, target=promise, holds=False, note=why)
 
 
 def write_results(
@@ -139,8 +152,12 @@ def _ratio(mine: float, theirs: float, better: str) -> float:
 
 def _checked(item: Row | Mapping[str, Any]) -> dict[str, Any]:
     content = asdict(item) if isinstance(item, Row) else asdict(Row(**item))
-    if not content["case"] or not content["metric"] or not isinstance(content["ours"], int | float):
-        raise ValueError(f"row {content!r}; accepted: case, metric and a number for ours")
+    if (
+        not content["case"]
+        or not content["metric"]
+        or not (isinstance(content["ours"], int | float) or content["note"])
+    ):
+        raise ValueError(f"row {content!r}; accepted: case, metric and a number for ours, or a note that says why not")
     return content
 
 

@@ -1,0 +1,96 @@
+"""Our engine decoding greedily in a process of its own; see ``decoding_process.py`` for the protocol.
+
+Runs the decoder that the engine runs, in the same plain loop as the peers: no sampler, no text.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fairlead_kernels import backend, set_threads
+from fairlead_kernels.streamed import NeuronStore
+from fairlead_kernels.work import FIELDS, empty_work
+from fairlead_language_model.graph import KVPages
+from fairlead_sparse_inference.engine.model import SparseModel
+from fairlead_sparse_inference.engine.resident import resident_bytes
+
+PAGE_TOKENS = 16
+#: What a limited process leaves free: the interpreter's own growth, and pages of files that the kernel counts.
+_MARGIN_BYTES = 24 << 20
+
+
+class Model:
+    """A model in one mode; with ``budget`` bytes its neurons are read from the file into what is left of them."""
+
+    def __init__(self, path: Path, mode: str, context: int, budget: int | None) -> None:
+        self._model = SparseModel.load(path, mode=mode, streamed=budget is not None)
+        self._context = context
+        pages = KVPages(self._model.config, -(-context // PAGE_TOKENS), PAGE_TOKENS)
+        self._table = np.arange(-(-context // PAGE_TOKENS), dtype=np.int32)
+        if budget is not None and self._model.store is not None:
+            self._fit(self._model.store, budget)
+        self._decoder = self._model.decoder(pages)
+
+    def _fit(self, store: NeuronStore, budget: int) -> None:
+        fixed = resident_bytes() + store.buffer_bytes + store.pass_bytes(self._context) + _MARGIN_BYTES
+        slots = (budget - fixed) // store.shape.slot_bytes
+        if slots < 1:
+            raise ValueError(f"budget: {budget} bytes; at least {fixed + store.shape.slot_bytes} are needed")
+        store.resize(min(int(slots), store.shape.total_slots))
+
+    @property
+    def slots(self) -> int | None:
+        """Clusters that the cache holds."""
+        return None if self._model.store is None else self._model.store.slots
+
+    @property
+    def reading(self) -> str | None:
+        """How the file is read."""
+        return None if self._model.store is None else self._model.store.engine
+
+    def greedy(self, prompt: list[int], count: int) -> dict[str, Any]:
+        """``count`` tokens after a prompt; what the layers did per token, and a checksum of all logits."""
+        work, began = empty_work(len(self._model.weights.layers)), time.perf_counter()
+        logits = self._decoder.prefill(np.asarray(prompt, np.int32), 0, self._table).logits
+        tokens, checksum = [int(logits.argmax())], zlib.crc32(logits)
+        first = time.perf_counter()
+        for position in range(len(prompt), len(prompt) + count - 1):
+            result = self._decoder.step(tokens[-1], position, self._table)
+            tokens.append(int(result.logits.argmax()))
+            checksum = zlib.crc32(result.logits, checksum)
+            work += result.work
+        seconds = time.perf_counter() - first
+        each = dict(zip(FIELDS, (work.sum(axis=0) / max(1, count - 1)).tolist(), strict=True))
+        told = {"work": each, "checksum": checksum, "resident_bytes": resident_bytes(), "slots": self.slots}
+        return {"tokens": tokens, "prefill_s": first - began, "decode_s": seconds, **told}
+
+
+def main() -> None:
+    """Load, say so, and answer until the input ends."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--mode", choices=("exact", "predictor"), default="exact")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--context", type=int, default=512)
+    parser.add_argument("--budget", type=int, default=None, metavar="BYTES", help="of the whole process")
+    asked = parser.parse_args()
+    set_threads(asked.threads)
+    model = Model(asked.model, asked.mode, asked.context, asked.budget)
+    kernels = f"{backend().name}:{backend().isa}"
+    ready = {"ready": kernels, "slots": model.slots, "reading": model.reading, "resident_bytes": resident_bytes()}
+    print(json.dumps(ready), flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        print(json.dumps(model.greedy(request["prompt"], request["count"])), flush=True)
+
+
+if __name__ == "__main__":
+    main()

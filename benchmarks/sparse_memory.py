@@ -1,0 +1,48 @@
+"""How much memory the sparse engine can do without at its full speed. Run: ``python -m benchmarks.sparse_memory``.
+
+The engine in memory says what it holds; the same engine with a budget of 60 % of that reads the rest from the file.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+
+from benchmarks.options import parse
+from benchmarks.results_file import Row, row
+from benchmarks.sparse_engines import MEMORY, Bench, closing, in_turn, more_options, speeds
+
+SHARE = 0.6
+TOKENS, QUICK_TOKENS = 128, 16
+THREADS = (1, 2)
+
+
+def rows(bench: Bench, threads: int) -> Iterator[Row]:
+    """Speed and memory with all neurons in memory, and with a budget of 60 % of it."""
+    case = f"{bench.case}, {threads} thread{'s' if threads > 1 else ''}, predictor mode"
+    whole = bench.ours("predictor", threads)
+    needed = int(whole.ready["resident_bytes"])
+    # A small model's process is mostly interpreter, of which nothing can be left out.
+    budget = int(needed * (1 if bench.options.quick else SHARE)) + ((64 << 20) if bench.options.quick else 0)
+    with closing({"whole": whole, "part": bench.ours("predictor", threads, budget=budget)}) as there:
+        answers = in_turn(there, bench.options.repeats, bench.prompt, QUICK_TOKENS if bench.options.quick else TOKENS)
+    held = {name: float(max(item.told["resident_bytes"] for item in answers[name])) for name in answers}
+    misses = statistics.median(item.told["work"]["misses"] for item in answers["part"])
+    part, all_of_it = speeds(answers["part"]), speeds(answers["whole"])
+    note = f"{misses:.0f} neurons of a token read from the file"
+    yield row(case, "memory with a budget, share of the memory with all", "of it", [held["part"] / held["whole"]],
+              limit=SHARE, promise=MEMORY)  # fmt: skip
+    yield row(case, "decode with the budget, against all in memory", "tokens/s", part, all_of_it, better="more",
+              target=0.95, promise=MEMORY, note=note)  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and write results/sparse_memory.json."""
+    options = parse("sparse_memory", __doc__, repeats=5, quick=1, arguments=arguments, more=more_options())
+    bench = Bench(options)
+    measured = [item for threads in THREADS for item in rows(bench, threads)]
+    options.finish({**bench.conditions(), "promise": MEMORY}, measured)
+
+
+if __name__ == "__main__":
+    main()

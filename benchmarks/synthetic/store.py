@@ -1,0 +1,114 @@
+"""Makes a synthetic model's files once and finds them again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fairlead_language_model.graph import LlamaGraph
+
+from . import activations, bundle_directory, gguf_files, weights
+from .shape import Shape
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SyntheticFiles:
+    """The same weights for every engine.
+
+    Attributes:
+        dense: GGUF for llama.cpp.
+        powerinfer: sparse GGUF for PowerInfer.
+        bundle: ours, ReLU gates with predictors.
+        stock: ours, the same weights as a stock model with SiLU gates, every neuron active.
+        facts: shares of active and predicted neurons, recall, and of which text.
+    """
+
+    folder: Path
+
+    @property
+    def dense(self) -> Path:
+        """For llama.cpp."""
+        return self.folder / "dense.gguf"
+
+    @property
+    def powerinfer(self) -> Path:
+        """For PowerInfer."""
+        return self.folder / "sparse.powerinfer.gguf"
+
+    @property
+    def bundle(self) -> Path:
+        """For us."""
+        return self.folder / "bundle"
+
+    @property
+    def stock(self) -> Path:
+        """For us, dense."""
+        return self.folder / "stock"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What was made."""
+        return json.loads((self.folder / "synthetic.json").read_text())
+
+
+def prepared(shape: Shape, model: Path, text: Path, folder: Path, seed: int) -> SyntheticFiles:
+    """Find the files below ``folder``, or make them (some minutes at full size).
+
+    Args:
+        shape: of the synthetic model.
+        model: the real model whose activations are taken.
+        text: the corpus whose held-out part is read.
+        folder: where synthetic models are kept.
+        seed: of all random numbers.
+
+    Raises:
+        CorpusError, ValueError: the text cannot be read or is too short.
+    """
+    wanted = {"format": FORMAT, "shape": asdict(shape), "seed": seed, "source": model.name}
+    files = SyntheticFiles(folder / f"{shape.parameters}-{seed}")
+    try:
+        if all(files.facts.get(name) == value for name, value in wanted.items()):
+            return files
+    except (OSError, ValueError):
+        pass
+    shutil.rmtree(files.folder, ignore_errors=True)
+    files.folder.mkdir(parents=True)
+    tokens = activations.held_out_tokens(model, text, shape.states)
+    gates = activations.gates(LlamaGraph.load(model), tokens)
+    source = [activations.factored(gate, shape.components(len(gates))) for gate in gates]
+    made = weights.build(shape, source, seed)
+    gguf_files.write_dense(made, files.dense)
+    gguf_files.write_powerinfer(made, files.powerinfer)
+    bundle_directory.write_directory(made, files.bundle)
+    _stock(files)
+    measured = [float(layer.frequency.mean()) for layer in source]
+    facts = {**wanted, **_facts(made), "source_active_by_layer": measured, "states": len(tokens)}
+    (files.folder / "synthetic.json").write_text(json.dumps(facts, indent=1))
+    return files
+
+
+def _stock(files: SyntheticFiles) -> None:
+    files.stock.mkdir()
+    for file in files.bundle.iterdir():
+        os.link(file, files.stock / file.name)
+    config = json.loads((files.bundle / "config.json").read_text())
+    (files.stock / "config.json").unlink()
+    (files.stock / "config.json").write_text(json.dumps({**config, "hidden_act": "silu"}))
+
+
+def _facts(made: weights.SyntheticModel) -> dict[str, Any]:
+    layers = made.layers
+    return {
+        "active": float(np.mean([layer.active for layer in layers])),
+        "predicted": float(np.mean([layer.predicted for layer in layers])),
+        "recall": float(np.mean([layer.recall for layer in layers])),
+        "active_by_layer": [round(layer.active, 4) for layer in layers],
+    }
