@@ -5,7 +5,7 @@
 namespace fairlead::kernels {
 
 // Rows whose centred weights are unpacked at a time, once for the whole batch.
-inline constexpr std::size_t kUnpackedRows = 16;
+inline constexpr std::size_t kUnpackedRows = 32;
 
 // One chunk of a tile of rows as floats: values [row][column][lane] and scales [row][lane].
 template <class V>
