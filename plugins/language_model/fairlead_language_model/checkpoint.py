@@ -30,6 +30,8 @@ class Checkpoint(ABC):
 
     path: Path
     config: ModelConfig
+    #: The score from which on a predictor in the checkpoint expects a neuron to fire.
+    predictor_threshold: float = 0.0
 
     @abstractmethod
     def names(self) -> Collection[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from fairlead_kernels import GROUP, Q8Matrix
 
 from .checkpoint import Checkpoint
-from .errors import CheckpointError
+from .errors import CheckpointError, ConfigError
 from .gguf_config import parse_gguf_config
 from .gguf_file import GgufFile
 from .gguf_names import gguf_parts
@@ -20,6 +21,7 @@ from .tensor_part import by_name
 
 # Architectures whose q and k projections llama.cpp's converter reorders.
 _INTERLEAVED = ("llama", "bamboo")
+_THRESHOLD = "powerinfer.sparse_threshold"
 _QUERY_OR_KEY = re.compile(r"\.self_attn\.([qk])_proj\.")
 
 
@@ -37,6 +39,14 @@ class GgufCheckpoint(Checkpoint):
         shapes = {name: entry.shape for name, entry in self.file.entries.items()}
         self.config = parse_gguf_config(self.file.metadata, shapes, path, self.file.powerinfer)
         self._parts = by_name(path, (part for name, shape in shapes.items() for part in gguf_parts(name, shape)))
+
+        self.predictor_threshold = self._threshold()
+
+    def _threshold(self) -> float:
+        found = self.file.metadata.get(_THRESHOLD, 0.0)
+        if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
+            raise ConfigError(self.path, _THRESHOLD, found, "a number")
+        return float(found)
 
     def names(self) -> Collection[str]:
         """Return the tensors' names, as Hugging Face calls them."""

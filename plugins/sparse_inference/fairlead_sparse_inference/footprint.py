@@ -92,9 +92,9 @@ def read_footprint(path: Path) -> Footprint:
     except OSError as error:
         raise UnknownModel(f"{file}: {error.strerror or error}") from None
     except KeyError as error:
-        raise UnknownModel(f"{file}: field {error} is missing; accepted: a Llama-family model") from None
+        raise UnknownModel(f"{file}: field {error} is missing; accepted: a Llama-family or OPT model") from None
     except (TypeError, ValueError, ZeroDivisionError) as error:
-        raise UnknownModel(f"{file}: {error}; accepted: a Llama-family model") from None
+        raise UnknownModel(f"{file}: {error}; accepted: a Llama-family or OPT model") from None
 
 
 def _of_directory(written: dict[str, Any], path: Path) -> Footprint:
@@ -104,7 +104,9 @@ def _of_directory(written: dict[str, Any], path: Path) -> Footprint:
     return _footprint(
         layers=int(written["num_hidden_layers"]),
         width=width,
-        neurons=int(written["intermediate_size"]),
+        neurons=int(written["ffn_dim"] if _is_opt(written) else written["intermediate_size"]),
+        matrices=2 if _is_opt(written) else 3,
+        experts=int(written.get("num_local_experts") or written.get("num_experts") or 1),
         heads=heads,
         kv_heads=int(written.get("num_key_value_heads", heads)),
         head_width=int(written.get("head_dim") or width // heads),
@@ -125,19 +127,24 @@ def _of_gguf(path: Path) -> Footprint:
         layers=header.number("block_count"),
         width=width,
         neurons=header.number("feed_forward_length"),
+        matrices=2 if header.metadata["general.architecture"] == "opt" else 3,
+        experts=header.number_or("expert_count", 1),
         heads=heads,
         kv_heads=header.number_or("attention.head_count_kv", heads),
         head_width=header.number_or("attention.key_length", width // heads),
         vocabulary=header.vocabulary,
         context=header.number("context_length"),
         file_bytes=path.stat().st_size,
-        # GGUF's Llama family is gated by SiLU, which is never zero.
-        sparsity=0.0,
+        sparsity=_gguf_sparsity(header),
         q8=False,
     )
 
 
-def _footprint(*, heads: int, kv_heads: int, head_width: int, vocabulary: int, **sizes: Any) -> Footprint:
+def _footprint(
+    *, heads: int, kv_heads: int, head_width: int, vocabulary: int, matrices: int, experts: int, **sizes: Any
+) -> Footprint:
+    if experts > 1:
+        raise ValueError(f"{experts} experts a layer: no estimate for mixtures of experts")
     layers, width, neurons = sizes["layers"], sizes["width"], sizes["neurons"]
     kv_width = kv_heads * head_width
     return Footprint(
@@ -145,7 +152,8 @@ def _footprint(*, heads: int, kv_heads: int, head_width: int, vocabulary: int, *
         kv_width=kv_width,
         attention_weights=layers * 2 * width * (heads * head_width + kv_width),
         gate_weights=layers * width * neurons,
-        sparse_weights=2 * layers * width * neurons,
+        # Of a network without gate, the first matrix decides and the second is read where it is not zero.
+        sparse_weights=(matrices - 1) * layers * width * neurons,
         head_weights=vocabulary * width,
     )
 
@@ -155,7 +163,22 @@ def _sparsity(written: dict[str, Any]) -> float:
     measured = ours.get("gate_sparsity")
     if measured:
         return sum(map(float, measured)) / len(measured)
-    return ASSUMED_SPARSITY.get(ours.get("ffn") or written.get("hidden_act", "silu"), 0.0)
+    default = written.get("activation_function", "relu") if _is_opt(written) else written.get("hidden_act", "silu")
+    # A threshold makes a ReLU no less sparse (ProSparse).
+    gate = "drelu" if ours.get("ffn") == "drelu" else str(default).replace("fatrelu", "relu")
+    return ASSUMED_SPARSITY.get(gate, 0.0)
+
+
+def _gguf_sparsity(header: GgufHeader) -> float:
+    architecture = header.metadata["general.architecture"]
+    if architecture == "bamboo":
+        return ASSUMED_SPARSITY["drelu"]
+    # Stock files of the Llama family do not name the gate, and are read as SiLU, which is never zero.
+    return ASSUMED_SPARSITY["relu"] if header.powerinfer or architecture == "opt" else 0.0
+
+
+def _is_opt(written: dict[str, Any]) -> bool:
+    return "OPTForCausalLM" in (written.get("architectures") or [])
 
 
 def _neuron_bytes(manifest: Path) -> int:

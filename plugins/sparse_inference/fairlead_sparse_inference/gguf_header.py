@@ -11,6 +11,8 @@ from typing import Any, BinaryIO
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
+#: How PowerInfer marks its files of ReLU models.
+_POWERINFER = b"PWRI"
 _TOKENS = "tokenizer.ggml.tokens"
 #: Bounds what a damaged file can make this reader do.
 _MOST_KEYS, _LONGEST_STRING, _LONGEST_ARRAY = 4096, 1 << 20, 1 << 22
@@ -27,6 +29,7 @@ class GgufHeader:
             OSError: it cannot be read.
         """
         self.metadata: dict[str, Any] = {}
+        self.powerinfer = False
         with path.open("rb") as file:
             try:
                 self._read(file)
@@ -35,10 +38,11 @@ class GgufHeader:
 
     def _read(self, file: BinaryIO) -> None:
         magic, version, _, keys = struct.unpack("<4sIQQ", file.read(24))
-        if magic != b"GGUF" or version not in (2, 3):
+        if magic not in (b"GGUF", _POWERINFER) or version not in (2, 3):
             raise ValueError("no GGUF file of version 2 or 3")
         if keys > _MOST_KEYS:
             raise ValueError(f"a damaged GGUF header ({keys} keys)")
+        self.powerinfer = magic == _POWERINFER
         for _ in range(keys):
             key = _string(file)
             self.metadata[key] = _value(file, _scalar(file, "I"))

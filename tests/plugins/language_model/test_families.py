@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from fairlead_language_model.checkpoint import open_checkpoint
 from fairlead_language_model.config import ModelConfig
 from fairlead_language_model.errors import CheckpointError, ConfigError
-from fairlead_language_model.graph import LlamaGraph, PageTable, build_decoder, load_weights
+from fairlead_language_model.graph import LlamaGraph, PageTable, build_decoder, load_predictors, load_weights
 from fairlead_language_model.graph.feed_forward import route
 from fairlead_language_model.hf_config import parse_hf_config, read_hf_config, write_hf_config
 from fairlead_language_model.quantize import write_q8_checkpoint
@@ -299,6 +299,18 @@ def test_a_powerinfer_file_is_its_model_with_relus(tmp_path: Path, arch: str, ff
         np.testing.assert_allclose(found, reference.logits, atol=2e-4, rtol=1e-4)
     else:
         agree(path, reference)
+    predictors, state = load_predictors(read), rng.normal(size=(3, 32)).astype(np.float32)
+    assert predictors is not None and len(predictors) == 2
+    scores = np.maximum(state @ tensors["blk.1.fc1.weight"].T, 0) @ tensors["blk.1.fc2.weight"].T
+    np.testing.assert_array_equal(predictors[1].predicted(state), scores >= 0.25)
+    del tensors["blk.1.fc1.weight"]
+    torn = write_gguf(tmp_path / "torn.gguf", tensors, plain, arch, powerinfer__sparse_threshold=0.25)
+    with pytest.raises(CheckpointError, match=r"layers\.1\.mlp\.predictor\.fc1\.weight: has shape"):
+        load_predictors(open_checkpoint(torn))
+
+
+def test_a_model_without_predictors_has_none(tiny_model: Path) -> None:
+    assert load_predictors(open_checkpoint(tiny_model)) is None
 
 
 def test_the_router_takes_the_largest_and_rescales() -> None:

@@ -20,7 +20,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from fairlead_language_model.checkpoint import open_checkpoint
 from fairlead_language_model.errors import LanguageModelError
-from fairlead_language_model.graph import KVPages, LlamaGraph, PageTable, load_weights
+from fairlead_language_model.graph import KVPages, LlamaGraph, PageTable, load_predictors, load_weights
 from fairlead_language_model.tokenizer import open_tokenizer
 from tests.plugins.language_model.mutations import GgufSpec, changed_gguf, changed_json, gguf_spec, to_json
 
@@ -66,6 +66,7 @@ def use(path: Path) -> None:
     """Open a model and run it as far as its own files allow."""
     checkpoint = open_checkpoint(path)
     graph = LlamaGraph(checkpoint.config, load_weights(checkpoint))
+    load_predictors(checkpoint)
     with np.errstate(all="ignore"):
         graph.forward([0], KVPages(graph.config, 1), PageTable())
 

@@ -224,6 +224,38 @@ def test_a_gguf_model_is_measured_by_its_header(workload: Workload, tmp_path: Pa
     assert estimated(named, NATIVE, facts()).throughput_per_s.p50 > 0
 
 
+def test_a_powerinfer_file_is_measured_as_sparse(tmp_path: Path) -> None:
+    path = tmp_path / "model.powerinfer.gguf"
+    path.write_bytes(b"PWRI" + gguf(**NUMBERS)[4:])
+    model = read_footprint(path)
+    assert 0.5 < model.sparsity < 1 and model.active_weights < model.weights
+
+
+def test_opt_has_two_matrices_a_neuron(tmp_path: Path) -> None:
+    config = {
+        "architectures": ["OPTForCausalLM"],
+        "vocab_size": 300,
+        "hidden_size": 64,
+        "ffn_dim": 256,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 128,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    model = read_footprint(tmp_path)
+    assert model.weights == 2 * (4 * 64 * 64 + 2 * 64 * 256) + 300 * 64
+    assert model.active_weights == pytest.approx(model.weights - 2 * 64 * 256 * model.sparsity)
+    assert model.sparsity > 0.5
+
+
+def test_experts_have_no_estimate(tmp_path: Path) -> None:
+    config = {"architectures": ["MixtralForCausalLM"], "vocab_size": 300, "hidden_size": 64, "intermediate_size": 96}
+    config |= {"num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 64, "num_local_experts": 8}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UnknownModel, match=r"config\.json: 8 experts a layer: no estimate"):
+        read_footprint(tmp_path)
+
+
 @given(st.data())
 def test_a_damaged_gguf_header_is_refused_and_never_crashes(data: st.DataObject) -> None:
     whole = bytearray(gguf(**NUMBERS))

@@ -3,6 +3,7 @@
 from .kv_pages import KVPages
 from .llama_graph import LlamaGraph
 from .page_table import PageTable
+from .predictors import LayerPredictor, load_predictors
 from .prefix_cache import PrefixCache
 from .q8_decoder import build_decoder, decoder_weights, why_not_q8
 from .weights import ExpertWeights, LayerWeights, LlamaWeights, MixtureWeights, load_weights
@@ -10,6 +11,7 @@ from .weights import ExpertWeights, LayerWeights, LlamaWeights, MixtureWeights, 
 __all__ = [
     "ExpertWeights",
     "KVPages",
+    "LayerPredictor",
     "LayerWeights",
     "LlamaGraph",
     "LlamaWeights",
@@ -18,6 +20,7 @@ __all__ = [
     "PrefixCache",
     "build_decoder",
     "decoder_weights",
+    "load_predictors",
     "load_weights",
     "why_not_q8",
 ]

@@ -14,7 +14,7 @@ from fairlead_kernels.streamed import BundleShape, NeuronStore, StreamOptions
 from fairlead_language_model.config import ModelConfig
 from fairlead_language_model.errors import CheckpointError, ConfigError
 from fairlead_language_model.gguf_names import ROPE_FREQUENCY_FACTORS
-from fairlead_language_model.graph.q8_decoder import why_not_q8
+from fairlead_language_model.graph.q8_decoder import decoder_config, why_not_q8
 from fairlead_language_model.hf_config import read_hf_config
 
 from ..bundle import Bundle, Network, open_bundle
@@ -64,6 +64,10 @@ def load_bundle(path: Path, *, mode: str, streamed: bool, options: StreamOptions
     weights = DecoderWeights(
         _packed(bundle, "model.embed_tokens.weight"), layers, _vector(bundle, "model.norm.weight"), head
     )
+    try:
+        weights.check(decoder_config(config))
+    except ValueError as error:
+        raise CheckpointError(path, f"does not fit its config.json: {error}") from None
     found = ROPE_FREQUENCY_FACTORS in bundle.tensor_names
     return BundleModel(config, weights, _vector(bundle, ROPE_FREQUENCY_FACTORS) if found else None, store)
 
