@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "profile": (f"{_HERE}.profile.command:profile", "Count which neurons fire on a text, how often and together."),
     "train-predictor": (f"{_HERE}.predictor.command:train_predictor", "Train what predicts the neurons that fire."),
     "threshold": (f"{_HERE}.threshold.command:threshold", "Leave weak neurons of a stock model out; says the price."),
+    "drelufy": (f"{_HERE}.drelufication.command:drelufy", "Turn a SwiGLU model into a dReLU one by further training."),
     "perplexity": (f"{_HERE}.perplexity.command:perplexity", "Perplexity of a model on a text, exact or approximate."),
     "plan": (f"{_HERE}.placement.command:plan", "Plan which neurons stay in memory under a budget."),
     "convert": (f"{_HERE}.conversion.command:convert", "Write a checkpoint as a bundle directory for the engine."),

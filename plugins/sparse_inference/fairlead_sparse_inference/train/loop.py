@@ -24,7 +24,10 @@ from .shape import ModelShape
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that decides how a run trains; `limit_s` and `steps` end it, whichever comes first."""
+    """Everything that decides how a run trains; `limit_s` and `steps` end it, whichever comes first.
+
+    Over the first `fade` of the run a model that was SwiGLU turns into the dReLU one that is validated.
+    """
 
     batch: int = 8
     peak_rate: float = 2e-3
@@ -40,6 +43,7 @@ class Recipe:
     patience: int = 8
     seed: int = 0
     bf16: bool = False
+    fade: float = 0.0
     optimizer: str = "adamw"
     started_from: str | None = None
 
@@ -107,6 +111,8 @@ class Loop:
         rate = learning_rate(self.fraction, self.recipe.peak_rate, self.recipe.floor_rate)
         for group in self._groups():
             group["lr"] = rate
+        if self.recipe.fade:
+            self._mix(max(0.0, 1 - self.fraction / self.recipe.fade))
         tokens, targets = (torch.from_numpy(part) for part in self.batches.next())
         autocast = torch.autocast("cpu", torch.bfloat16) if self.recipe.bf16 else contextlib.nullcontext()
         with autocast:
@@ -128,7 +134,13 @@ class Loop:
         means = [layer.gate_mean for layer in self.model.feed_forwards() if layer.gate_mean is not None]
         return self.recipe.gate_l1 * torch.stack(means).mean() if self.recipe.gate_l1 and means else 0.0
 
+    def _mix(self, swiglu_share: float) -> None:
+        for layer in self.model.feed_forwards():
+            layer.swiglu_share = swiglu_share
+
     def _check(self, tokens_per_s: float) -> None:
+        if self.recipe.fade:
+            self._mix(0.0)
         score = evaluate(self.model, self.validation, bf16=self.recipe.bf16)
         improved = score.loss < self.progress.best_loss
         self.progress.stale = 0 if improved else self.progress.stale + 1

@@ -1,0 +1,1 @@
+"""Turns SwiGLU models into dReLU ones by continued training (TurboSparse, section 4)."""
