@@ -82,7 +82,7 @@ def test_a_phone_serves_a_model_larger_than_its_memory(make_fleet: FleetMaker, m
     (workload,) = load_workloads(NAME)
     config = {**workload.config, "model": str(model), "mode": "predictor", "prefix_cache": False}
     fleet.apply(**workload.model_copy(update={"config": config}).model_dump(mode="json"))
-    fleet.ready(NAME)
+    fleet.ready(NAME, timeout_s=120)
     assert fleet.holders(NAME)[0]["node"] == "phone", "the label says so"
     (found,) = (fleet.folder / "agents" / "phone").rglob(f"*{NAME}*/spec.json")
     spec = read_spec(found)
