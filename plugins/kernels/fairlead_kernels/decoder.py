@@ -66,9 +66,11 @@ class Decoder:
         self,
         config: DecoderConfig,
         weights: DecoderWeights,
-        key_pages: F32,
-        value_pages: F32,
+        key_pages: NDArray[Any],
+        value_pages: NDArray[Any],
         *,
+        key_scale: F32 | None = None,
+        value_scale: F32 | None = None,
         inverse_frequency: F32 | None = None,
         activation_counts: Sequence[NDArray[np.int64]] | None = None,
     ) -> None:
@@ -77,8 +79,11 @@ class Decoder:
         Args:
             config: the model's shape.
             weights: the model's matrices; they must not change shape or move while the decoder lives.
-            key_pages: float32 [layers, pages, page_size, kv_heads, head_dim], written by every call.
+            key_pages: float32 or int8 [layers, pages, page_size, kv_heads, head_dim], written by every call.
             value_pages: like key_pages.
+            key_scale: float32 [layers, pages, page_size, kv_heads], written too, where pages are int8; see
+                quantize_heads.
+            value_scale: like key_scale.
             inverse_frequency: float32 [head_dim / 2], for models that scale their rotary frequencies.
             activation_counts: one int64 [neurons] per layer; each call adds the tokens that activated a neuron.
 
@@ -87,12 +92,8 @@ class Decoder:
         """
         weights.check(config)
         layers = len(weights.layers)
-        array_of("key_pages", key_pages, np.float32, (layers, None, None, config.kv_heads, config.head_dim))
-        array_of("value_pages", value_pages, np.float32, key_pages.shape)
-        if key_pages.shape[2] < 1:
-            raise ValueError("key_pages: page_size must be at least 1")
-        writable("key_pages", key_pages)
-        writable("value_pages", value_pages)
+        _check_arena((layers, None, None, config.kv_heads, config.head_dim), key_pages, value_pages)
+        _check_scales(key_pages, key_scale, value_scale)
         frequency = inverse_frequency
         if frequency is None:
             frequency = rope_inverse_frequency(config.head_dim, config.rope_theta)
@@ -103,7 +104,7 @@ class Decoder:
         self._pages, self._page_size = key_pages.shape[1], key_pages.shape[2]
         module = extension()
         twin: Any = ReferenceDecoder if module is None else module.Decoder
-        self._decoder = twin(config, weights, frequency, key_pages, value_pages, counts)
+        self._decoder = twin(config, weights, frequency, key_pages, value_pages, key_scale, value_scale, counts)
 
     def step(self, token: int, position: int, page_table: I32) -> DecodeResult:
         """Run one token at ``position``; its key and value are written to the pages.
@@ -249,6 +250,22 @@ class Decoder:
         array_of("hidden", hidden, np.float32, (None, self.config.hidden))
         if not len(writable("hidden", hidden)):
             raise ValueError("hidden: must hold at least one token")
+
+
+def _check_arena(shape: tuple[int | None, ...], keys: NDArray[Any], values: NDArray[Any]) -> None:
+    kind = np.int8 if getattr(keys, "dtype", None) == np.int8 else np.float32
+    writable("key_pages", array_of("key_pages", keys, kind, shape))
+    writable("value_pages", array_of("value_pages", values, kind, keys.shape))
+    if keys.shape[2] < 1:
+        raise ValueError("key_pages: page_size must be at least 1")
+
+
+def _check_scales(keys: NDArray[Any], key_scale: F32 | None, value_scale: F32 | None) -> None:
+    for name, scale in (("key_scale", key_scale), ("value_scale", value_scale)):
+        if keys.dtype == np.int8:
+            writable(name, array_of(name, scale, np.float32, keys.shape[:-1]))
+        elif scale is not None:
+            raise ValueError(f"{name}: only for int8 pages, got {keys.dtype} pages")
 
 
 def _checked_counts(counts: Sequence[NDArray[np.int64]], weights: DecoderWeights) -> list[NDArray[np.int64]]:

@@ -26,8 +26,10 @@ class ReferenceDecoder:
         config: DecoderConfig,
         weights: DecoderWeights,
         inverse_frequency: F32,
-        key_pages: F32,
-        value_pages: F32,
+        key_pages: NDArray[Any],
+        value_pages: NDArray[Any],
+        key_scale: F32 | None,
+        value_scale: F32 | None,
         activation_counts: Counts,
     ) -> None:
         self._config = config
@@ -35,6 +37,8 @@ class ReferenceDecoder:
         self._frequency = inverse_frequency
         self._keys = key_pages
         self._values = value_pages
+        self._key_scale = key_scale
+        self._value_scale = value_scale
         self._counts = activation_counts
         self._forced: list[list[I32]] = [[] for _ in weights.layers]
         self._forced_at = [0] * len(weights.layers)
@@ -63,16 +67,12 @@ class ReferenceDecoder:
             hidden += learned[position : position + len(tokens)]
 
     def attend(self, layer: int, hidden: F32, position: int, page_table: I32) -> None:
-        weights, config = self._weights.layers[layer], self._config
+        weights = self._weights.layers[layer]
         normal = self._before(hidden, weights.attention_norm, weights.attention_norm_bias)
         positions = np.arange(position, position + len(hidden), dtype=np.int32)
         query, key, value = self._project(weights, normal, positions)
-        page_size = self._keys.shape[2]
-        pages, slots = page_table[positions // page_size], positions % page_size
-        self._keys[layer, pages, slots] = key
-        self._values[layer, pages, slots] = value
-        scale = config.head_dim**-0.5
-        mixed = reference.attend(query, self._keys[layer], self._values[layer], page_table, position + 1, scale)
+        self._store(layer, positions, page_table, key, value)
+        mixed = self._mix(layer, query, page_table, position + 1)
         hidden += _product(weights.output, mixed.reshape(len(hidden), -1))
         if weights.output_bias is not None:
             hidden += weights.output_bias
@@ -91,6 +91,22 @@ class ReferenceDecoder:
         if bias is None:
             return reference.rmsnorm(hidden, weight, self._config.norm_epsilon)
         return reference.layernorm(hidden, weight, bias, self._config.norm_epsilon)
+
+    def _store(self, layer: int, positions: I32, page_table: I32, key: F32, value: F32) -> None:
+        page_size = self._keys.shape[2]
+        at = (layer, page_table[positions // page_size], positions % page_size)
+        if self._key_scale is None or self._value_scale is None:
+            self._keys[at], self._values[at] = key, value
+        else:
+            self._keys[at], self._key_scale[at] = reference.quantize_heads(key)
+            self._values[at], self._value_scale[at] = reference.quantize_heads(value)
+
+    def _mix(self, layer: int, query: F32, page_table: I32, first_length: int) -> F32:
+        keys, values, scale = self._keys[layer], self._values[layer], self._config.head_dim**-0.5
+        if self._key_scale is None or self._value_scale is None:
+            return reference.attend(query, keys, values, page_table, first_length, scale)
+        key_scale, value_scale = self._key_scale[layer], self._value_scale[layer]
+        return reference.attend_int8(query, keys, key_scale, values, value_scale, page_table, first_length, scale)
 
     def _project(self, weights: LayerWeights, normal: F32, positions: I32) -> tuple[F32, F32, F32]:
         query = self._heads(weights.query, weights.query_bias, normal)

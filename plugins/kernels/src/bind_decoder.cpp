@@ -18,6 +18,7 @@ namespace {
 // The most sequences that one call of run_many takes.
 constexpr std::size_t kMostSequences = 8;
 
+using AnyPages = nb::ndarray<nb::ndim<5>, nb::c_contig, nb::device::cpu>;
 using Tokens = Array<const std::int32_t, 1>;
 
 const float* vector_of(nb::handle owner, const char* name, std::size_t length) {
@@ -46,7 +47,43 @@ Weight weight_of(nb::handle owner, const char* name, std::size_t rows, std::size
 
 std::size_t size_of(nb::handle owner, const char* name) { return nb::cast<std::size_t>(owner.attr(name)); }
 
-DecoderShape shape_of(nb::handle config, const Array<float, 5>& keys) {
+// The arrays of keys and values: dtype float32, or int8 and then with scales.
+struct PageArrays {
+    AnyPages keys, values;
+    std::optional<Array<float, 4>> key_scale, value_scale;
+
+    bool rounded() const { return keys.dtype() == nb::dtype<std::int8_t>(); }
+
+    void check() const {
+        require(rounded() || keys.dtype() == nb::dtype<float>(), "key_pages: must be float32 or int8");
+        require(values.dtype() == keys.dtype(), "value_pages: must be of the type of key_pages");
+        for (std::size_t i = 0; i < 5; ++i) {
+            require(keys.shape(i) == values.shape(i), "key_pages, value_pages: shapes differ");
+        }
+        require(rounded() == key_scale.has_value() && rounded() == value_scale.has_value(),
+                "key_scale, value_scale: int8 pages need them, float32 ones have none");
+        for (std::size_t i = 0; i < 4 && rounded(); ++i) {
+            require(key_scale->shape(i) == keys.shape(i) && value_scale->shape(i) == keys.shape(i),
+                    "key_scale, value_scale: must be [layers, pages, page_size, kv_heads]");
+        }
+    }
+
+    KeyValueArena arena() const {
+        KeyValueArena out;
+        if (rounded()) {
+            out.rounded_keys = static_cast<std::int8_t*>(keys.data());
+            out.rounded_values = static_cast<std::int8_t*>(values.data());
+            out.key_scale = key_scale->data();
+            out.value_scale = value_scale->data();
+        } else {
+            out.keys = static_cast<float*>(keys.data());
+            out.values = static_cast<float*>(values.data());
+        }
+        return out;
+    }
+};
+
+DecoderShape shape_of(nb::handle config, const AnyPages& keys) {
     DecoderShape shape;
     shape.vocabulary = size_of(config, "vocabulary");
     shape.hidden = size_of(config, "hidden");
@@ -144,12 +181,12 @@ LayerView layer_of(nb::handle layer, nb::handle config, const DecoderShape& s) {
 class BoundDecoder {
 public:
     BoundDecoder(nb::object config, nb::object weights, Array<const float, 1> inverse_frequency,
-                 Array<float, 5> keys, Array<float, 5> values, std::optional<std::vector<Array<std::int64_t, 1>>> counts)
-        : config_(config), weights_(weights), keys_(keys), values_(values), counts_(std::move(counts)) {
+                 AnyPages keys, AnyPages values, std::optional<Array<float, 4>> key_scale,
+                 std::optional<Array<float, 4>> value_scale,
+                 std::optional<std::vector<Array<std::int64_t, 1>>> counts)
+        : config_(config), weights_(weights), pages_{keys, values, key_scale, value_scale}, counts_(std::move(counts)) {
+        pages_.check();
         DecoderShape shape = shape_of(config, keys);
-        for (std::size_t i = 0; i < 5; ++i) {
-            require(keys.shape(i) == values.shape(i), "key_pages, value_pages: shapes differ");
-        }
         set_positions(shape, weights.attr("position_embedding"), inverse_frequency);
         const nb::object head = weights.attr("head");
         const Norm final_norm{vector_of(weights, "final_norm", shape.hidden),
@@ -161,7 +198,7 @@ public:
         const Weight embedding = weight_of(weights, "embedding", shape.vocabulary, shape.hidden);
         const Weight output = head.is_none() ? embedding : weight_of(weights, "head", shape.vocabulary, shape.hidden);
         decoder_ = std::make_unique<Decoder>(std::move(shape), std::move(layers), embedding, final_norm, output,
-                                             keys.data(), values.data());
+                                             pages_.arena());
     }
 
     void run(Tokens tokens, std::size_t position, Tokens page_table, Array<float, 2> logits,
@@ -322,8 +359,7 @@ private:
 
     nb::object config_;
     nb::object weights_;
-    Array<float, 5> keys_;
-    Array<float, 5> values_;
+    PageArrays pages_;
     std::optional<std::vector<Array<std::int64_t, 1>>> counts_;
     std::unique_ptr<Decoder> decoder_;
 };
@@ -333,10 +369,11 @@ private:
 void bind_decoder(nb::module_& module) {
     nb::class_<FeedForward>(module, "FeedForward").def_prop_ro("neurons", &FeedForward::neurons);
     nb::class_<BoundDecoder>(module, "Decoder")
-        .def(nb::init<nb::object, nb::object, Array<const float, 1>, Array<float, 5>, Array<float, 5>,
+        .def(nb::init<nb::object, nb::object, Array<const float, 1>, AnyPages, AnyPages,
+                      std::optional<Array<float, 4>>, std::optional<Array<float, 4>>,
                       std::optional<std::vector<Array<std::int64_t, 1>>>>(),
              nb::arg(), nb::arg(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(),
-             nb::arg().noconvert().none())
+             nb::arg().noconvert().none(), nb::arg().noconvert().none(), nb::arg().noconvert().none())
         .def("run", &BoundDecoder::run, nb::arg().noconvert(), nb::arg(), nb::arg().noconvert(),
              nb::arg().noconvert(), nb::arg().noconvert())
         .def("run_many", &BoundDecoder::run_many, nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(),

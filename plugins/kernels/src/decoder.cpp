@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "fairlead/dispatch.hpp"
@@ -42,18 +43,19 @@ void normalize_heads(const float* weight, float epsilon, std::size_t heads, std:
 }  // namespace
 
 Decoder::Decoder(DecoderShape shape, std::vector<LayerView> layers, Weight embedding, Norm final_norm, Weight head,
-                 float* key_pages, float* value_pages)
+                 const KeyValueArena& arena)
     : shape_(std::move(shape)),
       layers_(std::move(layers)),
       embedding_(embedding),
       final_norm_(final_norm),
       head_(head),
-      key_pages_(key_pages),
-      value_pages_(value_pages) {}
+      arena_(arena) {}
 
-PageView Decoder::pages(float* base, std::size_t layer) const {
-    const std::size_t layer_size = shape_.pages * shape_.page_size * shape_.kv_heads * shape_.head_dim;
-    return {base + layer * layer_size, shape_.page_size, shape_.kv_heads, shape_.head_dim};
+template <class T>
+Pages<T> Decoder::pages(T* base, float* scale, std::size_t layer) const {
+    const std::size_t heads = layer * shape_.pages * shape_.page_size * shape_.kv_heads;
+    return {base + heads * shape_.head_dim, shape_.page_size, shape_.kv_heads, shape_.head_dim,
+            scale != nullptr ? scale + heads : nullptr};
 }
 
 void Decoder::embed(const std::int32_t* tokens, std::size_t count, float* hidden) const {
@@ -136,20 +138,40 @@ void Decoder::rotate(const LayerView& layer, std::size_t token) {
 
 void Decoder::store(std::size_t layer) const {
     const std::size_t width = shape_.kv_heads * shape_.head_dim;
-    const PageView keys = pages(key_pages_, layer);
-    const PageView values = pages(value_pages_, layer);
-    for (std::size_t t = 0; t < places_.size(); ++t) {
-        const Place& place = places_[t];
-        std::memcpy(keys.at(place.page_table, place.position), key_.data() + t * width, width * sizeof(float));
-        std::memcpy(values.at(place.page_table, place.position), value_.data() + t * width, width * sizeof(float));
+    const auto put = [&](const float* x, auto* base, float* scales) {
+        const auto to = pages(base, scales, layer);
+        for (std::size_t t = 0; t < places_.size(); ++t) {
+            const auto& [position, table] = places_[t];
+            if constexpr (std::is_same_v<decltype(base), float*>) {
+                std::memcpy(to.at(table, position), x + t * width, width * sizeof(float));
+            } else {
+                quantize_heads(kernels_in_use(), x + t * width, shape_.kv_heads, shape_.head_dim,
+                               to.at(table, position), to.scale_at(table, position));
+            }
+        }
+    };
+    if (arena_.rounded()) {
+        put(key_.data(), arena_.rounded_keys, arena_.key_scale);
+        put(value_.data(), arena_.rounded_values, arena_.value_scale);
+    } else {
+        put(key_.data(), arena_.keys, nullptr);
+        put(value_.data(), arena_.values, nullptr);
     }
 }
 
-AttentionTask Decoder::task(std::size_t layer, std::size_t token) const {
+template <class T>
+AttentionOver<T> Decoder::task(T* keys, T* values, std::size_t layer, std::size_t token) {
     const std::size_t offset = token * shape_.heads * shape_.head_dim;
-    return {query_.data() + offset,     pages(key_pages_, layer),  pages(value_pages_, layer),
-            places_[token].page_table,  shape_.heads,              places_[token].position + 1,
-            shape_.attention_scale,     const_cast<float*>(mixed_.data()) + offset};
+    AttentionOver<T> out;
+    out.query = query_.data() + offset;
+    out.keys = pages(keys, arena_.key_scale, layer);
+    out.values = pages(values, arena_.value_scale, layer);
+    out.page_table = places_[token].page_table;
+    out.heads = shape_.heads;
+    out.first_length = places_[token].position + 1;
+    out.scale = shape_.attention_scale;
+    out.out = mixed_.data() + offset;
+    return out;
 }
 
 void Decoder::add_output(const LayerView& layer, float* hidden, std::size_t count) {
@@ -171,7 +193,11 @@ void Decoder::attend(std::size_t index, float* hidden, std::size_t count, std::s
     project(layer, count);
     store(index);
     mixed_.resize(count * shape_.heads * shape_.head_dim);
-    fairlead::attend(kernels_in_use(), task(index, 0), count);
+    if (arena_.rounded()) {
+        fairlead::attend(kernels_in_use(), task(arena_.rounded_keys, arena_.rounded_values, index, 0), count);
+    } else {
+        fairlead::attend(kernels_in_use(), task(arena_.keys, arena_.values, index, 0), count);
+    }
     add_output(layer, hidden, count);
 }
 
@@ -189,7 +215,13 @@ void Decoder::attend_many(std::size_t index, float* hidden, const Place* places,
         while (begin < end) {
             const std::size_t token = begin / shape_.heads;
             const std::size_t last = std::min(end, (token + 1) * shape_.heads);
-            k.attend(task(index, token), begin - token * shape_.heads, last - token * shape_.heads, scratch(longest));
+            const std::size_t first = begin - token * shape_.heads, stop = last - token * shape_.heads;
+            if (arena_.rounded()) {
+                k.attend_int8(task(arena_.rounded_keys, arena_.rounded_values, index, token), first, stop,
+                              scratch(longest));
+            } else {
+                k.attend(task(arena_.keys, arena_.values, index, token), first, stop, scratch(longest));
+            }
             begin = last;
         }
     });

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead_kernels import Q8Matrix
+from fairlead_kernels import PackedMatrix, Q8Matrix
 
 from .config import ModelConfig
 from .errors import CheckpointError
@@ -59,6 +59,20 @@ class Checkpoint(ABC):
         self._require(name, shape)
         stored = self._q8(name)
         return self._float32(name) if stored is None else stored
+
+    def packed(self, name: str, shape: tuple[int, int]) -> PackedMatrix | None:
+        """Return a matrix [rows, columns] that is stored in 4-bit groups without a change of a weight; else None."""
+        self._require(name, shape)
+        return self._q4(name)
+
+    def _q4(self, name: str) -> PackedMatrix | None:
+        """Return an existing tensor as it is stored in 4-bit groups, or None where it is stored otherwise."""
+        return None
+
+    @property
+    def holds_q4(self) -> bool:
+        """Whether matrices are stored in 4-bit groups."""
+        return False
 
     def transposed(self, name: str, shape: tuple[int, int]) -> Q8Matrix | None:
         """Return the transpose [columns, rows] of a matrix in Q8 groups, where the file holds it so; else None."""

@@ -95,6 +95,7 @@ class ModelConfig(BaseModel):
         """Return how many positions a layer attends to, or None for all of them."""
         return self.sliding_window if self.sliding_layers and self.sliding_layers[layer] else None
 
-    def kv_bytes_per_token(self, itemsize: int = 4) -> int:
-        """Return the bytes that one token's keys and values take over all layers."""
-        return 2 * self.num_hidden_layers * self.num_key_value_heads * self.head_dim * itemsize
+    def kv_bytes_per_token(self, bits: int = 32) -> int:
+        """Return the bytes that one token's keys and values take over all layers; with 8 bits a head has a scale."""
+        head = 4 * self.head_dim if bits == 32 else self.head_dim + 4
+        return 2 * self.num_hidden_layers * self.num_key_value_heads * head

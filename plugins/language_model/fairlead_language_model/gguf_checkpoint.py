@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead_kernels import GROUP, Q8Matrix
+from fairlead_kernels import GROUP, PackedMatrix, Q8Matrix, pack_q4_0
 
 from .checkpoint import Checkpoint
 from .errors import CheckpointError, ConfigError
@@ -28,7 +28,7 @@ _QUERY_OR_KEY = re.compile(r"\.self_attn\.([qk])_proj\.")
 class GgufCheckpoint(Checkpoint):
     """The tensors of one GGUF file, also of PowerInfer's, which hold down projections transposed and predictors.
 
-    Q8_0 matrices keep their groups bit for bit; other types are dequantized.
+    Q8_0 and Q4_0 matrices keep their groups bit for bit where they are asked for so; other types are dequantized.
     """
 
     def __init__(self, path: Path) -> None:
@@ -73,6 +73,22 @@ class GgufCheckpoint(Checkpoint):
 
     def _q8(self, name: str) -> Q8Matrix | None:
         return None if self._parts[name].transposed else self._stored_q8(name)
+
+    @property
+    def holds_q4(self) -> bool:
+        """Whether matrices are stored in 4-bit groups."""
+        return any(entry.dtype == "Q4_0" for entry in self.file.entries.values())
+
+    def _q4(self, name: str) -> PackedMatrix | None:
+        part = self._parts[name]
+        if self.file.entries[part.stored].dtype != "Q4_0" or len(part.shape) != 2 or part.transposed:
+            return None
+        blocks = self.file.raw(part.stored)[part.stored_rows]
+        order = self._row_order(name)
+        try:
+            return pack_q4_0(np.ascontiguousarray(blocks if order is None else blocks[order]))
+        except ValueError as error:
+            raise CheckpointError(self.path, str(error), name) from None
 
     def _stored_q8(self, name: str) -> Q8Matrix | None:
         part = self._parts[name]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from fairlead_agent.plugin import Estimate, NodeFacts, Quantiles
 
-from .footprint import PAGE_TOKENS, Q8_BYTES, Footprint
+from .footprint import PAGE_TOKENS, WEIGHT_BYTES, Footprint
 from .settings import Settings
 
 #: Weights multiplied per second and core while decoding, by instruction set: measured at Q8 on an AMD EPYC (Zen 4)
@@ -62,15 +62,18 @@ class Speed:
     prompt_token_s: float
 
 
-def speed(model: Footprint, kernels: str, facts: NodeFacts, cores: float) -> Speed:
-    """Predict the engine's speed with `kernels` ("avx512", ..., "numpy") on so many of the node's cores."""
+def speed(model: Footprint, kernels: str, facts: NodeFacts, cores: float, bits: int | None = None) -> Speed:
+    """Predict the engine's speed with `kernels` ("avx512", ..., "numpy") on so many of the node's cores.
+
+    `bits` are those of a packed checkpoint's weights, or None.
+    """
     processor = facts.processor
     bandwidth = (processor.memory_bandwidth_bytes_per_s or ASSUMED_BANDWIDTH) * processor.speed_factor
     rate = WEIGHTS_PER_S[kernels] * cores * processor.speed_factor
     # NumPy has no row-skipping product worth its overhead: it multiplies every row.
     weights = model.active_weights if kernels != "numpy" else float(model.weights)
     overhead_s = OVERHEAD_S + (NUMPY_LAYER_S * model.layers if kernels == "numpy" else 0.0)
-    decode_s = max(weights * Q8_BYTES / bandwidth, weights / rate) + overhead_s / processor.speed_factor
+    decode_s = max(weights * WEIGHT_BYTES[bits or 8] / bandwidth, weights / rate) + overhead_s / processor.speed_factor
     return Speed(decode_s, model.weights / (rate * PREFILL_GAIN[kernels]))
 
 
@@ -82,9 +85,10 @@ def memory_bytes(
     `cached` is the share of a bundle's neurons that is held in memory.
     """
     context = settings.context_of(model.context)
-    weights = model.weight_bytes - model.neuron_bytes + model.cache_bytes(settings.mode, cached) + model.pass_bytes
+    packed = model.weight_bytes(settings.weight_bits)
+    weights = packed - model.neuron_bytes + model.cache_bytes(settings.mode, cached) + model.pass_bytes
     # One page more: a sequence's last page may be started before the first of another is free.
-    pages = model.kv_bytes(sequences * context + PAGE_TOKENS)
+    pages = model.kv_bytes(sequences * context + PAGE_TOKENS, settings.kv_bits)
     return BASE_BYTES + weights + pages + _beside_bytes(model, settings, context, draft)
 
 
@@ -95,11 +99,11 @@ def least_memory_bytes(model: Footprint, settings: Settings, draft: Footprint | 
 
 def _beside_bytes(model: Footprint, settings: Settings, context: int, draft: Footprint | None) -> int:
     """A draft model with its pages for all sequences, and the session that is copied while it is written."""
-    copied = model.kv_bytes(context) if settings.session_directory is not None else 0
+    copied = model.kv_bytes(context, settings.kv_bits) if settings.session_directory is not None else 0
     if draft is None:
         return copied
     drafted = settings.max_sequences * min(context, draft.context)
-    return copied + draft.weight_bytes + draft.kv_bytes(drafted + settings.max_sequences * PAGE_TOKENS)
+    return copied + draft.weight_bytes() + draft.kv_bytes(drafted + settings.max_sequences * PAGE_TOKENS)
 
 
 def estimate(
@@ -107,7 +111,7 @@ def estimate(
 ) -> Estimate:
     """Predict one instance of the engine on this node."""
     cores = max(0.1, min(settings.threads or facts.processor.cores, facts.processor.cores_free))
-    predicted = speed(model, kernels, facts, cores)
+    predicted = speed(model, kernels, facts, cores, settings.weight_bits)
     decode_s = predicted.decode_s
     first_s = REFERENCE_PROMPT_TOKENS * predicted.prompt_token_s + decode_s
     watts = facts.watts_per_core

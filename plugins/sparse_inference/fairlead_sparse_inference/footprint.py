@@ -14,7 +14,8 @@ from .gguf_header import GgufHeader
 
 #: Bytes of one weight in Q8_0: one int8, and a float16 scale for each 32.
 Q8_BYTES = 1 + 2 / 32
-KV_BYTES = 4
+#: Bytes of one packed weight by its bits, with a float16 scale for each 32.
+WEIGHT_BYTES = {4: 4 / 8 + 2 / 32, 8: Q8_BYTES}
 PAGE_TOKENS = 16
 #: Of a bundle: what reads go to, and the tokens of a prompt that are computed at once.
 READ_BUFFERS = 2 * 2**20
@@ -38,6 +39,7 @@ class Footprint:
     width: int
     neurons: int
     kv_width: int
+    head_width: int
     context: int
     file_bytes: int
     attention_weights: int
@@ -69,15 +71,17 @@ class Footprint:
         gates = self.neuron_bytes // 3 if mode == "exact" else 0
         return gates + int((self.neuron_bytes - gates) * share)
 
-    @property
-    def weight_bytes(self) -> int:
-        """Bytes of the weights in memory; other formats than Q8 pairs are converted to it when loaded."""
-        return self.file_bytes if self.q8 else int(self.weights * Q8_BYTES)
+    def weight_bytes(self, bits: int | None = None) -> int:
+        """Bytes of the weights in memory: a bundle's as stored; others packed with `bits`, or Q8 where None."""
+        if self.neuron_bytes or (self.q8 and bits is None):
+            return self.file_bytes
+        return int(self.weights * WEIGHT_BYTES[bits or 8])
 
-    def kv_bytes(self, tokens: int) -> int:
+    def kv_bytes(self, tokens: int, bits: int = 32) -> int:
         """Bytes of the keys and values of so many tokens, in whole pages."""
         pages = -(-tokens // PAGE_TOKENS)
-        return pages * PAGE_TOKENS * 2 * self.layers * self.kv_width * KV_BYTES
+        head = 4 * self.head_width if bits == 32 else self.head_width + 4
+        return pages * PAGE_TOKENS * 2 * self.layers * self.kv_width // self.head_width * head
 
 
 def read_footprint(path: Path) -> Footprint:
@@ -150,6 +154,7 @@ def _footprint(
     return Footprint(
         **sizes,
         kv_width=kv_width,
+        head_width=head_width,
         attention_weights=layers * 2 * width * (heads * head_width + kv_width),
         gate_weights=layers * width * neurons,
         # Of a network without gate, the first matrix decides and the second is read where it is not zero.

@@ -26,6 +26,14 @@ class Settings(BaseModel):
         default="exact",
         description="Compute every gate, or those that the predictors of a bundle choose (faster, lossy).",
     )
+    weight_bits: Literal[4, 8] | None = Field(
+        default=None,
+        description="Round the weights of a checkpoint to so many bits and multiply them in integers. Default: Q4_0 "
+        "matrices of a .gguf file stay as they are; all others are 8 bits times floats. A bundle has its own.",
+    )
+    kv_bits: Literal[8, 32] = Field(
+        default=32, description="Bits of a key's or value's entry; 8 takes about a quarter of the memory (lossy)."
+    )
     context_tokens: int | None = Field(default=None, ge=16, le=1 << 20, description="Default: the model's own.")
     max_sequences: int = Field(default=4, ge=1, le=64, description="Requests that generate at the same time, at most.")
     max_waiting: int = Field(default=32, ge=0, le=4096, description="Requests that may wait; more are refused (429).")

@@ -45,7 +45,7 @@ class Worker:
         settings = read_settings(dict(context.config))
         _select_kernels(context.variant)
         context.progress(0.1, f"loading {settings.model}")
-        self._model = SparseModel.load(settings.model_path, mode=settings.mode)
+        self._model = SparseModel.load(settings.model_path, mode=settings.mode, weight_bits=settings.weight_bits)
         settings.context_of(self._model.config.max_position_embeddings)
         self._draft = None if settings.draft_path is None else SparseModel.load(settings.draft_path)
         if self._draft is not None:
@@ -72,6 +72,7 @@ class Worker:
             max_waiting=settings.max_waiting,
             context=settings.context_tokens,
             memory_bytes=context.budget.memory_bytes.get("dram"),
+            kv_bits=settings.kv_bits,
             prefix_cache=settings.prefix_cache,
             drafts=self._drafts(settings),
             sessions=_sessions(settings, context),
@@ -147,6 +148,11 @@ class Worker:
         return self._engine
 
 
+def _arithmetic(settings: Settings) -> str:
+    """What keys and values depend on beside the model's files."""
+    return f"mode={settings.mode} weight_bits={settings.weight_bits} kv_bits={settings.kv_bits}"
+
+
 def _sessions(settings: Settings, context: Context) -> SessionStore | None:
     if settings.session_directory is None:
         return None
@@ -154,8 +160,7 @@ def _sessions(settings: Settings, context: Context) -> SessionStore | None:
     try:
         return SessionStore(
             directory,
-            # A predictor's keys and values are not those of the exact mode.
-            f"{fingerprint(settings.model_path)}-{settings.mode}",
+            fingerprint(settings.model_path, _arithmetic(settings)),
             limit_bytes=settings.session_megabytes * 2**20,
             warn=context.log.warning,
         )

@@ -234,3 +234,58 @@ def test_parts_that_do_not_fit_are_named() -> None:
         fk.Decoder(c, replace(weights, layers=(unsure,)), *arena(c, layers=1))
     with pytest.raises(ValueError, match="mode: must be one of exact, predictor, got 'fast'"):
         replace(c, mode="fast")
+
+
+def int8_arena(c: fk.DecoderConfig, pages: int = 12) -> dict[str, np.ndarray]:
+    """Pages of int8 whose unwritten scales are NaN, so that a read of them shows."""
+    shape = (2, pages, 4, c.kv_heads, c.head_dim)
+    return {
+        "key_pages": np.zeros(shape, np.int8),
+        "value_pages": np.zeros(shape, np.int8),
+        "key_scale": np.full(shape[:-1], np.nan, np.float32),
+        "value_scale": np.full(shape[:-1], np.nan, np.float32),
+    }
+
+
+@each_backend
+def test_int8_pages_change_the_logits_little(choice: str) -> None:
+    d = decoder(choice)
+    expected = d.prefill(TOKENS, 0, table(), all_logits=True).logits
+    rounded = fk.Decoder(d.config, d.weights, **int8_arena(d.config))
+    got = rounded.prefill(TOKENS, 0, table(), all_logits=True).logits
+    assert 0 < np.linalg.norm(got - expected) < 0.05 * np.linalg.norm(expected)
+
+
+@each_isa
+def test_int8_pages_give_steps_prompts_and_batches_the_same_bits(isa: str) -> None:
+    d = decoder(isa)
+    prompt = fk.Decoder(d.config, d.weights, **int8_arena(d.config)).prefill(TOKENS, 0, table(), all_logits=True)
+    logits, _ = steps(fk.Decoder(d.config, d.weights, **int8_arena(d.config)))
+    np.testing.assert_array_equal(logits, prompt.logits)
+    batched = fk.Decoder(d.config, d.weights, **int8_arena(d.config))
+    batched.prefill(TOKENS[:20], 0, table())
+    guesses = batched.step_many(TOKENS[20:28], np.arange(20, 28, dtype=np.int32), [table()] * 8)
+    np.testing.assert_array_equal(guesses.logits, prompt.logits[20:28])
+
+
+@each_isa
+def test_int8_pages_are_native_as_in_numpy(isa: str) -> None:
+    reference, native = decoder("numpy"), decoder(isa)
+    fk.select("numpy")
+    expected = fk.Decoder(reference.config, reference.weights, **int8_arena(reference.config))
+    expected_logits = expected.prefill(TOKENS, 0, table()).logits
+    fk.select(isa)
+    got = fk.Decoder(native.config, native.weights, **int8_arena(native.config)).prefill(TOKENS, 0, table()).logits
+    np.testing.assert_allclose(got, expected_logits, rtol=0.05, atol=0.05)
+
+
+@each_backend
+def test_int8_pages_need_scales(choice: str) -> None:
+    d = decoder(choice)
+    pages = int8_arena(d.config)
+    with pytest.raises(ValueError, match="key_scale: must be a NumPy array of float32, got NoneType"):
+        fk.Decoder(d.config, d.weights, pages["key_pages"], pages["value_pages"])
+    with pytest.raises(ValueError, match="key_scale: only for int8 pages, got float32 pages"):
+        fk.Decoder(d.config, d.weights, *arena(d.config), key_scale=pages["key_scale"])
+    with pytest.raises(ValueError, match="value_pages: must be int8"):
+        fk.Decoder(d.config, d.weights, pages["key_pages"], arena(d.config)[1])

@@ -49,18 +49,31 @@ struct LayerView {
     std::shared_ptr<FeedForward> feed_forward;
 };
 
+// Borrowed pages of all layers: float32, or int8 with a scale for each position and head.
+struct KeyValueArena {
+    float* keys = nullptr;
+    float* values = nullptr;
+    std::int8_t* rounded_keys = nullptr;
+    std::int8_t* rounded_values = nullptr;
+    float* key_scale = nullptr;
+    float* value_scale = nullptr;
+
+    bool rounded() const { return rounded_keys != nullptr; }
+};
+
 // Where one token stands: its position, and the pages of its sequence.
 struct Place {
     std::size_t position = 0;
     const std::int32_t* page_table = nullptr;
 };
 
-// A decoder over borrowed weights and borrowed key-value pages [layers, pages, page_size, kv_heads,
-// head_dim]. Nothing is checked here: tokens, positions and page tables must have been. One call at a time (lock).
+// A decoder over borrowed weights and borrowed key-value pages [layers, pages, page_size, kv_heads, head_dim], with
+// scales [layers, pages, page_size, kv_heads] where they are int8. Nothing is checked here: tokens, positions and page
+// tables must have been. One call at a time (lock).
 class Decoder {
 public:
     Decoder(DecoderShape shape, std::vector<LayerView> layers, Weight embedding, Norm final_norm, Weight head,
-            float* key_pages, float* value_pages);
+            const KeyValueArena& arena);
 
     const DecoderShape& shape() const { return shape_; }
     const std::vector<LayerView>& layers() const { return layers_; }
@@ -105,16 +118,17 @@ private:
     void store(std::size_t layer) const;
     // Adds the output projection of mixed_ to hidden.
     void add_output(const LayerView& layer, float* hidden, std::size_t count);
-    AttentionTask task(std::size_t layer, std::size_t token) const;
-    PageView pages(float* base, std::size_t layer) const;
+    template <class T>
+    AttentionOver<T> task(T* keys, T* values, std::size_t layer, std::size_t token);
+    template <class T>
+    Pages<T> pages(T* base, float* scale, std::size_t layer) const;
 
     DecoderShape shape_;
     std::vector<LayerView> layers_;
     Weight embedding_;
     Norm final_norm_;
     Weight head_;
-    float* key_pages_;
-    float* value_pages_;
+    KeyValueArena arena_;
     std::mutex lock_;
     std::vector<float> hidden_, normal_, query_, key_, value_, mixed_, residual_, cosine_, sine_;
     WeightInput input_;

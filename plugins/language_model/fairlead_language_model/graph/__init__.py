@@ -2,6 +2,7 @@
 
 from .kv_pages import KVPages
 from .llama_graph import LlamaGraph
+from .packed_decoder import packed_weights
 from .page_table import PageTable
 from .predictors import LayerPredictor, load_predictors
 from .prefix_cache import PrefixCache
@@ -22,5 +23,6 @@ __all__ = [
     "decoder_weights",
     "load_predictors",
     "load_weights",
+    "packed_weights",
     "why_not_q8",
 ]

@@ -9,22 +9,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fairlead_kernels import quantize_heads
+
 from ..config import ModelConfig
 from ..errors import LanguageModelError
 from .page_pool import PagePool
 from .page_table import PageTable
 
+KV_BITS = (32, 8)
+
 
 class KVPages:
-    """Pages of keys and values: two float32 arrays [layers, pages, page_size, kv_heads, head_dim].
+    """Pages of keys and values: two arrays [layers, pages, page_size, kv_heads, head_dim].
+
+    With 32 bits they are float32; with 8 bits int8, and two float32 arrays [layers, pages, page_size, kv_heads] hold
+    the scale of each position and head.
 
     `pool` counts who holds each page: tables, and a PrefixCache where there is one. Memory that no token has touched is
     not resident. Not thread-safe: one generation thread owns it.
     """
 
-    def __init__(self, config: ModelConfig, pages: int, page_size: int = 16) -> None:
+    def __init__(self, config: ModelConfig, pages: int, page_size: int = 16, *, bits: int = 32) -> None:
         if pages < 1 or page_size < 1:
             raise ValueError(f"pages {pages}, page_size {page_size}: accepted: 1 and above")
+        if bits not in KV_BITS:
+            raise ValueError(f"bits {bits}: accepted: {', '.join(map(str, KV_BITS))}")
+        self.bits = bits
         self.page_size = page_size
         self._shape = (config.num_key_value_heads, config.head_dim)
         self._layers = config.num_hidden_layers
@@ -32,14 +42,24 @@ class KVPages:
         self.pool = PagePool(pages)
 
     @property
-    def keys(self) -> NDArray[np.float32]:
+    def keys(self) -> NDArray[Any]:
         """All keys."""
         return self.arrays["keys"]
 
     @property
-    def values(self) -> NDArray[np.float32]:
+    def values(self) -> NDArray[Any]:
         """All values."""
         return self.arrays["values"]
+
+    @property
+    def key_scale(self) -> NDArray[np.float32] | None:
+        """The scales of all keys, or None where they are float32."""
+        return self.arrays.get("key_scale")
+
+    @property
+    def value_scale(self) -> NDArray[np.float32] | None:
+        """The scales of all values, or None where they are float32."""
+        return self.arrays.get("value_scale")
 
     @property
     def count(self) -> int:
@@ -147,8 +167,10 @@ class KVPages:
     ) -> None:
         """Store keys and values [tokens, kv_heads, head_dim] at positions from `start` on."""
         pages, slots = self._places(table, start, start + keys.shape[0])
-        self.keys[layer, pages, slots] = keys
-        self.values[layer, pages, slots] = values
+        for name, written in (("key", keys), ("value", values)):
+            if self.bits == 8:
+                written, self.arrays[f"{name}_scale"][layer, pages, slots] = quantize_heads(written)
+            self.arrays[f"{name}s"][layer, pages, slots] = written
 
     def read(
         self, layer: int, table: PageTable, start: int, end: int
@@ -157,15 +179,23 @@ class KVPages:
         first = start // self.page_size
         pages = table.array()[first : self.pages_for(end)]
         window = slice(start - first * self.page_size, end - first * self.page_size)
-        keys, values = self.keys[layer, pages], self.values[layer, pages]
+        keys, values = self._floats("key", layer, pages), self._floats("value", layer, pages)
         return keys.reshape(-1, *self._shape)[window], values.reshape(-1, *self._shape)[window]
+
+    def _floats(self, name: str, layer: int, pages: NDArray[np.int32]) -> NDArray[np.float32]:
+        stored = self.arrays[f"{name}s"][layer, pages]
+        return stored if self.bits == 32 else stored * self.arrays[f"{name}_scale"][layer, pages][..., None]
 
     def _places(self, table: PageTable, start: int, end: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Return page and slot of each position in [start, end)."""
         positions: NDArray[np.int64] = np.arange(start, end, dtype=np.int64)
         return table.array()[positions // self.page_size], positions % self.page_size
 
-    def _arrays(self, pages: int) -> dict[str, NDArray[np.float32]]:
+    def _arrays(self, pages: int) -> dict[str, NDArray[Any]]:
         """Make what the pages consist of: arrays whose first axes are [layers, pages, page_size]."""
         shape = (self._layers, pages, self.page_size, *self._shape)
-        return {"keys": np.zeros(shape, np.float32), "values": np.zeros(shape, np.float32)}
+        kind = np.float32 if self.bits == 32 else np.int8
+        arrays: dict[str, NDArray[Any]] = {"keys": np.zeros(shape, kind), "values": np.zeros(shape, kind)}
+        if self.bits == 8:
+            arrays |= {name: np.zeros(shape[:-1], np.float32) for name in ("key_scale", "value_scale")}
+        return arrays

@@ -86,7 +86,15 @@ def build_decoder(config: ModelConfig, weights: LlamaWeights, pages: KVPages) ->
     """Return a decoder that shares the arena's pages with a LlamaGraph; it must be built again after a resize."""
     prepared = decoder_weights(config, weights)
     frequencies = inverse_frequencies(config, weights.rope_factors).astype(np.float32)
-    return Decoder(decoder_config(config), prepared, pages.keys, pages.values, inverse_frequency=frequencies)
+    return Decoder(
+        decoder_config(config),
+        prepared,
+        pages.keys,
+        pages.values,
+        key_scale=pages.key_scale,
+        value_scale=pages.value_scale,
+        inverse_frequency=frequencies,
+    )
 
 
 def _q8(matrix: Matrix) -> Q8Matrix:

@@ -47,6 +47,7 @@ class Engine:
         max_waiting: int = 32,
         context: int | None = None,
         memory_bytes: int | None = None,
+        kv_bits: int = 32,
         prefix_cache: bool = True,
         drafts: DraftSource = NO_DRAFTS,
         sessions: SessionStore | None = None,
@@ -61,12 +62,12 @@ class Engine:
         self.context = min(context or model.config.max_position_embeddings, model.config.max_position_embeddings)
         self._drafts = drafts
         self.sessions = SessionKeeper(sessions, self._in_cache)
-        self.plan = self._plan(max_sequences)
+        self.plan = self._plan(max_sequences, kv_bits)
         self.telemetry = Telemetry(len(model.weights.layers))
         shares = self.plan.divide(memory_bytes)
         if model.store is not None:
             model.store.resize(shares.slots)
-        pages = KVPages(model.config, shares.pages, PAGE_TOKENS)
+        pages = KVPages(model.config, shares.pages, PAGE_TOKENS, bits=kv_bits)
         self._scheduler = Scheduler(pages, max_sequences, max_waiting, prefix_cache=prefix_cache)
         self._decoder = model.decoder(pages)
         self._clock = clock
@@ -76,8 +77,8 @@ class Engine:
         self._thread = Thread(target=self._run, name="generation", daemon=True)
         self._thread.start()
 
-    def _plan(self, max_sequences: int) -> MemoryPlan:
-        page_bytes = PAGE_TOKENS * self.model.config.kv_bytes_per_token()
+    def _plan(self, max_sequences: int, kv_bits: int) -> MemoryPlan:
+        page_bytes = PAGE_TOKENS * self.model.config.kv_bytes_per_token(kv_bits)
         pages = -(-self.context // PAGE_TOKENS)
         base = resident_bytes() + HEADROOM_BYTES + self._drafts.memory_bytes
         # A session is copied while it is written.

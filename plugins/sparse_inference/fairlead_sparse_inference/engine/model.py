@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from fairlead_kernels import Decoder, DecoderWeights
 from fairlead_kernels.streamed import NeuronStore, StreamOptions
-from fairlead_language_model.checkpoint import open_checkpoint
+from fairlead_language_model.checkpoint import Checkpoint, open_checkpoint
 from fairlead_language_model.config import ModelConfig
-from fairlead_language_model.graph import KVPages, LlamaGraph, load_weights
+from fairlead_language_model.gguf_names import ROPE_FREQUENCY_FACTORS
+from fairlead_language_model.graph import KVPages, LlamaGraph, load_weights, packed_weights
 from fairlead_language_model.graph.q8_decoder import decoder_config, decoder_weights, why_not_q8
 from fairlead_language_model.graph.rotary import inverse_frequencies
 from fairlead_language_model.tokenizer import Tokenizer, open_tokenizer
@@ -46,15 +47,23 @@ class SparseModel:
 
     @classmethod
     def load(
-        cls, path: Path, *, mode: str = EXACT, streamed: bool = True, options: StreamOptions | None = None
+        cls,
+        path: Path,
+        *,
+        mode: str = EXACT,
+        weight_bits: int | None = None,
+        streamed: bool = True,
+        options: StreamOptions | None = None,
     ) -> SparseModel:
-        """Read a checkpoint or a bundle directory and its tokenizer; what is no Q8 in a checkpoint is quantized.
+        """Read a checkpoint or a bundle directory and its tokenizer; weights that are stored otherwise are quantized.
 
         A checkpoint of which the kernels lack a part is served by the NumPy graph instead (GraphModel).
 
         Args:
             path: a bundle directory, a directory in the Hugging Face layout, or a .gguf file.
             mode: "exact" computes every gate; "predictor" those that a bundle's predictors choose (lossy).
+            weight_bits: 4 or 8 packs the weights of a checkpoint with so many bits; None packs one that holds Q4_0
+                matrices as they are, and takes all others in Q8 groups with float activations.
             streamed: neurons of a bundle are read when they are needed, into a cache with room for all until
                 `store.resize`; else they are all read now.
             options: how a bundle is read.
@@ -71,18 +80,15 @@ class SparseModel:
             raise ModelUnsupported(f"{path}: mode {mode}: accepted for a bundle directory with predictors")
         checkpoint = open_checkpoint(path)
         reason = why_not_q8(checkpoint.config)
-        read = load_weights(checkpoint)
+        tokenizer, config = open_tokenizer(path, checkpoint.config), checkpoint.config
         if reason is not None:
             from .graph_model import GraphModel
 
-            return GraphModel(LlamaGraph(checkpoint.config, read), open_tokenizer(path, checkpoint.config), reason)
-        frequencies = inverse_frequencies(checkpoint.config, read.rope_factors)
-        return cls(
-            checkpoint.config,
-            decoder_weights(checkpoint.config, read),
-            open_tokenizer(path, checkpoint.config),
-            frequencies,
-        )
+            return GraphModel(LlamaGraph(config, load_weights(checkpoint)), tokenizer, reason)
+        frequencies = inverse_frequencies(config, _rope_factors(checkpoint))
+        if weight_bits is not None or checkpoint.holds_q4:
+            return cls(config, packed_weights(checkpoint, weight_bits), tokenizer, frequencies)
+        return cls(config, decoder_weights(config, load_weights(checkpoint)), tokenizer, frequencies)
 
     @classmethod
     def _of_bundle(cls, path: Path, mode: str, streamed: bool, options: StreamOptions | None) -> SparseModel:
@@ -103,6 +109,8 @@ class SparseModel:
             self.weights,
             pages.keys,
             pages.values,
+            key_scale=pages.key_scale,
+            value_scale=pages.value_scale,
             inverse_frequency=self._frequencies,
             activation_counts=self.activations,
         )
@@ -111,3 +119,9 @@ class SparseModel:
     def end_tokens(self) -> frozenset[int]:
         """Tokens that end an answer."""
         return self.tokenizer.eos_token_ids | frozenset(self.config.eos_token_ids)
+
+
+def _rope_factors(checkpoint: Checkpoint) -> NDArray[np.float32] | None:
+    if ROPE_FREQUENCY_FACTORS not in checkpoint.names():
+        return None
+    return checkpoint.array(ROPE_FREQUENCY_FACTORS, (checkpoint.config.head_dim // 2,))
