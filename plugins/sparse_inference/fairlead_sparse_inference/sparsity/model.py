@@ -80,6 +80,12 @@ def widened(weights: LlamaWeights) -> LlamaWeights:
     return replace(weights, embedding=embedding, head=head, layers=tuple(map(_wide_layer, weights.layers)))
 
 
+def require_gates(model: ToolModel) -> None:
+    """Raise ValueError for a model with experts, or whose feed-forward network has no gate."""
+    if any(layer.gate is None for layer in model.graph.weights.layers):
+        raise ValueError(f"{model.path}: accepted: models whose layers have one gated feed-forward network each")
+
+
 def is_sparse(config: ModelConfig) -> bool:
     """Whether the gate has true zeros."""
     return config.activation in ("drelu", "relu")

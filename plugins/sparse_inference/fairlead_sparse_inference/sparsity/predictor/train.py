@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model import FloatArray, ToolModel, is_sparse, wide
+from ..model import FloatArray, ToolModel, is_sparse, require_gates, wide
 from ..perplexity.modes import Predicted
 from ..perplexity.score import Score, score
 from ..profile.statistics import gini
@@ -46,6 +46,7 @@ def require_zeros(model: ToolModel) -> None:
             f"{model.path}: activation {model.config.activation}: accepted: drelu, relu; "
             "`fairlead sparse threshold` and `drelufy` are for other models"
         )
+    require_gates(model)
 
 
 def train_layer(

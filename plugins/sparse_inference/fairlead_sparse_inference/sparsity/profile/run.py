@@ -27,7 +27,7 @@ def observe(
 ) -> list[LayerRecord]:
     """Record every layer's activations over a text; `advance` is called after each window."""
     graph = model.graph
-    records = [LayerRecord(model.config.intermediate_size) for _ in range(model.config.num_hidden_layers)]
+    records = [LayerRecord(model.config.neurons(layer)) for layer in range(model.config.num_hidden_layers)]
     sparse = is_sparse(model.config)
 
     def neurons(layer: int, x: FloatArray) -> FloatArray:
