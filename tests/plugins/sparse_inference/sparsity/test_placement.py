@@ -63,6 +63,7 @@ def test_handing_over_pays_from_the_count_that_the_paper_gives() -> None:
     assert fewest_neurons(1000, 10e9, 1e9, 0) == 0
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 12), st.integers(0, 4), st.integers(1, 4))
 def test_the_simulated_cache_is_a_plain_one(seed: int, slots: int, pinned: int, cluster: int) -> None:
     random = np.random.default_rng(seed)

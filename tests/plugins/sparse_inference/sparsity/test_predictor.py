@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead_sparse_inference.sparsity.command import sparse
@@ -73,6 +73,7 @@ def test_numpy_and_torch_take_the_same_steps() -> None:
         np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), atol=2e-4)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0.5, 0.999))
 def test_a_calibrated_threshold_never_finds_less_than_is_asked_for(seed: int, recall: float) -> None:
     random = np.random.default_rng(seed)

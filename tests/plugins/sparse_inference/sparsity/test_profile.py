@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead_language_model.graph import LlamaGraph, PageTable
@@ -113,6 +113,7 @@ def bits_of(fires: np.ndarray) -> np.ndarray:
     return np.packbits(fires, axis=1)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 40), st.integers(1, 60), st.floats(0, 1))
 def test_orders_are_permutations_and_counts_are_those_of_loops(seed: int, n: int, tokens: int, p: float) -> None:
     fires = np.random.default_rng(seed).random((tokens, n)) < p
@@ -140,6 +141,7 @@ def test_neurons_that_fire_together_come_side_by_side() -> None:
     assert clusters_touched(bits, order, 4) < 0.5 * clusters_touched(bits, np.arange(64, dtype=np.int32), 4)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0.05, 1))
 def test_the_fewest_neurons_carry_the_energy(seed: int, share: float) -> None:
     x = np.random.default_rng(seed).normal(size=(3, 20)).astype(np.float32)
