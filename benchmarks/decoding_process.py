@@ -146,7 +146,7 @@ class DecodingProcess:
             code = self._process.wait()
             killed = self._group is not None and self._group.kills() > 0
             reason = "killed by the memory limit" if killed else f"ended with {code}"
-            raise EngineEnded(f"{reason}; {bytes(self._log[-600:]).decode(errors='replace')}", killed=killed)
+            raise EngineEnded(f"{reason}; {bytes(self._log[-200:]).decode(errors='replace')}", killed=killed)
         if not content:
             selector.unregister(descriptor)
         elif answer:

@@ -22,17 +22,20 @@ from fairlead_language_model.graph import KVPages
 from fairlead_sparse_inference.engine.model import SparseModel
 from fairlead_sparse_inference.engine.resident import resident_bytes
 
-PAGE_TOKENS = 16
+PAGE_TOKENS, PREFILL_TOKENS = 16, 16
 #: What a limited process leaves free: the interpreter's own growth, and pages of files that the kernel counts.
 _MARGIN_BYTES = 24 << 20
+#: An interpreter with the libraries, before a model is loaded.
+_INTERPRETER_BYTES = 48 << 20
 
 
 class Model:
     """A model in one mode; with ``budget`` bytes its neurons are read from the file into what is left of them."""
 
     def __init__(self, path: Path, mode: str, context: int, budget: int | None) -> None:
+        if budget is not None:
+            _check(path, mode, budget)
         self._model = SparseModel.load(path, mode=mode, streamed=budget is not None)
-        self._context = context
         pages = KVPages(self._model.config, -(-context // PAGE_TOKENS), PAGE_TOKENS)
         self._table = np.arange(-(-context // PAGE_TOKENS), dtype=np.int32)
         if budget is not None and self._model.store is not None:
@@ -40,7 +43,7 @@ class Model:
         self._decoder = self._model.decoder(pages)
 
     def _fit(self, store: NeuronStore, budget: int) -> None:
-        fixed = resident_bytes() + store.buffer_bytes + store.pass_bytes(self._context) + _MARGIN_BYTES
+        fixed = anonymous_bytes() + store.buffer_bytes + store.pass_bytes(PREFILL_TOKENS) + _MARGIN_BYTES
         slots = (budget - fixed) // store.shape.slot_bytes
         if slots < 1:
             raise ValueError(f"budget: {budget} bytes; at least {fixed + store.shape.slot_bytes} are needed")
@@ -69,8 +72,25 @@ class Model:
             work += result.work
         seconds = time.perf_counter() - first
         each = dict(zip(FIELDS, (work.sum(axis=0) / max(1, count - 1)).tolist(), strict=True))
-        told = {"work": each, "checksum": checksum, "resident_bytes": resident_bytes(), "slots": self.slots}
+        told = {"work": each, "checksum": checksum, "memory_bytes": anonymous_bytes(), "slots": self.slots}
         return {"tokens": tokens, "prefill_s": first - began, "decode_s": seconds, **told}
+
+
+def anonymous_bytes() -> int:
+    """Memory of this process without pages of files, which the kernel can drop."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    return resident_bytes()
+
+
+def _check(path: Path, mode: str, budget: int) -> None:
+    """Refuse a budget that what must stay in memory exceeds, before it is loaded."""
+    needed = (path / "resident.safetensors").stat().st_size + _INTERPRETER_BYTES
+    if mode == "exact":  # all gates stay in memory
+        needed += (path / "neurons.bin").stat().st_size * 27 // 100
+    if needed > budget:
+        raise ValueError(f"budget: {budget} bytes; at least {needed} are needed for what stays in memory")
 
 
 def main() -> None:
@@ -85,7 +105,7 @@ def main() -> None:
     set_threads(asked.threads)
     model = Model(asked.model, asked.mode, asked.context, asked.budget)
     kernels = f"{backend().name}:{backend().isa}"
-    ready = {"ready": kernels, "slots": model.slots, "reading": model.reading, "resident_bytes": resident_bytes()}
+    ready = {"ready": kernels, "slots": model.slots, "reading": model.reading, "memory_bytes": anonymous_bytes()}
     print(json.dumps(ready), flush=True)
     for line in sys.stdin:
         request = json.loads(line)

@@ -43,6 +43,8 @@ SOURCE = (
     "10 %"
 )
 PROMPT_TOKENS = 16
+#: The longest sequence, a prefill of 128 or a prompt and its answer.
+CONTEXT = 256
 #: Where walks through the text begin: every repeat reads another part of it.
 STRIDE = 211
 
@@ -130,7 +132,8 @@ class Bench:
     ) -> DecodingProcess:
         """Our engine on a bundle, in memory or within a budget."""
         command = [sys.executable, "-m", "benchmarks.fairlead_worker", str(bundle), "--mode", mode]
-        command += ["--threads", str(threads), *([] if budget is None else ["--budget", str(budget)])]
+        command += ["--threads", str(threads), "--context", str(CONTEXT)]
+        command += [] if budget is None else ["--budget", str(budget)]
         return DecodingProcess(command, group=group, environment={"OPENBLAS_NUM_THREADS": "1"})
 
     def llama(self, threads: int, *, repack: bool = True, group: MemoryGroup | None = None) -> DecodingProcess | None:
@@ -144,7 +147,15 @@ class Bench:
         if self.llama_python is None:
             return None
         worker = Path(__file__).parent / "peers" / "llama_worker.py"
-        command = [str(self.llama_python), str(worker), str(model), "--threads", str(threads)]
+        command = [
+            str(self.llama_python),
+            str(worker),
+            str(model),
+            "--threads",
+            str(threads),
+            "--context",
+            str(CONTEXT),
+        ]
         environment = {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": ""}
         return DecodingProcess([*command, *([] if repack else ["--no-repack"])], group=group, environment=environment)
 

@@ -21,12 +21,12 @@ def rows(bench: Bench, threads: int) -> Iterator[Row]:
     """Speed and memory with all neurons in memory, and with a budget of 60 % of it."""
     case = f"{bench.case}, {threads} thread{'s' if threads > 1 else ''}, predictor mode"
     whole = bench.ours("predictor", threads)
-    needed = int(whole.ready["resident_bytes"])
+    needed = int(whole.ready["memory_bytes"])
     # A small model's process is mostly interpreter, of which nothing can be left out.
     budget = int(needed * (1 if bench.options.quick else SHARE)) + ((64 << 20) if bench.options.quick else 0)
     with closing({"whole": whole, "part": bench.ours("predictor", threads, budget=budget)}) as there:
         answers = in_turn(there, bench.options.repeats, bench.prompt, QUICK_TOKENS if bench.options.quick else TOKENS)
-    held = {name: float(max(item.told["resident_bytes"] for item in answers[name])) for name in answers}
+    held = {name: float(max(item.told["memory_bytes"] for item in answers[name])) for name in answers}
     misses = statistics.median(item.told["work"]["misses"] for item in answers["part"])
     part, all_of_it = speeds(answers["part"]), speeds(answers["whole"])
     note = f"{misses:.0f} neurons of a token read from the file"
