@@ -31,7 +31,8 @@ def packed_weights(checkpoint: Checkpoint, bits: int | None = None) -> DecoderWe
     if reason is not None:
         raise LanguageModelError(f"the kernels' decoder does not take {reason}; the NumPy graph does")
     read = _PackedReader(checkpoint, bits or 8)
-    if config.norm != "rms" or config.positions != "rotary" or config.ffn == "plain":
+    unlike_llama = config.norm != "rms" or config.positions != "rotary" or config.ffn == "plain"
+    if unlike_llama or config.attention_output_bias:
         return read.repacked(decoder_weights(config, load_weights(checkpoint)))
     table = (config.vocab_size, config.hidden_size)
     layers = tuple(read.layer(layer) for layer in range(config.num_hidden_layers))
