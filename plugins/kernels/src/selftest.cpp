@@ -214,13 +214,13 @@ void check_quantization(const KernelTable& k) {
 void check_small(const KernelTable& k) {
     const KernelTable& plain = fairlead::plain_table();
     for (const std::size_t n : {1UL, 3UL, 4UL, 15UL, 16UL, 37UL}) {
-        const std::vector<float> x = normal(n), weight = normal(n);
+        const std::vector<float> x = normal(n), weight = normal(n), bias = normal(n);
         std::vector<float> a(n), b(n);
         k.rmsnorm(x.data(), weight.data(), 1e-5F, n, a.data());
         plain.rmsnorm(x.data(), weight.data(), 1e-5F, n, b.data());
         bool same = near(a, b, 1e-5F);
-        k.layernorm(x.data(), weight.data(), b.data(), 1e-5F, n, a.data());
-        plain.layernorm(x.data(), weight.data(), b.data(), 1e-5F, n, b.data());
+        k.layernorm(x.data(), weight.data(), bias.data(), 1e-5F, n, a.data());
+        plain.layernorm(x.data(), weight.data(), bias.data(), 1e-5F, n, b.data());
         same = same && near(a, b, 1e-5F);
         k.softmax(a.data(), n);
         plain.softmax(b.data(), n);
