@@ -47,6 +47,8 @@ PROMPT_TOKENS = 16
 CONTEXT = 256
 #: Where walks through the text begin: every repeat reads another part of it.
 STRIDE = 211
+#: Prompts, from parts of the text that no repeat of a full run reads, before an engine that caches is measured.
+WARM_PROMPTS = range(8, 14)
 
 
 def more_options() -> argparse.ArgumentParser:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from benchmarks.options import parse
 from benchmarks.results_file import Row, row
-from benchmarks.sparse_engines import MEMORY, Bench, closing, in_turn, more_options, speeds
+from benchmarks.sparse_engines import MEMORY, WARM_PROMPTS, Bench, closing, in_turn, more_options, speeds
 
 SHARE = 0.6
 TOKENS, QUICK_TOKENS = 128, 16
@@ -25,7 +25,11 @@ def rows(bench: Bench, threads: int) -> Iterator[Row]:
     # A small model's process is mostly interpreter, of which nothing can be left out.
     budget = int(needed * (1 if bench.options.quick else SHARE)) + ((64 << 20) if bench.options.quick else 0)
     with closing({"whole": whole, "part": bench.ours("predictor", threads, budget=budget)}) as there:
-        answers = in_turn(there, bench.options.repeats, bench.prompt, QUICK_TOKENS if bench.options.quick else TOKENS)
+        count = QUICK_TOKENS if bench.options.quick else TOKENS
+        for engine in there.values():
+            for repeat in WARM_PROMPTS:
+                engine.greedy(bench.prompt(repeat), count)
+        answers = in_turn(there, bench.options.repeats, bench.prompt, count)
     held = {name: float(max(item.told["memory_bytes"] for item in answers[name])) for name in answers}
     misses = statistics.median(item.told["work"]["misses"] for item in answers["part"])
     part, all_of_it = speeds(answers["part"]), speeds(answers["whole"])

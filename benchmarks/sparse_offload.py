@@ -15,7 +15,7 @@ from benchmarks.machine_limits import random_reads
 from benchmarks.memory_group import MemoryGroup
 from benchmarks.options import parse
 from benchmarks.results_file import Row, not_measured, row
-from benchmarks.sparse_engines import OFFLOAD, Bench, more_options, speeds
+from benchmarks.sparse_engines import OFFLOAD, WARM_PROMPTS, Bench, more_options, speeds
 
 TIMES = (1.25, 1.6, 2.0)
 THREADS = 2
@@ -46,6 +46,8 @@ class Limited:
         if engine is None:
             raise EngineEnded("llama-cpp-python is not installed")
         try:
+            for repeat in WARM_PROMPTS:
+                engine.greedy(bench.prompt(repeat), count)
             for repeat in range(bench.options.repeats + 1):
                 answer = engine.greedy(bench.prompt(repeat), count)
                 if repeat:
