@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     measured = [item for threads in THREADS for item in decode_rows(bench, threads, best)]
     measured += sparse_shipped.rows(bench, options.more.shipped_bundle)
     conditions = {**bench.conditions(), "promise": DECODE, "read_bytes_per_s": bandwidth}
-    conditions["llama.cpp"] = "llama-cpp-python, Q4_0 repacked, its default; computes every neuron (SiLU)"
+    conditions["llama.cpp"] = "llama-cpp-python, Q4_0 repacked; computes every neuron (SiLU)"
     options.finish(conditions, measured)
 
 

@@ -84,6 +84,7 @@ class Bench:
         self.files: SyntheticFiles = prepared(self.shape, MODELS / DEFAULT_MODEL, text, folder, options.seed)
         self.binary: Path | None = asked.peer_binary
         self.llama_python = self._llama(asked.llama_python)
+        self.llama_build = ""
         if self.binary is None:
             print("skipped: PowerInfer (no --peer-binary)")
         if self.llama_python is None:
@@ -99,7 +100,8 @@ class Bench:
         facts = {
             name: self.files.facts[name] for name in ("active", "predicted", "recall", "active_by_layer", "states")
         }
-        return {"model": SOURCE, **facts, "loop": "greedy, no sampler and no text in ours and llama.cpp's"}
+        builds = {"llama.cpp_build": self.llama_build} if self.llama_build else {}
+        return {"model": SOURCE, **facts, **builds, "loop": "greedy, no sampler and no text in ours and llama.cpp's"}
 
     def prompt(self, repeat: int, tokens: int = PROMPT_TOKENS) -> list[int]:
         """Tokens in the order of the text, from another place at each repeat."""
@@ -159,7 +161,11 @@ class Bench:
             str(CONTEXT),
         ]
         environment = {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": ""}
-        return DecodingProcess([*command, *([] if repack else ["--no-repack"])], group=group, environment=environment)
+        command += [] if repack else ["--no-repack"]
+        process = DecodingProcess(command, group=group, environment=environment)
+        # What a build was compiled for decides its speed: with AMX, say, its prompts would be faster.
+        self.llama_build = f"{process.ready['ready']}: {process.ready['system']}"
+        return process
 
     def powerinfer(self, threads: int) -> PowerInfer | None:
         """PowerInfer's sparse mode, where its program was given."""

@@ -1,4 +1,4 @@
-"""Times the kernels on every ISA of this machine, on synthetic random weights: python benchmark.py [threads].
+"""Times the kernels on every ISA of this machine, on synthetic random weights: python -P benchmark.py [threads].
 
 Times are the best of several runs. With one thread they are processor time, so that a busy machine disturbs
 less; with more they are wall time.

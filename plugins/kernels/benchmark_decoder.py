@@ -1,4 +1,4 @@
-"""Times a whole decoder of random packed weights: ``python benchmark_decoder.py --threads 2``.
+"""Times a whole decoder of random packed weights: ``python -P benchmark_decoder.py --threads 2``.
 
 The default shape has 0.99 billion weights. Random weights have no activation statistics of their own, so that the
 predictor, which runs and is timed, has its outcome replaced by a random list of neurons at every step; SiLU is

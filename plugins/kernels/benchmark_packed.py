@@ -1,4 +1,4 @@
-"""Times the kernels over packed 4-bit weights beside the memory's own speed: python benchmark_packed.py [threads].
+"""Times the kernels over packed 4-bit weights beside the memory's own speed: python -P benchmark_packed.py [threads].
 
 Weights are synthetic and larger than the caches (640 MB). Each figure is the median of several runs, with the fastest
 in brackets, in wall time; "read" is what one thread and what all threads reach by just reading the same bytes.
