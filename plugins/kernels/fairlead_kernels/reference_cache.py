@@ -5,17 +5,31 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 
+#: Lookups of an average item between two halvings of its count; the largest count, and that of a hot item at first.
+AGING_PERIOD, LARGEST, HOT_COUNT = 8, 255, 16
+_LISTS = 16
+
 FIXED, HOT, COLD = "fixed", "hot", "cold"
 REGIONS = (FIXED, HOT, COLD)
 
 
+def _list_of(count: int) -> int:
+    """Two lists for each doubling of the count."""
+    width = count.bit_length()
+    return count if count < 4 else 2 * width - 2 + (count >> (width - 2) & 1)
+
+
 class ReferenceCache:
-    """Which clusters of neurons lie in which slots: fixed, hot by group, cold by least recent use.
+    """Which clusters of neurons lie in which slots: fixed, hot by group, cold by least frequent use.
 
     Items are layer * clusters + cluster, clusters in their order on disk. The leading groups of a layer (``group``
     consecutive clusters each) are its most active ones: first the fixed, then the hot ones. What ``lookup``,
     ``admit`` and ``admit_group`` return is held until ``release``; what was admitted is loading until ``arrived`` or
     ``forget``. Neither is evicted. After PowerInfer-2, section 4.2.
+
+    Every item, cached or not, has a count of its lookups, at first that of its place in the profile, which is halved
+    for every 8 lookups of an average item. The cold item with the lowest count (two classes for each doubling) goes
+    first, and of several the least recently used.
     """
 
     def __init__(
@@ -45,7 +59,10 @@ class ReferenceCache:
         self.minimum_slots = 1 + sum(min(count * group, clusters) for count in self._fixed)
         self._slot: dict[int, int] = {}
         self._region: dict[int, str] = {}
-        self._cold: OrderedDict[int, None] = OrderedDict()
+        self._count_of = [HOT_COUNT if rank < end * group else 0 for end in self._hot_end for rank in range(clusters)]
+        self._looked_up = self._hand = 0
+        self._cold: list[OrderedDict[int, None]] = [OrderedDict() for _ in range(_LISTS)]  # by their counts
+        self._list_of: dict[int, int] = {}
         self._hot: OrderedDict[int, None] = OrderedDict()  # groups, the least recently used first
         self._held: set[int] = set()
         self._loading: set[int] = set()
@@ -71,20 +88,22 @@ class ReferenceCache:
     def lookup(self, item: int) -> int:
         """Return the slot of an item, or -1; counts a hit of its region or a miss."""
         region = self._region.get(item)
+        self._looked_up += 1
+        self._count_of[item] = min(self._count_of[item] + 1, LARGEST)
         if region is None:
             self.misses += 1
             return -1
         self.hits[REGIONS.index(region)] += 1
         self._held.add(item)
-        if region == COLD and self.slots < self.layers * self.clusters:
-            self._cold.move_to_end(item)
+        if region == COLD and not self._holds_all():
+            self._link(item)
         elif region == HOT:
             self._hot.move_to_end(self._group_of(item))
         return self._slot[item]
 
     def admit(self, item: int) -> int:
         """Give an item that is not cached a slot in the cold region; -1 when all of that is held or loading."""
-        if not (self._free or self._evict_cold() or (not self._cold and self._evict_hot(None))):
+        if not (self._free or self._evict_cold() or (not self._list_of and self._evict_hot(None))):
             return -1
         self._occupy(item, COLD)
         return self._slot[item]
@@ -124,8 +143,14 @@ class ReferenceCache:
         del self._region[item]
 
     def release(self) -> None:
-        """Let go of everything that is held."""
+        """Let go of everything that is held, and age counts by what was looked up since."""
         self._held.clear()
+        for _ in range(self._looked_up // AGING_PERIOD):
+            self._count_of[self._hand] //= 2
+            if not self._holds_all():
+                self._relist(self._hand)
+            self._hand = (self._hand + 1) % len(self._count_of)
+        self._looked_up %= AGING_PERIOD
 
     def resident_groups(self, layer: int) -> int:
         """Return how many leading groups of a layer are fixed or hot at this size."""
@@ -142,6 +167,9 @@ class ReferenceCache:
         if self._loading:
             raise RuntimeError("cache: cannot be resized while slots are loading")
         self.release()
+        # While there was room for everything the lists did not follow the counts.
+        for item in range(len(self._count_of)) if self._holds_all() else ():
+            self._relist(item)
         self._hot_slots = min(hot_slots, slots - self.minimum_slots)
         self._rank = self._rank_within(self._hot_slots)
         while self._count(HOT) > self._hot_slots:
@@ -154,6 +182,22 @@ class ReferenceCache:
         self._free += range(max(slots, self.slots) - 1, self.slots - 1, -1)
         self.slots = slots
         return moves
+
+    def _holds_all(self) -> bool:
+        return self.slots == len(self._count_of)
+
+    def _link(self, item: int) -> None:
+        if item in self._list_of:
+            self._unlink(item)
+        self._list_of[item] = _list_of(self._count_of[item])
+        self._cold[self._list_of[item]][item] = None
+
+    def _unlink(self, item: int) -> None:
+        del self._cold[self._list_of.pop(item)][item]
+
+    def _relist(self, item: int) -> None:
+        if self._list_of.get(item) not in (None, _list_of(self._count_of[item])):
+            self._link(item)
 
     def _compact(self, slots: int) -> list[tuple[int, int]]:
         self._free = [slot for slot in self._free if slot < slots]
@@ -201,7 +245,7 @@ class ReferenceCache:
     def _enter(self, item: int, region: str) -> None:
         self._region[item] = region
         if region == COLD:
-            self._cold[item] = None
+            self._link(item)
         elif region == HOT:
             self._hot[self._group_of(item)] = None
             self._hot.move_to_end(self._group_of(item))
@@ -209,7 +253,7 @@ class ReferenceCache:
     def _leave(self, item: int) -> None:
         region = self._region[item]
         if region == COLD:
-            del self._cold[item]
+            self._unlink(item)
         elif region == HOT and len(self._hot_members(self._group_of(item))) == 1:
             del self._hot[self._group_of(item)]
 
@@ -218,7 +262,7 @@ class ReferenceCache:
         self.forget(item)
 
     def _evict_cold(self) -> bool:
-        victim = next((item for item in self._cold if not self._busy(item)), None)
+        victim = next((item for line in self._cold for item in line if not self._busy(item)), None)
         if victim is not None:
             self._evict(victim)
         return victim is not None

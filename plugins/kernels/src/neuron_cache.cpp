@@ -1,6 +1,7 @@
 #include "fairlead/neuron_cache.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 #include <stdexcept>
 #include <string>
@@ -27,6 +28,7 @@ NeuronCache::NeuronCache(CacheShape shape, std::size_t slots, std::size_t hot_sl
     check(slots);
     slot_of_.assign(shape_.layers * shape_.clusters, kNone);
     groups_.resize(shape_.layers * groups());
+    start_counts();
     resize(slots, hot_slots);
 }
 
@@ -86,19 +88,58 @@ bool NeuronCache::group_busy(std::size_t group) const {
     return false;
 }
 
+// Two lists for each doubling of the count.
+std::uint8_t NeuronCache::list_of(std::uint8_t count) {
+    if (count < 4) return count;
+    const unsigned width = static_cast<unsigned>(std::bit_width(count));
+    return static_cast<std::uint8_t>(2 * width - 2 + ((count >> (width - 2)) & 1U));
+}
+
+void NeuronCache::start_counts() {
+    counts_.assign(slot_of_.size(), 0);
+    for (std::size_t l = 0; l < shape_.layers; ++l) {
+        const std::size_t often = std::min(hot_limit_of(l) * shape_.group, shape_.clusters);
+        std::fill_n(counts_.begin() + static_cast<std::ptrdiff_t>(l * shape_.clusters), often, kHotCount);
+    }
+}
+
 void NeuronCache::link_front(Slot slot) {
     Entry& entry = slots_[index(slot)];
+    entry.list = list_of(counts_[entry.item]);
+    List& list = lists_[entry.list];
     entry.previous = kNone;
-    entry.next = newest_;
-    if (newest_ != kNone) slots_[index(newest_)].previous = slot;
-    newest_ = slot;
-    if (oldest_ == kNone) oldest_ = slot;
+    entry.next = list.newest;
+    if (list.newest != kNone) slots_[index(list.newest)].previous = slot;
+    list.newest = slot;
+    if (list.oldest == kNone) list.oldest = slot;
 }
 
 void NeuronCache::unlink(Slot slot) {
     const Entry& entry = slots_[index(slot)];
-    (entry.previous == kNone ? newest_ : slots_[index(entry.previous)].next) = entry.next;
-    (entry.next == kNone ? oldest_ : slots_[index(entry.next)].previous) = entry.previous;
+    List& list = lists_[entry.list];
+    (entry.previous == kNone ? list.newest : slots_[index(entry.previous)].next) = entry.next;
+    (entry.next == kNone ? list.oldest : slots_[index(entry.next)].previous) = entry.previous;
+}
+
+void NeuronCache::relist(Item item) {
+    const Slot slot = slot_of_[item];
+    if (slot == kNone || region(slot) != Region::cold || slots_[index(slot)].list == list_of(counts_[item])) return;
+    unlink(slot);
+    link_front(slot);
+}
+
+void NeuronCache::age() {
+    for (; looked_up_ >= kAgingPeriod; looked_up_ -= kAgingPeriod) {
+        counts_[hand_] /= 2;
+        if (!holds_all()) relist(hand_);
+        hand_ = hand_ + 1 == slot_of_.size() ? 0 : hand_ + 1;
+    }
+}
+
+void NeuronCache::release() {
+    ++epoch_;
+    // Not before: what is held has to stay the newest of its list.
+    age();
 }
 
 void NeuronCache::enter(Slot slot, Region region) {
@@ -126,7 +167,7 @@ void NeuronCache::touch(Slot slot) {
     entry.held = epoch_;
     if (entry.region == Region::cold) {
         // With room for everything nothing will have to give way, whatever its turn.
-        if (slots_.size() == slot_of_.size() || slot == newest_) return;
+        if (holds_all() || slot == lists_[list_of(counts_[entry.item])].newest) return;
         unlink(slot);
         link_front(slot);
     } else if (entry.region == Region::hot) {
@@ -136,6 +177,8 @@ void NeuronCache::touch(Slot slot) {
 
 NeuronCache::Slot NeuronCache::lookup(Item item) {
     const Slot slot = slot_of_[item];
+    ++looked_up_;
+    if (counts_[item] < std::numeric_limits<std::uint8_t>::max()) ++counts_[item];
     if (slot == kNone) {
         ++counters_.misses;
         return kNone;
@@ -185,14 +228,21 @@ void NeuronCache::evict(Slot slot) {
     forget(slot);
 }
 
-bool NeuronCache::evict_cold() {
-    // Held ones are the newest, so few are passed over: those that load and are not held.
-    for (Slot slot = oldest_; slot != kNone; slot = slots_[index(slot)].previous) {
-        if (busy(slot)) continue;
-        evict(slot);
-        return true;
+NeuronCache::Slot NeuronCache::cold_victim() const {
+    for (const List& list : lists_) {
+        // Held ones are the newest of a list, so few are passed over: those that load and are not held.
+        for (Slot slot = list.oldest; slot != kNone; slot = slots_[index(slot)].previous) {
+            if (slots_[index(slot)].held == epoch_) break;
+            if (!busy(slot)) return slot;
+        }
     }
-    return false;
+    return kNone;
+}
+
+bool NeuronCache::evict_cold() {
+    const Slot victim = cold_victim();
+    if (victim != kNone) evict(victim);
+    return victim != kNone;
 }
 
 void NeuronCache::evict_group(std::size_t group) {
@@ -278,8 +328,9 @@ std::vector<NeuronCache::Move> NeuronCache::compact(std::size_t slots) {
         entry = slots_[from];
         slot_of_[entry.item] = to;
         if (entry.region == Region::cold) {
-            (entry.previous == kNone ? newest_ : slots_[index(entry.previous)].next) = to;
-            (entry.next == kNone ? oldest_ : slots_[index(entry.next)].previous) = to;
+            List& list = lists_[entry.list];
+            (entry.previous == kNone ? list.newest : slots_[index(entry.previous)].next) = to;
+            (entry.next == kNone ? list.oldest : slots_[index(entry.next)].previous) = to;
         }
         moves.push_back({source, to});
     }
@@ -290,6 +341,8 @@ std::vector<NeuronCache::Move> NeuronCache::resize(std::size_t slots, std::size_
     check(slots);
     if (loading_ > 0) throw std::logic_error("cache: cannot be resized while slots are loading");
     release();
+    // While there was room for everything the lists did not follow the counts.
+    for (Item item = 0; holds_all() && item < slot_of_.size(); ++item) relist(item);
     hot_slots_ = std::min(hot_slots, slots - minimum_slots());
     rank_ = rank_within(hot_slots_);
     std::vector<Move> moves;

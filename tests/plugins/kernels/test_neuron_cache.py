@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from fairlead_kernels.backend import extension
 from fairlead_kernels.reference_cache import COLD, FIXED, HOT, REGIONS, ReferenceCache
@@ -126,6 +129,22 @@ def test_native_and_reference_agree_step_by_step(size: tuple[int, int], actions:
     assert (found.cache.misses, found.cache.evictions) == (expected.cache.misses, expected.cache.evictions)
 
 
+@needs_native
+def test_native_and_reference_agree_on_a_long_text_while_the_size_changes() -> None:
+    text = tokens_of(3, 90)
+    sizes = (NEURONS, 220, 90, 150, NEURONS, 60)
+    shape = (2, NEURONS // 2, 8, [1, 0], [3, 4])
+    expected, found = (kind(*shape, sizes[0], 40) for kind in (ReferenceCache, extension().NeuronCache))
+    for place, size in enumerate(sizes):
+        assert [tuple(move) for move in found.resize(size, 40)] == expected.resize(size, 40)
+        for token in text[15 * place : 15 * place + 15]:
+            for cache in (expected, found):
+                serve(cache, token)
+            assert found.misses == expected.misses
+        assert cached(found, NEURONS) == cached(expected, NEURONS)
+    assert found.evictions == expected.evictions > 0
+
+
 CACHES = [ReferenceCache, pytest.param("native", marks=needs_native)]
 
 
@@ -144,11 +163,103 @@ def load(cache: Any, items: list[int]) -> None:
         cache.release()
 
 
-def test_cold_clusters_go_by_least_recent_use(kind: Any) -> None:
+def cached(cache: Any, items: int) -> list[int]:
+    """What lies in a slot, in order."""
+    return [item for item in range(items) if cache.slot_of(item) >= 0]
+
+
+def test_of_equally_used_cold_clusters_the_least_recent_goes(kind: Any) -> None:
     cache = kind(1, 10, 1, [0], [0], 3, 0)
-    load(cache, [0, 1, 2, 0, 3])
-    assert [item for item in range(10) if cache.slot_of(item) >= 0] == [0, 2, 3]
+    load(cache, [0, 1, 2, 3])
+    assert cached(cache, 10) == [1, 2, 3]
     assert cache.evictions == 1
+
+
+def test_an_often_used_cold_cluster_stays_while_rare_ones_pass(kind: Any) -> None:
+    cache = kind(1, 40, 1, [0], [0], 3, 0)
+    load(cache, [0] * 6 + [1] * 6 + list(range(10, 30)))
+    assert cached(cache, 40) == [0, 1, 29]
+
+
+def test_a_cluster_that_was_evicted_keeps_its_count(kind: Any) -> None:
+    cache = kind(1, 10, 1, [0], [0], 1, 0)
+    load(cache, [0, 0, 0, 1])
+    cache.resize(2, 0)
+    load(cache, [0, 2])
+    assert cached(cache, 10) == [0, 2]
+
+
+def test_clusters_that_the_profile_calls_hot_stay_longest_at_first(kind: Any) -> None:
+    cache = kind(1, 10, 1, [0], [2], 3, 0)
+    load(cache, [0, 1, 5, 6, 6, 7])
+    assert cached(cache, 10) == [0, 1, 7]
+
+
+def test_what_was_counted_with_room_for_everything_decides_when_it_shrinks(kind: Any) -> None:
+    cache = kind(1, 8, 1, [0], [0], 8, 0)
+    load(cache, [1, 1, 4, 4, 0, 2, 3, 5, 6, 7])
+    cache.resize(2, 0)
+    assert cached(cache, 8) == [1, 4]
+
+
+NEURONS, TOKENS, SLOTS = 400, 400, 220
+
+
+def tokens_of(seed: int, count: int) -> list[NDArray[np.intp]]:
+    """What each token needs of neurons of skewed frequency (a tenth on average), in a shuffled order."""
+    rng = np.random.default_rng(seed)
+    odds = rng.normal(-3.3, 2.0, NEURONS)
+    return [np.flatnonzero(rng.random(NEURONS) < 1 / (1 + np.exp(-odds))) for _ in range(count)]
+
+
+def serve(cache: Any, token: NDArray[np.intp]) -> None:
+    """Look up and bring in what a token needs, held together while there is room."""
+    for item in token.tolist():
+        if cache.lookup(item) < 0:
+            if cache.admit(item) < 0:
+                cache.release()
+                assert cache.admit(item) >= 0
+            cache.arrived(item)
+    cache.release()
+
+
+def misses_of(cache: Any, tokens: list[NDArray[np.intp]]) -> int:
+    """Misses of a cache on a text, a token's neurons held together."""
+    before = cache.misses
+    for token in tokens:
+        serve(cache, token)
+    return cache.misses - before
+
+
+def least_recent_misses(tokens: list[NDArray[np.intp]]) -> int:
+    """Misses in the second half of a text where the least recently used item goes."""
+    recent: OrderedDict[int, None] = OrderedDict()
+    missed = 0
+    for place, token in enumerate(tokens):
+        for item in token.tolist():
+            missed += item not in recent and place >= len(tokens) // 2
+            recent[item] = None
+            recent.move_to_end(item)
+            if len(recent) > SLOTS:
+                recent.popitem(last=False)
+    return missed
+
+
+def test_skewed_use_misses_clearly_less_than_by_least_recent_use(kind: Any) -> None:
+    tokens = tokens_of(1, TOKENS)
+    cache = kind(1, NEURONS, 1, [0], [0], SLOTS, 0)
+    misses_of(cache, tokens[: TOKENS // 2])
+    assert misses_of(cache, tokens[TOKENS // 2 :]) < 0.8 * least_recent_misses(tokens)
+
+
+def test_counts_follow_a_change_of_subject(kind: Any) -> None:
+    cache = kind(1, NEURONS, 1, [0], [0], SLOTS, 0)
+    misses_of(cache, tokens_of(1, TOKENS))
+    other = tokens_of(2, TOKENS)
+    first = misses_of(cache, other[:50])
+    misses_of(cache, other[50 : TOKENS // 2])
+    assert misses_of(cache, other[-50:]) < 0.5 * first
+    assert misses_of(cache, other[TOKENS // 2 :]) < 0.85 * least_recent_misses(other)
 
 
 def test_a_hot_group_comes_and_stays_whole_while_cold_ones_pass(kind: Any) -> None:

@@ -28,8 +28,13 @@ struct CacheCounters {
 };
 
 // Which clusters of neurons lie in which slots of memory (PowerInfer-2, section 4.2): a fixed region that never
-// leaves, hot groups that are replaced by group, and cold clusters that are replaced one by one, each by least recent
-// use. Pure bookkeeping: it reads no file and moves no byte. Not safe for use by several threads at once.
+// leaves, hot groups that are replaced by group, the least recently used first, and cold clusters that are replaced one
+// by one, the least often used first. Pure bookkeeping: it reads no file and moves no byte. Not safe for use by
+// several threads at once.
+//
+// Every item, cached or not, has a count of its lookups, at first that of its place in the profile. It is halved for
+// every kAgingPeriod lookups of an average item, so that counts follow the text. Cold clusters stand in lists by the
+// size of their counts, in each by recent use: a lookup and an eviction take constant time, and so does aging a lookup.
 //
 // A slot that lookup, admit or admit_group returned is held: it keeps its item until release(). A slot that was
 // admitted is loading until arrived() or forget().
@@ -61,11 +66,12 @@ public:
     void arrived(Slot slot);
     // Frees the slot of an item whose bytes did not come.
     void forget(Slot slot);
-    void release() { ++epoch_; }
+    // Lets go of what is held, and ages counts by what was looked up since.
+    void release();
 
     // Changes the number of slots and the hot region's share and releases everything; throws std::logic_error while
     // a slot is loading. Returns the slots to be copied to lower ones, in any order. Growing evicts nothing; shrinking evicts the hot
-    // groups that are no longer hot, then cold clusters from the least recently used on, then hot groups.
+    // groups that are no longer hot, then cold clusters from the least often used on, then hot groups.
     std::vector<Move> resize(std::size_t slots, std::size_t hot_slots);
 
     // How many leading groups of a layer are fixed or hot at this size.
@@ -94,6 +100,7 @@ private:
         Slot next = kNone;
         std::uint32_t held = 0;  // the last epoch in which it was used
         Region region = Region::cold;
+        std::uint8_t list = 0;  // of the cold region
         bool loading = false;
         bool free = true;
     };
@@ -101,6 +108,15 @@ private:
         std::uint32_t members = 0;  // in the hot region
         std::uint64_t used = 0;     // the time of the last use
     };
+
+    struct List {
+        Slot newest = kNone;
+        Slot oldest = kNone;
+    };
+    // Longer ones count rare use better and follow a change of subject later.
+    static constexpr std::size_t kAgingPeriod = 8;
+    static constexpr std::uint8_t kHotCount = 16;
+    static constexpr std::size_t kLists = 16;
 
     static std::size_t index(Slot slot) { return static_cast<std::size_t>(slot); }
     std::size_t groups() const { return (shape_.clusters + shape_.group - 1) / shape_.group; }
@@ -113,6 +129,11 @@ private:
 
     bool busy(Slot slot) const;
     bool group_busy(std::size_t group) const;
+    static std::uint8_t list_of(std::uint8_t count);
+    bool holds_all() const { return slots_.size() == slot_of_.size(); }
+    void start_counts();
+    void age();
+    void relist(Item item);
     void touch(Slot slot);
     void occupy(Slot slot, Item item, Region region);
     void enter(Slot slot, Region region);
@@ -120,6 +141,7 @@ private:
     void link_front(Slot slot);
     void unlink(Slot slot);
     void evict(Slot slot);
+    Slot cold_victim() const;
     bool evict_cold();
     bool evict_hot_group(std::size_t except);
     void evict_group(std::size_t group);
@@ -140,8 +162,10 @@ private:
     std::vector<Group> groups_;
     std::vector<std::uint32_t> hot_list_;  // groups with members in the hot region
     std::array<std::size_t, 3> used_{};
-    Slot newest_ = kNone;  // of the cold region
-    Slot oldest_ = kNone;
+    std::array<List, kLists> lists_{};  // cold clusters by their counts, the rarest first
+    std::vector<std::uint8_t> counts_;  // of lookups, by item
+    std::size_t looked_up_ = 0;         // since counts were aged
+    Item hand_ = 0;                     // whose count ages next
     std::uint32_t epoch_ = 1;
     std::uint64_t time_ = 0;
     CacheCounters counters_;
