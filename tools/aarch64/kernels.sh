@@ -7,6 +7,8 @@ build_kernels() {
   "$python" -c 'import nanobind' 2>/dev/null || die "$python has no nanobind, which the kernels' bindings are made with"
   local source=$checkout/plugins/kernels build=$cache/kernels
   # Headers of the root come last: the cross compiler has its own C library.
+  # A folder that another checkout configured is of no use to this one.
+  grep -qsxF "CMAKE_HOME_DIRECTORY:INTERNAL=$source" "$build/CMakeCache.txt" || rm -rf "$build"
   cmake -S "$source" -B "$build" -DCMAKE_BUILD_TYPE=Release -DFAIRLEAD_SELFTEST=ON \
     -DCMAKE_TOOLCHAIN_FILE="$source/cmake/aarch64-linux.cmake" \
     -DCMAKE_CXX_FLAGS="-idirafter $root/usr/include -idirafter $root/usr/include/aarch64-linux-gnu" \
