@@ -72,12 +72,13 @@ async def test_facts_progress_and_measurements_reach_the_agent(bench):
 
 async def test_drain_finishes_what_is_under_way_and_refuses_what_is_new(bench):
     await bench.serve()
-    slow = asyncio.create_task(bench.get(f"/slow?{patient(0.6)}"))
-    await asyncio.sleep(patient(0.2))
+    slow = asyncio.create_task(bench.get(f"/slow?{patient(3)}"))
+    await asyncio.sleep(patient(0.3))
     draining = asyncio.create_task(bench.supervisor.drain(bench.key, deadline_s=patient(10)))
-    await asyncio.sleep(patient(0.1))
-    status, _, body = await bench.get("/echo")
-    assert status == 503 and b"draining" in body
+    async with asyncio.timeout(patient(2)):
+        while (answer := await bench.get("/echo"))[0] != 503:
+            await asyncio.sleep(0.02)
+    assert b"draining" in answer[2]
     assert bench.supervisor.get(bench.key).state is InstanceState.DRAINING
     assert await draining is True
     assert (await slow)[::2] == (200, b"slow")
