@@ -70,6 +70,7 @@ class Instance:
         self._clock = clock
         self._history = CrashHistory()
         self._run: WorkerRun | None = None
+        self._drained_run: WorkerRun | None = None
         self._stop_reason = ""
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
@@ -146,6 +147,7 @@ class Instance:
 
     async def _send_lease(self, epoch: int, expires_boottime_s: float) -> None:
         if self._run is not None and self._run.is_prepared:
+            self._drained_run = None
             await self.ask(protocol.Activate(epoch=epoch, expires_boottime_s=expires_boottime_s))
             if self._clock() < expires_boottime_s:
                 self._set_state(InstanceState.READY)
@@ -182,6 +184,7 @@ class Instance:
         self._require_alive()
         if self._run is None or not self._run.is_prepared:
             return True
+        self._drained_run = self._run
         self._set_state(InstanceState.DRAINING)
         margin_s = self._settings.probe_timeout_s
         answer = await self.ask(protocol.Drain(deadline_s=deadline_s), timeout_s=deadline_s + margin_s)
@@ -252,7 +255,10 @@ class Instance:
         """Called by the run."""
         if status.state is InstanceState.PREPARING or self._stopping.is_set():
             return
-        self._set_state(status.state, self.reason if status.state is self.state else "")
+        # What the worker said before it was told to drain may be heard after.
+        outdated = run is self._drained_run and status.state is InstanceState.READY
+        state = InstanceState.DRAINING if outdated else status.state
+        self._set_state(state, self.reason if state is self.state else "")
         lacks_lease = status.epoch < self.epoch and self._clock() < self.expires_boottime_s
         if lacks_lease and not self._leasing.locked():
             self._start_task(self._pass_lease_on(self.epoch, self.expires_boottime_s))
