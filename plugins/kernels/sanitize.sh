@@ -6,6 +6,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 python=${PYTHON:-python3}
 cxx=${CXX:-c++}
 build=${BUILD:-$here/build/sanitize}
+mkdir -p "$(dirname "$build")"
 cmake -S "$here" -B "$build" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_COMPILER="$cxx" \
     -DFAIRLEAD_SANITIZE=address,undefined -DFAIRLEAD_SELFTEST=ON \
     -DPython_EXECUTABLE="$("$python" -c 'import sys; print(sys.executable)')" \
