@@ -12,8 +12,8 @@ from ..errors import ChatTemplateError, TokenizerError, one_of, shown
 from ..gguf_file import GgufFile
 from ..narrowing import as_list
 from .chat_template import ChatTemplate
-from .library_errors import library_errors
 from .tokenizer import Tokenizer
+from .tokenizers_errors import library_errors
 
 _UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4
 _LLAMA3_SPLIT = (

@@ -11,8 +11,8 @@ from ..errors import ChatTemplateError, TokenizerError, shown
 from ..hf_config import read_json_object
 from ..narrowing import as_list, as_object
 from .chat_template import ChatTemplate
-from .library_errors import library_errors
 from .tokenizer import Tokenizer
+from .tokenizers_errors import library_errors
 
 _NAMED = ("bos_token", "eos_token", "unk_token", "pad_token")
 

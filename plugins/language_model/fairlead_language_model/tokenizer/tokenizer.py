@@ -13,10 +13,10 @@ from ..chat_message import ChatMessage
 from ..config import ModelConfig
 from ..errors import ChatTemplateError, TokenizerError, shown
 from .chat_template import ChatTemplate
-from .library_errors import library_errors
 from .special_token_mask import SpecialTokenMask
 from .stream_decoder import StreamDecoder
 from .token_bytes import TokenBytes
+from .tokenizers_errors import library_errors
 
 
 class Tokenizer:
