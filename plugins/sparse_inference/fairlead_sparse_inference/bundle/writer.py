@@ -131,6 +131,8 @@ def _write(
     written = _write_networks(folder / NEURONS, networks, layout, tensors)
     tensors |= {name: _stored(value) for name, value in resident.items()}
     save_file(tensors, folder / RESIDENT)
+    # The library writes files that only their owner may read; whoever serves the model may be another user.
+    (folder / RESIDENT).chmod(0o644)
     manifest = Manifest(
         hidden=layout.hidden,
         bits=layout.bits,
