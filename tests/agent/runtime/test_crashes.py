@@ -137,6 +137,9 @@ async def test_children_of_a_worker_do_not_outlive_it(bench, how):
     children = []
     bench.supervisor.subscribe_facts(lambda *fact: children.append(int(fact[3])))
     instance = await bench.start(worker="bad_workers:LeavesChildren")
+    async with asyncio.timeout(patient(10)):
+        while not children:  # the worker tells of its child while it prepares; the news may come after its readiness
+            await asyncio.sleep(0.02)
     if how == "stop":
         await bench.supervisor.stop(bench.key)
     else:
