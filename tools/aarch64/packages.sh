@@ -25,7 +25,12 @@ install_packages() {
   if [[ ! -e $stamp || $(<"$stamp") != "$wanted" || ! -d $site_packages/pytest ]]; then
     mapfile -t options < <(wheel_options)
     pip_for_root "${options[@]}" -r /dev/stdin <<<"$wanted"
-    pip_for_root --no-deps $(printf -- '-e %q ' "${distributions[@]/#/$checkout/}")
+    rm -f "$cache/checkout.txt"
     echo "$wanted" >"$stamp"
+  fi
+  # The distributions are installed editable: those of another checkout would be tested in place of this one's.
+  if [[ ! -e $cache/checkout.txt || $(<"$cache/checkout.txt") != "$checkout" ]]; then
+    pip_for_root --no-deps $(printf -- '-e %q ' "${distributions[@]/#/$checkout/}")
+    echo "$checkout" >"$cache/checkout.txt"
   fi
 }
