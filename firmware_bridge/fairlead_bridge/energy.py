@@ -1,4 +1,4 @@
-"""Energy counters of processors and memory (RAPL through powercap), which wrap around."""
+"""Energy counters of processors and memory (RAPL through powercap, which wrap around; hwmon's energy sensors)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from fairlead_bridge.clock import Moment
 from fairlead_bridge.reading import Missing, convert, is_known, value_or
 from fairlead_bridge.tree import Tree
 
-_POWERCAP = "class/powercap"
+_POWERCAP, _HWMON = "class/powercap", "class/hwmon"
 _ZONE = r"[a-z][\w\-]{0,40}(:[0-9]{1,4}){1,3}"
+_MONITOR_RANGE_JOULES = 2**63 / 1e6  # drivers widen their counters to 64 bits
+_GRAPHICS = ("amdgpu", "i915", "xe", "nouveau")
 _POWER_MAX_WATTS = 1000.0  # where a zone states no limit: no package draws more for long
 _POWER_MARGIN = 2.0  # limits hold on the average over seconds; peaks go beyond them
 _UPDATE_S = 0.05  # counters are updated every millisecond or so, the clock is read a little apart from them
@@ -35,6 +37,21 @@ def read_energy_counters(sys: Tree, at: Moment) -> tuple[EnergyCounter, ...]:
     """All zones with a counter, those of other interfaces to the same hardware (mmio) left out."""
     zones = sys.matches(_POWERCAP, _ZONE)
     return tuple(_counter(sys, zone, at) for zone in zones if _counts(sys, zone))
+
+
+def read_monitor_counters(sys: Tree, at: Moment) -> tuple[EnergyCounter, ...]:
+    """The energy sensors of hardware monitors, those of graphics processors left out.
+
+    Where sensors are labelled as sockets (amd_energy), the others are parts of those and left out too.
+    """
+    found = [
+        _sensor(sys, f"{_HWMON}/{monitor}", name.removesuffix("_input"), at)
+        for monitor in sys.matches(_HWMON, r"hwmon[0-9]{1,4}")
+        if sys.line(f"{_HWMON}/{monitor}/name") not in _GRAPHICS
+        for name in sys.matches(f"{_HWMON}/{monitor}", r"energy[0-9]{1,3}_input")
+    ]
+    sockets = tuple(counter for counter in found if counter.domain.startswith("Esocket"))
+    return sockets or tuple(found)
 
 
 def energy_between_joules(before: EnergyCounter, after: EnergyCounter) -> float | Missing:
@@ -102,6 +119,18 @@ def _counter(sys: Tree, zone: str, at: Moment) -> EnergyCounter:
         energy_joules=_micro(sys.integer(f"{path}/energy_uj")),
         range_joules=_micro(sys.integer(f"{path}/max_energy_range_uj", 1)),
         power_max_watts=_power_max_watts(sys, path),
+    )
+
+
+def _sensor(sys: Tree, monitor: str, sensor: str, at: Moment) -> EnergyCounter:
+    label = sys.line(f"{monitor}/{sensor}_label")
+    return EnergyCounter(
+        at=at,
+        zone=f"{monitor.rpartition('/')[2]}/{sensor}",
+        domain=label if isinstance(label, str) else "unknown",
+        energy_joules=_micro(sys.integer(f"{monitor}/{sensor}_input")),
+        range_joules=_MONITOR_RANGE_JOULES,
+        power_max_watts=Missing(sys.name(monitor), "no power limit in it"),
     )
 
 

@@ -4,11 +4,10 @@ import json
 import os
 import random
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -138,30 +137,6 @@ def test_what_vanishes_between_listing_and_reading_is_missing(
     inventory = read(a_phone)
     check(inventory)
     assert inventory.memory
-
-
-@pytest.fixture
-def an_unprivileged_user() -> Iterator[None]:
-    """File permissions do not bind root, so root becomes nobody for the test."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
-@pytest.fixture
-def an_open_server() -> Iterator[Device]:
-    """Under a directory that every user may enter, unlike those of tmp_path."""
-    with tempfile.TemporaryDirectory() as directory:
-        os.chmod(directory, stat.S_IRWXU | stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH)
-        device = server(Path(directory) / "server")
-        for name in ("sys/class/powercap/intel-rapl:0/energy_uj", "proc/meminfo"):
-            os.chmod(device.root / name, 0)
-        yield device
 
 
 @pytest.mark.usefixtures("an_unprivileged_user")

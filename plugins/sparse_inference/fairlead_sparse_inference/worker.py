@@ -139,8 +139,9 @@ class Worker:
             own += counted
 
     def measurements(self) -> dict[str, float]:
-        """Return throughput and latency since the last call."""
-        return self._measurement.take(self._running().telemetry)
+        """Return throughput, latency and energy since the last call."""
+        engine = self._running()
+        return self._measurement.take(engine.telemetry, engine.energy)
 
     def _running(self) -> Engine:
         if self._engine is None:

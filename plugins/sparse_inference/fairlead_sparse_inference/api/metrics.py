@@ -32,6 +32,7 @@ class EngineCollector(Collector):
         yield from self._work()
         yield from self._neurons()
         yield from self._reads()
+        yield from self._energy()
         yield from self._sessions()
         yield from self._state()
 
@@ -75,6 +76,21 @@ class EngineCollector(Collector):
             yield _counter("read_seconds", "Time with a read in flight.", None, {"": work["read_ns"] / NS})
             stalled = {"": work["stalled_ns"] / NS}
             yield _counter("read_stalled_seconds", "Part of it in which nothing was left to compute.", None, stalled)
+
+    def _energy(self) -> Iterator[Metric]:
+        told = self._engine.energy
+        if any(told.tokens.values()):
+            meaning = (
+                "Energy of the whole device (processors with memory, or battery) while the engine computed, other "
+                "processes included, given to the phases by their time."
+            )
+            yield _counter("energy_joules", meaning, "phase", told.joules)
+            yield _counter("energy_tokens", "Tokens whose energy is in energy_joules.", "phase", told.tokens)
+            yield _gauge(
+                "energy_source", "Where the energy is counted: rapl, hwmon, battery.", "source", {told.source: 1}
+            )
+        elif told.reason:
+            yield _gauge("energy_unmeasured", "Why energy is not measured.", "reason", {told.reason: 1})
 
     def _sessions(self) -> Iterator[Metric]:
         store = self._engine.sessions.store

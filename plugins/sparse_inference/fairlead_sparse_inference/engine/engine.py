@@ -8,9 +8,11 @@ from concurrent.futures import Future
 from threading import Condition, Thread
 from typing import TypeVar
 
+from fairlead_bridge.device_energy import DeviceEnergySensor
 from fairlead_kernels import set_threads
 from fairlead_language_model.graph import KVPages, PrefixCache
 
+from .energy import EnergyAccount, EnergySensor
 from .errors import EngineClosed, PromptTooLong
 from .events import Event, Failure
 from .memory_plan import MemoryPlan, Shares, fewest_slots
@@ -51,6 +53,7 @@ class Engine:
         prefix_cache: bool = True,
         drafts: DraftSource = NO_DRAFTS,
         sessions: SessionStore | None = None,
+        energy: EnergySensor | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start the thread.
@@ -64,6 +67,7 @@ class Engine:
         self.sessions = SessionKeeper(sessions, self._in_cache)
         self.plan = self._plan(max_sequences, kv_bits)
         self.telemetry = Telemetry(len(model.weights.layers))
+        self.energy = EnergyAccount(energy or DeviceEnergySensor())
         shares = self.plan.divide(memory_bytes)
         if model.store is not None:
             model.store.resize(shares.slots)
@@ -231,7 +235,9 @@ class Engine:
                 job()
             if closing:
                 break
+            self.energy.begin(self.telemetry, self._clock())
             self._round()
+            self.energy.end(self.telemetry, self._clock(), idle=not any(self.load))
         self._abort_all()
 
     def _round(self) -> None:

@@ -17,7 +17,7 @@ from fairlead_agent.cli.names import workload_argument
 from fairlead_agent.cli.output import console
 
 from ..sparsity.reporting import Report, clear_errors, format_option, plots_option
-from .rates import by_layer, rates
+from .rates import by_layer, energy_note, rates
 from .reading import Reading
 from .source import read, spans
 from .view import view
@@ -82,6 +82,8 @@ def _described(workload: str, reading: Reading, span_s: float | None) -> dict[st
     described: dict[str, Any] = {"workload": workload, "at_s": reading.at_s, "span_s": span_s}
     if reading.node:
         described["node"] = reading.node
+    if span_s is None and (note := energy_note(reading)):
+        described["energy"] = note
     return {**described, "values": rates(reading, span_s), "layers": by_layer(reading)}
 
 
@@ -106,4 +108,4 @@ def _live(workload: str, readings: Iterator[tuple[Reading, float | None]]) -> No
 def _view(workload: str, reading: Reading, span_s: float | None) -> RenderableType:
     where = f" on {reading.node}" if reading.node else ""
     title = f"{workload}{where}, " + ("since its start" if span_s is None else f"last {span_s:.1f} s")
-    return view(title, rates(reading, span_s), by_layer(reading))
+    return view(title, rates(reading, span_s), by_layer(reading), energy_note(reading))

@@ -31,6 +31,10 @@ PANELS: Sequence[tuple[str, Mapping[str, str]]] = (
     ),
     ("bytes read a token", {"read_bytes_per_token": "bytes"}),
     (
+        "joules of the whole device a token",
+        {"joules_per_answer_token": "of an answer", "joules_per_prompt_token": "of a prompt"},
+    ),
+    (
         "shares",
         {
             "read_overlap_share": "reads that computing overlapped",

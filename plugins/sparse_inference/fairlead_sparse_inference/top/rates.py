@@ -14,7 +14,8 @@ def rates(reading: Reading, seconds: float | None) -> Values:
         reading: counters of the span: since an earlier reading, or since the instance's start.
         seconds: length of the span; None where it is not known, and nothing per second can be said.
     """
-    found = {**_speed(reading, seconds), **_neurons(reading), **_reads(reading), **_shares(reading), **_state(reading)}
+    found = {**_speed(reading, seconds), **_neurons(reading), **_reads(reading), **_energy(reading)}
+    found |= {**_shares(reading), **_state(reading)}
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -28,6 +29,12 @@ def by_layer(reading: Reading) -> dict[str, list[float]]:
         # With a predictor the gates of the predicted neurons are computed, of the others none.
         shares["computed_of_predicted"] = [_ratio(computed[layer], predicted.get(layer)) or 0.0 for layer in layers]
     return shares
+
+
+def energy_note(reading: Reading) -> str:
+    """Say where joules come from, or why there are none; "" where the instance says neither."""
+    source, reason = reading.label("energy_source"), reading.label("energy_unmeasured")
+    return f"joules by {source}" if source else f"joules are not measured: {reason}" if reason else ""
 
 
 def _speed(reading: Reading, seconds: float | None) -> dict[str, float | None]:
@@ -66,6 +73,14 @@ def _reads(reading: Reading) -> dict[str, float | None]:
         "read_bytes_per_s": _ratio(reading.sum("read_bytes"), in_flight),
         "read_s_per_token": _ratio(in_flight, tokens),
         "read_overlap_share": None if stalled is None else 1 - stalled,
+    }
+
+
+def _energy(reading: Reading) -> dict[str, float | None]:
+    """The whole device's energy while the engine computed: other processes are in it."""
+    return {
+        f"joules_per_{kind}_token": _ratio(reading.of("energy_joules", phase), reading.of("energy_tokens", phase))
+        for kind, phase in (("answer", "decode"), ("prompt", "prefill"))
     }
 
 

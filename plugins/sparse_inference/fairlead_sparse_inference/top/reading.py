@@ -28,6 +28,10 @@ class Reading:
         values = self.samples.get(name)
         return sum(values.values()) if values else None
 
+    def label(self, name: str) -> str | None:
+        """Return the first label of a metric whose text is what it tells; None where it is not reported."""
+        return next(iter(self.samples.get(name, ())), None)
+
     def since(self, earlier: Reading | None) -> Reading:
         """Return this reading with counters counted from an earlier one of the same instance.
 
@@ -46,7 +50,7 @@ class Reading:
             yield label, value if name in GAUGES else value - (earlier.of(name, label) or 0.0)
 
 
-GAUGES = frozenset({"kv_pages", "sequences", "memory_bytes", "neurons_silent"})
+GAUGES = frozenset({"kv_pages", "sequences", "memory_bytes", "neurons_silent", "energy_source", "energy_unmeasured"})
 
 
 def parse(text: str, node: str, at_s: float) -> Reading:

@@ -32,6 +32,10 @@ def _bytes(value: float) -> str:
     return f"{value:.4g} GiB"
 
 
+def _joules(value: float) -> str:
+    return f"{value:.3g} J" if value >= 1 else f"{1000 * value:.3g} mJ"
+
+
 def _seconds(value: float) -> str:
     return f"{value:.3g} s" if value >= 1 else f"{1000 * value:.3g} ms"
 
@@ -57,6 +61,8 @@ ROWS: Mapping[str, tuple[str, Format]] = {
     "read_bytes_per_s": ("bytes a second of reading", _bytes),
     "read_s_per_token": ("reads in flight a token", _seconds),
     "read_overlap_share": ("of that computing went on", _percent),
+    "joules_per_answer_token": ("whole device, a token of an answer", _joules),
+    "joules_per_prompt_token": ("whole device, a token of a prompt", _joules),
     "draft_acceptance": ("guesses that stood", _percent),
     "prefix_cache_share": ("of prompts known before", _percent),
     "session_tokens": ("tokens brought back from storage", _number),
@@ -67,15 +73,16 @@ ROWS: Mapping[str, tuple[str, Format]] = {
 }
 
 
-def view(title: str, values: Values, layers: Mapping[str, Sequence[float]]) -> RenderableType:
-    """Return a table of the numbers that there are, and a bar for each layer."""
+def view(title: str, values: Values, layers: Mapping[str, Sequence[float]], note: str = "") -> RenderableType:
+    """Return a table of the numbers that there are, a note below it, and a bar for each layer."""
     table = Table(title=title, title_justify="left", show_header=False, box=None)
     table.add_column()
     table.add_column(justify="right")
     for name, (words, written) in ROWS.items():
         if name in values:
             table.add_row(words, written(values[name]))
-    return Group(table, *_bars(layers.get("active", ())))
+    notes = [Text(note, style="dim")] if note else []
+    return Group(table, *notes, *_bars(layers.get("active", ())))
 
 
 def _bars(shares: Sequence[float]) -> list[Text]:
