@@ -14,7 +14,9 @@ from fairlead_kernels.backend import (
     threads,
 )
 from fairlead_kernels.decoder import MOST_SEQUENCES, BatchResult, Decoder, DecodeResult
-from fairlead_kernels.model import DecoderConfig, DecoderWeights, FeedForwardSource, LayerWeights, Matrix
+from fairlead_kernels.feed_forward import FeedForwardSource, Matrix, NetworkWeights
+from fairlead_kernels.mixture import MixtureWeights
+from fairlead_kernels.model import DecoderConfig, DecoderWeights, LayerWeights
 from fairlead_kernels.ops import (
     gemm_f32,
     gemm_q8,
@@ -58,6 +60,8 @@ __all__ = [
     "FeedForwardSource",
     "LayerWeights",
     "Matrix",
+    "MixtureWeights",
+    "NetworkWeights",
     "PackedMatrix",
     "Predictor",
     "Q8Matrix",

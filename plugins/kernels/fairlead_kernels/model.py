@@ -3,42 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fairlead_kernels.checks import activation_code, array_of, threshold_value
-from fairlead_kernels.packed import PackedMatrix
+from fairlead_kernels.feed_forward import FeedForwardSource, Matrix, check_matrix, check_network, neurons_of
+from fairlead_kernels.mixture import MixtureWeights
 from fairlead_kernels.predictor import Predictor
-from fairlead_kernels.quantized import GROUP, Q8Matrix
-from fairlead_kernels.work import Work
+from fairlead_kernels.quantized import GROUP
 
 F32 = NDArray[np.float32]
-#: A weight matrix: float activations are multiplied by a Q8Matrix, int8 ones by a PackedMatrix.
-Matrix = Q8Matrix | PackedMatrix
 MODES = ("exact", "predictor")
-
-
-class FeedForwardSource(Protocol):
-    """A layer's feed-forward network whose weights the source itself holds, reads or caches."""
-
-    @property
-    def neurons(self) -> int:
-        """Number of neurons."""
-        ...
-
-    @property
-    def native(self) -> Any:
-        """The extension's FeedForward object that computes it, for the native decoder."""
-        ...
-
-    def step(self, x: F32, neurons: NDArray[np.int32] | None, work: Work) -> tuple[F32, NDArray[np.int32]]:
-        """Compute one normalized token x [hidden] in NumPy: (y [hidden], active neurons); adds to work [fields].
-
-        A list restricts it to those neurons, summed in the order of the list.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +84,7 @@ class LayerWeights:
         gate_bias, down_bias: [neurons] and [hidden], or None.
         attention_norm_bias, feed_forward_norm_bias: [hidden], which makes the norms LayerNorms, or None.
         feed_forward: the source that computes the feed-forward in place of gate, up and down_t, or None.
+        mixture: several networks and their router in place of all of these, or None.
         query_bias, key_bias, value_bias, output_bias: biases of the projections (Qwen2, OPT), or None.
         query_norm, key_norm: RMSNorm weights [head_dim] of each head before the rotation (Qwen3), or None.
     """
@@ -132,13 +110,12 @@ class LayerWeights:
     feed_forward_norm_bias: F32 | None = None
     predictor: Predictor | None = None
     feed_forward: FeedForwardSource | None = None
+    mixture: MixtureWeights | None = None
 
     @property
     def neurons(self) -> int:
         """Number of neurons; 0 where the caller computes the feed-forward itself."""
-        if self.feed_forward is not None:
-            return self.feed_forward.neurons
-        return 0 if self.gate is None else self.gate.shape[0]
+        return neurons_of(self) if self.mixture is None else self.mixture.neurons
 
     def check(self, config: DecoderConfig, where: str) -> None:
         """Raise ValueError naming the first array that does not fit the configuration."""
@@ -147,7 +124,6 @@ class LayerWeights:
         optional = {"query_bias": query, "key_bias": key, "value_bias": key}
         optional |= {"query_norm": config.head_dim, "key_norm": config.head_dim}
         optional |= dict.fromkeys(("output_bias", "attention_norm_bias", "feed_forward_norm_bias"), config.hidden)
-        optional |= {"gate_bias": self.neurons, "down_bias": config.hidden}
         for name, size in (vectors | optional).items():
             if name in vectors or getattr(self, name) is not None:
                 array_of(f"{where}.{name}", getattr(self, name), np.float32, (size,))
@@ -155,20 +131,9 @@ class LayerWeights:
         shapes["output"] = (config.hidden, query)
         for name, shape in shapes.items():
             check_matrix(f"{where}.{name}", getattr(self, name), shape)
-        if self.gate is not None or self.up is not None or self.down_t is not None:
-            self._check_feed_forward(config.hidden, where)
-
-    def _check_feed_forward(self, hidden: int, where: str) -> None:
-        neurons = 0 if self.gate is None else self.gate.shape[0]
-        kinds = set[str]()
-        for name in ("gate", "down_t") if self.up is None else ("gate", "up", "down_t"):
-            kinds.add(type(check_matrix(f"{where}.{name}", getattr(self, name), (neurons, hidden))).__name__)
-        if len(kinds) > 1:
-            raise ValueError(f"{where}: gate, up and down_t must be of one kind, got {' and '.join(sorted(kinds))}")
-        if self.predictor is not None:
-            if not isinstance(self.gate, PackedMatrix):
-                raise ValueError(f"{where}.predictor: needs packed gate, up and down_t, got {kinds.pop()}")
-            self.predictor.check(hidden, neurons, f"{where}.predictor")
+        if self.mixture is not None:
+            self.mixture.check(config.hidden, f"{where}.mixture")
+        check_network(self, config.hidden, where)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -212,15 +177,9 @@ class DecoderWeights:
         """Bytes of all matrices and predictors in memory (norms and biases left out)."""
         matrices: list[Any] = [self.embedding, self.head]
         for layer in self.layers:
-            matrices += [layer.query, layer.key, layer.value, layer.output, layer.gate, layer.up, layer.down_t]
-            matrices += [layer.predictor]
+            matrices += [layer.query, layer.key, layer.value, layer.output]
+            if layer.mixture is not None:
+                matrices.append(layer.mixture.router)
+            for network in (layer,) if layer.mixture is None else layer.mixture.networks:
+                matrices += [network.gate, network.up, network.down_t, network.predictor]
         return sum(matrix.nbytes for matrix in matrices if matrix is not None)
-
-
-def check_matrix(name: str, value: Any, shape: tuple[int, int]) -> Matrix:
-    """Return the value if it is a matrix of that shape, else raise ValueError."""
-    if not isinstance(value, Q8Matrix | PackedMatrix):
-        raise ValueError(f"{name}: must be a Q8Matrix or a PackedMatrix, got {type(value).__name__}")
-    if value.shape != shape:
-        raise ValueError(f"{name}: must be {list(shape)}, got {list(value.shape)}")
-    return value

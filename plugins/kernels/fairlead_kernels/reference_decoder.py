@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead_kernels import reference, reference_packed
+from fairlead_kernels.feed_forward import Network, NetworkWeights, neurons_of
 from fairlead_kernels.model import DecoderConfig, DecoderWeights, LayerWeights, Matrix
 from fairlead_kernels.packed import PackedMatrix
 from fairlead_kernels.quantized import Q8Matrix
-from fairlead_kernels.work import ACTIVE, COMPUTED, PREDICTED, Work, empty_work
+from fairlead_kernels.reference_mixture import compute_mixture, shares_of
+from fairlead_kernels.work import ACTIVE, COMPUTED, EXPERTS, PREDICTED, Work, empty_work
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
@@ -134,18 +136,34 @@ class ReferenceDecoder:
         weights = self._weights.layers[layer]
         if not weights.neurons:
             raise ValueError(f"layer {layer} has no feed-forward weights")
+        used = set[int]()
         for token in range(len(hidden)):
             normal = self._before(hidden[token], weights.feed_forward_norm, weights.feed_forward_norm_bias)
-            chosen = neurons
-            if neurons is None and len(hidden) == 1:
-                chosen = self._predicted(layer, normal)
-            y, active = self._feed_forward(weights, normal, chosen, work[0])
+            y, active = self._token(layer, normal, neurons, len(hidden) == 1, work[0], used)
             hidden[token] += y
             self._after(hidden[token], weights.feed_forward_norm, weights.feed_forward_norm_bias)
             if self._counts is not None:
                 self._counts[layer][active] += 1
+        work[0, EXPERTS] += len(used)
 
-    def _feed_forward(self, weights: LayerWeights, x: F32, neurons: I32 | None, work: Work) -> tuple[F32, I32]:
+    def _token(
+        self, layer: int, x: F32, neurons: I32 | None, single: bool, work: Work, used: set[int]
+    ) -> tuple[F32, I32]:
+        weights = self._weights.layers[layer]
+        predicts = neurons is None and single and self._config.mode != "exact"
+        if weights.mixture is None:
+            return self._feed_forward(weights, x, self._predicted(layer, x) if predicts else neurons, work)
+
+        def compute(network: NetworkWeights, x: F32, chosen: I32 | None) -> tuple[F32, I32]:
+            if predicts and network.predictor is not None:
+                chosen = network.predictor.predict(x)
+            return self._feed_forward(network, x, chosen, work)
+
+        shares = shares_of(weights.mixture, x)
+        used.update(shares.keys() - {len(weights.mixture.experts)})
+        return compute_mixture(weights.mixture, shares, x, neurons, compute)
+
+    def _feed_forward(self, weights: Network, x: F32, neurons: I32 | None, work: Work) -> tuple[F32, I32]:
         if weights.feed_forward is not None:
             return weights.feed_forward.step(x, neurons, work)
         config, parts = self._config, cast(Any, (weights.gate, weights.up, weights.down_t))
@@ -156,13 +174,13 @@ class ReferenceDecoder:
             y, active = reference.sparse_ffn_q8(*parts, x, *settings)
         if weights.down_bias is not None:
             y = y + weights.down_bias
-        work[[PREDICTED, COMPUTED]] += weights.neurons if neurons is None else len(neurons)
+        work[[PREDICTED, COMPUTED]] += neurons_of(weights) if neurons is None else len(neurons)
         work[ACTIVE] += len(active)
         return y, active
 
     def _predicted(self, layer: int, x: F32) -> I32 | None:
         predictor = self._weights.layers[layer].predictor
-        if predictor is None or self._config.mode == "exact":
+        if predictor is None:
             return None
         predicted, lists = predictor.predict(x), self._forced[layer]
         if lists:

@@ -7,10 +7,9 @@
 #include <memory>
 #include <optional>
 
-#include "arrays.hpp"
 #include "bindings.hpp"
 #include "fairlead/decoder.hpp"
-#include "fairlead/packed_source.hpp"
+#include "network_weights.hpp"
 
 namespace fairlead::python {
 namespace {
@@ -20,24 +19,6 @@ constexpr std::size_t kMostSequences = 8;
 
 using AnyPages = nb::ndarray<nb::ndim<5>, nb::c_contig, nb::device::cpu>;
 using Tokens = Array<const std::int32_t, 1>;
-
-const float* vector_of(nb::handle owner, const char* name, std::size_t length) {
-    const nb::object value = owner.attr(name);
-    if (value.is_none()) return nullptr;
-    const auto array = nb::cast<Array<const float, 1>>(value, false);
-    require(array.shape(0) == length, std::string(name) + ": must be float32 [" + std::to_string(length) + "]");
-    return array.data();
-}
-
-// A PackedMatrix has bits.
-bool is_packed(nb::handle matrix) { return nb::hasattr(matrix, "bits"); }
-
-template <class View>
-View checked(View matrix, const char* name, std::size_t rows, std::size_t columns) {
-    require(matrix.rows == rows && matrix.columns == columns,
-            std::string(name) + ": must be [" + std::to_string(rows) + ", " + std::to_string(columns) + "]");
-    return matrix;
-}
 
 Weight weight_of(nb::handle owner, const char* name, std::size_t rows, std::size_t columns) {
     const nb::object matrix = owner.attr(name);
@@ -102,58 +83,7 @@ DecoderShape shape_of(nb::handle config, const AnyPages& keys) {
     return shape;
 }
 
-std::shared_ptr<NeuronPredictor> predictor_of(nb::handle predictor, std::size_t neurons, std::size_t hidden) {
-    PredictorView out;
-    out.a = packed_view(predictor.attr("a"));
-    checked(out.a, "predictor.a", out.a.rows, hidden);
-    out.b = checked(packed_view(predictor.attr("b")), "predictor.b", neurons, out.a.rows);
-    out.bias = vector_of(predictor, "bias", neurons);
-    require(out.bias != nullptr, "predictor.bias: must not be None");
-    out.threshold = nb::cast<float>(predictor.attr("threshold"));
-    return std::make_shared<NeuronPredictor>(out);
-}
-
-// The matrix that a gated network has beside its gate; a view without rows for one without gate.
-template <class View>
-View up_of(nb::handle layer, View (*view_of)(nb::handle), std::size_t neurons, std::size_t hidden) {
-    return layer.attr("up").is_none() ? View{} : checked(view_of(layer.attr("up")), "up", neurons, hidden);
-}
-
-std::shared_ptr<FeedForward> packed_feed_forward_of(nb::handle layer, nb::handle config, std::size_t hidden,
-                                                    Activation activation, float threshold) {
-    const PackedView gate = packed_view(layer.attr("gate"));
-    const PackedFeedForwardView view{checked(gate, "gate", gate.rows, hidden),
-                                     up_of(layer, &packed_view, gate.rows, hidden),
-                                     checked(packed_view(layer.attr("down_t")), "down_t", gate.rows, hidden),
-                                     activation,
-                                     threshold,
-                                     vector_of(layer, "gate_bias", gate.rows),
-                                     vector_of(layer, "down_bias", hidden)};
-    const bool predicts =
-        nb::cast<std::string>(config.attr("mode")) == "predictor" && !layer.attr("predictor").is_none();
-    return std::make_shared<PackedFeedForward>(
-        view, predicts ? predictor_of(layer.attr("predictor"), gate.rows, hidden) : nullptr);
-}
-
-// Null for a layer whose feed-forward the caller computes: it has none of the three matrices.
-std::shared_ptr<FeedForward> feed_forward_of(nb::handle layer, nb::handle config, std::size_t hidden) {
-    if (!layer.attr("feed_forward").is_none()) {
-        return nb::cast<std::shared_ptr<FeedForward>>(layer.attr("feed_forward").attr("native"));
-    }
-    if (layer.attr("gate").is_none()) return nullptr;
-    const auto code = nb::cast<std::int32_t>(config.attr("activation_code"));
-    require(code >= 0 && code <= static_cast<std::int32_t>(Activation::geglu), "activation: unknown");
-    const auto activation = static_cast<Activation>(code);
-    const auto threshold = nb::cast<float>(config.attr("threshold"));
-    if (is_packed(layer.attr("gate"))) return packed_feed_forward_of(layer, config, hidden, activation, threshold);
-    const Q8View gate = view(layer.attr("gate"));
-    return std::make_shared<Q8FeedForward>(FeedForwardView{
-        checked(gate, "gate", gate.rows, hidden), up_of(layer, &view, gate.rows, hidden),
-        checked(view(layer.attr("down_t")), "down_t", gate.rows, hidden), activation, threshold,
-        vector_of(layer, "gate_bias", gate.rows), vector_of(layer, "down_bias", hidden)});
-}
-
-LayerView layer_of(nb::handle layer, nb::handle config, const DecoderShape& s) {
+LayerView layer_of(nb::handle layer, nb::handle config, const DecoderShape& s, const SharedScratch& scratch) {
     const std::size_t query = s.heads * s.head_dim;
     const std::size_t key = s.kv_heads * s.head_dim;
     LayerView out;
@@ -173,7 +103,7 @@ LayerView layer_of(nb::handle layer, nb::handle config, const DecoderShape& s) {
                              vector_of(layer, "feed_forward_norm_bias", s.hidden)};
     require(out.attention_norm.weight != nullptr && out.feed_forward_norm.weight != nullptr,
             "norms: must not be None");
-    out.feed_forward = feed_forward_of(layer, config, s.hidden);
+    out.feed_forward = feed_forward_of(layer, config, s.hidden, scratch);
     return out;
 }
 
@@ -192,7 +122,10 @@ public:
         const Norm final_norm{vector_of(weights, "final_norm", shape.hidden),
                               vector_of(weights, "final_norm_bias", shape.hidden)};
         std::vector<LayerView> layers;
-        for (const nb::handle layer : weights.attr("layers")) layers.push_back(layer_of(layer, config, shape));
+        const SharedScratch scratch;
+        for (const nb::handle layer : weights.attr("layers")) {
+            layers.push_back(layer_of(layer, config, shape, scratch));
+        }
         require(layers.size() == keys.shape(0), "key_pages: the first dimension must be the number of layers");
         if (counts_) attach_counts(layers);
         const Weight embedding = weight_of(weights, "embedding", shape.vocabulary, shape.hidden);

@@ -91,15 +91,15 @@ void Q8FeedForward::step(const KernelTable& k, const float* x, float* y, Work& w
 
 void Q8FeedForward::step_selected(const KernelTable& k, const float* x, const std::int32_t* neurons,
                                   std::size_t count, float* y, Work& work) {
-    const std::size_t active = feed_forward(k, view_, x, neurons, count, scratch_, y);
-    count_active(scratch_.neurons.data(), active);
+    const std::size_t active = feed_forward(k, view_, x, neurons, count, *scratch_, y);
+    count_active(scratch_->neurons.data(), active);
     work.predicted += static_cast<std::int64_t>(count);
     work.computed += static_cast<std::int64_t>(count);
     work.active += static_cast<std::int64_t>(active);
 }
 
 void Q8FeedForward::batch(const KernelTable& k, const float* x, std::size_t tokens, float* y, Work& work) {
-    const std::size_t active = feed_forward_batch(k, view_, x, tokens, scratch_, y, counts());
+    const std::size_t active = feed_forward_batch(k, view_, x, tokens, *scratch_, y, counts());
     work.predicted += static_cast<std::int64_t>(tokens * view_.gate.rows);
     work.computed += static_cast<std::int64_t>(tokens * view_.gate.rows);
     work.active += static_cast<std::int64_t>(active);

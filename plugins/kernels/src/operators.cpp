@@ -47,6 +47,13 @@ void multiply(const KernelTable& k, const Q8View& matrix, const float* x, std::s
     });
 }
 
+void multiply_floats(const KernelTable& k, const float* matrix, std::size_t rows, std::size_t columns, const float* x,
+                     std::size_t batch, float* out) {
+    parallel_for(rows, grain(columns * batch), 4, [&](std::size_t begin, std::size_t end) {
+        for (std::size_t b = 0; b < batch; ++b) k.dot_floats(matrix, columns, begin, end, x + b * columns, out + b * rows);
+    });
+}
+
 void sum_selected(const KernelTable& k, const Q8View& matrix, const std::int32_t* rows, const float* weight,
                   std::size_t count, float* y) {
     parallel_for(matrix.groups(), grain(count * kGroup), 4, [&](std::size_t begin, std::size_t end) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,23 @@ import pytest
 from gguf.constants import GGMLQuantizationType as Kind
 from safetensors.numpy import load_file, save_file
 
+from fairlead_kernels import Decoder, DecoderWeights, PackedMatrix, Q8Matrix
 from fairlead_language_model.checkpoint import open_checkpoint
 from fairlead_language_model.config import ModelConfig
 from fairlead_language_model.errors import CheckpointError, ConfigError
-from fairlead_language_model.graph import LlamaGraph, PageTable, build_decoder, load_predictors, load_weights
+from fairlead_language_model.graph import (
+    KVPages,
+    LlamaGraph,
+    LlamaWeights,
+    PageTable,
+    build_decoder,
+    load_predictors,
+    load_weights,
+    packed_weights,
+)
 from fairlead_language_model.graph.feed_forward import route
+from fairlead_language_model.graph.q8_decoder import decoder_config, decoder_weights
+from fairlead_language_model.graph.weights import ExpertWeights
 from fairlead_language_model.hf_config import parse_hf_config, read_hf_config, write_hf_config
 from fairlead_language_model.quantize import write_q8_checkpoint
 
@@ -109,6 +122,85 @@ def test_a_q8_directory_is_near_and_smaller(tmp_path: Path, family: str) -> None
     assert load_weights(stored).nbytes < 0.7 * load_weights(source).nbytes
     spread = np.abs(reference.logits).max()
     assert np.abs(logits(tmp_path / "q8") - reference.logits).max() < 0.15 * spread
+
+
+SPARSE = {name: value for name, value in FAMILIES.items() if name != "OPT"}
+
+
+def kernel_logits(config: ModelConfig, weights: DecoderWeights) -> np.ndarray:
+    """The logits of all tokens by the kernels' decoder."""
+    pages, table = KVPages(config, 4), PageTable()
+    pages.reserve(table, len(TOKENS))
+    decoder = Decoder(decoder_config(config), weights, pages.keys, pages.values)
+    return decoder.prefill(np.array(TOKENS, np.int32), 0, table.array(), all_logits=True).logits
+
+
+def distance(a: np.ndarray, b: np.ndarray) -> float:
+    """The root mean square of the difference, of the spread of b."""
+    return float(np.sqrt(np.mean((a - b) ** 2)) / np.ptp(b))
+
+
+def rounded(weights: DecoderWeights, source: LlamaWeights) -> LlamaWeights:
+    """The NumPy graph's weights with the values to which the kernels' ones were rounded."""
+
+    def network(part: Any) -> dict[str, Any]:
+        down = np.ascontiguousarray(part.down_t.dequantize().T)
+        return {"gate": part.gate.dequantize(), "up": part.up.dequantize(), "down": down}
+
+    layers = []
+    for theirs, ours in zip(source.layers, weights.layers, strict=True):
+        names = {"q": "query", "k": "key", "v": "value", "o": "output"}
+        values = {name: getattr(ours, other).dequantize() for name, other in names.items()}
+        if theirs.mixture is None or ours.mixture is None:
+            layers.append(replace(theirs, **values, **network(ours)))
+            continue
+        shared = None if ours.mixture.shared is None else ExpertWeights(**network(ours.mixture.shared))
+        experts = tuple(ExpertWeights(**network(expert)) for expert in ours.mixture.experts)
+        layers.append(replace(theirs, **values, mixture=replace(theirs.mixture, experts=experts, shared=shared)))
+    embedding = weights.embedding.dequantize()
+    head = embedding if weights.head is None else weights.head.dequantize()
+    return replace(source, embedding=embedding, layers=tuple(layers), head=head)
+
+
+@pytest.mark.parametrize("bits", [None, 8, 4])
+@pytest.mark.parametrize("dense", [(), (0,)], ids=["all", "partly"])
+@pytest.mark.parametrize("family", SPARSE)
+def test_the_kernels_decode_experts(tmp_path: Path, family: str, dense: tuple[int, ...], bits: int | None) -> None:
+    if dense and family == "Mixtral":
+        pytest.skip("all layers of Mixtral have experts")
+    extra: dict[str, Any] = {"mlp_only_layers": list(dense)} if dense else {}
+    reference = Reference(family, tmp_path, **extra)
+    checkpoint = open_checkpoint(tmp_path)
+    config, source = checkpoint.config, load_weights(checkpoint)
+    weights = decoder_weights(config, source) if bits is None else packed_weights(checkpoint, bits)
+    assert [layer.mixture is not None for layer in weights.layers] == [layer not in dense for layer in range(2)]
+    ours = kernel_logits(config, weights)
+    graph = LlamaGraph(config, rounded(weights, source))
+    # Q8 weights are multiplied by floats, packed ones by activations rounded to eight bits.
+    assert distance(ours, graph.forward(TOKENS, graph.pages(16), PageTable())) < (1e-5 if bits is None else 0.03)
+    assert distance(ours, reference.logits) < (0.15 if bits == 4 else 0.02)
+
+
+@pytest.mark.parametrize("kind", [Kind.F32, Kind.Q8_0, Kind.Q4_0])
+@pytest.mark.parametrize("family", SPARSE)
+def test_experts_of_gguf_files_are_decoded_with_the_weights_of_the_file(
+    tmp_path: Path, family: str, kind: Kind
+) -> None:
+    reference, arch = Reference(family, tmp_path / "hf"), GGUF_ARCHITECTURES[family]
+    config = read_hf_config(tmp_path / "hf" / "config.json")
+    path = write_gguf(tmp_path / "m.gguf", gguf_tensors(reference.state, config, arch), config, arch, kind)
+    checkpoint = open_checkpoint(path)
+    packed, source = packed_weights(checkpoint), load_weights(checkpoint)
+    mixture, stored = packed.layers[1].mixture, source.layers[1].mixture
+    assert mixture is not None and stored is not None
+    for ours, theirs in zip(mixture.experts, stored.experts, strict=True):
+        up = theirs.up.dequantize() if isinstance(theirs.up, Q8Matrix) else theirs.up
+        assert isinstance(ours.up, PackedMatrix) and ours.up.bits == (4 if kind == Kind.Q4_0 else 8)
+        if kind != Kind.F32:
+            np.testing.assert_array_equal(ours.up.dequantize(), up)
+    graph = LlamaGraph(checkpoint.config, rounded(packed, source))
+    expected = graph.forward(TOKENS, graph.pages(16), PageTable())
+    assert distance(kernel_logits(checkpoint.config, packed), expected) < 0.03
 
 
 DECODED: dict[str, dict[str, Any]] = {

@@ -86,36 +86,6 @@ def test_what_the_kernels_lack_is_served_by_the_graph(opt: Path) -> None:
     served_as_the_graph_says(opt, "an embedding of width 32 that is projected to hidden_size 64")
 
 
-def test_experts_are_served_by_the_graph(opt: Path) -> None:
-    config = {
-        "architectures": ["MixtralForCausalLM"],
-        **{name: OPT[name] for name in ("vocab_size", "hidden_size", "num_hidden_layers", "max_position_embeddings")},
-        "intermediate_size": 96,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 4,
-        "num_local_experts": 4,
-        "num_experts_per_tok": 2,
-        "hidden_act": "relu",
-        "tie_word_embeddings": True,
-    }
-    rng, shapes = np.random.default_rng(6), {"embed_tokens": (300, 64)}
-    vectors = ["norm", *(f"layers.{i}.{n}" for i in (0, 1) for n in ("input_layernorm", "post_attention_layernorm"))]
-    for layer in range(2):
-        shapes |= {f"layers.{layer}.self_attn.{name}_proj": (64, 64) for name in "qkvo"}
-        moe = f"layers.{layer}.block_sparse_moe."
-        shapes[f"{moe}gate"] = (4, 64)
-        for expert in range(4):
-            prefix = f"{moe}experts.{expert}."
-            shapes |= {prefix + "w1": (96, 64), prefix + "w2": (64, 96), prefix + "w3": (96, 64)}
-    tensors = {f"model.{k}.weight": rng.normal(0, 0.2, v).astype(np.float32) for k, v in shapes.items()}
-    tensors |= {f"model.{name}.weight": np.ones(64, np.float32) for name in vectors}
-    save_file(tensors, opt / "model.safetensors")
-    (opt / "config.json").write_text(json.dumps(config))
-    model = served_as_the_graph_says(opt, "a mixture of experts")
-    # Two of four experts for each of 3 + 12 - 1 tokens, and of those the neurons with a positive gate.
-    assert all(0 < counts.sum() < 14 * 2 * 96 and len(counts) == 4 * 96 for counts in model.activations)
-
-
 def served_as_the_graph_says(path: Path, reason: str) -> SparseModel:
     """Serve two requests at once, and hold their tokens against those that the graph finds alone."""
     model = SparseModel.load(path)

@@ -44,7 +44,7 @@ public:
     virtual NeuronPredictor* predictor() const { return nullptr; }
 
     // Counts for each neuron the tokens that activated it, from now on, in counts [neurons]; null ends that.
-    void count_activations(std::shared_ptr<std::int64_t> counts) { counts_ = std::move(counts); }
+    virtual void count_activations(std::shared_ptr<std::int64_t> counts) { counts_ = std::move(counts); }
 
 protected:
     std::int64_t* counts() const { return counts_.get(); }
@@ -99,7 +99,10 @@ std::size_t compact(const std::int32_t* neurons, std::size_t count, float* value
 // Float activations and Q8 weights in memory.
 class Q8FeedForward final : public FeedForward {
 public:
-    explicit Q8FeedForward(const FeedForwardView& view) : view_(view) {}
+    // The scratch may be shared by networks that compute one after the other.
+    explicit Q8FeedForward(const FeedForwardView& view,
+                           std::shared_ptr<FeedForwardScratch> scratch = std::make_shared<FeedForwardScratch>())
+        : view_(view), scratch_(std::move(scratch)) {}
 
     std::size_t neurons() const override { return view_.gate.rows; }
     void step(const KernelTable& k, const float* x, float* y, Work& work) override;
@@ -109,7 +112,7 @@ public:
 
 private:
     FeedForwardView view_;
-    FeedForwardScratch scratch_;
+    std::shared_ptr<FeedForwardScratch> scratch_;
 };
 
 }  // namespace fairlead

@@ -18,6 +18,10 @@ struct KernelTable {
     void (*multiply_rows)(const Q8View& matrix, std::size_t begin, std::size_t end, const float* x,
                           std::size_t batch, float* out, float* scratch);
 
+    // out[i] = dot(row i of a float32 matrix, x) for i in [begin, end); columns are a multiple of kGroup.
+    void (*dot_floats)(const float* matrix, std::size_t columns, std::size_t begin, std::size_t end, const float* x,
+                       float* out);
+
     // y[c] = sum_i weight[i] * matrix[rows ? rows[i] : i, c] for the columns of groups [begin, end).
     void (*sum_rows)(const Q8View& matrix, const std::int32_t* rows, const float* weight, std::size_t count,
                      std::size_t begin, std::size_t end, float* y);

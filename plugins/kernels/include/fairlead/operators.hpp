@@ -15,6 +15,10 @@ void multiply(const KernelTable& k, const Q8View& matrix, const float* x, std::s
 void multiply_selected(const KernelTable& k, const Q8View& matrix, const std::int32_t* rows, std::size_t count,
                        const float* x, float* out);
 
+// out[b, r] = dot(row r of a float32 matrix [rows, columns], x[b]).
+void multiply_floats(const KernelTable& k, const float* matrix, std::size_t rows, std::size_t columns, const float* x,
+                     std::size_t batch, float* out);
+
 // y = sum_i weight[i] * matrix[rows ? rows[i] : i].
 void sum_selected(const KernelTable& k, const Q8View& matrix, const std::int32_t* rows, const float* weight,
                   std::size_t count, float* y);

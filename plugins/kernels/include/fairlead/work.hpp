@@ -27,9 +27,11 @@ struct Work {
     std::int64_t stalled_ns = 0;
     // Time in the predictor.
     std::int64_t predictor_ns = 0;
+    // Experts of a mixture whose weights a call read, each once however many of its tokens chose it.
+    std::int64_t experts = 0;
 };
 
-inline constexpr std::size_t kWorkFields = 12;
+inline constexpr std::size_t kWorkFields = 13;
 static_assert(sizeof(Work) == kWorkFields * sizeof(std::int64_t));
 
 }  // namespace fairlead

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead_kernels import DecoderWeights, PackedMatrix, Q8Matrix, pack, pack_q8
+from fairlead_kernels import DecoderWeights, MixtureWeights, NetworkWeights, PackedMatrix, Q8Matrix, pack, pack_q8
 from fairlead_kernels import LayerWeights as DecoderLayer
 
 from ..checkpoint import Checkpoint, Matrix
 from ..errors import LanguageModelError
-from .q8_decoder import decoder_weights, why_not_q8
+from ..experts import Experts
+from .q8_decoder import decoder_weights, float_rows, why_not_q8
 from .weights import load_weights
 
 
@@ -69,13 +71,59 @@ class _PackedReader:
         layers: list[DecoderLayer] = []
         for layer in weights.layers:
             matrices = {name: getattr(layer, name) for name in _MATRICES if getattr(layer, name) is not None}
-            layers.append(replace(layer, **{name: self._rounded(matrix) for name, matrix in matrices.items()}))
+            rounded: dict[str, Any] = {name: self._rounded(matrix) for name, matrix in matrices.items()}
+            if layer.mixture is not None:
+                rounded["mixture"] = self._repacked(layer.mixture)
+            layers.append(replace(layer, **rounded))
         head = None if weights.head is None else self._rounded(_q8(weights.head))
         return replace(weights, embedding=self._rounded(_q8(weights.embedding)), layers=tuple(layers), head=head)
 
+    def _repacked(self, mixture: MixtureWeights) -> MixtureWeights:
+        def packed(network: NetworkWeights) -> NetworkWeights:
+            parts = (network.gate, network.up, network.down_t)
+            return NetworkWeights(*(None if part is None else self._rounded(_q8(part)) for part in parts))
+
+        shared = None if mixture.shared is None else packed(mixture.shared)
+        return replace(mixture, experts=tuple(map(packed, mixture.experts)), shared=shared)
+
+    def network(self, name: str, neurons: int) -> dict[str, PackedMatrix]:
+        hidden = self._checkpoint.config.hidden_size
+        return {
+            "gate": self.matrix(f"{name}.gate_proj", neurons, hidden),
+            "up": self.matrix(f"{name}.up_proj", neurons, hidden),
+            "down_t": self.down_rows(f"{name}.down_proj", neurons, hidden),
+        }
+
+    def mixture(self, experts: Experts, name: str) -> MixtureWeights:
+        hidden, shared = self._checkpoint.config.hidden_size, experts.shared_expert_intermediate_size
+        networks = (
+            NetworkWeights(**self.network(f"{name}.experts.{i}", experts.moe_intermediate_size))
+            for i in range(experts.num_experts)
+        )
+        return MixtureWeights(
+            router=self._rows(f"{name}.gate.weight", experts.num_experts, hidden),
+            experts=tuple(networks),
+            chosen=experts.num_experts_per_tok,
+            renormalize=experts.norm_topk_prob,
+            shared=NetworkWeights(**self.network(f"{name}.shared_expert", shared)) if shared else None,
+            shared_gate=self._rows(f"{name}.shared_expert_gate.weight", 1, hidden)[0] if shared else None,
+        )
+
+    def _rows(self, name: str, rows: int, columns: int) -> NDArray[np.float32]:
+        return float_rows(self._checkpoint.array(name, (rows, columns)))
+
+    def feed_forward(self, index: int) -> dict[str, Any]:
+        config, name = self._checkpoint.config, f"model.layers.{index}.mlp"
+        experts = config.experts_in(index)
+        return (
+            self.network(name, config.intermediate_size)
+            if experts is None
+            else {"mixture": self.mixture(experts, name)}
+        )
+
     def layer(self, index: int) -> DecoderLayer:
         config, prefix = self._checkpoint.config, f"model.layers.{index}."
-        hidden, neurons = config.hidden_size, config.intermediate_size
+        hidden = config.hidden_size
         queries = config.num_attention_heads * config.head_dim
         keys = config.num_key_value_heads * config.head_dim
         return DecoderLayer(
@@ -85,14 +133,12 @@ class _PackedReader:
             value=self.matrix(f"{prefix}self_attn.v_proj", keys, hidden),
             output=self.matrix(f"{prefix}self_attn.o_proj", hidden, queries),
             feed_forward_norm=self._vector(f"{prefix}post_attention_layernorm.weight", hidden),
-            gate=self.matrix(f"{prefix}mlp.gate_proj", neurons, hidden),
-            up=self.matrix(f"{prefix}mlp.up_proj", neurons, hidden),
-            down_t=self.down_rows(f"{prefix}mlp.down_proj", neurons, hidden),
             query_bias=self._bias(f"{prefix}self_attn.q_proj.bias", queries),
             key_bias=self._bias(f"{prefix}self_attn.k_proj.bias", keys),
             value_bias=self._bias(f"{prefix}self_attn.v_proj.bias", keys),
             query_norm=self._head_norm(f"{prefix}self_attn.q_norm.weight"),
             key_norm=self._head_norm(f"{prefix}self_attn.k_norm.weight"),
+            **self.feed_forward(index),
         )
 
     def _vector(self, name: str, size: int) -> NDArray[np.float32]:

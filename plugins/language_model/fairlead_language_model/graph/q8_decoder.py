@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead_kernels import GROUP, Decoder, DecoderConfig, DecoderWeights, Q8Matrix, quantize_q8
+from fairlead_kernels import GROUP, Decoder, DecoderConfig, DecoderWeights, NetworkWeights, Q8Matrix, quantize_q8
 from fairlead_kernels import LayerWeights as DecoderLayer
+from fairlead_kernels import MixtureWeights as DecoderMixture
 
 from ..checkpoint import Matrix
 from ..config import ModelConfig
 from ..errors import LanguageModelError
+from ..experts import Experts
 from ..quantize import down_rows
 from .kv_pages import KVPages
 from .rotary import inverse_frequencies
-from .weights import LayerWeights, LlamaWeights
+from .weights import ExpertWeights, LayerWeights, LlamaWeights, MixtureWeights
 
 _ACTIVATIONS = {"drelu": "drelu", "relu": "relu", "silu": "swiglu", "gelu_tanh": "geglu"}
 
@@ -39,8 +43,6 @@ def why_not_q8(config: ModelConfig) -> str | None:
 
 
 def _other_architecture(config: ModelConfig) -> str | None:
-    if config.experts is not None:
-        return "a mixture of experts"
     if config.embedding_size not in (None, config.hidden_size):
         return f"an embedding of width {config.embedding_size} that is projected to hidden_size {config.hidden_size}"
     return None
@@ -58,7 +60,7 @@ def decoder_weights(config: ModelConfig, weights: LlamaWeights) -> DecoderWeight
     head = None if weights.head is weights.embedding else _q8(weights.head)
     return DecoderWeights(
         _q8(weights.embedding),
-        tuple(map(_layer, weights.layers)),
+        tuple(_layer(config.experts, layer) for layer in weights.layers),
         weights.norm,
         head,
         final_norm_bias=weights.norm_bias,
@@ -108,10 +110,7 @@ def _positions(config: ModelConfig, table: Matrix | None) -> NDArray[np.float32]
     return np.require(rows[config.position_offset :], requirements=["C", "A"])
 
 
-def _layer(layer: LayerWeights) -> DecoderLayer:
-    assert layer.up is not None and layer.down is not None
-    # A network without gate has its first matrix where gated ones have the gate.
-    gate, up = (layer.up, None) if layer.gate is None else (layer.gate, layer.up)
+def _layer(experts: Experts | None, layer: LayerWeights) -> DecoderLayer:
     return DecoderLayer(
         attention_norm=layer.input_norm,
         query=_q8(layer.q),
@@ -119,17 +118,50 @@ def _layer(layer: LayerWeights) -> DecoderLayer:
         value=_q8(layer.v),
         output=_q8(layer.o),
         feed_forward_norm=layer.post_norm,
-        gate=_q8(gate),
-        up=None if up is None else _q8(up),
-        down_t=down_rows(layer.down) if layer.down_t is None else layer.down_t,
         query_bias=layer.q_bias,
         key_bias=layer.k_bias,
         value_bias=layer.v_bias,
         output_bias=layer.o_bias,
-        gate_bias=layer.up_bias if layer.gate is None else layer.gate_bias,
-        down_bias=layer.down_bias,
         attention_norm_bias=layer.input_norm_bias,
         feed_forward_norm_bias=layer.post_norm_bias,
         query_norm=layer.q_norm,
         key_norm=layer.k_norm,
+        **(_dense(layer) if layer.mixture is None else {"mixture": _mixture(experts, layer.mixture)}),
     )
+
+
+def _dense(layer: LayerWeights) -> dict[str, Any]:
+    assert layer.up is not None and layer.down is not None
+    # A network without gate has its first matrix where gated ones have the gate.
+    gate, up = (layer.up, None) if layer.gate is None else (layer.gate, layer.up)
+    return {
+        "gate": _q8(gate),
+        "up": None if up is None else _q8(up),
+        "down_t": down_rows(layer.down) if layer.down_t is None else layer.down_t,
+        "gate_bias": layer.up_bias if layer.gate is None else layer.gate_bias,
+        "down_bias": layer.down_bias,
+    }
+
+
+def _mixture(experts: Experts | None, weights: MixtureWeights) -> DecoderMixture:
+    assert experts is not None
+    shared_gate = weights.shared_gate
+    return DecoderMixture(
+        router=float_rows(weights.router),
+        experts=tuple(map(_expert, weights.experts)),
+        chosen=experts.num_experts_per_tok,
+        renormalize=experts.norm_topk_prob,
+        shared=None if weights.shared is None else _expert(weights.shared),
+        shared_gate=None if shared_gate is None else float_rows(shared_gate)[0],
+    )
+
+
+def _expert(expert: ExpertWeights) -> NetworkWeights:
+    down_t = down_rows(expert.down) if expert.down_t is None else expert.down_t
+    return NetworkWeights(_q8(expert.gate), _q8(expert.up), down_t)
+
+
+def float_rows(matrix: Matrix) -> NDArray[np.float32]:
+    """Return a router's rows as the decoder takes them: float32, in memory of their own where they are not aligned."""
+    wide = matrix.dequantize() if isinstance(matrix, Q8Matrix) else matrix
+    return np.require(wide, np.float32, ["C", "A"])

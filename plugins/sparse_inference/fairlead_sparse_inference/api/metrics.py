@@ -61,6 +61,9 @@ class EngineCollector(Collector):
             yield _counter("neurons_predicted", "Neurons that the predictor chose.", "layer", predicted)
             spent = {"": work["predictor_ns"].sum() / NS}
             yield _counter("predictor_seconds", "Time spent in the predictors.", None, spent)
+        if work["experts"].any():
+            used = _by_layer(work["experts"])
+            yield _counter("experts_used", "Experts whose weights were read, once a turn.", "layer", used)
         counts = [(count == 0).sum() for count in self._engine.model.activations]
         yield _gauge("neurons_silent", "Neurons that no token has activated.", "layer", _by_layer(counts))
 

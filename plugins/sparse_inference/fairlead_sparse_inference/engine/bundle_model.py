@@ -53,6 +53,8 @@ def load_bundle(path: Path, *, mode: str, streamed: bool, options: StreamOptions
     reason = why_not_q8(config)
     if config.ffn == "plain" or config.norm != "rms" or config.positions != "rotary":
         reason = f"the architecture {config.architecture} from a bundle"
+    if config.experts is not None:
+        reason = "a mixture of experts from a bundle"
     if reason is not None:
         raise ModelUnsupported(f"{path}: the kernels do not take {reason}")
     if mode == PREDICTOR and "layers.0.predictor.a" not in bundle.tensor_names:

@@ -1,4 +1,4 @@
-"""Models that the kernels' decoder lacks a part of (mixtures of experts, for one), served by the NumPy graph."""
+"""Models that the kernels' decoder lacks a part of (a projected embedding, for one), served by the NumPy graph."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead_kernels import BatchResult, DecodeResult
-from fairlead_kernels.work import ACTIVE, COMPUTED, PREDICTED, Work, empty_work
+from fairlead_kernels.work import ACTIVE, COMPUTED, EXPERTS, PREDICTED, Work, empty_work
+from fairlead_language_model.experts import Experts
 from fairlead_language_model.graph import KVPages, LlamaGraph, PageTable
 from fairlead_language_model.tokenizer import Tokenizer
 
@@ -66,6 +67,15 @@ class GraphDecoder:
             computed = config.neurons(layer) if experts is None else experts.active_neurons
             work[layer, [PREDICTED, COMPUTED]] = computed * len(tokens)
             work[layer, ACTIVE] = fired.sum()
+            if experts is not None:
+                work[layer, EXPERTS] = _used(fired, experts)
 
         table = PageTable(page_table.tolist(), position)
         return self._graph.forward(tokens, self._pages, table, observe), work
+
+
+def _used(fired: NDArray[np.bool_], experts: Experts) -> int:
+    """How many experts had an active neuron for some token."""
+    size = experts.moe_intermediate_size
+    own = fired[:, : experts.num_experts * size].reshape(len(fired), experts.num_experts, size)
+    return int(own.any(axis=(0, 2)).sum())

@@ -43,7 +43,7 @@ class SparseModel:
         self.config, self.weights, self.tokenizer, self.store = config, weights, tokenizer, store
         self._frequencies = np.ascontiguousarray(frequencies, np.float32)
         self._decoder_config = replace(decoder_config(config), mode=mode)
-        self.activations = [np.zeros(config.intermediate_size, np.int64) for _ in weights.layers]
+        self.activations = [np.zeros(layer.neurons, np.int64) for layer in weights.layers]
 
     @classmethod
     def load(
