@@ -43,7 +43,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 NEURONS = {"mixtral": (576, 192), "qwen2_moe": (640, 256), "qwen3_moe": (576, 192)}
 
 
-def random_experts(directory: Path, family: str, seed: int = 6, **changes: Any) -> Path:
+def random_experts(directory: Path, family: str, seed: int = 7, **changes: Any) -> Path:
     """Write a random model of a family with a tokenizer; its choices are far from ties."""
     config = SHAPE | FAMILIES[family] | changes
     random = np.random.default_rng(seed)
@@ -54,7 +54,7 @@ def random_experts(directory: Path, family: str, seed: int = 6, **changes: Any) 
     norms = [name for name in tensors if name.endswith("norm.weight")]
     tensors |= {name: random.uniform(0.5, 1.5, tensors[name].shape) for name in norms}
     routers = [name for name in tensors if name.endswith((".mlp.gate.weight", "block_sparse_moe.gate.weight"))]
-    tensors |= {name: 2 * tensors[name] for name in routers}
+    tensors |= {name: 8 * tensors[name] for name in routers}
     save_file({name: value.astype(np.float32) for name, value in tensors.items()}, directory / "model.safetensors")
     train_tokenizer([TEXT], config["vocab_size"]).save(str(directory / "tokenizer.json"))
     return directory

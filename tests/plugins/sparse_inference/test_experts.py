@@ -29,7 +29,7 @@ def test_the_kernels_give_the_graphs_logits(tmp_path: Path, family: str) -> None
     path = random_experts(tmp_path, family)
     graph = LlamaGraph.load(path)
     expected = graph.forward(PROMPT, graph.pages(16), PageTable())
-    for bits, tolerance in ((None, 0.05), (8, 0.05), (4, 0.4)):
+    for bits, tolerance in ((None, 0.05), (8, 0.05), (4, 0.5)):
         model = SparseModel.load(path, weight_bits=bits)
         assert not isinstance(model, GraphModel)
         errors = np.sqrt(np.mean((all_logits(model, PROMPT) - expected) ** 2, axis=1))
