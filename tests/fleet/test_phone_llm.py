@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from fairlead_agent.config import load_workloads
+from fairlead_agent.config import config_path, load_workloads
 from fairlead_agent.plugin import Budget, BudgetReply
 from fairlead_agent.runtime.control_client import ControlClient
 from fairlead_agent.runtime.protocol import Reconfigure
 from fairlead_agent.runtime.spec import HostSpec, read_spec
 from fairlead_kernels import backend
 from fairlead_sparse_inference.settings import MODELS
+from fairlead_sparse_inference.top.reading import Reading, parse
 from tests.fleet.conftest import Fleet, FleetMaker
 from tests.plugins.sparse_inference.bundles import synthetic_bundle
 
@@ -29,6 +32,8 @@ NAME = "phone-llm"
 MIB = 2**20
 PHONE_BYTES = 192 * MIB
 TOKENS = 120
+#: Long enough that the agent, which compares budgets every two seconds, moves limits in the middle.
+MANY_TOKENS = 440
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +67,20 @@ def reconfigure(fleet: Fleet, spec: HostSpec, size: int) -> BudgetReply:
     return fleet.run(told())
 
 
-def streamed(fleet: Fleet, between: dict[int, Any]) -> str:
+def served(fleet: Fleet, model: Path) -> HostSpec:
+    """Apply the shipped workload with this model; what the phone's worker was started with once it serves."""
+    (workload,) = load_workloads(NAME)
+    config = {**workload.config, "model": str(model), "mode": "predictor", "prefix_cache": False}
+    fleet.apply(**workload.model_copy(update={"config": config}).model_dump(mode="json"))
+    fleet.ready(NAME, timeout_s=120)
+    (found,) = (fleet.folder / "agents" / "phone").rglob(f"*{NAME}*/spec.json")
+    return read_spec(found)
+
+
+def streamed(fleet: Fleet, between: dict[int, Any], **changes: Any) -> str:
     """The text of a stream; calls between[n] after its n-th piece."""
     pieces: list[str] = []
-    with fleet.http.stream("POST", "/v1/completions", json=body(stream=True), timeout=120) as answer:
+    with fleet.http.stream("POST", "/v1/completions", json=body(stream=True, **changes), timeout=120) as answer:
         assert answer.status_code == 200, answer.read()
         for line in answer.iter_lines():
             if not line.startswith("data: {"):
@@ -79,13 +94,8 @@ def streamed(fleet: Fleet, between: dict[int, Any]) -> str:
 def test_a_phone_serves_a_model_larger_than_its_memory(make_fleet: FleetMaker, model: Path, tmp_path: Path) -> None:
     assert sum(file.stat().st_size for file in model.iterdir()) > PHONE_BYTES
     fleet = make_fleet(agents={"phone": "phone", "edge": "edge-box"})
-    (workload,) = load_workloads(NAME)
-    config = {**workload.config, "model": str(model), "mode": "predictor", "prefix_cache": False}
-    fleet.apply(**workload.model_copy(update={"config": config}).model_dump(mode="json"))
-    fleet.ready(NAME, timeout_s=120)
+    spec = served(fleet, model)
     assert fleet.holders(NAME)[0]["node"] == "phone", "the label says so"
-    (found,) = (fleet.folder / "agents" / "phone").rglob(f"*{NAME}*/spec.json")
-    spec = read_spec(found)
 
     expected = fleet.http.post("/v1/completions", json=body(), timeout=120).json()["choices"][0]["text"]
     assert len(expected) > TOKENS / 4
@@ -103,3 +113,76 @@ def test_a_phone_serves_a_model_larger_than_its_memory(make_fleet: FleetMaker, m
     report = fleet.until(lambda: fleet.holders(NAME)[0]["memory_bytes"] and fleet.holders(NAME)[0], "memory measured")
     assert report["memory_bytes"] <= report["limit_bytes"] <= PHONE_BYTES
     assert report["pid"] == fleet.holders(NAME)[0]["pid"], "it was never killed"
+
+
+class Phone:
+    """A phone whose owner edits its profile while the agent runs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._profile: dict[str, Any] = yaml.safe_load(config_path("profiles", "phone").read_text())
+        self.give(PHONE_BYTES)
+
+    def give(self, size: int) -> None:
+        """Write that workloads may use so many bytes."""
+        self._profile["budget"]["dram"] = f"{size} B"
+        self.path.write_text(yaml.safe_dump(self._profile))
+
+    def reload(self, fleet: Fleet) -> None:
+        """Have the agent read its profile again."""
+        process = fleet.local.children["phone"].process
+        assert process is not None
+        process.send_signal(signal.SIGHUP)
+
+
+def counters(fleet: Fleet) -> Reading:
+    """What the worker counts, by the gateway."""
+    return parse(fleet.http.get(f"/workloads/{NAME}/metrics").text, "phone", 0.0)
+
+
+def test_an_owner_who_takes_memory_back_changes_the_speed_alone(
+    make_fleet: FleetMaker, model: Path, tmp_path: Path
+) -> None:
+    phone = Phone(tmp_path / "phone.yaml")
+    fleet = make_fleet(agents={"phone": str(phone.path), "edge": "edge-box"})
+    spec = served(fleet, model)
+    full, wanted = spec.budget.memory_bytes["dram"], PHONE_BYTES // 2
+    expected = fleet.http.post("/v1/completions", json=body(max_tokens=MANY_TOKENS), timeout=120).json()
+    readings = [counters(fleet)]
+
+    def move(size: int, arrived: Callable[[int], bool]) -> None:
+        """Give another budget, and wait until the worker fits it, in the middle of the answer."""
+        phone.give(size)
+        phone.reload(fleet)
+        fleet.until(lambda: arrived(fleet.holders(NAME)[0]["limit_bytes"]), f"a limit for {size} bytes")
+        readings.append(counters(fleet))
+        assert readings[-1].of("sequences", "active") == 1, "the answer had ended before the limit moved"
+
+    between = {5: lambda: move(wanted, lambda limit: limit < full), 60: lambda: move(full, lambda limit: limit == full)}
+    assert streamed(fleet, between, max_tokens=MANY_TOKENS) == expected["choices"][0]["text"]
+
+    before, cut, grown = (reading.sum("memory_bytes") or 0 for reading in readings)
+    assert cut < before <= full and cut < grown <= full
+    assert fleet.holders(NAME)[0]["restarts"] == 0
+    moved = [event for event in fleet.log("phone") if event["event"] == "budget.moved"]
+    # The plugin's estimate of its least was too low here: the worker says so, keeps that, and gives the rest.
+    *refused, taken, given_back = moved
+    assert all(not event["accepted"] and f"at least {taken['bytes']}" in event["reason"] for event in refused)
+    assert taken["accepted"] and wanted < cut <= taken["bytes"] < full
+    assert given_back["accepted"] and given_back["bytes"] == full
+
+
+def test_a_profile_that_does_not_fit_changes_nothing(make_fleet: FleetMaker, tmp_path: Path) -> None:
+    phone = Phone(tmp_path / "phone.yaml")
+    fleet = make_fleet(agents={"phone": str(phone.path)})
+    logged = lambda name: [event for event in fleet.log("phone") if event["event"] == name]
+    phone.path.write_text("name: phone\nbudget: {dram: much}\n")
+    phone.reload(fleet)
+    (refused,) = fleet.until(lambda: logged("profile.not_reloaded"), "the profile refused")
+    assert f"{phone.path}:2: budget.dram" in refused["reason"]
+    phone.give(64 * MIB)
+    phone.reload(fleet)
+    (taken,) = fleet.until(lambda: logged("profile.reloaded"), "the profile taken")
+    assert taken["budget"]["dram"] == 64 * MIB and taken["needs_restart"] == []
+    process = fleet.local.children["phone"].process
+    assert process is not None and process.returncode is None

@@ -86,6 +86,18 @@ class AgentProfile(Strict):
     power: Power = Field(default=Power(), description="What the device draws.")
     policy: Policy = Field(default=Policy(), description="What the device's owner allows.")
 
+    def renewed(self, newer: AgentProfile) -> tuple[AgentProfile, tuple[str, ...]]:
+        """Return this profile with what a running agent takes over of a newer one, and the fields that need a restart.
+
+        The node's name for its profile, its labels and its part in the site were told to others at its start.
+        """
+        kept = {"name": self.name, "labels": self.labels}
+        kept_policy = {"steward": self.policy.steward, "reachable": self.policy.reachable}
+        left = [name for name, value in kept.items() if getattr(newer, name) != value]
+        left += [f"policy.{name}" for name, value in kept_policy.items() if getattr(newer.policy, name) != value]
+        policy = newer.policy.model_copy(update=kept_policy)
+        return newer.model_copy(update={**kept, "policy": policy}), tuple(left)
+
 
 def load_profile(name: str) -> AgentProfile:
     """Read a profile by name or path.

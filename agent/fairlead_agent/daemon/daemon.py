@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from fairlead_agent.bus.bus import Bus
 from fairlead_agent.bus.mqtt import MqttTransport
 from fairlead_agent.bus.stream_server import StreamServer
 from fairlead_agent.bus.transport import Transport
-from fairlead_agent.config import AgentProfile, load_profile
+from fairlead_agent.config import AgentProfile, ConfigError, load_profile
 from fairlead_agent.daemon.calibration_file import CalibrationFile
 from fairlead_agent.daemon.clocks import boottime, new_id, unix_time
 from fairlead_agent.daemon.crew import Crew
@@ -161,6 +162,20 @@ class Daemon:
             plugins=sorted(self.registry.manifests()),
         )
 
+    def reload(self) -> None:
+        """Read the profile's file again: budget, power, policy and pretended hardware change while instances run.
+
+        A file that cannot be read or does not fit changes nothing, and the log says why.
+        """
+        try:
+            self.profile, left = self.profile.renewed(load_profile(self.settings.profile))
+        except ConfigError as error:
+            log.error("profile.not_reloaded", profile=self.settings.profile, reason=str(error))
+            return
+        self.sensor.renew(self.profile)
+        budget = self.profile.budget.model_dump(exclude_none=True)
+        log.info("profile.reloaded", profile=self.profile.name, budget=budget, needs_restart=list(left))
+
     async def stop(self, *, drain: bool = True) -> None:
         """Leave the site; instances drain and their leases are given back first."""
         if drain:
@@ -215,11 +230,14 @@ def _folder(path: Path) -> Path:
 
 
 async def run(settings: AgentSettings) -> None:
-    """Run an agent until SIGINT or SIGTERM."""
+    """Run an agent until SIGINT or SIGTERM; SIGHUP has it read its profile again."""
     daemon = Daemon(settings)
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    # In a terminal SIGHUP says that the terminal has gone.
+    hang_up = stopped.set if os.isatty(0) else daemon.reload
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up)
     await daemon.start()
     try:
         await stopped.wait()

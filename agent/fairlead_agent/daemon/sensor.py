@@ -72,6 +72,11 @@ class Sensor:
         """The node for a plugin; ``None``: with what nobody has claimed."""
         return self.device.facts(self._free() if free is None else free)
 
+    def renew(self, profile: AgentProfile) -> None:
+        """Cut the device down to another profile from now on, and tell what has changed by it."""
+        self.device = replace(self.device, profile=profile)
+        self.publish()
+
     def refresh(self) -> None:
         """Read now: an estimate is about to be made."""
         self.device = replace(self.device, readings=self._reader.read())
