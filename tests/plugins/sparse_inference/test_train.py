@@ -100,6 +100,44 @@ def test_the_swiglu_twin_is_trained_exported_and_read_as_such(corpus: Path, tmp_
     np.testing.assert_allclose(logits, expected, atol=1e-3)
 
 
+def test_named_books_are_the_ones_that_are_kept_apart() -> None:
+    books = [Book(f"book{i}", "text") for i in range(30)]
+    found = split(books, {"validation": ["book7"], "test": ["book3", "book4"]})
+    assert [book.name for book in found.validation] == ["book7"]
+    assert sorted(book.name for book in found.test) == ["book3", "book4"]
+    assert len(found.train) == 27 and found.by == "book"
+    with pytest.raises(CorpusError, match="book99"):
+        split(books, {"validation": ["book7"], "test": ["book99"]})
+    with pytest.raises(CorpusError, match="validation"):
+        split(books, {"validation": [], "test": ["book3"]})
+
+
+def test_a_device_and_a_dropout_that_cannot_be_are_refused(corpus: Path, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    options = [str(corpus), "--run", str(tmp_path / "run"), "--vocabulary", "300", "--steps", "1", *SIZES]
+    result = CliRunner().invoke(train_tiny, [*options, "--dropout", "1.5", "--device", "cpu"])
+    assert result.exit_code == 1 and "dropout = 1.5" in result.output
+    if not torch.cuda.is_available():
+        result = CliRunner().invoke(train_tiny, [*options, "--device", "cuda"])
+        assert result.exit_code == 1 and "sees no GPU" in result.output
+
+
+def test_dropout_leaves_scoring_alone(corpus: Path, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    from fairlead_sparse_inference.train.loop import load_model
+    from fairlead_sparse_inference.train.model import LlamaDrelu
+
+    train(corpus, tmp_path / "run", "--steps", "2", "--dropout", "0.5", "--device", "cpu")
+    trained, state = load_model(tmp_path / "run" / "best.pt")
+    assert state["recipe"]["dropout"] == 0.5 and "cores of" in state["hardware"]
+    scored = LlamaDrelu(trained.shape, dropout=0.5)
+    scored.load_state_dict(trained.state_dict())
+    tokens = torch.tensor([[0, 9, 40, 80, 7]])
+    with torch.no_grad():
+        assert torch.equal(scored.eval()(tokens), trained(tokens))
+        assert not torch.equal(scored.train()(tokens), trained(tokens))
+
+
 def test_a_resumed_run_continues_as_an_uninterrupted_one(corpus: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed")
     from fairlead_sparse_inference.train.loop import load_model

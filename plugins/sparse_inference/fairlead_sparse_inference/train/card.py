@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from .evaluate import Score
 from .shape import ModelShape
 
 Scores = dict[str, Score]
+_SIZES = ("layers", "width", "heads", "kv_heads", "neurons", "context")
 _NETWORKS = {
     "drelu": "a dReLU feed-forward network, down(relu(gate x) * relu(up x)) (TurboSparse)",
     "swiglu": "a SwiGLU feed-forward network, down(silu(gate x) * up x)",
@@ -46,10 +45,12 @@ def model_card(
         origin=_origin(recipe),
         options=_options(recipe),
         precision="bfloat16 matrix products" if recipe["bf16"] else "float32",
-        hardware=f"{os.cpu_count()} cores of {_processor()}",
+        hardware=state.get("hardware", "not recorded"),
+        dropout=f"dropout {recipe['dropout']}, " if recipe.get("dropout") else "",
         minutes=progress["elapsed_s"] / 60,
         rate=progress["tokens"] / max(progress["elapsed_s"], 1e-9),
-        limit=f"{recipe['limit_s'] / 60:.0f}" if recipe["limit_s"] else f"N --steps {recipe['steps']}",
+        limit=f"--minutes {recipe['limit_s'] / 60:.0f}" if recipe["limit_s"] else f"--steps {recipe['steps']}",
+        size=" ".join(f"--{name.replace('_', '-')} {getattr(shape, name)}" for name in _SIZES),
         curve="\n".join(_curve_row(line) for line in _spread(log, 8)),
         scores="\n".join(_score_row(name, score, facts) for name, score in scores.items()),
         sparsity_of=name,
@@ -86,7 +87,8 @@ def _origin(recipe: Mapping[str, Any]) -> str:
 
 def _options(recipe: Mapping[str, Any]) -> str:
     start = f" --init {recipe['started_from']}" if recipe.get("started_from") else ""
-    return f" --optimizer {recipe.get('optimizer', 'adamw')}{start}"
+    dropout = f" --dropout {recipe['dropout']}" if recipe.get("dropout") else ""
+    return f" --optimizer {recipe.get('optimizer', 'adamw')}{dropout} --device {recipe.get('device', 'cpu')}{start}"
 
 
 def _titles(facts: Mapping[str, Any], part: str) -> str:
@@ -114,12 +116,3 @@ def _score_row(name: str, score: Score, facts: Mapping[str, Any]) -> str:
     part = name.split(",")[0]
     bits = score.bits_per_byte(facts[f"{part}_bytes"] / facts[f"{part}_tokens"])
     return f"| {name} | {score.tokens} | {score.loss:.4f} | {score.perplexity:.2f} | {bits:.3f} |"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.machine())

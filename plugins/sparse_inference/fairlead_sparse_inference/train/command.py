@@ -36,6 +36,11 @@ def _shape_options(command: click.decorators.FC) -> click.decorators.FC:
 @click.option("--validate-every-s", default=120.0, show_default=True, help="Validate and save after so long.")
 @click.option("--patience", default=8, show_default=True, help="Validations without improvement before it stops.")
 @click.option("--seed", default=0, show_default=True)
+@click.option("--dropout", default=0.0, show_default=True, help="Share of each branch's output left out in training.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--compile/--no-compile", default=None, help="torch.compile; on a GPU unless told otherwise.")
+@click.option("--validation-book", multiple=True, metavar="NAME", help="Keep this book for validation; repeatable.")
+@click.option("--test-book", multiple=True, metavar="NAME", help="Keep this book for the test; repeatable.")
 @click.option("--threads", default=2, show_default=True)
 @click.option("--bf16/--fp32", default=None, help="Arithmetic; measured first when neither is given.")
 def train_tiny(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -74,12 +74,22 @@ def strip_header(text: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", "\n".join(line.rstrip() for line in lines[first:])).strip()
 
 
-def split(books: list[Book]) -> Corpus:
+#: Names of books kept apart, by part: validation, test.
+Held = Mapping[str, Sequence[str]]
+
+
+def split(books: list[Book], held: Held | None = None) -> Corpus:
     """Keep about 4 % of the text apart for validation and 4 % for test.
 
     Whole books are kept apart where there are at least ten, in the order of a hash of their names, so that the
-    split never depends on the order of files; else the last regions of every book.
+    split never depends on the order of files; else the last regions of every book. Where `held` names books, those are
+    kept apart and no others: a corpus that grew is still tested on the books that it was tested on.
+
+    Raises:
+        CorpusError: a book that is named is not there.
     """
+    if held and any(held.values()):
+        return _split_named(books, held)
     if len(books) < _REGION_BELOW_BOOKS:
         return _split_regions(books)
     total = sum(len(book.text) for book in books)
@@ -92,6 +102,18 @@ def split(books: list[Book]) -> Corpus:
         fits = room and len(book.text) <= 0.05 * total
         (held[room[0]] if fits else rest).append(book)
     return Corpus(rest, held["validation"], held["test"], "book")
+
+
+def _split_named(books: list[Book], held: Held) -> Corpus:
+    named = {name: part for part, names in held.items() for name in names}
+    if missing := sorted(named.keys() - {book.name for book in books}):
+        raise CorpusError(f"no book of the corpus is named {', '.join(missing)}; accepted: names of files without .md")
+    if empty := [part for part, names in held.items() if not names]:
+        raise CorpusError(f"books are named for one part only: name some for {', '.join(empty)} too")
+    parts: dict[str, list[Book]] = {"train": [], "validation": [], "test": []}
+    for book in sorted(books, key=lambda book: hashlib.sha256(book.name.encode()).digest()):
+        parts[named.get(book.name, "train")].append(book)
+    return Corpus(parts["train"], parts["validation"], parts["test"], "book")
 
 
 def _split_regions(books: list[Book]) -> Corpus:

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 
 from .model import LlamaDrelu
+from .objective import arithmetic
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,10 @@ def evaluate(model: LlamaDrelu, rows: np.ndarray, batch: int = 8, bf16: bool = F
     zeros: list[list[tuple[float, float]]] = []
     for layer in layers:
         layer.measure = True
+    device = next(model.parameters()).device
     for start in range(0, len(rows), batch):
-        part = torch.from_numpy(rows[start : start + batch])
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        part = torch.from_numpy(rows[start : start + batch]).to(device)
+        with arithmetic(device, bf16):
             logits = model(part[:, :-1])
         loss = functional.cross_entropy(logits.float().flatten(0, 1), part[:, 1:].flatten())
         losses += [float(loss)] * len(part)

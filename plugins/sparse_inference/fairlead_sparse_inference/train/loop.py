@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import time
@@ -12,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from .batches import Batches, windows
 from .evaluate import Score, evaluate
+from .hardware import hardware
 from .model import LlamaDrelu
+from .objective import Objective, arithmetic, pick_device
 from .optimizers import optimizers
 from .schedule import learning_rate, progress
 from .shape import ModelShape
@@ -45,12 +45,17 @@ class Recipe:
     bf16: bool = False
     fade: float = 0.0
     optimizer: str = "adamw"
+    dropout: float = 0.0
+    device: str = "cpu"
+    compile: bool = False
     started_from: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse a run without an end."""
         if self.steps is None and self.limit_s is None:
             raise ValueError("give a number of steps, a time limit, or both")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout = {self.dropout}: accepted: 0 to below 1")
 
 
 @dataclass(slots=True)
@@ -72,12 +77,15 @@ class Loop:
     ) -> None:
         torch.manual_seed(recipe.seed)
         self.shape, self.recipe, self.directory = shape, recipe, directory
-        self.model = LlamaDrelu(shape)
+        self.device = pick_device(recipe.device)
+        self.model = LlamaDrelu(shape, recipe.dropout).to(self.device)
+        objective = Objective(self.model, recipe.gate_l1).to(self.device)
+        self._objective = torch.compile(objective) if recipe.compile else objective
         self.optimizers = optimizers(self.model, recipe)
         self.batches = Batches(train, shape.context, recipe.batch, recipe.seed)
         self.validation = windows(validation, shape.context, recipe.validation_windows)
         self.progress = Progress()
-        self._losses: list[float] = []
+        self._losses: list[torch.Tensor] = []
         directory.mkdir(parents=True, exist_ok=True)
 
     def run(self) -> Progress:
@@ -107,32 +115,27 @@ class Loop:
         by_steps = every is not None and self.progress.step % every == 0
         return by_steps or since_s >= self.recipe.validate_every_s or self.fraction >= 1.0
 
-    def _step(self) -> float:
+    def _step(self) -> torch.Tensor:
         rate = learning_rate(self.fraction, self.recipe.peak_rate, self.recipe.floor_rate)
         for group in self._groups():
             group["lr"] = rate
         if self.recipe.fade:
             self._mix(max(0.0, 1 - self.fraction / self.recipe.fade))
-        tokens, targets = (torch.from_numpy(part) for part in self.batches.next())
-        autocast = torch.autocast("cpu", torch.bfloat16) if self.recipe.bf16 else contextlib.nullcontext()
-        with autocast:
-            logits = self.model(tokens)
-        loss = functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
-        (loss + self._sparsity_term()).backward()
+        tokens, targets = (torch.from_numpy(part).to(self.device, non_blocking=True) for part in self.batches.next())
+        with arithmetic(self.device, self.recipe.bf16):
+            minimised, loss = self._objective(tokens, targets)
+        minimised.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.progress.step += 1
         self.progress.tokens += tokens.numel()
-        return float(loss.detach())
+        # Read when it is logged: a GPU would be waited for at every step.
+        return loss.detach()
 
     def _groups(self) -> list[dict[str, Any]]:
         return [group for optimizer in self.optimizers for group in optimizer.param_groups]
-
-    def _sparsity_term(self) -> torch.Tensor | float:
-        means = [layer.gate_mean for layer in self.model.feed_forwards() if layer.gate_mean is not None]
-        return self.recipe.gate_l1 * torch.stack(means).mean() if self.recipe.gate_l1 and means else 0.0
 
     def _mix(self, swiglu_share: float) -> None:
         for layer in self.model.feed_forwards():
@@ -157,7 +160,7 @@ class Loop:
             "tokens": self.progress.tokens,
             "epoch": self.batches.epoch,
             "elapsed_s": round(self.progress.elapsed_s, 1),
-            "loss": round(float(np.mean(losses)), 4) if losses else None,
+            "loss": round(float(torch.stack(losses).mean()), 4) if losses else None,
             "validation_loss": round(score.loss, 4),
             "gate_sparsity": [round(share, 4) for share in score.gate_sparsity],
             "product_sparsity": [round(share, 4) for share in score.product_sparsity],
@@ -172,6 +175,7 @@ class Loop:
         state: dict[str, Any] = {
             "shape": asdict(self.shape),
             "recipe": asdict(self.recipe),
+            "hardware": hardware(self.device),
             "progress": asdict(self.progress),
             "position": (self.batches.epoch, self.batches.index),
             "model": self.model.state_dict(),
@@ -186,7 +190,7 @@ class Loop:
         path = self.directory / "last.pt"
         if not path.exists():
             return False
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location=self.device)
         if ModelShape(**state["shape"]) != self.shape:
             raise ValueError(f"{path} holds a model of shape {state['shape']}, not {asdict(self.shape)}")
         self.model.load_state_dict(state["model"])
@@ -201,7 +205,7 @@ class Loop:
 
 def load_model(path: Path) -> tuple[LlamaDrelu, dict[str, Any]]:
     """Load the model of a checkpoint, and the rest of its state."""
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, weights_only=True, map_location="cpu")
     model = LlamaDrelu(ModelShape(**state["shape"]))
     model.load_state_dict(state.pop("model"))
     return model.eval(), state

@@ -87,10 +87,11 @@ class FeedForward(nn.Module):
 
 
 class Layer(nn.Module):
-    """One pre-norm decoder layer."""
+    """One pre-norm decoder layer; `dropout` is the share of each branch's output that training leaves out."""
 
-    def __init__(self, shape: ModelShape) -> None:
+    def __init__(self, shape: ModelShape, dropout: float = 0.0) -> None:
         super().__init__()
+        self.dropout = nn.Dropout(dropout)
         self.input_layernorm = Norm(shape.width, shape.norm_epsilon)
         self.self_attn = Attention(shape)
         self.post_attention_layernorm = Norm(shape.width, shape.norm_epsilon)
@@ -98,27 +99,27 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
         """Add attention, then the feed-forward network, to the residual stream."""
-        x = x + self.self_attn(self.input_layernorm(x), rotation)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        x = x + self.dropout(self.self_attn(self.input_layernorm(x), rotation))
+        return x + self.dropout(self.mlp(self.post_attention_layernorm(x)))
 
 
 class Decoder(nn.Module):
     """Embedding, layers and final norm."""
 
-    def __init__(self, shape: ModelShape) -> None:
+    def __init__(self, shape: ModelShape, dropout: float = 0.0) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(shape.vocabulary, shape.width)
-        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
+        self.layers = nn.ModuleList(Layer(shape, dropout) for _ in range(shape.layers))
         self.norm = Norm(shape.width, shape.norm_epsilon)
 
 
 class LlamaDrelu(nn.Module):
     """The whole model; logits come from the embedding where it is tied, else from `lm_head`."""
 
-    def __init__(self, shape: ModelShape) -> None:
+    def __init__(self, shape: ModelShape, dropout: float = 0.0) -> None:
         super().__init__()
         self.shape = shape
-        self.model = Decoder(shape)
+        self.model = Decoder(shape, dropout)
         if not shape.tied:
             self.lm_head = nn.Linear(shape.width, shape.vocabulary, bias=False)
         self._initialise()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from .corpus import Corpus, read_books, split
+from .corpus import Corpus, Held, read_books, split
 from .tokenizer import encode_books, encode_conversations, train_tokenizer
 
 
@@ -25,10 +25,10 @@ class Prepared:
     facts: dict[str, object]
 
 
-def prepare(source: Path, vocabulary: int, directory: Path) -> Prepared:
-    """Read what an earlier run prepared in `directory`, else prepare it from the corpus."""
+def prepare(source: Path, vocabulary: int, directory: Path, held: Held | None = None) -> Prepared:
+    """Read what an earlier run prepared in `directory`, else prepare it from the corpus; `held`: see `split`."""
     if not (directory / "facts.json").exists():
-        _write(split(read_books(source)), vocabulary, directory)
+        _write(split(read_books(source), held), vocabulary, directory)
     return read_prepared(directory)
 
 
@@ -48,7 +48,7 @@ def _write(corpus: Corpus, vocabulary: int, directory: Path) -> None:
     parts = {"validation": corpus.validation, "test": corpus.test}
     held = {name: encode_books(tokenizer, part) for name, part in parts.items()}
     streams: dict[str, Any] = {"train": np.concatenate((books, talk)), **held}
-    np.savez(directory / "streams.npz", **streams)
+    np.savez_compressed(directory / "streams.npz", **streams)
     facts: dict[str, object] = {"split_by": corpus.by, "conversation_tokens": len(talk), "train_tokens": len(books)}
     for name, part in {"train": corpus.train, **parts}.items():
         facts[f"{name}_documents"] = sorted({book.name for book in part})

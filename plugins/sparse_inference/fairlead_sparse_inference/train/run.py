@@ -12,27 +12,34 @@ import torch
 from tokenizers import Tokenizer
 
 from .export import export, load_exported
+from .hardware import hardware
 from .loop import Loop, Recipe
 from .model import LlamaDrelu
+from .objective import pick_device
 from .prepare import prepare
 from .shape import ModelShape
 
 
 def train(corpus: Path, directory: Path, vocabulary: int, options: dict[str, Any]) -> None:
     """Train in `directory`, resuming what is there."""
-    prepared = prepare(corpus, vocabulary, directory)
+    held = {"validation": options.pop("validation_book"), "test": options.pop("test_book")}
+    prepared = prepare(corpus, vocabulary, directory, held)
     names = {field.name for field in fields(ModelShape)}
     shape = ModelShape(
         vocabulary=prepared.tokenizer.get_vocab_size(),
         **{name: value for name, value in options.items() if name in names},
     )
     minutes = options.pop("minutes")
-    bf16 = options["bf16"] if options["bf16"] is not None else bf16_is_faster(shape)
-    names = {field.name for field in fields(Recipe)} - {"bf16", "limit_s"}
+    device = pick_device(options["device"])
+    on_gpu = device.type == "cuda"
+    bf16 = options["bf16"] if options["bf16"] is not None else on_gpu or bf16_is_faster(shape)
+    options["compile"] = on_gpu if options["compile"] is None else options["compile"]
+    names = {field.name for field in fields(Recipe)} - {"bf16", "limit_s", "device"}
     chosen = {name: value for name, value in options.items() if name in names}
     start = options.pop("init")
     started_from = start.name if start else None
-    recipe = Recipe(**chosen, bf16=bf16, limit_s=minutes * 60 if minutes else None, started_from=started_from)
+    limit_s = minutes * 60 if minutes else None
+    recipe = Recipe(**chosen, bf16=bf16, limit_s=limit_s, started_from=started_from, device=device.type)
     loop = Loop(shape, recipe, prepared.train, prepared.validation, directory)
     resumed = loop.resume()
     if start and not resumed:
@@ -40,7 +47,7 @@ def train(corpus: Path, directory: Path, vocabulary: int, options: dict[str, Any
     count = sum(parameter.numel() for parameter in loop.model.parameters())
     click.echo(
         f"{'resuming' if resumed else 'training'} {count / 1e6:.2f} M parameters on {len(prepared.train)} tokens "
-        f"in {'bfloat16' if bf16 else 'float32'}"
+        f"in {'bfloat16' if bf16 else 'float32'} on {hardware(device)}"
     )
     done = loop.run()
     click.echo(f"{done.step} steps, {done.tokens} tokens, best validation loss {done.best_loss:.4f}")

@@ -1,0 +1,46 @@
+"""What a run minimises: the loss in nats a token, plus a weight times the mean activation of the gates."""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .model import LlamaDrelu
+
+
+class Objective(nn.Module):
+    """The loss of a batch; one module, so that it is compiled as one graph where a device gains by that."""
+
+    def __init__(self, model: LlamaDrelu, gate_l1: float) -> None:
+        super().__init__()
+        self.model = model
+        # A tensor: one compiled graph serves every weight.
+        self.register_buffer("gate_l1", torch.tensor(gate_l1), persistent=False)
+
+    def forward(self, tokens: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what to minimise and the loss alone, both scalars, of token ids [batch, time]."""
+        logits = self.model(tokens)
+        loss = functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+        means = [layer.gate_mean for layer in self.model.feed_forwards() if layer.gate_mean is not None]
+        return loss + self.gate_l1 * torch.stack(means).mean(), loss
+
+
+def arithmetic(device: torch.device, bf16: bool) -> contextlib.AbstractContextManager[object]:
+    """Return the context in which matrix products run in bfloat16, or as they are."""
+    return torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
+
+
+def pick_device(asked: str) -> torch.device:
+    """Return the device by its name; "auto" takes a GPU where PyTorch sees one.
+
+    Raises:
+        ValueError: the name is none that this machine has; names it and what is accepted.
+    """
+    if asked == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device = 'cuda': PyTorch sees no GPU here; accepted: cpu, auto")
+    return torch.device(asked)
