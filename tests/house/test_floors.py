@@ -28,6 +28,7 @@ FLOORS = {
     "fairlead_agent.daemon": 4,
     "fairlead_agent.cli": 4,
     "fairlead_sparse_inference": 4,
+    "fairlead_elastic_serving": 4,
     "fairlead_cloud": 5,
 }
 

@@ -1,0 +1,24 @@
+"""What can go wrong here, by name."""
+
+from __future__ import annotations
+
+
+class ElasticServingError(Exception):
+    """Base of this plugin's errors."""
+
+
+class OutOfPages(ElasticServingError):
+    """Fewer pages are free than asked for; nothing was changed."""
+
+    def __init__(self, wanted: int, free: int) -> None:
+        super().__init__(f"{wanted} pages are asked for and {free} are free")
+        self.wanted = wanted
+        self.free = free
+
+
+class IntegrityError(ElasticServingError):
+    """Pages are lost, shared by mistake, or counted wrongly: a bug, never a consequence of a request."""
+
+
+class MissingBackend(ElasticServingError):
+    """A kernel was asked for whose library is not installed."""

@@ -1,0 +1,119 @@
+"""The kernels in NumPy: quantize and write, paged decode attention over both tiers.
+
+Arrays that all backends take:
+    pages: uint8 [pages, page_bytes], the arena.
+    tables: int32 [rows, width], page numbers; see `tiers`.
+    rows: int32 [sequences, kv_heads], the table row of each sequence and KV head.
+    counts: int32 [rows, 2], tokens in the high and the low tier of each table row.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .quantization import LARGEST, dequantize, quantize
+from .segments import FLOATS, Pages, segments
+from .tiers import HIGH, LOW, Tiers, places
+
+F32 = NDArray[np.float32]
+I32 = NDArray[np.int32]
+
+
+def write(
+    pages: Pages,
+    tiers: Tiers,
+    tier: int,
+    tables: I32,
+    rows: I32,
+    slots: I32,
+    keys: F32,
+    values: F32,
+    scores: F32,
+    positions: I32,
+) -> None:
+    """Quantize keys and values to a tier's format and store them.
+
+    Args:
+        pages: see above; written.
+        tiers: the layouts.
+        tier: HIGH or LOW.
+        tables: see above.
+        rows: int32 [tokens, kv_heads], the table row that each vector goes to.
+        slots: int32 [tokens, kv_heads], the vector's number within the tier; negative: not written.
+        keys: float [tokens, kv_heads, head_dim].
+        values: likewise.
+        scores: float32 [tokens, kv_heads].
+        positions: int32 [tokens].
+    """
+    layout = tiers.layout(tier)
+    token, head = np.nonzero(slots >= 0)
+    column, slot = places(tables.shape[1], layout, tier, slots[token, head])
+    at = (tables[rows[token, head], column], slot)
+    stored = segments(pages, layout)
+    for vectors, target, meta, bits in (
+        (keys, stored.keys, stored.key_meta, layout.format.key_bits),
+        (values, stored.values, stored.value_meta, layout.format.value_bits),
+    ):
+        chosen = vectors[token, head].astype(np.float32)
+        if meta is None:
+            target[at] = (np.clip(chosen, -LARGEST, LARGEST) if bits == 16 else chosen).astype(FLOATS[bits])
+        else:
+            target[at], scale, zero = quantize(chosen, bits)
+            meta[at] = np.stack([scale, zero], axis=-1)
+    stored.scores[at] = scores[token, head]
+    stored.positions[at] = positions[token]
+
+
+def read(pages: Pages, tiers: Tiers, tier: int, table: I32, count: int) -> tuple[F32, F32, NDArray[np.float16], I32]:
+    """Return keys and values float32 [count, head_dim], scores and positions of a tier's tokens in one table row."""
+    layout = tiers.layout(tier)
+    column, slot = places(len(table), layout, tier, np.arange(count))
+    at = (table[column], slot)
+    stored = segments(pages, layout)
+
+    def vectors(source: NDArray, meta: NDArray[np.float16] | None, bits: int) -> F32:
+        if meta is None:
+            return source[at].astype(np.float32)
+        return dequantize(source[at], meta[at][..., 0], meta[at][..., 1], bits)
+
+    keys = vectors(stored.keys, stored.key_meta, layout.format.key_bits)
+    values = vectors(stored.values, stored.value_meta, layout.format.value_bits)
+    return keys, values, stored.scores[at], stored.positions[at]
+
+
+def attend(
+    queries: F32, pages: Pages, tiers: Tiers, tables: I32, rows: I32, counts: I32, scale: float
+) -> tuple[F32, F32]:
+    """Attention of one query per sequence over the tokens of both tiers (grouped queries: Ainslie et al. 2023).
+
+    Args:
+        queries: float [sequences, query_heads, head_dim]; query head h reads KV head h // (query_heads / kv_heads).
+        pages: see above.
+        tiers: the layouts.
+        tables: see above.
+        rows: see above.
+        counts: see above.
+        scale: of the logits, as a rule head_dim^-1/2.
+
+    Returns:
+        float32 [sequences, query_heads, head_dim]; and the logarithm of the sum of the exponentials of all logits,
+        float32 [sequences, query_heads]: what is needed to combine this with attention over other tokens, elsewhere.
+        A sequence without tokens gives zeros and minus infinity.
+    """
+    sequences, kv_heads = rows.shape
+    grouped = queries.astype(np.float32).reshape(sequences, kv_heads, -1, tiers.head_dim)
+    output = np.zeros_like(grouped)
+    total = np.full(grouped.shape[:-1], -np.inf, np.float32)
+    for sequence, head in np.ndindex(sequences, kv_heads):
+        row = rows[sequence, head]
+        parts = [read(pages, tiers, tier, tables[row], counts[row, tier])[:2] for tier in (HIGH, LOW)]
+        keys, values = (np.concatenate(both) for both in zip(*parts, strict=True))
+        if len(keys):
+            logits = grouped[sequence, head] @ keys.T * np.float32(scale)
+            largest = logits.max(axis=-1, keepdims=True)
+            weights = np.exp(logits - largest)
+            summed = weights.sum(axis=-1, keepdims=True)
+            output[sequence, head] = weights @ values / summed
+            total[sequence, head] = (np.log(summed) + largest)[:, 0]
+    return output.reshape(queries.shape), total.reshape(queries.shape[:-1])

@@ -1,0 +1,29 @@
+"""Where Triton kernels run: on a CUDA device, else in Triton's interpreter. Decided before triton is imported."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+
+import pytest
+
+
+def _device() -> str:
+    if find_spec("torch") is None:
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET", "0") == "0" else "cpu"
+
+
+DEVICE = _device()
+if DEVICE == "cpu":
+    os.environ["TRITON_INTERPRET"] = "1"
+
+
+@pytest.fixture(scope="session")
+def device() -> str:
+    """The device that Triton kernels run on; without triton the test is skipped."""
+    pytest.importorskip("torch", reason="torch is not installed: pip install 'fairlead-elastic-serving[triton]'")
+    pytest.importorskip("triton", reason="triton is not installed: pip install 'fairlead-elastic-serving[triton]'")
+    return DEVICE

@@ -1,0 +1,157 @@
+"""The Triton kernels against the reference: on a CUDA device where there is one, else in Triton's interpreter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fairlead_elastic_serving.arena.formats import K4V2, K4V4, K8V4, K8V8, K16V16, K32V32, KVFormat
+from fairlead_elastic_serving.kernels import reference
+from fairlead_elastic_serving.kernels.allocation import Ring, fill
+from fairlead_elastic_serving.kernels.tiers import HIGH, LOW, Tiers
+from tests.plugins.elastic_serving.kernels.mixed_pages import empty_pages, mixed_pages, write_arguments
+
+FORMATS = [(K8V4, K4V2, 64), (K16V16, K16V16, 32), (K8V8, K4V4, 128), (KVFormat(4, 8), KVFormat(2, 2), 64)]
+
+
+@pytest.mark.parametrize(
+    ("high", "low", "head_dim", "group"),
+    [(*formats, group) for formats, group in zip(FORMATS, [4, 2, 1, 8], strict=True)],
+    ids=str,
+)
+def test_attention(device: str, high: KVFormat, low: KVFormat, head_dim: int, group: int) -> None:
+    import torch
+
+    from fairlead_elastic_serving.kernels.triton_backend.attention import Tuning, attend
+
+    random = np.random.default_rng(group)
+    counts = random.integers(0, 150, (2, 2, 2))
+    counts[0, 0], counts[1, 0, HIGH], counts[1, 1, LOW] = 0, 0, 0
+    mixed = mixed_pages(Tiers.of(high, low, head_dim, 4096), counts, random)
+    queries = random.normal(0, 1, (2, 2 * group, head_dim)).astype(np.float32)
+    arrays = (mixed.tables, mixed.rows, mixed.counts)
+    expected, total = reference.attend(queries, mixed.pages, mixed.tiers, *arrays, head_dim**-0.5)
+    on_device = [torch.from_numpy(array).to(device) for array in (queries, mixed.pages, *arrays)]
+    output, found_total = attend(
+        *on_device[:2],
+        mixed.tiers,
+        *on_device[2:],
+        head_dim**-0.5,
+        longest=mixed.longest,
+        tuning=Tuning(block=64, programs=12, least=64),
+    )
+    # Queries, and weights times scales, are rounded to float16 for the tensor cores.
+    assert np.abs(output.cpu().numpy() - expected).max() < 4e-3 * max(1.0, np.abs(expected).max())
+    empty = np.isneginf(total)
+    assert (np.isneginf(found_total.cpu().numpy()) == empty).all()
+    assert np.abs(found_total.cpu().numpy()[~empty] - total[~empty]).max() < 4e-3
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_attention_of_narrow_queries(device: str, kind: str) -> None:
+    import torch
+
+    from fairlead_elastic_serving.kernels.triton_backend.attention import attend
+
+    if device == "cpu" and kind == "bfloat16":
+        pytest.skip("Triton's interpreter has no bfloat16 arithmetic")
+    random = np.random.default_rng(9)
+    mixed = mixed_pages(Tiers.of(K8V4, K4V2, 64, 4096), random.integers(1, 150, (2, 1, 2)), random)
+    queries = torch.from_numpy(random.normal(0, 1, (2, 4, 64)).astype(np.float32)).to(getattr(torch, kind))
+    arrays = (mixed.tables, mixed.rows, mixed.counts)
+    expected, _ = reference.attend(queries.float().numpy(), mixed.pages, mixed.tiers, *arrays, 0.125)
+    on_device = [torch.from_numpy(array).to(device) for array in (mixed.pages, *arrays)]
+    output, _ = attend(queries.to(device), on_device[0], mixed.tiers, *on_device[1:], 0.125, longest=mixed.longest)
+    assert output.dtype == queries.dtype
+    assert np.abs(output.float().cpu().numpy() - expected).max() < 2e-2 * max(1.0, np.abs(expected).max())
+
+
+@pytest.mark.parametrize(("high", "low", "head_dim"), FORMATS, ids=str)
+def test_writing_gives_the_bytes_of_the_reference(device: str, high: KVFormat, low: KVFormat, head_dim: int) -> None:
+    import torch
+
+    from fairlead_elastic_serving.kernels.triton_backend.write import write
+
+    random = np.random.default_rng(2)
+    counts = random.integers(0, 50, (2, 2, 2))
+    counts[0, 0] = 0
+    tiers = Tiers.of(high, low, head_dim, 4096)
+    mixed = empty_pages(tiers, counts, random)
+    before = mixed.pages.copy()
+    found = torch.from_numpy(mixed.pages.copy()).to(device)
+    tables = torch.from_numpy(mixed.tables).to(device)
+    for tier in (HIGH, LOW):
+        arguments = write_arguments(mixed, tier, random)
+        keys, values = arguments[2:4]
+        keys[: len(keys) // 4] = 7.25  # no scale
+        values[-1, :, 0] = 1e6  # does not fit a float16
+        reference.write(mixed.pages, tiers, tier, mixed.tables, *arguments)
+        write(found, tiers, tier, tables, *(torch.from_numpy(array).to(device) for array in arguments))
+    assert (mixed.pages != before).any()
+    assert (found.cpu().numpy() != mixed.pages).sum() == 0
+
+
+def _rings(random: np.random.Generator, pages: int, own: int) -> tuple[Ring, Ring]:
+    order = random.permutation(pages)
+    rings = Ring(pages, order[:own]), Ring(pages, order[own:])
+    for ring in rings:
+        # Heads in the middle, so that the ends wrap.
+        ring.give(ring.take(ring.count // 3))
+    return rings
+
+
+def test_allocation_and_recycling_on_the_device(device: str) -> None:
+    import torch
+
+    from fairlead_elastic_serving.kernels.triton_backend.allocation import DeviceRings
+
+    random = np.random.default_rng(7)
+    own, borrowed = _rings(random, 9000, 2500)
+    rings = DeviceRings.of(own, borrowed, 9000, device)
+    asked = 2100
+    expected = np.zeros((asked + 3, 12), np.int32)
+    tables = torch.from_numpy(expected.copy()).to(device)
+    for from_right in (False, True, False):
+        rows = random.permutation(asked + 3)[:asked].astype(np.int32)
+        first, counts = random.integers(0, 4, (2, asked)).astype(np.int32)
+        rings.allocate(
+            tables, *(torch.from_numpy(array).to(device) for array in (rows, first, counts)), from_right=from_right
+        )
+        total = int(counts.sum())
+        if total <= own.count + borrowed.count:
+            from_own = min(total, own.count)
+            pages = np.concatenate([own.take(from_own), borrowed.take(total - from_own)])
+            fill(expected, rows, first, counts, pages, from_right=from_right)
+            assert rings.missing() == 0
+        else:
+            assert rings.missing() == total - own.count - borrowed.count
+        assert (tables.cpu().numpy() == expected).all()
+        assert rings.free() == own.count + borrowed.count
+    assert rings.missing() > 0, "the last one is more than there is"
+    rings.recycle(torch.from_numpy(pages).to(device))
+    head, own_count, borrowed_head, borrowed_count, _ = rings.state.cpu().tolist()
+    own_free = rings.own.cpu().numpy()[(head + np.arange(own_count)) % 9000]
+    borrowed_free = rings.borrowed.cpu().numpy()[(borrowed_head + np.arange(borrowed_count)) % 9000]
+    is_borrowed = rings.is_borrowed.cpu().numpy()
+    assert not is_borrowed[own_free].any() and is_borrowed[borrowed_free].all()
+    assert sorted([*own_free, *borrowed_free]) == sorted([*own.peek(9000), *borrowed.peek(9000), *pages])
+
+
+def test_what_the_kernels_have_not_is_refused(device: str) -> None:
+    from fairlead_elastic_serving.kernels.triton_backend.pages import layout_arguments
+
+    with pytest.raises(ValueError, match="accepted by the Triton kernels: 2, 4, 8 and 16 bits"):
+        layout_arguments(Tiers.of(K32V32, K4V2, 64, 4096).high)
+    with pytest.raises(ValueError, match="powers of two"):
+        layout_arguments(Tiers.of(K8V4, K4V2, 80, 4096).high)
+
+
+def test_tensors_of_another_type_are_refused(device: str) -> None:
+    import torch
+
+    from fairlead_elastic_serving.kernels.triton_backend.pages import checked, views
+
+    with pytest.raises(ValueError, match=r"rows: torch.int64 \(2,\); accepted: contiguous torch.int32 \['any'\]"):
+        checked("rows", torch.zeros(2, dtype=torch.int64), torch.int32, None)
+    with pytest.raises(ValueError, match="accepted: contiguous uint8"):
+        views(torch.zeros((2, 64)))
