@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PENALTIES = (0.0, 0.01, 0.03, 0.1)
 SMALL = {"width": 192, "layers": 6, "heads": 6, "kv_heads": 3, "neurons": 768, "context": 512}
-SHIPPED = {"width": 320, "layers": 8, "heads": 10, "kv_heads": 5, "neurons": 1280, "context": 512}
+SHIPPED = {"width": 384, "layers": 6, "heads": 12, "kv_heads": 4, "neurons": 1536, "context": 512}
 PROMISE = (
     ">= 85 % measured FFN sparsity at < 1 % perplexity loss against its SwiGLU twin trained the same way (3 seeds, "
     "intervals)"
