@@ -35,6 +35,11 @@ class MixtureWeights:
     shared: ExpertWeights | None = None
     shared_gate: Matrix | None = None
 
+    @property
+    def networks(self) -> tuple[ExpertWeights, ...]:
+        """The experts, then the shared one."""
+        return self.experts if self.shared is None else (*self.experts, self.shared)
+
 
 @dataclass(frozen=True, slots=True)
 class LayerWeights:

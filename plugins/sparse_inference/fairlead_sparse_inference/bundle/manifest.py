@@ -34,7 +34,7 @@ class Network(_Part):
     """One feed-forward network: a layer's, or that of an expert.
 
     Attributes:
-        name: "layers.N", or "layers.N.experts.E".
+        name: "layers.N", "layers.N.experts.E" or "layers.N.shared_expert".
         offset: where its clusters begin in the file.
         neurons: rows of each of its matrices.
         hot: how many neurons from the beginning are the often active ones, which a cache keeps together.

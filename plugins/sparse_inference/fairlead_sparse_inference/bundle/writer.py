@@ -37,7 +37,7 @@ class NetworkRows:
     """One feed-forward network to be written.
 
     Attributes:
-        name: "layers.N", or "layers.N.experts.E".
+        name: "layers.N", "layers.N.experts.E" or "layers.N.shared_expert".
         gate, up, down_t: packed [neurons, hidden], in the order of the model.
         order: int32 [neurons], the neuron that goes to each place of the file; None: as they come.
         hot: how many of them, from the first on, are the often active ones.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead_kernels import DecoderWeights, LayerWeights, PackedMatrix, Predictor
+from fairlead_kernels import DecoderWeights, LayerWeights, MixtureWeights, NetworkWeights, PackedMatrix, Predictor
 from fairlead_kernels.streamed import BundleShape, NeuronStore, StreamOptions
 from fairlead_language_model.config import ModelConfig
 from fairlead_language_model.errors import CheckpointError, ConfigError
@@ -17,7 +17,7 @@ from fairlead_language_model.gguf_names import ROPE_FREQUENCY_FACTORS
 from fairlead_language_model.graph.q8_decoder import decoder_config, why_not_q8
 from fairlead_language_model.hf_config import read_hf_config
 
-from ..bundle import Bundle, Network, open_bundle
+from ..bundle import Bundle, Network, NetworkName, all_networks, layer_networks, open_bundle
 from .errors import ModelUnsupported
 
 EXACT, PREDICTOR = "exact", "predictor"
@@ -50,18 +50,13 @@ def load_bundle(path: Path, *, mode: str, streamed: bool, options: StreamOptions
         ModelUnsupported: the kernels lack a part of this model, or it has no predictors for that mode.
     """
     bundle, config = open_bundle(path), read_hf_config(path / "config.json")
-    reason = why_not_q8(config)
-    if config.ffn == "plain" or config.norm != "rms" or config.positions != "rotary":
-        reason = f"the architecture {config.architecture} from a bundle"
-    if config.experts is not None:
-        reason = "a mixture of experts from a bundle"
-    if reason is not None:
-        raise ModelUnsupported(f"{path}: the kernels do not take {reason}")
-    if mode == PREDICTOR and "layers.0.predictor.a" not in bundle.tensor_names:
-        raise ModelUnsupported(f"{path}: mode {mode}: the bundle has no predictors; accepted: {EXACT}")
-    networks = [_network(bundle, config, layer) for layer in range(config.num_hidden_layers)]
-    store = _store(bundle, networks, mode, options) if streamed else None
-    layers = tuple(_layer(bundle, config, store, layer, mode) for layer in range(len(networks)))
+    _require_supported(bundle, config, mode)
+    networks = [_network(bundle, config, name) for name in all_networks(config)]
+    # All gates of a mixture are many times what its tokens use: they are read with their experts.
+    resident_gates = mode == EXACT and config.experts is None
+    store = _store(bundle, networks, resident_gates, options) if streamed else None
+    read = _Reader(bundle, config, store, mode, {network.name: i for i, network in enumerate(networks)})
+    layers = tuple(map(read.layer, range(config.num_hidden_layers)))
     head = None if config.tie_word_embeddings else _packed(bundle, "lm_head.weight")
     weights = DecoderWeights(
         _packed(bundle, "model.embed_tokens.weight"), layers, _vector(bundle, "model.norm.weight"), head
@@ -74,19 +69,30 @@ def load_bundle(path: Path, *, mode: str, streamed: bool, options: StreamOptions
     return BundleModel(config, weights, _vector(bundle, ROPE_FREQUENCY_FACTORS) if found else None, store)
 
 
-def _network(bundle: Bundle, config: ModelConfig, layer: int) -> Network:
-    name, file = f"layers.{layer}", bundle.path / "bundle.json"
+def _require_supported(bundle: Bundle, config: ModelConfig, mode: str) -> None:
+    reason = why_not_q8(config)
+    if config.ffn == "plain" or config.norm != "rms" or config.positions != "rotary":
+        reason = f"the architecture {config.architecture} from a bundle"
+    if reason is not None:
+        raise ModelUnsupported(f"{bundle.path}: the kernels do not take {reason}")
+    if mode == PREDICTOR and not any(name.endswith(".predictor.a") for name in bundle.tensor_names):
+        raise ModelUnsupported(f"{bundle.path}: mode {mode}: the bundle has no predictors; accepted: {EXACT}")
+
+
+def _network(bundle: Bundle, config: ModelConfig, wanted: NetworkName) -> Network:
+    name, file = str(wanted), bundle.path / "bundle.json"
     network = bundle.networks.get(name)
     if network is None:
-        raise ConfigError(file, "networks", sorted(bundle.networks)[:4], f"one named {name} for each layer")
-    if network.neurons != config.intermediate_size:
-        raise ConfigError(file, f"{name}.neurons", network.neurons, f"{config.intermediate_size}, as in config.json")
+        accepted = f"one named {name} for each layer" if config.experts is None else f"one named {name}"
+        raise ConfigError(file, "networks", sorted(bundle.networks)[:4], accepted)
+    if network.neurons != wanted.neurons:
+        raise ConfigError(file, f"{name}.neurons", network.neurons, f"{wanted.neurons}, as in config.json")
     if bundle.layout.hidden != config.hidden_size:
         raise ConfigError(file, "hidden", bundle.layout.hidden, f"{config.hidden_size}, as in config.json")
     return network
 
 
-def _store(bundle: Bundle, networks: list[Network], mode: str, options: StreamOptions | None) -> NeuronStore:
+def _store(bundle: Bundle, networks: list[Network], resident_gates: bool, options: StreamOptions | None) -> NeuronStore:
     layout = bundle.layout
     shape = BundleShape(
         layout.hidden,
@@ -94,41 +100,86 @@ def _store(bundle: Bundle, networks: list[Network], mode: str, options: StreamOp
         layout.cluster_neurons,
         layout.cluster_bytes,
         tuple((network.offset, network.neurons, network.hot) for network in networks),
-        resident_gates=mode == EXACT,
+        resident_gates=resident_gates,
     )
     return NeuronStore(bundle.neurons_file, shape, shape.total_slots, options)
 
 
-def _layer(bundle: Bundle, config: ModelConfig, store: NeuronStore | None, layer: int, mode: str) -> LayerWeights:
-    prefix = f"model.layers.{layer}."
-    optional = {f: prefix + name for f, name in _VECTORS.items() if prefix + name in bundle.tensor_names}
-    return LayerWeights(
-        attention_norm=_vector(bundle, prefix + "input_layernorm.weight"),
-        query=_packed(bundle, prefix + "self_attn.q_proj.weight"),
-        key=_packed(bundle, prefix + "self_attn.k_proj.weight"),
-        value=_packed(bundle, prefix + "self_attn.v_proj.weight"),
-        output=_packed(bundle, prefix + "self_attn.o_proj.weight"),
-        feed_forward_norm=_vector(bundle, prefix + "post_attention_layernorm.weight"),
-        **{field: _vector(bundle, name) for field, name in optional.items()},
-        **_feed_forward(bundle, config, store, layer, mode),
-    )
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads layers; `places` are the numbers of networks in the store."""
 
+    bundle: Bundle
+    config: ModelConfig
+    store: NeuronStore | None
+    mode: str
+    places: dict[str, int]
 
-def _feed_forward(bundle: Bundle, config: ModelConfig, store: NeuronStore | None, layer: int, mode: str) -> Any:
-    name = f"layers.{layer}"
-    predictor = _predictor(bundle, config, layer) if mode == PREDICTOR else None
-    if store is None:
-        gate, up, down_t = bundle.rows(name)
-        return {"gate": gate, "up": up, "down_t": down_t, "predictor": predictor}
-    source = store.feed_forward(
-        layer,
-        bundle.order(name),
-        _ACTIVATIONS[config.activation],
-        gates=_gates(bundle, name) if mode == EXACT else None,
-        predictor=predictor,
-        threshold=config.relu_threshold,
-    )
-    return {"feed_forward": source, "predictor": predictor}
+    def layer(self, layer: int) -> LayerWeights:
+        bundle, prefix = self.bundle, f"model.layers.{layer}."
+        optional = {f: prefix + name for f, name in _VECTORS.items() if prefix + name in bundle.tensor_names}
+        return LayerWeights(
+            attention_norm=_vector(bundle, prefix + "input_layernorm.weight"),
+            query=_packed(bundle, prefix + "self_attn.q_proj.weight"),
+            key=_packed(bundle, prefix + "self_attn.k_proj.weight"),
+            value=_packed(bundle, prefix + "self_attn.v_proj.weight"),
+            output=_packed(bundle, prefix + "self_attn.o_proj.weight"),
+            feed_forward_norm=_vector(bundle, prefix + "post_attention_layernorm.weight"),
+            **{field: _vector(bundle, name) for field, name in optional.items()},
+            **self._feed_forward(layer),
+        )
+
+    def _feed_forward(self, layer: int) -> dict[str, Any]:
+        experts, networks = self.config.experts_in(layer), layer_networks(self.config, layer)
+        if experts is None:
+            return self._network(networks[0])
+        made, prefix = [NetworkWeights(**self._network(name)) for name in networks], f"model.layers.{layer}.mlp."
+        shared = networks[-1].shared
+        mixture = MixtureWeights(
+            router=_vector(self.bundle, prefix + "gate.weight"),
+            experts=tuple(made[: experts.num_experts]),
+            chosen=experts.num_experts_per_tok,
+            renormalize=experts.norm_topk_prob,
+            shared=made[-1] if shared else None,
+            shared_gate=_vector(self.bundle, prefix + "shared_expert_gate.weight").reshape(-1) if shared else None,
+        )
+        return {"mixture": mixture}
+
+    def _network(self, network: NetworkName) -> dict[str, Any]:
+        name = str(network)
+        predictor = self._predictor(network) if self.mode == PREDICTOR else None
+        if self.store is None:
+            gate, up, down_t = self.bundle.rows(name)
+            return {"gate": gate, "up": up, "down_t": down_t, "predictor": predictor}
+        source = self.store.feed_forward(
+            self.places[name],
+            self.bundle.order(name),
+            _ACTIVATIONS[self.config.activation],
+            gates=_gates(self.bundle, name) if self.store.shape.resident_gates else None,
+            predictor=predictor,
+            threshold=self.config.relu_threshold,
+        )
+        return {"feed_forward": source, "predictor": predictor}
+
+    def _predictor(self, network: NetworkName) -> Predictor | None:
+        """An expert that was seen too seldom to train one has none, and is computed exactly."""
+        bundle, prefix = self.bundle, f"{network}.predictor."
+        if network.expert is not None and prefix + "a" not in bundle.tensor_names:
+            return None
+        threshold = _vector(bundle, prefix + "threshold")
+        if threshold.size != 1:
+            raise CheckpointError(bundle.path, f"has {threshold.size} values; accepted: 1", prefix + "threshold")
+        predictor = Predictor(
+            _packed(bundle, prefix + "a"),
+            _packed(bundle, prefix + "b"),
+            _vector(bundle, prefix + "bias"),
+            float(threshold.reshape(-1)[0]),
+        )
+        try:
+            predictor.check(self.config.hidden_size, network.neurons, prefix.removesuffix("."))
+        except ValueError as error:
+            raise CheckpointError(bundle.path, str(error)) from None
+        return predictor
 
 
 def _gates(bundle: Bundle, name: str) -> PackedMatrix:
@@ -139,24 +190,6 @@ def _gates(bundle: Bundle, name: str) -> PackedMatrix:
     gates = np.empty((network.neurons, layout.row_bytes), np.uint8)
     gates[order] = mapped.reshape(-1, layout.stride)[: network.neurons, : layout.row_bytes]
     return PackedMatrix(gates, layout.hidden, layout.bits)
-
-
-def _predictor(bundle: Bundle, config: ModelConfig, layer: int) -> Predictor:
-    prefix = f"layers.{layer}.predictor."
-    threshold = _vector(bundle, prefix + "threshold")
-    if threshold.size != 1:
-        raise CheckpointError(bundle.path, f"has {threshold.size} values; accepted: 1", prefix + "threshold")
-    predictor = Predictor(
-        _packed(bundle, prefix + "a"),
-        _packed(bundle, prefix + "b"),
-        _vector(bundle, prefix + "bias"),
-        float(threshold.reshape(-1)[0]),
-    )
-    try:
-        predictor.check(config.hidden_size, config.intermediate_size, prefix.removesuffix("."))
-    except ValueError as error:
-        raise CheckpointError(bundle.path, str(error)) from None
-    return predictor
 
 
 def _packed(bundle: Bundle, name: str) -> PackedMatrix:

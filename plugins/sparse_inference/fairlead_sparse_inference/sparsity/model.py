@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ from fairlead_language_model.config import ModelConfig
 from fairlead_language_model.graph import LayerWeights, LlamaGraph, LlamaWeights, PageTable, load_weights
 from fairlead_language_model.graph.activation import relu
 from fairlead_language_model.graph.llama_graph import linear
+from fairlead_language_model.graph.weights import ExpertWeights, MixtureWeights
 from fairlead_language_model.tokenizer import Tokenizer, open_tokenizer
 
 from ..bundle import is_bundle
 from ..settings import MODELS
+from .networks import routed
 
 FloatArray = NDArray[np.float32]
 Neurons = Callable[[int, FloatArray], FloatArray]
@@ -34,7 +36,7 @@ class ToolModel:
     path: Path
     graph: LlamaGraph
     tokenizer: Tokenizer
-    predictors: tuple[Any, ...] = ()
+    predictors: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def config(self) -> ModelConfig:
@@ -46,6 +48,9 @@ class ToolModel:
         """Number of weights, tied ones once."""
         weights = self.graph.weights
         inner = [getattr(layer, name) for layer in weights.layers for name in _matrix_names()]
+        mixtures = [layer.mixture for layer in weights.layers if layer.mixture is not None]
+        inner += [part for m in mixtures for part in (m.router, m.shared_gate)]
+        inner += [getattr(part, name) for m in mixtures for part in m.networks for name in ("gate", "up", "down")]
         tables = [weights.embedding, *([] if weights.head is weights.embedding else [weights.head])]
         return sum(int(np.prod(part.shape)) for part in [*inner, *tables] if part is not None)
 
@@ -65,7 +70,7 @@ def load_model(name: Path) -> ToolModel:
         from .conversion.read import read_bundle
 
         config, weights, predictors = read_bundle(path)
-        return ToolModel(path, LlamaGraph(config, weights), open_tokenizer(path), tuple(predictors))
+        return ToolModel(path, LlamaGraph(config, weights), open_tokenizer(path), predictors)
     checkpoint = open_checkpoint(path)
     weights = load_weights(checkpoint)
     if weights.nbytes * 4 <= WIDENED_BYTES:
@@ -81,8 +86,15 @@ def widened(weights: LlamaWeights) -> LlamaWeights:
 
 
 def require_gates(model: ToolModel) -> None:
-    """Raise ValueError for a model with experts, or whose feed-forward network has no gate."""
-    if any(layer.gate is None for layer in model.graph.weights.layers):
+    """Raise ValueError for a model whose feed-forward networks have no gate."""
+    if model.config.ffn == "plain":
+        raise ValueError(f"{model.path}: accepted: models whose feed-forward networks have a gate")
+
+
+def require_dense(model: ToolModel) -> None:
+    """Raise ValueError for a model with experts, or whose feed-forward networks have no gate."""
+    require_gates(model)
+    if model.config.experts is not None:
         raise ValueError(f"{model.path}: accepted: models whose layers have one gated feed-forward network each")
 
 
@@ -93,18 +105,22 @@ def is_sparse(config: ModelConfig) -> bool:
 
 def gate_and_activations(graph: LlamaGraph, layer: int, x: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return (gate after its activation, activations), both [tokens, neurons], of a layer's normalized input."""
-    activations = graph.activations(layer, x)
     weights = graph.weights.layers[layer]
-    gate = getattr(weights, "gate", None)
-    if gate is None or not is_sparse(graph.config):
+    if weights.mixture is not None:
+        return _mixture_activations(graph, layer, x)
+    activations = graph.activations(layer, x)
+    if weights.gate is None or not is_sparse(graph.config):
         return activations, activations
-    return relu(linear(x, gate, weights.gate_bias)), activations
+    return relu(linear(x, weights.gate, weights.gate_bias)), activations
 
 
-def down_norms(graph: LlamaGraph, layer: int) -> FloatArray:
-    """Return the length [neurons] of what a neuron adds to the residual stream at activation 1."""
-    down = wide(graph.weights.layers[layer].down)
-    return np.sqrt(np.square(down).sum(axis=0, dtype=np.float32))
+def _mixture_activations(graph: LlamaGraph, layer: int, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+    gate, activations = (np.zeros((len(x), graph.config.neurons(layer)), np.float32) for _ in range(2))
+    for network in routed(graph, layer, x):
+        gate[network.tokens, network.columns], activations[network.tokens, network.columns] = network.activations(
+            graph.config, x[network.tokens]
+        )
+    return gate, activations
 
 
 def layer_passes(
@@ -124,12 +140,24 @@ def wide(matrix: FloatArray | Q8Matrix) -> FloatArray:
 
 
 def _wide_layer(layer: LayerWeights) -> LayerWeights:
-    values = {
-        field.name: wide(value)
-        for field in fields(layer)
-        if field.name != "down_t" and isinstance(value := getattr(layer, field.name), Q8Matrix)
+    values: dict[str, Any] = {
+        part.name: wide(value)
+        for part in fields(layer)
+        if part.name != "down_t" and isinstance(value := getattr(layer, part.name), Q8Matrix)
     }
+    if layer.mixture is not None:
+        values["mixture"] = _wide_mixture(layer.mixture)
     return replace(layer, **values, down_t=None)
+
+
+def _wide_mixture(mixture: MixtureWeights) -> MixtureWeights:
+    experts = [ExpertWeights(wide(one.gate), wide(one.up), wide(one.down)) for one in mixture.networks]
+    return MixtureWeights(
+        router=wide(mixture.router),
+        experts=tuple(experts[: len(mixture.experts)]),
+        shared=None if mixture.shared is None else experts[-1],
+        shared_gate=None if mixture.shared_gate is None else wide(mixture.shared_gate),
+    )
 
 
 def _matrix_names() -> tuple[str, ...]:

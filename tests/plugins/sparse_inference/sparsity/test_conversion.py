@@ -46,7 +46,7 @@ def test_order_hot_neurons_and_predictors_are_taken_in(checkpoint: Path, text: P
     made = [
         Predictor(*(random.normal(size=s).astype(np.float32) for s in shapes), threshold=i).rounded() for i in (0, 1)
     ]
-    write_predictors(made, {}, tmp_path / "q.safetensors")
+    write_predictors({f"layers.{i}": one for i, one in enumerate(made)}, {}, tmp_path / "q.safetensors")
     options = ("--profile", tmp_path / "p.npz", "--predictors", tmp_path / "q.safetensors", "--hot-coverage", "0.3")
     run("convert", checkpoint, tmp_path / "b", "--bits", "4", *options)
     bundle, profile = open_bundle(tmp_path / "b"), read_profile(tmp_path / "p.npz")
@@ -57,7 +57,7 @@ def test_order_hot_neurons_and_predictors_are_taken_in(checkpoint: Path, text: P
         rest = [n for n in profile.layers[layer].order if n not in set(order[:hot].tolist())]
         np.testing.assert_array_equal(order[hot:], rest)
     read = load_model(tmp_path / "b")
-    for ours, theirs in zip(read.predictors, made, strict=True):
+    for ours, theirs in zip(read.predictors.values(), made, strict=True):
         for part in ("a", "b", "bias", "threshold"):
             np.testing.assert_array_equal(getattr(ours, part), getattr(theirs, part))
     scored = run("perplexity", tmp_path / "b", text, "--part", "all", "--context", "32", "--tokens", "64")

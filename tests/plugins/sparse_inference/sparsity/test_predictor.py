@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fairlead_sparse_inference.bundle import NetworkName
 from fairlead_sparse_inference.sparsity.command import sparse
 from fairlead_sparse_inference.sparsity.model import load_model
 from fairlead_sparse_inference.sparsity.perplexity.modes import Predicted
@@ -24,6 +25,7 @@ from fairlead_sparse_inference.sparsity.predictor.network import Predictor, firs
 from fairlead_sparse_inference.sparsity.text import read_windows
 
 HIDDEN, NEURONS = 64, 96
+NETWORKS = [NetworkName(layer, NEURONS) for layer in range(2)]
 QUICK = "--tokens 512 --held-tokens 256 --test-tokens 128 --context 32 --epochs 2".split()  # noqa: SIM905
 
 
@@ -106,14 +108,14 @@ def test_the_command_reports_what_the_file_then_does(checkpoint: Path, text: Pat
     out = tmp_path / "p.safetensors"
     code, report = run("train-predictor", checkpoint, text, "--out", out, *QUICK, how, "--perplexity-rise", "0.05")
     assert code == (0 if report["allowed"] else 3)
-    predictors, stored = read_predictors(out, 2, HIDDEN, NEURONS)
+    predictors, stored = read_predictors(out, NETWORKS, HIDDEN)
     assert stored["layers"] == report["layers"] and report["calibrated_recall"] >= 0.99
     model = load_model(checkpoint)
     test = read_windows(text, "test", model.tokenizer, model.config, 128, 32)
     assert report["test_exact"]["perplexity"] == pytest.approx(score(model, test.rows).perplexity, rel=1e-4)
-    predicted = score(model, test.rows, Predicted(model.graph, predictors))
+    predicted = score(model, test.rows, Predicted(model.graph, list(predictors.values())))
     assert report["test_predicted"]["perplexity"] == pytest.approx(predicted.perplexity, rel=1e-4)
-    for layer, predictor in zip(report["layers"], predictors, strict=True):
+    for layer, predictor in zip(report["layers"], predictors.values(), strict=True):
         assert str(predictor.rank) in layer["tried"] and layer["weighted_recall"] > 0.9
     scored = run("perplexity", checkpoint, text, "--predictors", out, "--part", "validation", "--context", "32")[1]
     assert scored["modes"]["exact"]["rise"] == 0 and set(scored["modes"]) == {"exact", "predictor"}
@@ -139,7 +141,7 @@ def test_captured_inputs_give_the_graphs_activations(checkpoint: Path, text: Pat
 
     graph.forward(rows[0, :-1].tolist(), graph.pages(64), PageTable(), lambda layer, a: seen.append(a))
     for layer, inputs in enumerate(capture_inputs(model, rows, lambda: None)):
-        found = examples(model, layer, inputs)
+        ((_, found),) = examples(model, layer, inputs)
         np.testing.assert_array_equal(found.fires[:32], seen[layer] != 0)
 
 
@@ -155,22 +157,25 @@ def test_a_model_without_zeros_is_refused(text: Path, stock: Path, tmp_path: Pat
         (lambda t: t.pop("layers.1.predictor.b"), r"layers\.1\.predictor\.b: is missing"),
         (lambda t: t.update({"layers.0.predictor.bias": np.zeros(7, np.float32)}), r"shape \(7,\); the model asks"),
         (lambda t: t.update({"layers.0.predictor.a": np.full((32, 64), np.nan, np.float32)}), "not finite"),
-        (lambda t: [t.pop(n) for n in list(t) if n.startswith("layers.1.")], "1 layers; the model has 2"),
+        (
+            lambda t: [t.pop(n) for n in list(t) if n.startswith("layers.1.")],
+            "of 1 networks; the model has",
+        ),
     ],
 )
 def test_a_damaged_file_is_refused(tmp_path: Path, change: Any, says: str) -> None:
     from safetensors.numpy import load_file, save_file
 
     path = tmp_path / "p.safetensors"
-    write_predictors([random_predictor(0), random_predictor(1)], {"n": 1}, path)
-    read, report = read_predictors(path, 2, HIDDEN, NEURONS)
-    np.testing.assert_array_equal(read[1].b, random_predictor(1).b)
-    assert (read[0].threshold, report) == (0.25, {"n": 1})
+    write_predictors({f"layers.{i}": random_predictor(i) for i in (0, 1)}, {"n": 1}, path)
+    read, report = read_predictors(path, NETWORKS, HIDDEN)
+    np.testing.assert_array_equal(read["layers.1"].b, random_predictor(1).b)
+    assert (read["layers.0"].threshold, report) == (0.25, {"n": 1})
     tensors = load_file(path)
     change(tensors)
     save_file(tensors, path)
     with pytest.raises(PredictorError, match=says):
-        read_predictors(path, 2, HIDDEN, NEURONS)
+        read_predictors(path, NETWORKS, HIDDEN)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(PredictorError, match="is no whole predictors' file"):
-        read_predictors(path, 2, HIDDEN, NEURONS)
+        read_predictors(path, NETWORKS, HIDDEN)

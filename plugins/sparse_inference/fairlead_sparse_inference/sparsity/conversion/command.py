@@ -50,12 +50,11 @@ def convert(
     from fairlead_language_model.checkpoint import open_checkpoint
     from fairlead_language_model.graph import load_weights
 
-    from ...bundle import BundleLayout, verify_bundle, write_bundle
+    from ...bundle import BundleLayout, all_networks, verify_bundle, write_bundle
     from ..model import model_path
     from .convert import (
         Recipe,
         model_files,
-        network_names,
         networks,
         predictor_tensors,
         require_convertible,
@@ -75,12 +74,12 @@ def convert(
         resident |= predictor_tensors(_read_predictors(predictors, config))
 
     def counted(advance: Any) -> Iterator[Any]:
-        for rows in networks(weights, recipe):
+        for rows in networks(config, weights, recipe):
             yield rows
             advance(rows.name)
 
     layout = BundleLayout.of(config.hidden_size, recipe.bits)
-    with report.progress("packing", len(network_names(weights))) as advance:
+    with report.progress("packing", sum(1 for _ in all_networks(config))) as advance:
         files = model_files(source, config)
         manifest = write_bundle(out, counted(advance), resident, files, layout=layout)
     if verify:
@@ -89,40 +88,38 @@ def convert(
     report.result(content, _table(content))
 
 
-def _read_predictors(path: Path, config: Any) -> list[Any]:
+def _read_predictors(path: Path, config: Any) -> dict[str, Any]:
+    from ...bundle import all_networks
     from ..predictor.file import read_predictors
 
-    if config.experts is not None:
-        raise ValueError(f"{path}: predictors of experts: accepted: a model without experts")
-    return read_predictors(path, config.num_hidden_layers, config.hidden_size, config.intermediate_size)[0]
+    return read_predictors(path, all_networks(config), config.hidden_size)[0]
 
 
 def _orders(
     config: Any, profile: Path | None, plan: Path | None, hot_coverage: float
 ) -> tuple[dict[str, Any], dict[str, int]]:
     """Return order and hot count by network."""
+    from ...bundle import all_networks
     from ..placement.file import read_plan
     from ..profile.file import read_profile, require_model
-    from .convert import hot_first, most_frequent
-    from .names import network
+    from .convert import hot_first, hot_neurons
 
     if profile is None:
         if plan is not None:
             raise ValueError("--plan: accepted together with --profile, which orders the neurons")
         return {}, {}
-    found = read_profile(profile)
-    if config.experts is not None:
-        raise ValueError(f"{profile}: an order of experts' neurons: accepted: a model without experts")
-    require_model(found, config.num_hidden_layers, config.intermediate_size, profile)
-    if plan is not None:
-        marked = read_plan(plan, config.num_hidden_layers, config.intermediate_size).pinned()
+    found, names = read_profile(profile), list(all_networks(config))
+    require_model(found, names, profile)
+    if plan is None:
+        marked = hot_neurons(names, found.frequencies(), hot_coverage)
+    elif config.experts is not None:
+        raise ValueError("--plan: accepted for a model without experts")
     else:
-        marked = [most_frequent(frequencies, hot_coverage) for frequencies in found.frequencies()]
+        marked = read_plan(plan, config.num_hidden_layers, config.intermediate_size).pinned()
     orders = {
-        network(layer): hot_first(item.order, hot)
-        for layer, (item, hot) in enumerate(zip(found.layers, marked, strict=True))
+        str(name): hot_first(item.order, hot) for name, item, hot in zip(names, found.layers, marked, strict=True)
     }
-    return orders, {network(layer): int(hot.sum()) for layer, hot in enumerate(marked)}
+    return orders, {str(name): int(hot.sum()) for name, hot in zip(names, marked, strict=True)}
 
 
 def _content(out: Path, manifest: Any, has_predictors: bool, verified: bool) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from fairlead_language_model.graph import LayerWeights, LlamaWeights
 from fairlead_language_model.hf_config import write_hf_config
 from fairlead_language_model.quantize import write_tokenizer
 
-from ...bundle import NetworkRows, checkpoint_files
+from ...bundle import NetworkName, NetworkRows, checkpoint_files, layer_networks
 from ..predictor.network import Predictor
 from .names import (
     EMBEDDING,
@@ -29,9 +30,9 @@ from .names import (
     PACKED_FIELDS,
     PREDICTOR_PARTS,
     ROUTER,
+    SHARED_GATE,
     VECTOR_FIELDS,
     layer_tensor,
-    network,
     predictor_tensor,
 )
 
@@ -56,8 +57,6 @@ def why_not(config: ModelConfig) -> str | None:
         return "a bias on the feed-forward network"
     if config.norm != "rms" or config.positions != "rotary":
         return "layer normalization with bias or learned positions"
-    if config.experts is not None and config.experts.shared_expert_intermediate_size:
-        return "a shared expert"
     if config.hidden_size % GROUP or config.num_attention_heads * config.head_dim % GROUP:
         return f"hidden_size {config.hidden_size} or the width of its heads is no multiple of {GROUP}"
     return None
@@ -94,43 +93,30 @@ def resident_tensors(weights: LlamaWeights, bits: int) -> dict[str, Tensor]:
             if value is not None:
                 tensors[layer_tensor(layer, stored)] = np.asarray(value)
         if parts.mixture is not None:
-            router = parts.mixture.router
-            wide = router.dequantize() if isinstance(router, Q8Matrix) else np.asarray(router)
-            tensors[layer_tensor(layer, ROUTER)] = wide
+            tensors[layer_tensor(layer, ROUTER)] = _wide(parts.mixture.router)
+            if parts.mixture.shared_gate is not None:
+                tensors[layer_tensor(layer, SHARED_GATE)] = _wide(parts.mixture.shared_gate)
     return tensors
 
 
-def predictor_tensors(predictors: Sequence[Predictor]) -> dict[str, Tensor]:
-    """Return all layers' predictors, matrices packed with 8 bits: the values that they were calibrated with."""
+def predictor_tensors(predictors: Mapping[str, Predictor]) -> dict[str, Tensor]:
+    """Return all networks' predictors, matrices packed with 8 bits: the values that they were calibrated with."""
     tensors: dict[str, Tensor] = {}
-    for layer, made in enumerate(predictors):
+    for network, made in predictors.items():
         if made.rank % GROUP or made.a.shape[1] % GROUP:
-            raise ValueError(f"predictor of layer {layer}: rank {made.rank}: accepted: a multiple of {GROUP}")
+            raise ValueError(f"predictor of {network}: rank {made.rank}: accepted: a multiple of {GROUP}")
         values = (pack(made.a, 8), pack(made.b, 8), made.bias, np.asarray([made.threshold], np.float32))
         named = zip(PREDICTOR_PARTS, values, strict=True)
-        tensors |= {predictor_tensor(layer, part): value for part, value in named}
+        tensors |= {predictor_tensor(network, part): value for part, value in named}
     return tensors
 
 
-def networks(weights: LlamaWeights, recipe: Recipe) -> Iterator[NetworkRows]:
+def networks(config: ModelConfig, weights: LlamaWeights, recipe: Recipe) -> Iterator[NetworkRows]:
     """Yield the feed-forward networks, one in memory at a time."""
     for layer, parts in enumerate(weights.layers):
-        for name, gate, up, down_t in _matrices(layer, parts):
+        for name, (gate, up, down_t) in zip(map(str, layer_networks(config, layer)), _matrices(parts), strict=True):
             rows = (packed(matrix, recipe.bits) for matrix in (gate, up, down_t))
             yield NetworkRows(name, *rows, recipe.orders.get(name), recipe.hot.get(name, 0))
-
-
-def network_names(weights: LlamaWeights) -> list[str]:
-    """Return the names of all networks."""
-    return [
-        name
-        for layer, parts in enumerate(weights.layers)
-        for name in (
-            [network(layer)]
-            if parts.mixture is None
-            else [network(layer, expert) for expert in range(len(parts.mixture.experts))]
-        )
-    ]
 
 
 def model_files(source: Path, config: ModelConfig) -> dict[str, bytes]:
@@ -158,13 +144,32 @@ def most_frequent(frequencies: NDArray[np.float64], covered: float) -> NDArray[n
     return marked
 
 
-def _matrices(layer: int, parts: LayerWeights) -> Iterator[tuple[str, Matrix, Matrix, Matrix]]:
+def hot_neurons(
+    names: Sequence[NetworkName], frequencies: Sequence[NDArray[np.float64]], covered: float
+) -> list[NDArray[np.bool_]]:
+    """Mark in each network the most frequent neurons of its layer that make up a share of all activations.
+
+    So an expert that the router chooses often has many, and one that it hardly ever chooses none.
+    """
+    marked: list[NDArray[np.bool_]] = []
+    for _, group in groupby(zip(names, frequencies, strict=True), lambda pair: pair[0].layer):
+        own = [shares for _, shares in group]
+        ends = np.cumsum([len(shares) for shares in own])[:-1]
+        marked += np.split(most_frequent(np.concatenate(own), covered), ends)
+    return marked
+
+
+def _matrices(parts: LayerWeights) -> Iterator[tuple[Matrix, Matrix, Matrix]]:
     if parts.mixture is None:
         assert parts.gate is not None and parts.up is not None and parts.down is not None
-        yield network(layer), parts.gate, parts.up, _turned(parts.down, parts.down_t)
+        yield parts.gate, parts.up, _turned(parts.down, parts.down_t)
         return
-    for number, expert in enumerate(parts.mixture.experts):
-        yield network(layer, number), expert.gate, expert.up, _turned(expert.down, expert.down_t)
+    for expert in parts.mixture.networks:
+        yield expert.gate, expert.up, _turned(expert.down, expert.down_t)
+
+
+def _wide(matrix: Matrix) -> NDArray[np.float32]:
+    return matrix.dequantize() if isinstance(matrix, Q8Matrix) else np.asarray(matrix)
 
 
 def _turned(down: Matrix, down_t: Q8Matrix | None) -> Matrix:

@@ -1,8 +1,9 @@
 """What the tensors of a bundle's resident file are called: Hugging Face's names, and those of predictors.
 
 `model.embed_tokens.weight`, `lm_head.weight` (where it is not tied), `model.layers.N.self_attn.{q,k,v,o}_proj.weight`
-and `layers.N.predictor.{a,b}` are packed; norms, biases, routers (`model.layers.N.mlp.gate.weight`), rotary factors,
-`layers.N.predictor.bias` [neurons] and `.threshold` [1] are float32.
+and `layers.N.predictor.{a,b}` are packed; norms, biases, routers (`model.layers.N.mlp.gate.weight`,
+`...mlp.shared_expert_gate.weight`), rotary factors, `layers.N.predictor.bias` [neurons] and `.threshold` [1] are
+float32. The predictor of an expert has the name of its network before `.predictor`: `layers.N.experts.E.predictor.a`.
 """
 
 from __future__ import annotations
@@ -26,11 +27,6 @@ def layer_tensor(layer: int, name: str) -> str:
     return f"model.layers.{layer}.{name}"
 
 
-def network(layer: int, expert: int | None = None) -> str:
-    """Return the name of a layer's feed-forward network, or of an expert's."""
-    return f"layers.{layer}" if expert is None else f"layers.{layer}.experts.{expert}"
-
-
-def predictor_tensor(layer: int, part: str) -> str:
-    """Return the name of a part of a layer's predictor."""
-    return f"layers.{layer}.predictor.{part}"
+def predictor_tensor(network: str, part: str) -> str:
+    """Return the name of a part of a network's predictor."""
+    return f"{network}.predictor.{part}"

@@ -14,7 +14,7 @@ from fairlead_language_model.graph import LayerWeights, LlamaWeights
 from fairlead_language_model.graph.weights import ExpertWeights, MixtureWeights
 from fairlead_language_model.hf_config import read_hf_config
 
-from ...bundle import Bundle, open_bundle
+from ...bundle import Bundle, all_networks, layer_networks, open_bundle
 from ..predictor.network import FloatArray, Predictor
 from .names import (
     EMBEDDING,
@@ -23,15 +23,15 @@ from .names import (
     PACKED_FIELDS,
     PREDICTOR_PARTS,
     ROUTER,
+    SHARED_GATE,
     VECTOR_FIELDS,
     layer_tensor,
-    network,
     predictor_tensor,
 )
 
 
-def read_bundle(path: Path) -> tuple[ModelConfig, LlamaWeights, list[Predictor]]:
-    """Return config, weights and predictors (none where the bundle has none); raises CheckpointError or ConfigError."""
+def read_bundle(path: Path) -> tuple[ModelConfig, LlamaWeights, dict[str, Predictor]]:
+    """Return config, weights and predictors by the names of their networks; raises CheckpointError or ConfigError."""
     bundle = open_bundle(path)
     config = read_hf_config(path / "config.json")
     embedding = _wide(bundle, EMBEDDING)
@@ -42,17 +42,23 @@ def read_bundle(path: Path) -> tuple[ModelConfig, LlamaWeights, list[Predictor]]
         head=embedding if config.tie_word_embeddings else _wide(bundle, HEAD),
         rope_factors=_optional(bundle, ROPE_FREQUENCY_FACTORS),
     )
-    return config, weights, _predictors(bundle, config.num_hidden_layers)
+    return config, weights, _predictors(bundle, config)
 
 
 def _layer(bundle: Bundle, config: ModelConfig, layer: int) -> LayerWeights:
     parts: dict[str, Any] = {name: _wide(bundle, layer_tensor(layer, n)) for name, n in PACKED_FIELDS.items()}
     parts |= {name: _optional(bundle, layer_tensor(layer, n)) for name, n in VECTOR_FIELDS.items()}
-    experts = config.experts_in(layer)
+    experts, names = config.experts_in(layer), layer_networks(config, layer)
     if experts is None:
-        return LayerWeights(**parts, **_matrices(bundle, network(layer)))
-    found = (ExpertWeights(**_matrices(bundle, network(layer, e))) for e in range(experts.num_experts))
-    return LayerWeights(**parts, mixture=MixtureWeights(_wide(bundle, layer_tensor(layer, ROUTER)), tuple(found)))
+        return LayerWeights(**parts, **_matrices(bundle, str(names[0])))
+    found = [ExpertWeights(**_matrices(bundle, str(name))) for name in names]
+    mixture = MixtureWeights(
+        router=_wide(bundle, layer_tensor(layer, ROUTER)),
+        experts=tuple(found[: experts.num_experts]),
+        shared=found[-1] if names[-1].shared else None,
+        shared_gate=_wide(bundle, layer_tensor(layer, SHARED_GATE)) if names[-1].shared else None,
+    )
+    return LayerWeights(**parts, mixture=mixture)
 
 
 def _matrices(bundle: Bundle, name: str) -> dict[str, FloatArray]:
@@ -60,11 +66,13 @@ def _matrices(bundle: Bundle, name: str) -> dict[str, FloatArray]:
     return {"gate": gate, "up": up, "down": np.ascontiguousarray(down_t.T)}
 
 
-def _predictors(bundle: Bundle, layers: int) -> list[Predictor]:
-    if predictor_tensor(0, "a") not in bundle.tensor_names:
-        return []
-    found = ([_wide(bundle, predictor_tensor(layer, part)) for part in PREDICTOR_PARTS] for layer in range(layers))
-    return [Predictor(a, b, bias, float(threshold[0])) for a, b, bias, threshold in found]
+def _predictors(bundle: Bundle, config: ModelConfig) -> dict[str, Predictor]:
+    found: dict[str, Predictor] = {}
+    for name in map(str, all_networks(config)):
+        if predictor_tensor(name, "a") in bundle.tensor_names:
+            a, b, bias, threshold = (_wide(bundle, predictor_tensor(name, part)) for part in PREDICTOR_PARTS)
+            found[name] = Predictor(a, b, bias, float(threshold[0]))
+    return found
 
 
 def _optional(bundle: Bundle, name: str) -> FloatArray | None:

@@ -53,17 +53,19 @@ def perplexity(
 
 def _modes(model: Any, predictors: Path | None, thresholds: Path | None, levels: tuple[float, ...]) -> dict[str, Any]:
     """Return name -> (what it is made of, kind), exact mode first."""
+    from ...bundle import all_networks
+    from ..model import require_dense
     from ..predictor.file import read_predictors
     from ..threshold.file import read_thresholds
 
     config = model.config
     modes: dict[str, Any] = {"exact": None}
     if predictors is not None:
-        sizes = (config.num_hidden_layers, config.hidden_size, config.intermediate_size)
-        modes["predictor"] = read_predictors(predictors, *sizes)[0]
+        modes["predictor"] = read_predictors(predictors, all_networks(config), config.hidden_size)[0]
     elif model.predictors:
-        modes["predictor"] = list(model.predictors)
+        modes["predictor"] = model.predictors
     if thresholds is not None:
+        require_dense(model)
         found = read_thresholds(thresholds, config.num_hidden_layers)
         missing = [level for level in levels if level not in found]
         if missing:
@@ -75,7 +77,7 @@ def _modes(model: Any, predictors: Path | None, thresholds: Path | None, levels:
 def _run(report: Report, model: Any, windows: Any, modes: dict[str, Any]) -> dict[str, Any]:
     from ..predictor.examples import capture_inputs
     from ..threshold.cut import Cut
-    from .modes import Exact, Predicted
+    from .modes import Exact, Predicted, layer_choices
     from .score import score
     from .speed import timer
 
@@ -87,7 +89,8 @@ def _run(report: Report, model: Any, windows: Any, modes: dict[str, Any]) -> dic
             if made is None:
                 run, time_s = Exact(model.graph), clock and clock.exact()
             elif name == "predictor":
-                run, time_s = Predicted(model.graph, made), clock and clock.predicted(made)
+                run = Predicted(model.graph, layer_choices(model.graph, made))
+                time_s = clock and clock.predicted(list(made.values()))
             else:
                 run, time_s = Cut(model.graph, made), clock and clock.threshold(made)
             result = score(model, windows.rows, run, lambda name=name: advance(name))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fairlead_language_model.config import ModelConfig
 from fairlead_language_model.graph import LlamaGraph
 
 from ..model import FloatArray, gate_and_activations
+from ..networks import computed_neurons, routed
 
 
 class Choice(Protocol):
@@ -24,22 +26,52 @@ class Choice(Protocol):
 
 @dataclass
 class Shares:
-    """How many neurons were kept and how many of those had a gate that is not zero, by layer."""
+    """How many neurons were kept and how many of those had a gate that is not zero, by layer.
 
-    layers: int
-    neurons: int
+    Shares are of the neurons that exact mode computes for a token: of a mixture those of the chosen experts.
+    """
+
+    neurons: Sequence[int]
     tokens: int = 0
     kept: NDArray[np.int64] = field(init=False)
     fired: NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:
         """Start at zero."""
-        self.kept, self.fired = (np.zeros(self.layers, np.int64) for _ in range(2))
+        self.kept, self.fired = (np.zeros(len(self.neurons), np.int64) for _ in range(2))
 
     def of(self, counts: NDArray[np.int64]) -> list[float]:
-        """Return counts as shares of all neurons, by layer."""
-        total = max(self.tokens * self.neurons, 1)
-        return [round(float(count) / total, 4) for count in counts]
+        """Return counts as shares of all, by layer."""
+        return [
+            round(float(count) / max(self.tokens * neurons, 1), 4)
+            for count, neurons in zip(counts, self.neurons, strict=True)
+        ]
+
+    @classmethod
+    def of_model(cls, config: ModelConfig) -> Shares:
+        """Return empty counts of a model's layers."""
+        return cls([computed_neurons(config, layer) for layer in range(config.num_hidden_layers)])
+
+
+def layer_choices(graph: LlamaGraph, predictors: Mapping[str, Choice]) -> list[Choice]:
+    """Return what chooses neurons in each layer from the predictors of networks; a network without one is exact."""
+    layers = range(graph.config.num_hidden_layers)
+    return [_LayerChoice(graph, layer, predictors) for layer in layers]
+
+
+@dataclass(frozen=True, slots=True)
+class _LayerChoice:
+    graph: LlamaGraph
+    layer: int
+    predictors: Mapping[str, Choice]
+
+    def predict(self, x: FloatArray) -> NDArray[np.bool_]:
+        kept = np.zeros((len(x), self.graph.config.neurons(self.layer)), np.bool_)
+        for network in routed(self.graph, self.layer, x):
+            predictor = self.predictors.get(str(network.name))
+            chosen = True if predictor is None else predictor.predict(x[network.tokens])
+            kept[network.tokens, network.columns] = chosen
+        return kept
 
 
 class Predicted:
@@ -47,7 +79,7 @@ class Predicted:
 
     def __init__(self, graph: LlamaGraph, choices: Sequence[Choice]) -> None:
         self.graph, self.choices = graph, choices
-        self.shares = Shares(len(choices), graph.config.intermediate_size)
+        self.shares = Shares.of_model(graph.config)
 
     def __call__(self, layer: int, x: FloatArray) -> FloatArray:
         """Return a layer's activations with the others set to zero."""
@@ -64,12 +96,12 @@ class Exact:
 
     def __init__(self, graph: LlamaGraph) -> None:
         self.graph = graph
-        self.shares = Shares(graph.config.num_hidden_layers, graph.config.intermediate_size)
+        self.shares = Shares.of_model(graph.config)
 
     def __call__(self, layer: int, x: FloatArray) -> FloatArray:
         """Return a layer's activations."""
         gate, activations = gate_and_activations(self.graph, layer, x)
         self.shares.tokens += len(x) if layer == 0 else 0
-        self.shares.kept[layer] += activations.size
+        self.shares.kept[layer] += len(x) * self.shares.neurons[layer]
         self.shares.fired[layer] += int((gate != 0).sum())
         return activations

@@ -69,7 +69,9 @@ class FeedForwardTimer:
 
 
 def timer(model: ToolModel, inputs: Sequence[FloatArray]) -> FeedForwardTimer | None:
-    """Return a timer, or None where the kernels do not take the model."""
+    """Return a timer, or None where the kernels do not take the model, or a layer is a mixture of experts."""
+    if model.config.experts is not None:
+        return None
     try:
         return FeedForwardTimer(model, inputs)
     except LanguageModelError:

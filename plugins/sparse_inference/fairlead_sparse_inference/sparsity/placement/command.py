@@ -54,6 +54,7 @@ def plan(
     """
     from fairlead_language_model.checkpoint import open_checkpoint
 
+    from ...bundle import all_networks
     from ..conversion.convert import require_convertible
     from ..model import model_path
     from ..profile.file import read_profile, require_model
@@ -64,8 +65,10 @@ def plan(
     source = model_path(model)
     config = open_checkpoint(source).config
     require_convertible(config, source)
+    if config.experts is not None:
+        raise ValueError(f"{source}: a mixture of experts: accepted: a model whose layers have one network each")
     found = read_profile(profile)
-    require_model(found, config.num_hidden_layers, config.intermediate_size, profile)
+    require_model(found, list(all_networks(config)), profile)
     parameters, overshoot = _predicted(predictors, config)
     tokens = min(context or config.max_position_embeddings, config.max_position_embeddings)
     sizes = model_bytes(config, int(bits), int(resident_bits or bits), tokens, parameters)
@@ -83,16 +86,16 @@ def plan(
 
 def _predicted(path: Path | None, config: Any) -> tuple[int, float]:
     """Return the predictors' weights, and how many neurons they predict for each that fires."""
+    from ...bundle import all_networks
     from ..predictor.file import read_predictors
 
     if path is None:
         return 0, 1.0
-    sizes = (config.num_hidden_layers, config.hidden_size, config.intermediate_size)
-    predictors, report = read_predictors(path, *sizes)
+    predictors, report = read_predictors(path, all_networks(config), config.hidden_size)
     layers = report.get("layers", [])
     gates = sum(layer["gates"] for layer in layers)
     overshoot = sum(layer["predicted"] for layer in layers) / gates if gates else 1.0
-    return sum(predictor.parameters for predictor in predictors), overshoot
+    return sum(predictor.parameters for predictor in predictors.values()), overshoot
 
 
 def _speeds(

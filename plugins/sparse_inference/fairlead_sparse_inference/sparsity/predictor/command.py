@@ -32,6 +32,13 @@ from ..reporting import Report, clear_errors, format_option, json_option, plots_
     show_default=True,
     help="By which share validation perplexity may rise; the recall is raised until it does not.",
 )
+@click.option(
+    "--fewest-samples",
+    type=click.IntRange(min=8),
+    default=256,
+    show_default=True,
+    help="An expert that gets fewer of the tokens has no predictor and stays exact.",
+)
 @click.option("--epochs", type=click.IntRange(min=1), default=8, show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--torch/--numpy", "use_torch", default=None, help="What trains; default: PyTorch where installed.")
@@ -50,6 +57,7 @@ def train_predictor(
     context: int | None,
     recall: float,
     perplexity_rise: float,
+    fewest_samples: int,
     epochs: int,
     seed: int,
     use_torch: bool | None,
@@ -59,6 +67,8 @@ def train_predictor(
     as_json: bool,
 ) -> None:
     """Train on TEXT what predicts which neurons of MODEL will fire.
+
+    A mixture of experts gets a predictor for each expert, from the tokens that the router gives it.
 
     Learns from the training part, sets hidden sizes and thresholds on the validation part, and reports once on the test
     part. Exit status 3: the file is written, but perplexity rises by more than is allowed.
@@ -73,7 +83,9 @@ def train_predictor(
     torch = _choose(use_torch, threads)
     recipe = Recipe(epochs=epochs, seed=seed)
     sizes = {"train": tokens, "validation": held_tokens, "test": test_tokens}
-    content = _run(report, loaded, text, sizes, context, Wanted(recall, perplexity_rise), recipe, torch, out)
+    content = _run(
+        report, loaded, text, sizes, context, Wanted(recall, perplexity_rise, fewest_samples), recipe, torch, out
+    )
     content["plots"] = report.plot(plots, lambda directory: _draw(content, directory, plot_format))
     report.result(content, *_tables(content))
     if not content["allowed"]:
@@ -104,11 +116,14 @@ def _run(
     use_torch: bool,
     out: Path,
 ) -> dict[str, Any]:
+    from dataclasses import replace
+
+    from ...bundle import all_networks
     from ..perplexity.speed import time_share
     from ..text import read_windows
-    from .examples import capture_inputs, examples
+    from .examples import capture_inputs
     from .file import write_predictors
-    from .train import gated, layer_records, train_layer, verdict, with_predictors
+    from .train import gated, network_records, train_layers, verdict
 
     def read(part: str) -> Any:
         return read_windows(text, part, model.tokenizer, model.config, sizes[part], context)
@@ -116,21 +131,18 @@ def _run(
     learn, hold = read("train"), read("validation")
     with report.progress("capturing inputs", len(learn.rows) + len(hold.rows)) as advance:
         inputs, held = (capture_inputs(model, part.rows, advance) for part in (learn, hold))
-    trained: list[Any] = []
     with report.progress("training layers", model.config.num_hidden_layers) as advance:
-        for layer, (ours, theirs) in enumerate(zip(inputs, held, strict=True)):
-            data, judge = examples(model, layer, ours), examples(model, layer, theirs)
-            trained.append(train_layer(model, layer, data, judge, wanted, recipe, use_torch))
-            advance(f"layer {layer}: hidden size {trained[-1].predictor.rank}")
-    first = [item.predictor for item in trained]
+        trained = train_layers(model, inputs, held, wanted, recipe, use_torch, report.say, advance)
+    first = {name: item.predictor for name, item in trained.items()}
     predictors, recall, rise, allowed = gated(model, first, held, hold.rows, wanted, report.say)
-    trained = with_predictors(trained, predictors)
+    trained = {name: replace(item, predictor=predictors[name]) for name, item in trained.items()}
     test = read("test")
     with report.progress("testing once", len(test.rows)) as advance:
         seen = capture_inputs(model, test.rows, advance)
     qualities, exact, predicted = verdict(model, predictors, seen, test.rows)
     moved, error = predicted.moved_from(exact)
-    parameters = sum(predictor.parameters for predictor in predictors)
+    parameters = sum(predictor.parameters for predictor in predictors.values())
+    exact_experts = [str(name) for name in all_networks(model.config) if str(name) not in predictors]
     content = {
         "model": model.path.name,
         "trained_with": "PyTorch" if use_torch else "NumPy",
@@ -145,8 +157,9 @@ def _run(
         "test_rise_95": round(error, 6),
         "parameters": parameters,
         "parameter_share": round(parameters / model.parameters, 4),
-        "time_share": time_share(model, predictors, seen),
-        "layers": layer_records(model, trained, qualities),
+        "time_share": time_share(model, list(predictors.values()), seen),
+        "without_predictor": exact_experts,
+        "layers": network_records(model, trained, qualities),
     }
     write_predictors(predictors, content, out)
     report.say(f"written: {out}")
@@ -162,10 +175,10 @@ def _draw(content: dict[str, Any], directory: Path, form: str) -> list[Path]:
 def _tables(content: dict[str, Any]) -> list[Any]:
     names = ("weighted_recall", "recall", "precision", "predicted", "fires", "gates", "relative_cost")
     rows = [
-        [str(number), str(layer["rank"]), *(f"{layer[name]:.2%}" for name in names)]
-        for number, layer in enumerate(content["layers"])
+        [layer["network"], str(layer["rank"]), *(f"{layer[name]:.2%}" if name in layer else "-" for name in names)]
+        for layer in content["layers"]
     ]
-    headings = ["layer", "rank", "weighted recall", "recall", "precision", "predicted", "fires", "gates", "reads"]
+    headings = ["network", "rank", "weighted recall", "recall", "precision", "predicted", "fires", "gates", "reads"]
     share = content["time_share"]
     whole = [
         ["test perplexity, exact", f"{content['test_exact']['perplexity']:.3f}"],
@@ -174,5 +187,7 @@ def _tables(content: dict[str, Any]) -> list[Any]:
         ["parameters", f"{content['parameters']} ({content['parameter_share']:.1%} of the model)"],
         ["time, of the feed-forward layers", "not measured" if share is None else f"{share:.1%}"],
     ]
+    if content["without_predictor"]:
+        whole.append(["experts without a predictor", str(len(content["without_predictor"]))])
     title = f"{content['model']}: predictors on {content['tokens']['test']} tokens of test text"
     return [table(title, headings, rows), table("whole model", ["what", "value"], whole)]

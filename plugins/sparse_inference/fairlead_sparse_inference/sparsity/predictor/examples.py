@@ -1,14 +1,15 @@
-"""What a predictor learns from: a layer's inputs on real text, and what its neurons then did."""
+"""What a predictor learns from: a network's inputs on real text, and what its neurons then did."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model import FloatArray, ToolModel, down_norms, gate_and_activations, layer_passes
+from ..model import FloatArray, ToolModel, layer_passes
+from ..networks import Routed, routed
 
 _CHUNK = 2048
 
@@ -31,7 +32,7 @@ def capture_inputs(model: ToolModel, rows: NDArray[np.int64], advance: Callable[
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """One layer's inputs [tokens, hidden], and what each neuron adds to the layer's output, [tokens, neurons].
+    """One network's inputs [tokens, hidden], and what each neuron adds to the layer's output, [tokens, neurons].
 
     `adds` is |activation| times the length of the neuron's down row, zero where it did not fire; `gates` counts gates
     that are not zero.
@@ -47,12 +48,21 @@ class Examples:
         return self.adds > 0
 
 
-def examples(model: ToolModel, layer: int, inputs: FloatArray) -> Examples:
-    """Compute a layer's examples from its captured inputs."""
-    adds = np.empty((len(inputs), model.config.intermediate_size), np.float32)
-    norms, gates = down_norms(model.graph, layer), 0
+def examples(model: ToolModel, layer: int, inputs: FloatArray) -> Iterator[tuple[Routed, Examples]]:
+    """Yield a layer's networks with their examples, from its captured inputs: an expert's are the tokens that it gets.
+
+    What a neuron of an expert adds is weighed as the router weighs the expert.
+    """
+    for network in routed(model.graph, layer, inputs):
+        yield network, _examples(model, network, inputs[network.tokens])
+
+
+def _examples(model: ToolModel, network: Routed, inputs: FloatArray) -> Examples:
+    adds = np.empty((len(inputs), network.name.neurons), np.float32)
+    norms, gates = network.down_norms(), 0
     for part in _chunks(len(inputs)):
-        gate, activations = gate_and_activations(model.graph, layer, inputs[part])
+        own = replace(network, shares=network.shares[part])
+        gate, activations = own.activations(model.config, inputs[part])
         adds[part] = np.abs(activations) * norms
         gates += int((gate != 0).sum())
     return Examples(inputs, adds, gates)

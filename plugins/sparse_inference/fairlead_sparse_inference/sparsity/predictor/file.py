@@ -1,9 +1,9 @@
-"""Predictors on disk: one safetensors file, `layers.N.predictor.{a,b,bias,threshold}`, with a JSON report inside."""
+"""Predictors on disk: one safetensors file, `NETWORK.predictor.{a,b,bias,threshold}`, with a JSON report inside."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from ...bundle import NetworkName
 from .network import Predictor
 
 _PARTS = ("a", "b", "bias", "threshold")
@@ -20,22 +21,27 @@ class PredictorError(ValueError):
     """A predictors' file is damaged, or is of another model: names the file, the tensor and what is wrong."""
 
 
-def write_predictors(predictors: Sequence[Predictor], report: dict[str, Any], path: Path) -> None:
-    """Write all layers' predictors, whole or not at all."""
+def write_predictors(predictors: Mapping[str, Predictor], report: dict[str, Any], path: Path) -> None:
+    """Write the predictors by the names of their networks, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, np.ndarray] = {}
-    for layer, predictor in enumerate(predictors):
+    for network, predictor in predictors.items():
         values = (predictor.a, predictor.b, predictor.bias, np.asarray([predictor.threshold], np.float32))
         named = zip(_PARTS, values, strict=True)
-        tensors |= {f"layers.{layer}.predictor.{part}": np.ascontiguousarray(value) for part, value in named}
+        tensors |= {f"{network}.predictor.{part}": np.ascontiguousarray(value) for part, value in named}
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, metadata={"format": "np", "report": json.dumps(report)})
     partial.chmod(0o644)
     partial.replace(path)
 
 
-def read_predictors(path: Path, layers: int, hidden: int, neurons: int) -> tuple[list[Predictor], dict[str, Any]]:
-    """Read the predictors of a model with these sizes, and the report of their training."""
+def read_predictors(
+    path: Path, networks: Iterable[NetworkName], hidden: int
+) -> tuple[dict[str, Predictor], dict[str, Any]]:
+    """Read the predictors of a model with these networks, and the report of their training.
+
+    Experts may lack one: those that were seen too seldom. Raises PredictorError.
+    """
     if not path.is_file():
         raise PredictorError(f"{path}: no such file; `fairlead sparse train-predictor` writes one")
     try:
@@ -44,16 +50,20 @@ def read_predictors(path: Path, layers: int, hidden: int, neurons: int) -> tuple
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise PredictorError(f"{path}: is no whole predictors' file: {error}") from error
-    found = sum(name.endswith(".predictor.a") for name in tensors)
-    if found != layers:
-        raise PredictorError(f"{path}: holds predictors of {found} layers; the model has {layers}")
-    return [_layer(tensors, layer, hidden, neurons, path) for layer in range(layers)], report
+    found = {name.removesuffix(".predictor.a") for name in tensors if name.endswith(".predictor.a")}
+    wanted = [name for name in networks if name.expert is None or str(name) in found]
+    if found != set(map(str, wanted)):
+        raise PredictorError(
+            f"{path}: holds predictors of {len(found)} networks; the model has other ones, {len(wanted)}"
+        )
+    return {str(name): _read(tensors, name, hidden, path) for name in wanted}, report
 
 
-def _layer(tensors: dict[str, np.ndarray], layer: int, hidden: int, neurons: int, path: Path) -> Predictor:
+def _read(tensors: dict[str, np.ndarray], network: NetworkName, hidden: int, path: Path) -> Predictor:
+    neurons = network.neurons
     parts: list[np.ndarray] = []
     for part in _PARTS:
-        name = f"layers.{layer}.predictor.{part}"
+        name = f"{network}.predictor.{part}"
         value = tensors.get(name)
         if value is None or value.dtype != np.float32 or not np.isfinite(value).all():
             raise PredictorError(f"{path}: tensor {name}: is missing, not float32 or not finite")
@@ -63,6 +73,6 @@ def _layer(tensors: dict[str, np.ndarray], layer: int, hidden: int, neurons: int
     expected = ((rank, hidden), (neurons, rank), (neurons,), (1,))
     for part, value, shape in zip(_PARTS, parts, expected, strict=True):
         if value.shape != shape:
-            name = f"layers.{layer}.predictor.{part}"
+            name = f"{network}.predictor.{part}"
             raise PredictorError(f"{path}: tensor {name}: has shape {value.shape}; the model asks for {shape}")
     return Predictor(a, b, bias, float(threshold[0]))

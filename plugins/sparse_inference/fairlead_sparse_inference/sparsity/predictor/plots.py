@@ -8,6 +8,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
+#: Networks that a legend has room for.
+_LABELLED = 12
+
 
 def draw(content: dict[str, Any], directory: Path, form: str) -> list[Path]:
     """Draw what is predicted, confirmed and needed by layer, and what each hidden size costs; returns the files."""
@@ -18,13 +21,15 @@ def draw(content: dict[str, Any], directory: Path, form: str) -> list[Path]:
 
 
 def _shares(content: dict[str, Any], path: Path) -> Path:
-    layers = content["layers"]
+    layers = [layer for layer in content["layers"] if "gates" in layer]
     figure, axes = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
     places = np.arange(len(layers))
     names = {"gates": "gate not zero (exact mode)", "predicted": "predicted", "fires": "adds something"}
     for number, (name, label) in enumerate(names.items()):
         axes.bar(places + 0.27 * (number - 1), [100 * layer[name] for layer in layers], 0.25, label=label)
-    axes.set(xlabel="layer", ylabel="neurons (%)", xticks=places)
+    axes.set(
+        xlabel="network", ylabel="neurons (%)", xticks=places if len(places) <= 32 else places[:: len(places) // 16]
+    )
     axes.set_title(f"Weighted recall {min(layer['weighted_recall'] for layer in layers):.2%} or more")
     axes.legend(fontsize=8)
     figure.savefig(path, dpi=110)
@@ -36,7 +41,9 @@ def _ranks(content: dict[str, Any], path: Path) -> Path:
     figure, axes = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
     for number, layer in enumerate(content["layers"]):
         ranks = [int(rank) for rank in layer["tried"]]
-        axes.plot(ranks, list(layer["tried"].values()), marker="o", label=f"layer {number}")
+        axes.plot(
+            ranks, list(layer["tried"].values()), marker="o", label=layer["network"] if number < _LABELLED else None
+        )
     axes.set_xscale("log", base=2)
     axes.axhline(1, color="grey", linewidth=0.8)
     axes.set(xlabel="hidden size", ylabel="weights read, exact mode = 1")

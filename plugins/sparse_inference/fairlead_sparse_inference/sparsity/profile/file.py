@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...bundle import NetworkName
 from ..reporting import write_json
 
 VERSION = 1
@@ -24,7 +25,7 @@ class ProfileError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class LayerProfile:
-    """One layer.
+    """One network: a layer's, or an expert's over the tokens that it gets.
 
     `gate_counts`, `counts` and `fire_counts` say how many of all tokens a neuron's gate, its activation, and what the
     profile counts as firing were not zero, int64 [neurons]; `magnitude` sums |activation|; `histogram` counts
@@ -43,7 +44,7 @@ class LayerProfile:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A whole model's profile; `summary` is what its JSON file holds."""
+    """A whole model's profile, network by network; `summary` is what its JSON file holds."""
 
     summary: dict[str, Any]
     layers: tuple[LayerProfile, ...]
@@ -53,13 +54,8 @@ class Profile:
         """How many tokens were observed."""
         return int(self.summary["tokens"])
 
-    @property
-    def neurons(self) -> int:
-        """Neurons a layer."""
-        return len(self.layers[0].order)
-
     def frequencies(self) -> list[NDArray[np.float64]]:
-        """Return for each layer the share of tokens for which each neuron fires."""
+        """Return for each network the share of all tokens for which each neuron fires."""
         return [layer.fire_counts / self.tokens for layer in self.layers]
 
 
@@ -89,13 +85,17 @@ def read_profile(path: Path) -> Profile:
         raise ProfileError(f"{path}: is no whole profile: {error}") from error
 
 
-def require_model(profile: Profile, layers: int, neurons: int, path: Path) -> None:
-    """Raise ProfileError unless a profile has a model's layers and neurons."""
-    found = (len(profile.layers), profile.neurons)
-    if found != (layers, neurons):
-        raise ProfileError(
-            f"{path}: profile of {found[0]} layers of {found[1]} neurons; the model has {layers} of {neurons}"
-        )
+def require_model(profile: Profile, networks: Sequence[NetworkName], path: Path) -> None:
+    """Raise ProfileError unless a profile has a model's networks and neurons."""
+    found, wanted = [len(layer.order) for layer in profile.layers], [name.neurons for name in networks]
+    if found != wanted:
+        kind = "networks" if any(name.expert is not None for name in networks) else "layers"
+        says = (f"{len(found)} {kind} of {_sizes(found)} neurons", f"{len(wanted)} of {_sizes(wanted)}")
+        raise ProfileError(f"{path}: profile of {says[0]}; the model has {says[1]}")
+
+
+def _sizes(sizes: list[int]) -> str:
+    return str(sizes[0]) if len(set(sizes)) == 1 else f"{min(sizes)} to {max(sizes)}"
 
 
 def _parsed(stored: Mapping[str, Any], path: Path) -> Profile:
@@ -109,7 +109,7 @@ def _parsed(stored: Mapping[str, Any], path: Path) -> Profile:
     if not layers:
         raise ProfileError(f"{path}: holds no layer")
     for number, layer in enumerate(layers):
-        _check(layer, len(layers[0].order), f"{path}: layer {number}")
+        _check(layer, len(layer.order), f"{path}: layer {number}")
     return Profile(summary, layers)
 
 

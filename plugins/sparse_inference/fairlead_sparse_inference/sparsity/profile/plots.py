@@ -42,7 +42,12 @@ def _frequency(axes: Axes, profile: Profile) -> None:
 def _union(axes: Axes, profile: Profile) -> None:
     batches = profile.summary["batches"]
     for number, layer in enumerate(profile.summary["layers"]):
-        axes.plot(batches, 100 * np.asarray(layer["union"]) / profile.neurons, marker="o", label=f"layer {number}")
+        axes.plot(
+            batches,
+            100 * np.asarray(layer["union"]) / len(profile.layers[number].order),
+            marker="o",
+            label=f"layer {number}",
+        )
     axes.set_xscale("log", base=2)
     axes.set_xticks(batches, [str(batch) for batch in batches])
     axes.set(xlabel="tokens in a batch", ylabel="neurons that fire for one of them (%)", ylim=(0, 100))

@@ -14,7 +14,7 @@ HISTOGRAM_EDGES: NDArray[np.float32] = np.exp2(np.arange(-20, 9, 0.5, dtype=np.f
 
 @dataclass
 class LayerRecord:
-    """One layer over all tokens.
+    """One network over all tokens that it gets.
 
     `bits` packs which neurons fire, one row a token (numpy.packbits), the windows one after the other.
     """
@@ -47,8 +47,9 @@ class LayerRecord:
     @property
     def bits(self) -> NDArray[np.uint8]:
         """Which neurons fire, uint8 [tokens, ceil(neurons / 8)]."""
-        if len(self._packed) > 1:
-            self._packed = [np.concatenate(self._packed)]
+        if len(self._packed) != 1:
+            none = np.empty((0, -(-self.neurons // 8)), np.uint8)
+            self._packed = [np.concatenate([none, *self._packed])]
         return self._packed[0]
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model import FloatArray, ToolModel, gate_and_activations, is_sparse, layer_passes
+from ...bundle import all_networks
+from ..model import FloatArray, ToolModel, is_sparse, layer_passes
+from ..networks import routed
 from ..text import TextWindows
 from .coactivation import chain_order, clusters_touched, jaccard, joint_counts, top_pairs
 from .file import LayerProfile, Profile
@@ -24,21 +26,26 @@ _PAIRS = 16
 
 def observe(
     model: ToolModel, text: TextWindows, fires: Fires, energy: float, advance: Callable[..., None]
-) -> list[LayerRecord]:
-    """Record every layer's activations over a text; `advance` is called after each window."""
-    graph = model.graph
-    records = [LayerRecord(model.config.neurons(layer)) for layer in range(model.config.num_hidden_layers)]
+) -> dict[str, LayerRecord]:
+    """Record every network's activations over a text, by its name; `advance` is called after each window.
+
+    An expert's activations are weighed as the router weighs it, and its tokens are those that it gets.
+    """
+    graph, records = model.graph, {str(name): LayerRecord(name.neurons) for name in all_networks(model.config)}
     sparse = is_sparse(model.config)
 
     def neurons(layer: int, x: FloatArray) -> FloatArray:
-        gate, activations = gate_and_activations(graph, layer, x)
-        active = gate != 0
-        if not sparse:
-            active = carrying_energy(activations, energy)
-        elif fires == "product":
-            active = activations != 0
-        records[layer].add(active, gate != 0, activations)
-        return activations
+        every = np.zeros((len(x), model.config.neurons(layer)), np.float32)
+        for network in routed(graph, layer, x):
+            gate, activations = network.activations(model.config, x[network.tokens])
+            active = gate != 0
+            if not sparse:
+                active = carrying_energy(activations, energy)
+            elif fires == "product":
+                active = activations != 0
+            records[str(network.name)].add(active, gate != 0, activations)
+            every[network.tokens, network.columns] = activations
+        return every
 
     for _ in layer_passes(model, text.rows, neurons):
         advance()
@@ -48,20 +55,23 @@ def observe(
 def summarize(
     model: ToolModel,
     text: TextWindows,
-    records: list[LayerRecord],
+    records: Mapping[str, LayerRecord],
     settings: dict[str, Any],
     trace_tokens: int,
     seed: int,
     advance: Callable[..., None],
 ) -> Profile:
-    """Turn records into a profile; `advance` is called after each layer."""
+    """Turn records into a profile; `advance` is called after each network."""
     context = text.rows.shape[1] - 1
     layers: list[LayerProfile] = []
     summaries: list[dict[str, Any]] = []
-    for record in records:
+    for name, record in records.items():
         random = np.random.default_rng((seed, len(layers)))
         order, together = _together(record)
-        summaries.append(_numbers(record, random, context) | together)
+        use = {"network": name, "tokens": record.tokens, "use": round(record.tokens / max(text.tokens, 1), 4)}
+        # The tokens of an expert do not follow one another.
+        consecutive = context if record.tokens == text.tokens else record.tokens
+        summaries.append(use | _numbers(record, random, consecutive) | together)
         fired = _fire_counts(record)
         layers.append(
             LayerProfile(
@@ -103,8 +113,8 @@ def _summary(
 
 
 def _numbers(record: LayerRecord, random: np.random.Generator, context: int) -> dict[str, Any]:
-    frequencies = _fire_counts(record) / record.tokens
-    total = record.tokens * record.neurons
+    frequencies = _fire_counts(record) / max(record.tokens, 1)
+    total = max(record.tokens * record.neurons, 1)
     return {
         "sparsity": round(1 - float(frequencies.mean()), 4),
         "gate_sparsity": round(1 - int(record.gate_counts.sum()) / total, 4),

@@ -27,7 +27,7 @@ class Cut:
 
     def __init__(self, graph: LlamaGraph, thresholds: Sequence[float]) -> None:
         self.graph, self.thresholds = graph, thresholds
-        self.shares = Shares(len(thresholds), graph.config.intermediate_size)
+        self.shares = Shares.of_model(graph.config)
 
     def __call__(self, layer: int, x: FloatArray) -> FloatArray:
         """Return a layer's activations with the weak ones set to zero."""
