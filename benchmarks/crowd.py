@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -15,7 +14,6 @@ from fairlead_agent.config import AgentEntry, FleetConfig
 from fairlead_agent.daemon.fleet import CONTROL_PLANE, SAVE_EVERY_S, Child, LocalFleet
 from fairlead_agent.daemon.readings import measure_once
 from fairlead_agent.plugin.discovery import PATH_VARIABLE
-from fairlead_agent.runtime.files import write_private
 
 #: The login of whoever listens to what the site says, for measuring.
 OBSERVER = "observer"
@@ -51,22 +49,8 @@ class Crowd(LocalFleet):
 
     async def start_agent(self, entry: AgentEntry) -> None:
         """Write the settings of one agent; :meth:`start` starts them in groups."""
-        folder = self.state_dir / "agents" / entry.name
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        address = self._broker_address()
-        settings = {
-            "site": self.config.site,
-            "node": entry.name,
-            "profile": entry.profile,
-            "state_dir": str(folder),
-            "broker": {"host": address.host, "port": address.port, **self._login(entry.name, folder)},
-            "site_keys": self.site_keys(),
-            "lease_ttl_s": self.config.lease_ttl_s,
-            "sense_interval_s": self._sense_interval_s,
-        }
-        await asyncio.to_thread(self._measure, folder)
-        path = folder / "settings.json"
-        write_private(path, json.dumps(settings))
+        path = self.write_agent_settings(entry, sense_interval_s=self._sense_interval_s)
+        await asyncio.to_thread(self._measure, path.parent)
         self._settings.append(path)
 
     def _measure(self, folder: Path) -> None:

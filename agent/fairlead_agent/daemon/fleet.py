@@ -175,6 +175,12 @@ class LocalFleet:
 
     async def start_agent(self, entry: AgentEntry) -> None:
         """Start one agent, or start it again."""
+        path = self.write_agent_settings(entry)
+        arguments = [sys.executable, "-m", "fairlead_agent.daemon", "--settings", str(path)]
+        await self._start(Child(entry.name, arguments, path.parent / "agent.log", LIGHT_ENVIRONMENT))
+
+    def write_agent_settings(self, entry: AgentEntry, **more: Any) -> Path:
+        """Write the file that an agent is started with, with `more` settings; its folder is the agent's own."""
         folder = self.state_dir / "agents" / entry.name
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         address = self._broker_address()
@@ -186,11 +192,11 @@ class LocalFleet:
             "broker": {"host": address.host, "port": address.port, **self._login(entry.name, folder)},
             "site_keys": self.site_keys(),
             "lease_ttl_s": self.config.lease_ttl_s,
+            **more,
         }
         path = folder / "settings.json"
         write_private(path, json.dumps(settings, indent=1))
-        arguments = [sys.executable, "-m", "fairlead_agent.daemon", "--settings", str(path)]
-        await self._start(Child(entry.name, arguments, folder / "agent.log", LIGHT_ENVIRONMENT))
+        return path
 
     def site_keys(self) -> dict[str, str]:
         """The site's public keys, as the control plane left them for agents."""
