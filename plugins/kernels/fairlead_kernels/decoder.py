@@ -109,6 +109,8 @@ class Decoder:
     def step(self, token: int, position: int, page_table: I32) -> DecodeResult:
         """Run one token at ``position``; its key and value are written to the pages.
 
+        In mode "predictor" the layers' predictors choose its neurons.
+
         Args:
             token: id in [0, vocabulary).
             position: index of the token in its sequence; positions before it must already be in the pages.
@@ -119,11 +121,14 @@ class Decoder:
         """
         if not 0 <= token < self.config.vocabulary:
             raise IndexError(f"token: {token} is outside 0..{self.config.vocabulary - 1}")
-        logits, work = self._run(np.array([token], np.int32), position, page_table, 1)
+        logits, work = self._run(np.array([token], np.int32), position, page_table, 1, prompt=False)
         return DecodeResult(logits[0], work)
 
     def prefill(self, tokens: I32, position: int, page_table: I32, *, all_logits: bool = False) -> DecodeResult:
-        """Run int32 tokens [n], n above 0, at position, position + 1, ...; native logits equal step's bit for bit.
+        """Run int32 tokens [n], n above 0, of a prompt at position, position + 1, ...
+
+        No predictor takes part, even for one token: the result does not depend on the pieces in which a prompt comes.
+        Without predictors native logits equal step's bit for bit.
 
         Args:
             tokens: ids in [0, vocabulary).
@@ -135,7 +140,7 @@ class Decoder:
         if not len(tokens):
             raise ValueError("tokens: must not be empty")
         indices_below("tokens", tokens, self.config.vocabulary)
-        logits, work = self._run(tokens, position, page_table, len(tokens) if all_logits else 1)
+        logits, work = self._run(tokens, position, page_table, len(tokens) if all_logits else 1, prompt=True)
         return DecodeResult(logits if all_logits else logits[0], work)
 
     def step_many(self, tokens: I32, positions: I32, page_tables: Sequence[I32]) -> BatchResult:
@@ -169,11 +174,11 @@ class Decoder:
         self._decoder.run_many(tokens, positions, list(page_tables), logits, active, work)
         return BatchResult(logits, active.T, work)
 
-    def _run(self, tokens: I32, position: int, page_table: I32, rows: int) -> tuple[F32, Work]:
+    def _run(self, tokens: I32, position: int, page_table: I32, rows: int, *, prompt: bool) -> tuple[F32, Work]:
         self._check_place(len(tokens), position, page_table)
         logits = np.empty((rows, self.config.vocabulary), np.float32)
         work = empty_work(len(self.weights.layers))
-        self._decoder.run(tokens, position, page_table, logits, work)
+        self._decoder.run(tokens, position, page_table, prompt, logits, work)
         return logits, work
 
     def embed(self, tokens: I32, position: int = 0) -> F32:

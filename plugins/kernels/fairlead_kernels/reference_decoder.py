@@ -45,12 +45,12 @@ class ReferenceDecoder:
         self._forced: list[list[I32]] = [[] for _ in weights.layers]
         self._forced_at = [0] * len(weights.layers)
 
-    def run(self, tokens: I32, position: int, page_table: I32, logits: F32, work: Work) -> None:
+    def run(self, tokens: I32, position: int, page_table: I32, prompt: bool, logits: F32, work: Work) -> None:
         hidden = np.empty((len(tokens), self._config.hidden), np.float32)
         self.embed(tokens, position, hidden)
         for index in range(len(self._weights.layers)):
             self.attend(index, hidden, position, page_table)
-            self.feed_forward(index, hidden, None, work[index : index + 1])
+            self._add_feed_forward(index, hidden, None, work[index : index + 1], predicts=not prompt)
         self.logits(hidden[-len(logits) :], logits)
 
     def run_many(
@@ -58,7 +58,7 @@ class ReferenceDecoder:
     ) -> None:
         for index, (position, table) in enumerate(zip(positions, page_tables, strict=True)):
             own = empty_work(len(work))
-            self.run(tokens[index : index + 1], int(position), table, logits[index : index + 1], own)
+            self.run(tokens[index : index + 1], int(position), table, False, logits[index : index + 1], own)
             active[:, index] = own[:, ACTIVE]
             work += own
 
@@ -133,13 +133,16 @@ class ReferenceDecoder:
         self._forced_at[layer] = 0
 
     def feed_forward(self, layer: int, hidden: F32, neurons: I32 | None, work: Work) -> None:
+        self._add_feed_forward(layer, hidden, neurons, work, predicts=len(hidden) == 1)
+
+    def _add_feed_forward(self, layer: int, hidden: F32, neurons: I32 | None, work: Work, *, predicts: bool) -> None:
         weights = self._weights.layers[layer]
         if not weights.neurons:
             raise ValueError(f"layer {layer} has no feed-forward weights")
         used = set[int]()
         for token in range(len(hidden)):
             normal = self._before(hidden[token], weights.feed_forward_norm, weights.feed_forward_norm_bias)
-            y, active = self._token(layer, normal, neurons, len(hidden) == 1, work[0], used)
+            y, active = self._token(layer, normal, neurons, predicts, work[0], used)
             hidden[token] += y
             self._after(hidden[token], weights.feed_forward_norm, weights.feed_forward_norm_bias)
             if self._counts is not None:
@@ -147,10 +150,10 @@ class ReferenceDecoder:
         work[0, EXPERTS] += len(used)
 
     def _token(
-        self, layer: int, x: F32, neurons: I32 | None, single: bool, work: Work, used: set[int]
+        self, layer: int, x: F32, neurons: I32 | None, predicts: bool, work: Work, used: set[int]
     ) -> tuple[F32, I32]:
         weights = self._weights.layers[layer]
-        predicts = neurons is None and single and self._config.mode != "exact"
+        predicts = predicts and neurons is None and self._config.mode != "exact"
         if weights.mixture is None:
             return self._feed_forward(weights, x, self._predicted(layer, x) if predicts else neurons, work)
 

@@ -134,11 +134,12 @@ public:
                                              pages_.arena());
     }
 
-    void run(Tokens tokens, std::size_t position, Tokens page_table, Array<float, 2> logits,
+    void run(Tokens tokens, std::size_t position, Tokens page_table, bool prompt, Array<float, 2> logits,
              Array<std::int64_t, 2> work) {
         const DecoderShape& shape = decoder_->shape();
         const std::size_t count = tokens.shape(0);
         require(count > 0, "tokens: must not be empty");
+        require(prompt || count == 1, "tokens: one, or those of a prompt");
         check_indices(tokens, shape.vocabulary, "tokens");
         check_pages(page_table, position, count, shape.pages, shape.page_size);
         check_position(position + count);
@@ -148,8 +149,8 @@ public:
         for (std::size_t i = 0; i < work.shape(0); ++i) require_feed_forward(i);
         const nb::gil_scoped_release released;
         const std::lock_guard lock(decoder_->lock());
-        decoder_->run(tokens.data(), count, position, page_table.data(), logits.shape(0) == count, logits.data(),
-                      reinterpret_cast<Work*>(work.data()));
+        decoder_->run(tokens.data(), count, position, page_table.data(), prompt, logits.shape(0) == count,
+                      logits.data(), reinterpret_cast<Work*>(work.data()));
     }
 
     void run_many(Tokens tokens, Tokens positions, const std::vector<Tokens>& tables, Array<float, 2> logits,
@@ -227,7 +228,7 @@ public:
         if (neurons) {
             decoder_->feed_forward_of(layer, hidden.data(), chosen, neurons->shape(0), told);
         } else {
-            decoder_->feed_forward(layer, hidden.data(), hidden.shape(0), told);
+            decoder_->feed_forward(layer, hidden.data(), hidden.shape(0), hidden.shape(0) > 1, told);
         }
     }
 
@@ -307,7 +308,7 @@ void bind_decoder(nb::module_& module) {
                       std::optional<std::vector<Array<std::int64_t, 1>>>>(),
              nb::arg(), nb::arg(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(),
              nb::arg().noconvert().none(), nb::arg().noconvert().none(), nb::arg().noconvert().none())
-        .def("run", &BoundDecoder::run, nb::arg().noconvert(), nb::arg(), nb::arg().noconvert(),
+        .def("run", &BoundDecoder::run, nb::arg().noconvert(), nb::arg(), nb::arg().noconvert(), nb::arg(),
              nb::arg().noconvert(), nb::arg().noconvert())
         .def("run_many", &BoundDecoder::run_many, nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(),
              nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert())

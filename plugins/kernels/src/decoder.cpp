@@ -228,15 +228,15 @@ void Decoder::attend_many(std::size_t index, float* hidden, const Place* places,
     add_output(layer, hidden, count);
 }
 
-void Decoder::feed_forward(std::size_t index, float* hidden, std::size_t count, Work& work) {
+void Decoder::feed_forward(std::size_t index, float* hidden, std::size_t count, bool prompt, Work& work) {
     const KernelTable& k = kernels_in_use();
     const LayerView& layer = layers_[index];
     norm_before(hidden, layer.feed_forward_norm, count);
     residual_.resize(count * shape_.hidden);
-    if (count == 1) {
-        layer.feed_forward->step(k, normal_.data(), residual_.data(), work);
-    } else {
+    if (prompt) {
         layer.feed_forward->batch(k, normal_.data(), count, residual_.data(), work);
+    } else {
+        layer.feed_forward->step(k, normal_.data(), residual_.data(), work);
     }
     k.add(residual_.data(), hidden, count * shape_.hidden);
     norm_after(hidden, layer.feed_forward_norm, count);
@@ -260,16 +260,16 @@ void Decoder::logits(const float* hidden, std::size_t count, float* out) {
 }
 
 void Decoder::run(const std::int32_t* tokens, std::size_t count, std::size_t position,
-                  const std::int32_t* page_table, bool all, float* out, Work* work) {
+                  const std::int32_t* page_table, bool prompt, bool all, float* out, Work* work) {
     hidden_.resize(std::min(count, kTokensPerPass) * shape_.hidden);
     for (std::size_t done = 0; done < count; done += kTokensPerPass) {
         const std::size_t n = std::min(kTokensPerPass, count - done);
         embed(tokens + done, n, hidden_.data());
         for (std::size_t t = 0; t < n; ++t) add_position(position + done + t, hidden_.data() + t * shape_.hidden);
         for (std::size_t i = 0; i < layers_.size(); ++i) {
-            if (n == 1) layers_[i].feed_forward->prefetch();
+            if (!prompt) layers_[i].feed_forward->prefetch();
             attend(i, hidden_.data(), n, position + done, page_table);
-            feed_forward(i, hidden_.data(), n, work[i]);
+            feed_forward(i, hidden_.data(), n, prompt, work[i]);
         }
         if (all) {
             logits(hidden_.data(), n, out + done * shape_.vocabulary);

@@ -107,6 +107,10 @@ def test_a_predictor_that_predicts_all_changes_no_bit(isa: str) -> None:
 def test_prompts_are_dense_in_predictor_mode(isa: str) -> None:
     exact = decoder(isa).prefill(TOKENS, 0, table()).logits
     np.testing.assert_array_equal(decoder(isa, mode="predictor").prefill(TOKENS, 0, table()).logits, exact)
+    pieces = decoder(isa, mode="predictor")
+    for place, length in ((0, 1), (1, len(TOKENS) - 3), (len(TOKENS) - 2, 1), (len(TOKENS) - 1, 1)):
+        found = pieces.prefill(TOKENS[place : place + length], place, table())
+    np.testing.assert_array_equal(found.logits, exact)
 
 
 @each_isa

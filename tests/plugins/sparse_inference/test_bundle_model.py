@@ -36,8 +36,7 @@ def start() -> Iterator[Callable[..., Engine]]:
 
     def make(path: Path, *, mode: str = "exact", streamed: bool = True, **options: Any) -> Engine:
         model = SparseModel.load(path, mode=mode, streamed=streamed)
-        # Predictors choose for single tokens: what is left of a prompt must not depend on earlier requests.
-        made.append(Engine(model, prefix_cache=mode == "exact", **options))
+        made.append(Engine(model, **options))
         return made[-1]
 
     yield make

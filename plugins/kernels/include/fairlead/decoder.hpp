@@ -88,17 +88,17 @@ public:
                 const std::int32_t* page_table);
     // The same for one token each of several sequences, which share no page that they write.
     void attend_many(std::size_t layer, float* hidden, const Place* places, std::size_t count);
-    // Adds one layer's feed-forward to hidden [count, hidden]: step() for one token, batch() for several. A list of
-    // neurons (one token only) restricts it to them.
-    void feed_forward(std::size_t layer, float* hidden, std::size_t count, Work& work);
+    // Adds one layer's feed-forward to hidden [count, hidden]: batch() for tokens of a prompt, else step() of the one
+    // token. A list of neurons (one token only) restricts it to them.
+    void feed_forward(std::size_t layer, float* hidden, std::size_t count, bool prompt, Work& work);
     void feed_forward_of(std::size_t layer, float* hidden, const std::int32_t* neurons, std::size_t count, Work& work);
     // logits [count, vocabulary] of hidden [count, hidden].
     void logits(const float* hidden, std::size_t count, float* out);
 
-    // Runs tokens at position.. through all layers. Writes the last token's logits, or all tokens' when `all`;
-    // adds to work[layer].
+    // Runs tokens at position.. through all layers, those of a prompt without predictors however few they are; else
+    // there is one. Writes the last token's logits, or all tokens' when `all`; adds to work[layer].
     void run(const std::int32_t* tokens, std::size_t count, std::size_t position, const std::int32_t* page_table,
-             bool all, float* out, Work* work);
+             bool prompt, bool all, float* out, Work* work);
     // Runs one token each of several sequences, with the bits of run() for each. Writes logits [count, vocabulary]
     // and the tokens' active neurons [layers, count]; adds to work[layer].
     void run_many(const std::int32_t* tokens, const Place* places, std::size_t count, float* out,

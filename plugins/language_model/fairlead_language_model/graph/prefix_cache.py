@@ -103,8 +103,8 @@ class PrefixCache:
         self._insert(tokens, table, table.length // self.pages.page_size * self.pages.page_size)
 
     def retire(self, tokens: Sequence[int], table: PageTable) -> None:
-        """Remember all that a table holds, and give its pages back."""
-        self._insert(tokens, table, table.length)
+        """Remember what a table holds of `tokens`, and give its pages back."""
+        self._insert(tokens, table, min(table.length, len(tokens)))
         self.pages.release(table)
 
     def export(self, tokens: Sequence[int]) -> tuple[int, dict[str, NDArray[Any]]]:

@@ -12,6 +12,7 @@ from fairlead_bridge.device_energy import DeviceEnergySensor
 from fairlead_kernels import set_threads
 from fairlead_language_model.graph import KVPages, PrefixCache
 
+from .bundle_model import EXACT
 from .energy import EnergyAccount, EnergySensor
 from .errors import EngineClosed, PromptTooLong
 from .events import Event, Failure
@@ -72,7 +73,9 @@ class Engine:
         if model.store is not None:
             model.store.resize(shares.slots)
         pages = KVPages(model.config, shares.pages, PAGE_TOKENS, bits=kv_bits)
-        self._scheduler = Scheduler(pages, max_sequences, max_waiting, prefix_cache=prefix_cache)
+        self._scheduler = Scheduler(
+            pages, max_sequences, max_waiting, prefix_cache=prefix_cache, keep_answers=model.mode == EXACT
+        )
         self._decoder = model.decoder(pages)
         self._clock = clock
         self._changed = Condition()

@@ -14,6 +14,7 @@ from fairlead_language_model.experts import Experts
 from fairlead_language_model.graph import KVPages, LlamaGraph, PageTable
 from fairlead_language_model.tokenizer import Tokenizer
 
+from .bundle_model import EXACT
 from .model import SparseModel
 
 I32 = NDArray[np.int32]
@@ -24,7 +25,7 @@ class GraphModel(SparseModel):
 
     def __init__(self, graph: LlamaGraph, tokenizer: Tokenizer, reason: str) -> None:
         self.config, self.weights, self.tokenizer, self.store = graph.config, graph.weights, tokenizer, None
-        self.graph, self.reason = graph, reason
+        self.graph, self.reason, self.mode = graph, reason, EXACT
         layers = range(graph.config.num_hidden_layers)
         self.activations = [np.zeros(graph.config.neurons(layer), np.int64) for layer in layers]
 

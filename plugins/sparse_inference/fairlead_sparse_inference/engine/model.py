@@ -40,7 +40,7 @@ class SparseModel:
         mode: str = EXACT,
         store: NeuronStore | None = None,
     ) -> None:
-        self.config, self.weights, self.tokenizer, self.store = config, weights, tokenizer, store
+        self.config, self.weights, self.tokenizer, self.store, self.mode = config, weights, tokenizer, store, mode
         self._frequencies = np.ascontiguousarray(frequencies, np.float32)
         self._decoder_config = replace(decoder_config(config), mode=mode)
         self.activations = [np.zeros(layer.neurons, np.int64) for layer in weights.layers]

@@ -16,11 +16,21 @@ class Scheduler:
 
     A sequence is admitted when the pages of its longest possible answer are free, so that it never stops half-way for
     want of pages. First come, first served: a small one behind a large one waits, and so cannot starve it. What ended
-    sequences leave in the cache is given up where a new one needs the room.
+    sequences leave in the cache is given up where a new one needs the room. With `keep_answers` false that is their
+    prompts alone: where answers are computed otherwise than prompts, a prompt that holds one must not find it there.
     """
 
-    def __init__(self, pages: KVPages, max_sequences: int, max_waiting: int, *, prefix_cache: bool = True) -> None:
+    def __init__(
+        self,
+        pages: KVPages,
+        max_sequences: int,
+        max_waiting: int,
+        *,
+        prefix_cache: bool = True,
+        keep_answers: bool = True,
+    ) -> None:
         self.pages, self.max_sequences, self.max_waiting = pages, max_sequences, max_waiting
+        self._keep_answers = keep_answers
         self.cache = PrefixCache(pages, enabled=prefix_cache)
         self.waiting: deque[Sequence] = deque()
         self.active: list[Sequence] = []
@@ -50,7 +60,8 @@ class Scheduler:
             sequence.drafter.close()
             if sequence in self.active:
                 self.active.remove(sequence)
-                self.cache.retire(sequence.tokens, sequence.table)
+                kept = sequence.tokens if self._keep_answers else sequence.request.prompt
+                self.cache.retire(kept, sequence.table)
             elif sequence in self.waiting:
                 self.waiting.remove(sequence)
 

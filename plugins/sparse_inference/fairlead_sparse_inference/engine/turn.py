@@ -20,17 +20,22 @@ PREFILL_CHUNK = 64
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """The tokens that a sequence computes now: the last of its answer and guesses after it, or a piece of its prompt.
+    """The tokens that a sequence computes now: a piece of its prompt, or of its answer with guesses after it.
+
+    Tokens of a prompt are computed without predictors, those of an answer with them where the model has any, however
+    they are divided into turns: so what is cached, computed again or computed together changes no bit.
 
     Attributes:
         chunk: the tokens, at least one; the draft's come last.
+        prompt: whether they are a piece of the prompt.
         answering: whether the sequence has a token of an answer already.
-        decoding: whether only the last token is left to compute, so that others may be computed together with it.
+        decoding: whether the last token of the answer is all that was left to compute.
     """
 
     sequence: Sequence
     chunk: list[int]
     draft: Draft
+    prompt: bool
     answering: bool
     decoding: bool
 
@@ -38,29 +43,37 @@ class Turn:
     def of(cls, sequence: Sequence) -> Turn:
         """Take what is pending, and let the sequence guess where it decodes."""
         pending, answering = sequence.pending, bool(sequence.generated)
-        decoding = answering and len(pending) == 1
+        rest = len(sequence.request.prompt) - sequence.table.length
+        if rest > 0:
+            return cls(sequence, pending[: min(PREFILL_CHUNK, rest)], Draft(), True, answering, False)
+        decoding = len(pending) == 1
         draft = sequence.draft() if decoding else Draft()
-        return cls(sequence, [*pending[:PREFILL_CHUNK], *draft.tokens], draft, answering, decoding)
+        return cls(sequence, [*pending[:MOST_SEQUENCES], *draft.tokens], draft, False, answering, decoding)
 
     @property
     def start(self) -> int:
         """Position of the first token."""
         return self.sequence.table.length
 
+    @property
+    def rows(self) -> int:
+        """How many of the last tokens' logits are of use: of the last one, and of those before and in the draft."""
+        return len(self.draft.tokens) + 1
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a turn gave: logits [tokens, vocabulary] (the last token's of a prompt), mean active neurons."""
+    """What a turn gave: logits [rows, vocabulary] of its last tokens, mean active neurons a token."""
 
     logits: NDArray[np.float32]
     active_neurons: int
 
 
 def grouped(turns: Iterable[Turn]) -> Iterator[list[Turn]]:
-    """Return the turns in the groups that are computed together: those that decode, as many as the kernels take."""
+    """Return the turns in the groups that are computed together: those of answers, as many as the kernels take."""
     group: list[Turn] = []
     for turn in turns:
-        if not turn.decoding or len(turn.chunk) > MOST_SEQUENCES:
+        if turn.prompt:
             yield [turn]
             continue
         if sum(len(one.chunk) for one in group) + len(turn.chunk) > MOST_SEQUENCES:
@@ -73,9 +86,8 @@ def grouped(turns: Iterable[Turn]) -> Iterator[list[Turn]]:
 
 def compute(decoder: Decoder, turns: list[Turn]) -> tuple[list[Outcome], Work]:
     """Run the turns of one group; the result does not depend on which are in it."""
-    first = turns[0]
-    if len(turns) == 1 and (len(first.chunk) == 1 or not first.decoding or len(first.chunk) > MOST_SEQUENCES):
-        return _alone(decoder, first)
+    if len(turns) == 1 and (turns[0].prompt or len(turns[0].chunk) == 1):
+        return _alone(decoder, turns[0])
     tables = [turn.sequence.table.array() for turn in turns]
     lengths = [len(turn.chunk) for turn in turns]
     result = decoder.step_many(
@@ -83,17 +95,17 @@ def compute(decoder: Decoder, turns: list[Turn]) -> tuple[list[Outcome], Work]:
         np.concatenate([np.arange(turn.start, turn.start + len(turn.chunk), dtype=np.int32) for turn in turns]),
         [table for table, length in zip(tables, lengths, strict=True) for _ in range(length)],
     )
-    ends = np.cumsum(lengths).tolist()
-    parts = [slice(end - length, end) for end, length in zip(ends, lengths, strict=True)]
-    active = result.active.sum(axis=1)
-    return [Outcome(result.logits[part], int(active[part].mean())) for part in parts], result.work
+    active, outcomes, end = result.active.sum(axis=1), list[Outcome](), 0
+    for turn, length in zip(turns, lengths, strict=True):
+        start, end = end, end + length
+        outcomes.append(Outcome(result.logits[end - turn.rows : end], int(active[start:end].mean())))
+    return outcomes, result.work
 
 
 def _alone(decoder: Decoder, turn: Turn) -> tuple[list[Outcome], Work]:
     table = turn.sequence.table.array()
-    if len(turn.chunk) == 1:
-        result = decoder.step(turn.chunk[0], turn.start, table)
+    if turn.prompt:
+        result = decoder.prefill(np.asarray(turn.chunk, np.int32), turn.start, table)
     else:
-        prompt = np.asarray(turn.chunk, np.int32)
-        result = decoder.prefill(prompt, turn.start, table, all_logits=bool(turn.draft.tokens))
+        result = decoder.step(turn.chunk[0], turn.start, table)
     return [Outcome(np.atleast_2d(result.logits), int(result.active.sum()) // len(turn.chunk))], result.work

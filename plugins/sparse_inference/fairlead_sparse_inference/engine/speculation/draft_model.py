@@ -49,8 +49,11 @@ class DraftModel:
         """Run tokens at the end of a table; return the last one's logits [vocabulary]. Raises OutOfPages."""
         self.pages.reserve(table, table.length + len(tokens))
         for start in range(0, len(tokens), _CHUNK):
-            chunk = np.asarray(tokens[start : start + _CHUNK], np.int32)
-            result = self._decoder.prefill(chunk, table.length, table.array())
+            chunk, table_array = tokens[start : start + _CHUNK], table.array()
+            if len(chunk) == 1:
+                result = self._decoder.step(chunk[0], table.length, table_array)
+            else:
+                result = self._decoder.prefill(np.asarray(chunk, np.int32), table.length, table_array)
             table.length += len(chunk)
         return result.logits
 
