@@ -20,6 +20,8 @@ from fairlead_kernels.work import Work
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 
+#: What devices and file systems read whole.
+BLOCK_BYTES = 4096
 #: What hot groups and prompts read at once: beyond it devices gain nothing.
 LARGE_READ_BYTES = 256 * 1024
 #: Such reads that have a buffer each.
@@ -69,15 +71,15 @@ class StreamOptions:
     Attributes:
         hot_share: share of the slots that the hot region may take.
         depth: reads in flight.
-        run: neighbouring clusters that become one read where all of them are missing.
+        run: the most neighbouring clusters that become one read, those in small gaps between missing ones included.
         threads: threads that call pread where io_uring cannot be had.
         direct: read past the page cache where the file system can.
         uring: use io_uring where it can be had.
     """
 
     hot_share: float = 0.5
-    depth: int = 64
-    run: int = 4
+    depth: int = 32
+    run: int = 16
     threads: int = 4
     direct: bool = True
     uring: bool = True
@@ -151,7 +153,9 @@ class NeuronStore:
     @property
     def buffer_bytes(self) -> int:
         """Bytes of the buffers that reads go to."""
-        small = self.options.depth * self.options.run * self.shape.cluster_bytes
+        # A bundle of several blocks is read in two phases, and alone.
+        alone = self.shape.cluster_neurons == 1 and self.shape.cluster_bytes > BLOCK_BYTES
+        small = self.options.depth * (1 if alone else self.options.run) * self.shape.cluster_bytes
         return small + LARGE_READS * self.shape.group * self.shape.cluster_bytes
 
     def pass_bytes(self, tokens: int) -> int:

@@ -10,6 +10,8 @@
 namespace fairlead {
 namespace {
 
+// What is read through rather than read around: another read costs a disk about what three more blocks cost.
+constexpr std::size_t kGapBytes = 3 * kBlock;
 // Reads of hot groups and of a prompt's pass that may be in flight.
 constexpr std::uint32_t kLarge = 4;
 
@@ -137,17 +139,20 @@ void BundleStore::demand_rest(Slot slot) {
     wanted_rest_.push_back(cache_.item(slot));
 }
 
-// Neighbours on disk become one read.
+// Neighbours on disk, and those with a small gap between them, become one read.
 void BundleStore::merge(std::vector<Item>& wanted, Extent extent) {
+    const std::size_t clusters = cache_.shape().clusters;
+    const auto reach = static_cast<Item>(1 + kGapBytes / shape_.cluster_bytes);
     std::sort(wanted.begin(), wanted.end());
     for (std::size_t i = 0; i < wanted.size();) {
-        std::uint32_t count = 1;
-        while (count < options_.run && i + count < wanted.size() && wanted[i + count] == wanted[i] + count &&
-               wanted[i + count] % cache_.shape().clusters != 0) {
-            ++count;
+        const Item first = wanted[i];
+        Item last = first;
+        for (++i; i < wanted.size(); ++i) {
+            const Item next = wanted[i];
+            if (next - last > reach || next - first >= options_.run || next / clusters != first / clusters) break;
+            last = next;
         }
-        queue_.push_back({wanted[i], count, extent});
-        i += count;
+        queue_.push_back({first, last - first + 1, extent});
     }
     wanted.clear();
 }

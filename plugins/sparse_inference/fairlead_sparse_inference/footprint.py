@@ -18,7 +18,7 @@ Q8_BYTES = 1 + 2 / 32
 WEIGHT_BYTES = {4: 4 / 8 + 2 / 32, 8: Q8_BYTES}
 PAGE_TOKENS = 16
 #: Of a bundle: what reads go to, and the tokens of a prompt that are computed at once.
-READ_BUFFERS = 2 * 2**20
+READ_BUFFERS = 3 * 2**20
 PROMPT_PIECE_TOKENS = 64
 #: Share of zero gates where the config holds no measured one: what such models reach (TurboSparse, section 4.2).
 ASSUMED_SPARSITY = {"drelu": 0.85, "relu": 0.6}

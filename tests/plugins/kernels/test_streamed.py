@@ -215,15 +215,27 @@ def column(work: Any, name: str) -> int:
 @needs_native
 def test_what_was_read_and_found_is_told(models: Any) -> None:
     model = models(2048, 4)
-    decoder, _ = model.streamed("exact", model.clusters * LAYERS)
+    decoder, _ = model.streamed("exact", model.clusters * LAYERS, run=1)
     first = decoder.step(7, 0, PAGES).work
     assert column(first, "misses") == column(first, "active") > 0
-    assert column(first, "reads") * BLOCK <= column(first, "read_bytes") == column(first, "misses") * BLOCK
+    assert column(first, "reads") * BLOCK == column(first, "read_bytes") == column(first, "misses") * BLOCK
     assert column(first, "stalled_ns") > 0 and column(first, "read_ns") > 0
     again = decoder.step(7, 0, PAGES).work
     assert column(again, "cold_hits") == column(again, "active") == column(first, "active")
     assert column(again, "misses") == column(again, "reads") == column(again, "read_bytes") == 0
     assert column(again, "computed") == LAYERS * model.neurons
+
+
+@needs_native
+def test_reads_go_through_small_gaps_and_bring_what_was_asked_for(models: Any) -> None:
+    model = models(2048, 4)
+    total = model.clusters * LAYERS
+    one_by_one, together = (model.streamed("exact", total, run=run) for run in (1, 8))
+    single = one_by_one[0].step(7, 0, PAGES).work
+    merged = together[0].step(7, 0, PAGES).work
+    misses, reads, blocks = (column(merged, name) for name in ("misses", "reads", "read_bytes"))
+    assert misses == column(single, "misses") and together[1].used == one_by_one[1].used
+    assert reads < misses / 2 and misses * BLOCK < blocks <= min(8 * reads, total, 4 * misses) * BLOCK
 
 
 @needs_native

@@ -46,9 +46,9 @@ struct StoreOptions {
     std::size_t hot_slots = 0;
     // Clusters of a hot group, and of what a prompt reads at once.
     std::size_t group = 64;
-    // Neighbours that are read at once where several of them are missing.
-    std::size_t run = 4;
-    std::size_t depth = 64;
+    // The most neighbours that are read at once where several of them are missing.
+    std::size_t run = 16;
+    std::size_t depth = 32;
     std::size_t threads = 4;
     bool direct = true;
     bool uring = true;
