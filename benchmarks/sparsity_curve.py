@@ -166,6 +166,7 @@ class Trainer:
         shape = replace(self.shape, ffn=ffn)
         run = self.folder / f"{ffn}-{penalty:g}-{seed}"
         loop = Loop(shape, self._recipe(penalty, seed), self.prepared.train, self.prepared.validation, run)
+        loop.resume()
         loop.run()
         score = evaluate(loop.model, windows(self.prepared.validation, shape.context), batch=32)
         mean = statistics.mean
