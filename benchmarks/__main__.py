@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, tuple[list[str], list[str] | None]] = {
     "sparse_contention": ([], ["--quick"]),
     "negotiation": ([], ["--quick"]),
     "recovery": ([], ["--quick"]),
+    "elastic_kernels": ([], ["--quick"]),
 }
 
 

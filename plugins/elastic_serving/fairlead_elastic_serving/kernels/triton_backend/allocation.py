@@ -177,7 +177,7 @@ class DeviceRings:
         starts = torch.empty(blocks + 1, dtype=torch.int32, device=tables.device)
         rings = (self.own, len(self.own), self.borrowed, len(self.borrowed), self.state)
         _block_sums[(blocks,)](counts, asked, sums, BLOCK=BLOCK)
-        _starts[(1,)](sums, starts, blocks, PADDED=triton.next_power_of_2(blocks))
+        _starts[(1,)](sums, starts, blocks, PADDED=max(2, triton.next_power_of_2(blocks)))
         _hand_out[(blocks,)](counts, rows, first, asked, starts, blocks, *rings, tables, tables.shape[1],
                              FROM_RIGHT=from_right, BLOCK=BLOCK)  # fmt: skip
         _advance[(1,)](starts, blocks, len(self.own), len(self.borrowed), self.state)
@@ -189,7 +189,7 @@ class DeviceRings:
         sums = torch.empty(blocks, dtype=torch.int32, device=pages.device)
         starts = torch.empty(blocks + 1, dtype=torch.int32, device=pages.device)
         _count_own[(blocks,)](pages, given, self.is_borrowed, sums, BLOCK=BLOCK)
-        _starts[(1,)](sums, starts, blocks, PADDED=triton.next_power_of_2(blocks))
+        _starts[(1,)](sums, starts, blocks, PADDED=max(2, triton.next_power_of_2(blocks)))
         _give_back[(blocks,)](pages, given, self.is_borrowed, starts, self.own, len(self.own), self.borrowed,
                               len(self.borrowed), self.state, BLOCK=BLOCK)  # fmt: skip
         _grow[(1,)](starts, blocks, given, self.state)

@@ -269,7 +269,7 @@ def attend(
         **layout_arguments(tiers.low, "LOW_"), num_warps=tuning.warps, num_stages=tuning.stages,
     )  # fmt: skip
     _add_splits[(pairs, group)](
-        partial, sums, output, totals, splits, GROUP=group, D=head_dim, PADDED=triton.next_power_of_2(splits),
-        CHUNK=min(16, triton.next_power_of_2(splits)), num_warps=4,
+        partial, sums, output, totals, splits, GROUP=group, D=head_dim, PADDED=max(2, triton.next_power_of_2(splits)),
+        CHUNK=max(2, min(16, triton.next_power_of_2(splits))), num_warps=4,
     )  # fmt: skip
     return output, totals
