@@ -27,7 +27,7 @@ HEAD_DIM, PAGE_BYTES = 128, 8192
 MIXED = Tiers.of(K8V4, K4V2, HEAD_DIM, PAGE_BYTES)
 PLAIN = Tiers.of(K16V16, K16V16, HEAD_DIM, PAGE_BYTES)
 #: The cuts that are tried: tokens at once, warps, stages; then programs.
-CUTS = ((64, 4, 3), (64, 4, 4), (64, 4, 2), (128, 4, 3), (128, 8, 3), (32, 4, 4), (64, 2, 4), (32, 2, 4))
+CUTS = ((64, 4, 3), (64, 4, 4), (64, 4, 2), (64, 8, 3), (128, 4, 3), (128, 8, 3), (32, 4, 4), (64, 2, 4), (32, 2, 4))
 PROGRAMS = (264, 528, 1056, 2112)
 
 

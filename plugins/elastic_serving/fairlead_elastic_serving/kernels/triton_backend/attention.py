@@ -76,7 +76,17 @@ def _part(queries, bytes8, halves, table, step, begin, end, partial, sums, scale
         valid = token < end
         slot = token % TOKENS
         base = tl.load(table + (token // TOKENS) * step, mask=valid, other=0).to(tl.int64) * PAGE_BYTES
+        # All loads come before what is computed of any, so that they are on their way together.
         stored = _stored(bytes8, halves, base, slot, valid, KEY_BITS, KEYS, KEY_WIDTH)
+        stored_values = _stored(bytes8, halves, base, slot, valid, VALUE_BITS, VALUES, VALUE_WIDTH)
+        if KEY_BITS < 16:
+            meta = halves + (base + KEY_META) // 2 + slot * 2
+            key_scale = tl.load(meta, mask=valid, other=0.0).to(tl.float32)
+            key_zero = tl.load(meta + 1, mask=valid, other=0.0).to(tl.float32)
+        if VALUE_BITS < 16:
+            meta = halves + (base + VALUE_META) // 2 + slot * 2
+            value_scale = tl.load(meta, mask=valid, other=0.0).to(tl.float32)
+            value_zero = tl.load(meta + 1, mask=valid, other=0.0).to(tl.float32)
         logits = tl.dot(q0, tl.trans(_plane(stored, 0, KEY_BITS)))
         if KEY_PLANES > 1:
             logits += tl.dot(q1, tl.trans(_plane(stored, 1, KEY_BITS)))
@@ -84,9 +94,6 @@ def _part(queries, bytes8, halves, table, step, begin, end, partial, sums, scale
             logits += tl.dot(q2, tl.trans(_plane(stored, 2, KEY_BITS)))
             logits += tl.dot(q3, tl.trans(_plane(stored, 3, KEY_BITS)))
         if KEY_BITS < 16:
-            meta = halves + (base + KEY_META) // 2 + slot * 2
-            key_scale = tl.load(meta, mask=valid, other=0.0).to(tl.float32)
-            key_zero = tl.load(meta + 1, mask=valid, other=0.0).to(tl.float32)
             logits = logits * key_scale[None, :] + q_sum[:, None] * key_zero[None, :]
         logits = tl.where(valid[None, :], logits, -float("inf"))
         higher = tl.maximum(largest, tl.max(logits, 1))
@@ -96,22 +103,18 @@ def _part(queries, bytes8, halves, table, step, begin, end, partial, sums, scale
         largest = higher
         back = 1.0
         if VALUE_BITS < 16:
-            meta = halves + (base + VALUE_META) // 2 + slot * 2
-            value_scale = tl.load(meta, mask=valid, other=0.0).to(tl.float32)
-            value_zero = tl.load(meta + 1, mask=valid, other=0.0).to(tl.float32)
             zeros = zeros * shrink + tl.sum(weights * value_zero[None, :], 1)
             # Weights times scales become float16: brought to its upper range first, so that small ones keep their bits.
             greatest = tl.maximum(tl.max(value_scale, 0), 1e-30)
             weights = weights * (value_scale * (16384.0 / greatest))[None, :]
             back = greatest * (1.0 / 16384.0)
         narrow = weights.to(tl.float16)
-        stored = _stored(bytes8, halves, base, slot, valid, VALUE_BITS, VALUES, VALUE_WIDTH)
-        out0 = out0 * shrink[:, None] + tl.dot(narrow, _plane(stored, 0, VALUE_BITS)) * back
+        out0 = out0 * shrink[:, None] + tl.dot(narrow, _plane(stored_values, 0, VALUE_BITS)) * back
         if VALUE_PLANES > 1:
-            out1 = out1 * shrink[:, None] + tl.dot(narrow, _plane(stored, 1, VALUE_BITS)) * back
+            out1 = out1 * shrink[:, None] + tl.dot(narrow, _plane(stored_values, 1, VALUE_BITS)) * back
         if VALUE_PLANES > 2:
-            out2 = out2 * shrink[:, None] + tl.dot(narrow, _plane(stored, 2, VALUE_BITS)) * back
-            out3 = out3 * shrink[:, None] + tl.dot(narrow, _plane(stored, 3, VALUE_BITS)) * back
+            out2 = out2 * shrink[:, None] + tl.dot(narrow, _plane(stored_values, 2, VALUE_BITS)) * back
+            out3 = out3 * shrink[:, None] + tl.dot(narrow, _plane(stored_values, 3, VALUE_BITS)) * back
     tl.store(sums + group, largest + tl.log2(summed), mask=group < GROUP)
     target = partial + group[:, None] * D + tl.arange(0, VALUE_WIDTH)[None, :]
     tl.store(target, (out0 + zeros[:, None]) / summed[:, None], mask=in_group)
