@@ -142,8 +142,8 @@ def _startup_s(model: Footprint, facts: NodeFacts) -> float:
 def _reason(model: Footprint, kernels: str, facts: NodeFacts, cores: float) -> str:
     measured = facts.processor.memory_bandwidth_bytes_per_s
     source = f"{measured / 1e9:.1f} GB/s measured" if measured else f"{ASSUMED_BANDWIDTH / 1e9:.0f} GB/s assumed"
-    active = model.active_weights if kernels != "numpy" else model.weights
+    active, total = model.active_weights if kernels != "numpy" else model.weights, model.weights + model.idle_weights
     return (
-        f"{active / 1e6:.1f} M of {model.weights / 1e6:.1f} M weights a token, {kernels} kernels on {cores:g} cores, "
+        f"{active / 1e6:.1f} M of {total / 1e6:.1f} M weights a token, {kernels} kernels on {cores:g} cores, "
         f"memory at {source}, speed factor {facts.processor.speed_factor:g}"
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .expert_footprint import FeedForwardSizes, sizes_of_config, sizes_of_gguf
 from .gguf_header import GgufHeader
 
 #: Bytes of one weight in Q8_0: one int8, and a float16 scale for each 32.
@@ -24,6 +25,9 @@ PROMPT_PIECE_TOKENS = 64
 ASSUMED_SPARSITY = {"drelu": 0.85, "relu": 0.6}
 
 
+_KNOWN = "a model of the Llama family, a mixture of experts or OPT"
+
+
 class UnknownModel(ValueError):
     """There is no model at that path, or its config does not describe one."""
 
@@ -32,7 +36,9 @@ class UnknownModel(ValueError):
 class Footprint:
     """Sizes of a model; `file_bytes` is what lies on storage, `kv_width` the width of a layer's keys.
 
-    `neuron_bytes` are those rows of a bundle's feed-forward networks that may be read when they are needed.
+    `neuron_bytes` are those rows of a bundle's feed-forward networks that may be read when they are needed; `networks`
+    says how many of these there are, and `neurons` is the size of the largest. `idle_weights` are those of the experts
+    that a token does not choose: they are in memory and not read.
     """
 
     layers: int
@@ -49,6 +55,9 @@ class Footprint:
     sparsity: float
     q8: bool
     neuron_bytes: int = 0
+    networks: int = 1
+    all_neurons: int = 0
+    idle_weights: int = 0
 
     @property
     def weights(self) -> int:
@@ -63,19 +72,24 @@ class Footprint:
     @property
     def pass_bytes(self) -> int:
         """Bytes that a bundle's reads, and one piece of a prompt, need beside the cache."""
-        rows = self.neuron_bytes // (3 * self.layers)
-        return READ_BUFFERS + rows + 2 * 4 * PROMPT_PIECE_TOKENS * self.neurons if self.neuron_bytes else 0
+        if not self.neuron_bytes:
+            return 0
+        rows = self.neurons * (self.neuron_bytes // (3 * self.all_neurons))
+        return READ_BUFFERS + rows + 2 * 4 * PROMPT_PIECE_TOKENS * self.neurons
 
     def cache_bytes(self, mode: str, share: float) -> int:
-        """Bytes of a bundle's neurons in memory where a share of them is cached; exact mode holds all gates."""
-        gates = self.neuron_bytes // 3 if mode == "exact" else 0
+        """Bytes of a bundle's neurons in memory where a share of them is cached.
+
+        Exact mode holds all gates, but for those of experts.
+        """
+        gates = self.neuron_bytes // 3 if mode == "exact" and self.networks == self.layers else 0
         return gates + int((self.neuron_bytes - gates) * share)
 
     def weight_bytes(self, bits: int | None = None) -> int:
         """Bytes of the weights in memory: a bundle's as stored; others packed with `bits`, or Q8 where None."""
         if self.neuron_bytes or (self.q8 and bits is None):
             return self.file_bytes
-        return int(self.weights * WEIGHT_BYTES[bits or 8])
+        return int((self.weights + self.idle_weights) * WEIGHT_BYTES[bits or 8])
 
     def kv_bytes(self, tokens: int, bits: int = 32) -> int:
         """Bytes of the keys and values of so many tokens, in whole pages."""
@@ -96,21 +110,22 @@ def read_footprint(path: Path) -> Footprint:
     except OSError as error:
         raise UnknownModel(f"{file}: {error.strerror or error}") from None
     except KeyError as error:
-        raise UnknownModel(f"{file}: field {error} is missing; accepted: a Llama-family or OPT model") from None
+        raise UnknownModel(f"{file}: field {error} is missing; accepted: {_KNOWN}") from None
     except (TypeError, ValueError, ZeroDivisionError) as error:
-        raise UnknownModel(f"{file}: {error}; accepted: a Llama-family or OPT model") from None
+        raise UnknownModel(f"{file}: {error}; accepted: {_KNOWN}") from None
 
 
 def _of_directory(written: dict[str, Any], path: Path) -> Footprint:
     heads, width = int(written["num_attention_heads"]), int(written["hidden_size"])
     files = sorted(path.glob("*.safetensors"))
     neuron_bytes = _neuron_bytes(path / "bundle.json")
+    layers = int(written["num_hidden_layers"])
+    neurons = int(written["ffn_dim"] if _is_opt(written) else written["intermediate_size"])
     return _footprint(
-        layers=int(written["num_hidden_layers"]),
+        layers=layers,
         width=width,
-        neurons=int(written["ffn_dim"] if _is_opt(written) else written["intermediate_size"]),
+        feed_forward=sizes_of_config(written, layers, neurons),
         matrices=2 if _is_opt(written) else 3,
-        experts=int(written.get("num_local_experts") or written.get("num_experts") or 1),
         heads=heads,
         kv_heads=int(written.get("num_key_value_heads", heads)),
         head_width=int(written.get("head_dim") or width // heads),
@@ -127,12 +142,12 @@ def _of_directory(written: dict[str, Any], path: Path) -> Footprint:
 def _of_gguf(path: Path) -> Footprint:
     header = GgufHeader(path)
     heads, width = header.number("attention.head_count"), header.number("embedding_length")
+    layers = header.number("block_count")
     return _footprint(
-        layers=header.number("block_count"),
+        layers=layers,
         width=width,
-        neurons=header.number("feed_forward_length"),
+        feed_forward=sizes_of_gguf(header, layers, header.number("feed_forward_length")),
         matrices=2 if header.metadata["general.architecture"] == "opt" else 3,
-        experts=header.number_or("expert_count", 1),
         heads=heads,
         kv_heads=header.number_or("attention.head_count_kv", heads),
         head_width=header.number_or("attention.key_length", width // heads),
@@ -145,20 +160,28 @@ def _of_gguf(path: Path) -> Footprint:
 
 
 def _footprint(
-    *, heads: int, kv_heads: int, head_width: int, vocabulary: int, matrices: int, experts: int, **sizes: Any
+    *,
+    heads: int,
+    kv_heads: int,
+    head_width: int,
+    vocabulary: int,
+    matrices: int,
+    feed_forward: FeedForwardSizes,
+    **sizes: Any,
 ) -> Footprint:
-    if experts > 1:
-        raise ValueError(f"{experts} experts a layer: no estimate for mixtures of experts")
-    layers, width, neurons = sizes["layers"], sizes["width"], sizes["neurons"]
-    kv_width = kv_heads * head_width
+    layers, width, kv_width = sizes["layers"], sizes["width"], kv_heads * head_width
     return Footprint(
         **sizes,
+        neurons=feed_forward.largest,
+        networks=feed_forward.networks,
+        all_neurons=feed_forward.all,
+        idle_weights=matrices * width * (feed_forward.all - feed_forward.active),
         kv_width=kv_width,
         head_width=head_width,
-        attention_weights=layers * 2 * width * (heads * head_width + kv_width),
-        gate_weights=layers * width * neurons,
+        attention_weights=layers * 2 * width * (heads * head_width + kv_width) + width * feed_forward.routers,
+        gate_weights=width * feed_forward.active,
         # Of a network without gate, the first matrix decides and the second is read where it is not zero.
-        sparse_weights=(matrices - 1) * layers * width * neurons,
+        sparse_weights=(matrices - 1) * width * feed_forward.active,
         head_weights=vocabulary * width,
     )
 

@@ -14,13 +14,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import safe_open
 
 from fairlead_agent.plugin import Estimate, GpuFacts, MemoryFacts, NodeFacts, ProcessorFacts, Refusal, Workload
 from fairlead_kernels import packed_row_bytes
-from fairlead_sparse_inference.footprint import UnknownModel, read_footprint
+from fairlead_sparse_inference.footprint import Footprint, UnknownModel, read_footprint
 from fairlead_sparse_inference.light import GPU, NATIVE, NUMPY, isa, plugin
 
 from .bundles import synthetic_bundle
+from .experts import FAMILIES, random_experts
 
 GIB = 2**30
 
@@ -248,12 +250,69 @@ def test_opt_has_two_matrices_a_neuron(tmp_path: Path) -> None:
     assert model.sparsity > 0.5
 
 
-def test_experts_have_no_estimate(tmp_path: Path) -> None:
-    config = {"architectures": ["MixtralForCausalLM"], "vocab_size": 300, "hidden_size": 64, "intermediate_size": 96}
-    config |= {"num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 64, "num_local_experts": 8}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UnknownModel, match=r"config\.json: 8 experts a layer: no estimate"):
+EXPERTS = {
+    "architectures": ["Qwen2MoeForCausalLM"],
+    "vocab_size": 300,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 64,
+    "num_experts": 8,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 96,
+    "shared_expert_intermediate_size": 32,
+    "mlp_only_layers": [0],
+}
+
+
+def test_a_token_pays_for_the_experts_that_it_chooses(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(EXPERTS))
+    model = read_footprint(tmp_path)
+    outside = 3 * 4 * 64 * 64 + 300 * 64 + 2 * 9 * 64
+    assert model.weights == outside + 3 * 64 * (128 + 2 * (2 * 96 + 32))
+    assert model.idle_weights == 3 * 64 * 2 * 6 * 96
+    assert model.weight_bytes(4) == int((model.weights + model.idle_weights) * (4 / 8 + 2 / 32))
+    (tmp_path / "config.json").write_text(json.dumps(EXPERTS | {"num_experts_per_tok": 9}))
+    with pytest.raises(UnknownModel, match=r"num_experts_per_tok = 9: accepted: 1 to 8"):
         read_footprint(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({k: v for k, v in EXPERTS.items() if k != "num_experts_per_tok"}))
+    with pytest.raises(UnknownModel, match="num_experts_per_tok' is missing"):
+        read_footprint(tmp_path)
+
+
+def test_experts_in_gguf_have_an_estimate(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    dense = read_footprint_of(path, NUMBERS)
+    mixed = read_footprint_of(path, NUMBERS | {"expert_count": 8, "expert_used_count": 2})
+    assert mixed.weights > dense.weights and mixed.idle_weights > 2 * mixed.weights / 8
+    assert mixed.neurons == dense.neurons and mixed.networks == 8 * dense.networks
+
+
+def read_footprint_of(path: Path, numbers: dict[str, int]) -> Footprint:
+    path.write_bytes(gguf(**numbers))
+    return read_footprint(path)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_footprint_counts_the_weights_of_experts(tmp_path: Path, family: str) -> None:
+    path = random_experts(tmp_path / "model", family)
+    model = read_footprint(path)
+    with safe_open(path / "model.safetensors", "np") as stored:
+        shapes = [stored.get_slice(name).get_shape() for name in stored.keys()]  # noqa: SIM118
+    matrices = sum(rows * columns for shape in shapes if len(shape) == 2 for rows, columns in [shape])
+    assert model.weights + model.idle_weights == matrices
+
+
+@pytest.mark.parametrize("mode", ["exact", "predictor"])
+def test_experts_of_a_bundle_may_be_on_storage_whatever_the_mode(tmp_path: Path, mode: str) -> None:
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    (bundle / "config.json").write_text(json.dumps(EXPERTS | {"hidden_size": 1024}))
+    networks = [{"neurons": 128}, *({"neurons": 96} for _ in range(16)), *({"neurons": 32} for _ in range(2))]
+    (bundle / "bundle.json").write_text(json.dumps({"hidden": 1024, "bits": 4, "networks": networks}))
+    model = read_footprint(bundle)
+    assert model.cache_bytes(mode, 1) == model.neuron_bytes and model.cache_bytes(mode, 0.25) < model.neuron_bytes / 3
 
 
 @given(st.data())
