@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fairlead_kernels import Q8Matrix
 from fairlead_language_model.checkpoint import open_checkpoint
 from fairlead_language_model.config import ModelConfig
+from fairlead_language_model.errors import CheckpointError
 from fairlead_language_model.graph import LayerWeights, LlamaGraph, LlamaWeights, PageTable, load_weights
 from fairlead_language_model.graph.activation import relu
 from fairlead_language_model.graph.llama_graph import linear
@@ -20,7 +21,7 @@ from fairlead_language_model.graph.weights import ExpertWeights, MixtureWeights
 from fairlead_language_model.tokenizer import Tokenizer, open_tokenizer
 
 from ..bundle import is_bundle
-from ..settings import MODELS
+from ..settings import MODELS, shipped_models
 from .networks import routed
 
 FloatArray = NDArray[np.float32]
@@ -56,8 +57,16 @@ class ToolModel:
 
 
 def model_path(name: Path) -> Path:
-    """Return a checkpoint's path; the name of a model that ships with the plugin is one, too."""
-    return MODELS / name if not name.exists() and (MODELS / name).is_dir() else name
+    """Return a checkpoint's path; the name of a model that ships with the plugin is one, too.
+
+    Raises CheckpointError where there is neither.
+    """
+    if name.exists():
+        return name
+    if name.name not in shipped_models() or name.parent != Path():
+        models = ", ".join(shipped_models())
+        raise CheckpointError(name, f"no such file or directory; accepted: a checkpoint, or a shipped model: {models}")
+    return MODELS / name
 
 
 def load_model(name: Path) -> ToolModel:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -67,7 +68,7 @@ class Report:
     def result(self, content: dict[str, Any], *tables: Table) -> None:
         """Print the result, as JSON or as tables."""
         if self.as_json:
-            click.echo(json.dumps(content, ensure_ascii=False))
+            click.echo(json.dumps(finite(content), ensure_ascii=False))
             return
         console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
         for table in tables:
@@ -97,9 +98,28 @@ def table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) ->
     return made
 
 
+def share(value: float, digits: int = 1) -> str:
+    """Return a share as a percentage, or "-" where there was nothing to measure it on (NaN)."""
+    return "-" if math.isnan(value) else f"{value:.{digits}%}"
+
+
+def rise(moved: float, error: float, digits: int = 3) -> str:
+    """Return by how much perplexity rose with its interval, which one window alone does not give (NaN)."""
+    return f"{moved:.{digits}%} (one window)" if math.isnan(error) else f"{moved:.{digits}%} ± {error:.{digits}%}"
+
+
+def finite(content: Any) -> Any:
+    """Return JSON content with null for numbers that there was nothing to measure on: JSON knows no NaN."""
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, Mapping):
+        return {key: finite(value) for key, value in content.items()}
+    return [finite(value) for value in content] if isinstance(content, (list, tuple)) else content
+
+
 def write_json(path: Path, content: object) -> None:
     """Write JSON whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps(finite(content), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(path)

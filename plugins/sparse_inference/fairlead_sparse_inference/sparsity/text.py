@@ -54,7 +54,10 @@ def read_books_or_text(source: Path) -> list[Book]:
         raw = lzma.decompress(source.read_bytes()) if source.suffix == ".xz" else source.read_bytes()
     except lzma.LZMAError as error:
         raise CorpusError(f"text {source}: is no whole .xz file: {error}") from error
-    text = strip_header(raw.decode("utf-8", "replace"))
+    try:
+        text = strip_header(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"text {source}: byte {error.start} is no UTF-8 text; accepted: UTF-8") from None
     if not text:
         raise CorpusError(f"text {source}: holds no text")
     return [Book(source.stem, text)]

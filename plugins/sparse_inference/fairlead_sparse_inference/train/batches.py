@@ -46,6 +46,8 @@ def windows(stream: np.ndarray, context: int, most: int | None = None) -> np.nda
     """Return the stream as consecutive windows, int64 [n, context + 1], spread evenly when only `most` are wanted."""
     count = (len(stream) - 1) // context
     if count < 1:
-        raise ValueError(f"{len(stream)} tokens of held-out text do not fill one window of {context}")
+        raise ValueError(
+            f"{len(stream)} tokens of text do not fill one window of {context}; accepted: more, or a shorter context"
+        )
     picked = np.arange(count) if most is None or most >= count else np.linspace(0, count - 1, most).astype(int)
     return stream[picked[:, None] * context + np.arange(context + 1)].astype(np.int64)

@@ -76,7 +76,8 @@ def test_plots_are_drawn_or_said_to_be_skipped(
     ("model", "name", "says"),
     [
         (None, "nowhere.txt", "no such file"),
-        ("nothing", None, "no such file or directory"),
+        ("nothing", None, "no such file or directory; accepted: a checkpoint, or a shipped model: tiny-drelu"),
+        (None, "binary.txt", "binary.txt: byte 2 is no UTF-8 text"),
         (None, "empty.txt", "holds no text"),
         (None, "short.txt", "do not fill one window"),
     ],
@@ -86,6 +87,7 @@ def test_bad_input_is_one_line(
 ) -> None:
     (tmp_path / "empty.txt").write_text("\n\n")
     (tmp_path / "short.txt").write_text("Rain.")
+    (tmp_path / "binary.txt").write_bytes(b"ab\xff\x00")
     source = text if name is None else tmp_path / name
     arguments = [str(model or checkpoint), str(source), "--out", str(tmp_path / "p.npz"), "--part", "all"]
     result = CliRunner().invoke(sparse, ["profile", *arguments])

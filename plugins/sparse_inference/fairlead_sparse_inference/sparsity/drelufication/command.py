@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..reporting import Report, clear_errors, json_option, table
+from ..reporting import Report, clear_errors, json_option, rise, table
 
 
 @click.command("drelufy")
@@ -90,7 +90,7 @@ def _table(content: dict[str, Any]) -> Any:
         ["trained", f"{content['steps']} steps, {content['tokens']} tokens"],
         ["validation perplexity, SwiGLU", f"{content['swiglu']['perplexity']:.3f}"],
         ["validation perplexity, dReLU", f"{content['drelu']['perplexity']:.3f}"],
-        ["rise", f"{content['rise']:.2%} ± {content['rise_95']:.2%}"],
+        ["rise", rise(content["rise"], content["rise_95"], 2)],
         ["gates that are zero", f"{sum(sparsity) / len(sparsity):.1%}"],
     ]
     return table(content["model"], ["what", "value"], rows)

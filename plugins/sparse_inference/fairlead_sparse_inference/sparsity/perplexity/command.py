@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..reporting import Report, clear_errors, json_option, table
+from ..reporting import Report, clear_errors, json_option, rise, table
 
 
 @click.command("perplexity")
@@ -117,7 +117,7 @@ def _table(content: dict[str, Any]) -> Any:
             [
                 name,
                 f"{found['perplexity']:.3f}",
-                f"{found['rise']:.3%} ± {found['rise_95']:.3%}",
+                "" if name == "exact" else rise(found["rise"], found["rise_95"]),
                 f"{computed:.1%}",
                 f"{active:.1%}",
                 "-" if time_us is None else f"{time_us:.0f}",

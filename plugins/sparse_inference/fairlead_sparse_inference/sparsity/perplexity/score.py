@@ -31,7 +31,10 @@ class Score:
         return math.exp(self.loss)
 
     def moved_from(self, exact: Score) -> tuple[float, float]:
-        """Return by which share the perplexity rose, and half the width of its 95 % interval (paired windows)."""
+        """Return by which share the perplexity rose, and half the width of its 95 % interval (paired windows).
+
+        One window has no interval: NaN.
+        """
         differences = self.losses - exact.losses
         moved = math.expm1(float(differences.mean()))
         if len(differences) < 2:

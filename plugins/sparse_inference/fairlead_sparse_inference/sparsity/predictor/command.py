@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..reporting import Report, clear_errors, format_option, json_option, plots_option, table
+from ..reporting import Report, clear_errors, format_option, json_option, plots_option, rise, table
 
 
 @click.command("train-predictor")
@@ -134,7 +134,7 @@ def _run(
     with report.progress("training layers", model.config.num_hidden_layers) as advance:
         trained = train_layers(model, inputs, held, wanted, recipe, use_torch, report.say, advance)
     first = {name: item.predictor for name, item in trained.items()}
-    predictors, recall, rise, allowed = gated(model, first, held, hold.rows, wanted, report.say)
+    predictors, recall, validation_rise, allowed = gated(model, first, held, hold.rows, wanted, report.say)
     trained = {name: replace(item, predictor=predictors[name]) for name, item in trained.items()}
     test = read("test")
     with report.progress("testing once", len(test.rows)) as advance:
@@ -149,7 +149,7 @@ def _run(
         "documents": {"train": len(learn.documents), "validation": list(hold.documents), "test": list(test.documents)},
         "tokens": {"train": learn.tokens, "validation": hold.tokens, "test": test.tokens},
         "calibrated_recall": recall,
-        "validation_rise": round(rise, 6),
+        "validation_rise": round(validation_rise, 6),
         "allowed": allowed,
         "test_exact": exact.record(test.bytes_per_token),
         "test_predicted": predicted.record(test.bytes_per_token),
@@ -183,7 +183,7 @@ def _tables(content: dict[str, Any]) -> list[Any]:
     whole = [
         ["test perplexity, exact", f"{content['test_exact']['perplexity']:.3f}"],
         ["test perplexity, predicted", f"{content['test_predicted']['perplexity']:.3f}"],
-        ["rise", f"{content['test_rise']:.3%} ± {content['test_rise_95']:.3%}"],
+        ["rise", rise(content["test_rise"], content["test_rise_95"])],
         ["parameters", f"{content['parameters']} ({content['parameter_share']:.1%} of the model)"],
         ["time, of the feed-forward layers", "not measured" if share is None else f"{share:.1%}"],
     ]

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ...bundle import NetworkName
+from ..reporting import finite
 from .network import Predictor
 
 _PARTS = ("a", "b", "bias", "threshold")
@@ -30,7 +31,7 @@ def write_predictors(predictors: Mapping[str, Predictor], report: dict[str, Any]
         named = zip(_PARTS, values, strict=True)
         tensors |= {f"{network}.predictor.{part}": np.ascontiguousarray(value) for part, value in named}
     partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata={"format": "np", "report": json.dumps(report)})
+    save_file(tensors, partial, metadata={"format": "np", "report": json.dumps(finite(report))})
     partial.chmod(0o644)
     partial.replace(path)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ..reporting import Report, clear_errors, format_option, json_option, plots_option, table
+from ..reporting import Report, clear_errors, format_option, json_option, plots_option, share, table
 
 
 @click.command("profile")
@@ -107,8 +108,8 @@ def _tables(summary: dict[str, Any]) -> list[Any]:
                     f"{layer['product_sparsity']:.1%}",
                     f"{layer['hot_share_80']:.1%}",
                     f"{layer['gini']:.2f}",
-                    *(f"{layer['union'][i]:.0f}" for i in (0, 3, 5)),
-                    f"{layer['reuse']['1']:.1%}",
+                    *("-" if math.isnan(layer["union"][i]) else f"{layer['union'][i]:.0f}" for i in (0, 3, 5)),
+                    share(layer["reuse"]["1"]),
                 ]
                 for number, layer in layers
             ],

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...bundle import NetworkName
-from ..reporting import write_json
+from ..reporting import finite, write_json
 
 VERSION = 1
 _ARRAYS = ("gate_counts", "counts", "fire_counts", "magnitude", "histogram", "order", "trace")
@@ -62,7 +62,7 @@ class Profile:
 def write_profile(profile: Profile, path: Path) -> None:
     """Write `path` and, beside it, the summary under the suffix .json; each whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, Any] = {"summary": np.asarray(json.dumps({"version": VERSION, **profile.summary}))}
+    arrays: dict[str, Any] = {"summary": np.asarray(json.dumps({"version": VERSION, **finite(profile.summary)}))}
     for number, layer in enumerate(profile.layers):
         arrays |= {f"{number}.{name}": getattr(layer, name) for name in _ARRAYS}
     partial = path.with_name(path.name + ".partial")
@@ -79,10 +79,11 @@ def read_profile(path: Path) -> Profile:
             return _parsed(stored, path)
     except FileNotFoundError:
         raise ProfileError(f"{path}: no such file; `fairlead sparse profile` writes one") from None
-    except (OSError, EOFError, zipfile.BadZipFile, KeyError, ValueError) as error:
-        if isinstance(error, ProfileError):
-            raise
-        raise ProfileError(f"{path}: is no whole profile: {error}") from error
+    except ProfileError:
+        raise
+    except (OSError, EOFError, zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
+        # NumPy's own words advise to load what is no array as code.
+        raise ProfileError(f"{path}: is no whole profile; `fairlead sparse profile` writes one") from error
 
 
 def require_model(profile: Profile, networks: Sequence[NetworkName], path: Path) -> None:

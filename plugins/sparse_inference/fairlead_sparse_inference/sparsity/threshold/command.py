@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..reporting import Report, clear_errors, format_option, json_option, plots_option, table, write_json
+from ..reporting import Report, clear_errors, format_option, json_option, plots_option, rise, table, write_json
 
 _LEVELS = (0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -118,7 +118,7 @@ def _table(content: dict[str, Any]) -> Any:
                 f"{level['sparsity']:.0%}",
                 f"{level['measured_sparsity']:.1%}",
                 f"{level['perplexity']:.3f}",
-                f"{level['rise']:.2%} ± {level['rise_95']:.2%}",
+                rise(level["rise"], level["rise_95"], 2),
                 "-" if time_us is None else f"{time_us:.0f}",
                 "-" if time_us is None else f"{dense / time_us:.2f}",
             ]
