@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arena.formats import KVFormat, PageLayout, page_layout
+from ..arena.page_tables import HIGH, LOW
 
-HIGH, LOW = 0, 1
-"""The tiers' places where arrays count tokens by tier."""
+__all__ = ["HIGH", "LOW", "Tiers", "places"]
 
 
 @dataclass(frozen=True, slots=True)

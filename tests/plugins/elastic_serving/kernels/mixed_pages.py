@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fairlead_elastic_serving.arena.allocation import fill
 from fairlead_elastic_serving.kernels import reference
-from fairlead_elastic_serving.kernels.allocation import fill
 from fairlead_elastic_serving.kernels.tiers import HIGH, LOW, Tiers
 
 F32 = np.ndarray

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fairlead_elastic_serving.arena.allocation import Ring, fill
 from fairlead_elastic_serving.arena.formats import K4V2, K4V4, K8V4, K8V8, K16V16, K32V32, KVFormat
 from fairlead_elastic_serving.kernels import reference
-from fairlead_elastic_serving.kernels.allocation import Ring, fill
 from fairlead_elastic_serving.kernels.tiers import HIGH, LOW, Tiers
 from tests.plugins.elastic_serving.kernels.mixed_pages import empty_pages, mixed_pages, write_arguments
 

@@ -15,7 +15,7 @@ import torch
 import triton
 import triton.language as tl
 
-from .. import allocation
+from ...arena import allocation
 from .pages import checked
 
 OWN_HEAD, OWN_COUNT, BORROWED_HEAD, BORROWED_COUNT, MISSING = (tl.constexpr(place) for place in range(5))

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fairlead_elastic_serving.arena.allocation import Ring, fill, slices
 from fairlead_elastic_serving.errors import OutOfPages
-from fairlead_elastic_serving.kernels.allocation import Ring, fill, slices
 
 
 @settings(max_examples=60, deadline=None)

@@ -73,7 +73,14 @@ def fill(
         pages: int32 [sum of counts].
         from_right: the side: the low tier's.
     """
-    starts = slices(counts)
-    row = np.repeat(np.asarray(rows, np.int64), counts)
-    place = np.arange(len(pages)) - np.repeat(starts[:-1], counts) + np.repeat(np.asarray(first, np.int64), counts)
+    item, number = ragged(counts)
+    row = np.asarray(rows, np.int64)[item]
+    place = number + np.asarray(first, np.int64)[item]
     tables[row, tables.shape[1] - 1 - place if from_right else place] = pages
+
+
+def ragged(counts: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return, for rows with some items each, every item's row and its number within the row."""
+    starts = slices(counts)
+    row = np.repeat(np.arange(len(counts)), counts)
+    return row, np.arange(starts[-1]) - starts[row]
