@@ -13,8 +13,8 @@ import torch
 from benchmarks.elastic_device import Device
 from benchmarks.options import Options
 from benchmarks.results_file import Row, row
-from fairlead_elastic_serving.arena.formats import K4V2, K8V4, K16V16, PageLayout
 from fairlead_elastic_serving.arena.allocation import Ring, fill
+from fairlead_elastic_serving.arena.formats import K4V2, K8V4, K16V16, PageLayout
 from fairlead_elastic_serving.kernels.tiers import HIGH, LOW, Tiers
 from fairlead_elastic_serving.kernels.triton_backend.allocation import DeviceRings
 from fairlead_elastic_serving.kernels.triton_backend.attention import Tuning, attend
