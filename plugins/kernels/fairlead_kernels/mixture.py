@@ -18,14 +18,17 @@ F32 = NDArray[np.float32]
 class MixtureWeights:
     """The experts of one layer and what chooses among them (Mixtral, section 2.1; Qwen2-MoE's shared expert).
 
-    A softmax over the products with the router weighs the experts. The largest are computed and summed, in the order
-    of the experts; of equals the first are chosen.
+    A softmax over the products with the router (or the sigmoid of each) weighs the experts. The largest are computed
+    and summed, in the order of the experts; of equals the first are chosen.
 
     Attributes:
         router: float32 [experts, hidden].
         experts: the networks, each with its own number of neurons.
         chosen: experts that are computed for a token.
         renormalize: whether the chosen experts' weights are rescaled to the sum 1.
+        sigmoid: the weights are sigmoids rather than a softmax.
+        before_attention: the router looks at the layer's state before its attention and norms (SmallThinker), not at
+            the input of the networks.
         shared: a network that is computed for every token, or None.
         shared_gate: float32 [hidden], the row whose sigmoid weighs the shared network, given where there is one.
     """
@@ -36,6 +39,8 @@ class MixtureWeights:
     renormalize: bool = True
     shared: NetworkWeights | None = None
     shared_gate: F32 | None = None
+    sigmoid: bool = False
+    before_attention: bool = False
 
     @property
     def networks(self) -> tuple[NetworkWeights, ...]:

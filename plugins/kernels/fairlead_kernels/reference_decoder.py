@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fairlead_kernels import reference, reference_packed
 from fairlead_kernels.feed_forward import Network, NetworkWeights, neurons_of
+from fairlead_kernels.mixture import MixtureWeights
 from fairlead_kernels.model import DecoderConfig, DecoderWeights, LayerWeights, Matrix
 from fairlead_kernels.packed import PackedMatrix
 from fairlead_kernels.quantized import Q8Matrix
@@ -44,6 +45,7 @@ class ReferenceDecoder:
         self._counts = activation_counts
         self._forced: list[list[I32]] = [[] for _ in weights.layers]
         self._forced_at = [0] * len(weights.layers)
+        self._routed: dict[int, list[dict[int, np.float32]]] = {}
 
     def run(self, tokens: I32, position: int, page_table: I32, prompt: bool, logits: F32, work: Work) -> None:
         hidden = np.empty((len(tokens), self._config.hidden), np.float32)
@@ -70,6 +72,8 @@ class ReferenceDecoder:
 
     def attend(self, layer: int, hidden: F32, position: int, page_table: I32) -> None:
         weights = self._weights.layers[layer]
+        if weights.mixture is not None and weights.mixture.before_attention:
+            self._routed[layer] = [shares_of(weights.mixture, x) for x in hidden]
         normal = self._before(hidden, weights.attention_norm, weights.attention_norm_bias)
         positions = np.arange(position, position + len(hidden), dtype=np.int32)
         query, key, value = self._project(weights, normal, positions)
@@ -162,9 +166,16 @@ class ReferenceDecoder:
                 chosen = network.predictor.predict(x)
             return self._feed_forward(network, x, chosen, work)
 
-        shares = shares_of(weights.mixture, x)
+        shares = self._shares(layer, weights.mixture, x)
         used.update(shares.keys() - {len(weights.mixture.experts)})
         return compute_mixture(weights.mixture, shares, x, neurons, compute)
+
+    def _shares(self, layer: int, mixture: MixtureWeights, x: F32) -> dict[int, np.float32]:
+        if not mixture.before_attention:
+            return shares_of(mixture, x)
+        if not self._routed.get(layer):
+            raise ValueError("mixture: its router looks before the attention of the same tokens")
+        return self._routed[layer].pop(0)
 
     def _feed_forward(self, weights: Network, x: F32, neurons: I32 | None, work: Work) -> tuple[F32, I32]:
         if weights.feed_forward is not None:

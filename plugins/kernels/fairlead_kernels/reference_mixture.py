@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +20,18 @@ Compute = Callable[[NetworkWeights, F32, I32 | None], tuple[F32, I32]]
 
 def shares_of(mixture: MixtureWeights, x: F32) -> dict[int, np.float32]:
     """Return for one input [hidden] what each used network counts: ascending, the shared one last."""
-    shares = softmax((mixture.router @ x)[None])[0]
+    logits = mixture.router @ x
+    shares = _sigmoid(logits) if mixture.sigmoid else softmax(logits[None])[0]
     chosen = np.sort(np.argsort(-shares, kind="stable")[: mixture.chosen])
     weights = shares[chosen] / shares[chosen].sum() if mixture.renormalize else shares[chosen]
     used = dict(zip(chosen.tolist(), weights, strict=True))
     if mixture.shared_gate is not None:
-        used[len(mixture.experts)] = np.float32(1) / (np.float32(1) + np.exp(-(mixture.shared_gate @ x)))
+        used[len(mixture.experts)] = _sigmoid(mixture.shared_gate @ x)
     return used
+
+
+def _sigmoid(x: Any) -> Any:
+    return np.float32(1) / (np.float32(1) + np.exp(-x))
 
 
 def compute_mixture(

@@ -184,11 +184,17 @@ void Decoder::add_output(const LayerView& layer, float* hidden, std::size_t coun
     norm_after(hidden, layer.attention_norm, count);
 }
 
+void Decoder::route_early(const LayerView& layer, const float* hidden, std::size_t count) const {
+    if (layer.feed_forward == nullptr || !layer.feed_forward->routes_early()) return;
+    layer.feed_forward->route_early(kernels_in_use(), hidden, count);
+}
+
 void Decoder::attend(std::size_t index, float* hidden, std::size_t count, std::size_t position,
                      const std::int32_t* page_table) {
     const LayerView& layer = layers_[index];
     places_.resize(count);
     for (std::size_t t = 0; t < count; ++t) places_[t] = {position + t, page_table};
+    route_early(layer, hidden, count);
     norm_before(hidden, layer.attention_norm, count);
     project(layer, count);
     store(index);
@@ -205,6 +211,7 @@ void Decoder::attend_many(std::size_t index, float* hidden, const Place* places,
     const KernelTable& k = kernels_in_use();
     const LayerView& layer = layers_[index];
     places_.assign(places, places + count);
+    route_early(layer, hidden, count);
     norm_before(hidden, layer.attention_norm, count);
     project(layer, count);
     store(index);

@@ -9,6 +9,11 @@
 #include "fairlead/operators.hpp"
 
 namespace fairlead {
+namespace {
+
+float sigmoid(float x) { return 1.0F / (1.0F + std::exp(-x)); }
+
+}  // namespace
 
 MixtureFeedForward::MixtureFeedForward(const RouterView& router, std::vector<std::shared_ptr<FeedForward>> experts,
                                        std::shared_ptr<FeedForward> shared)
@@ -58,12 +63,29 @@ void MixtureFeedForward::route(const KernelTable& k, const float* x, std::size_t
     multiply_floats(k, router_.router, experts_, router_.hidden, x, tokens, shares_.data());
     for (std::size_t t = 0; t < tokens; ++t) {
         float* shares = shares_.data() + t * experts_;
-        k.softmax(shares, experts_);
+        if (router_.sigmoid) {
+            for (std::size_t e = 0; e < experts_; ++e) shares[e] = sigmoid(shares[e]);
+        } else {
+            k.softmax(shares, experts_);
+        }
         choose(t, shares);
     }
     if (router_.shared_gate == nullptr) return;
     multiply_floats(k, router_.shared_gate, 1, router_.hidden, x, tokens, shares_.data());
-    for (std::size_t t = 0; t < tokens; ++t) uses_.back().push_back({t, 1.0F / (1.0F + std::exp(-shares_[t]))});
+    for (std::size_t t = 0; t < tokens; ++t) uses_.back().push_back({t, sigmoid(shares_[t])});
+}
+
+void MixtureFeedForward::route_early(const KernelTable& k, const float* hidden, std::size_t tokens) {
+    route(k, hidden, tokens);
+    routed_ = tokens;
+}
+
+void MixtureFeedForward::settle(const KernelTable& k, const float* x, std::size_t tokens) {
+    if (!router_.before_attention) {
+        route(k, x, tokens);
+    } else if (std::exchange(routed_, 0) != tokens) {
+        throw std::invalid_argument("mixture: its router looks before the attention of the same tokens");
+    }
 }
 
 const float* MixtureFeedForward::gather(const std::vector<Use>& uses, const float* x, std::size_t tokens) {
@@ -96,7 +118,7 @@ void MixtureFeedForward::for_each_used(const float* x, std::size_t tokens, float
 }
 
 void MixtureFeedForward::step(const KernelTable& k, const float* x, float* y, Work& work) {
-    route(k, x, 1);
+    settle(k, x, 1);
     for_each_used(x, 1, y, work, [&](std::size_t i, const float* own, std::size_t, float* out) {
         networks_[i]->step(k, own, out, work);
     });
@@ -104,7 +126,7 @@ void MixtureFeedForward::step(const KernelTable& k, const float* x, float* y, Wo
 
 void MixtureFeedForward::step_selected(const KernelTable& k, const float* x, const std::int32_t* neurons,
                                        std::size_t count, float* y, Work& work) {
-    route(k, x, 1);
+    settle(k, x, 1);
     for_each_used(x, 1, y, work, [&](std::size_t i, const float* own, std::size_t, float* out) {
         const auto begin = static_cast<std::int32_t>(first_[i]), end = static_cast<std::int32_t>(first_[i + 1]);
         listed_.clear();
@@ -118,7 +140,7 @@ void MixtureFeedForward::step_selected(const KernelTable& k, const float* x, con
 }
 
 void MixtureFeedForward::batch(const KernelTable& k, const float* x, std::size_t tokens, float* y, Work& work) {
-    route(k, x, tokens);
+    settle(k, x, tokens);
     for_each_used(x, tokens, y, work, [&](std::size_t i, const float* own, std::size_t count, float* out) {
         networks_[i]->batch(k, own, count, out, work);
     });
@@ -126,7 +148,7 @@ void MixtureFeedForward::batch(const KernelTable& k, const float* x, std::size_t
 
 void MixtureFeedForward::step_many(const KernelTable& k, const float* x, std::size_t tokens, std::size_t hidden,
                                    float* y, std::int32_t* active, Work& work) {
-    route(k, x, tokens);
+    settle(k, x, tokens);
     std::fill_n(active, tokens, 0);
     active_.resize(tokens);
     for_each_used(x, tokens, y, work, [&](std::size_t i, const float* own, std::size_t count, float* out) {

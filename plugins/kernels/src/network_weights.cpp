@@ -84,7 +84,9 @@ std::shared_ptr<FeedForward> mixture_of(nb::handle mixture, nb::handle config, s
     const auto router = nb::cast<Array<const float, 2>>(mixture.attr("router"), false);
     require(router.shape(0) == experts.size() && router.shape(1) == hidden, "router: must be [experts, hidden]");
     const RouterView view{router.data(), hidden, nb::cast<std::size_t>(mixture.attr("chosen")),
-                          nb::cast<bool>(mixture.attr("renormalize")), vector_of(mixture, "shared_gate", hidden)};
+                          nb::cast<bool>(mixture.attr("renormalize")), nb::cast<bool>(mixture.attr("sigmoid")),
+                          nb::cast<bool>(mixture.attr("before_attention")),
+                          vector_of(mixture, "shared_gate", hidden)};
     const nb::object shared = mixture.attr("shared");
     return std::make_shared<MixtureFeedForward>(
         view, std::move(experts), shared.is_none() ? nullptr : expert_of(shared, config, hidden, scratch));

@@ -12,7 +12,7 @@ from .rope_scaling import RopeScaling
 MOST_LAYERS = 4096
 Activation = Literal["silu", "relu", "gelu", "gelu_tanh"]
 FeedForward = Literal["gated", "drelu", "plain"]
-Architecture = Literal["llama", "mistral", "qwen2", "qwen3", "opt", "mixtral", "qwen2_moe", "qwen3_moe"]
+Architecture = Literal["llama", "mistral", "qwen2", "qwen3", "opt", "mixtral", "qwen2_moe", "qwen3_moe", "smallthinker"]
 
 
 class ModelConfig(BaseModel):

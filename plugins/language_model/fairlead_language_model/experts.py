@@ -11,9 +11,10 @@ class Experts(BaseModel):
     """Settings of mixture-of-experts layers, under the field names of Hugging Face's configurations.
 
     A softmax over the router's logits weighs the experts; the `num_experts_per_tok` largest are computed, their weights
-    rescaled to the sum 1 where `norm_topk_prob` is set. A shared expert (its size is 0 where there is none) is always
-    computed, weighed by the sigmoid of its own gate (Qwen2-MoE). `sparse_layers` has one flag a layer, whether it has
-    experts or one dense network; empty means that all have.
+    rescaled to the sum 1 where `norm_topk_prob` is set. `sigmoid_scores` weigh them by sigmoids instead, and with
+    `router_before_attention` the router looks at the layer's state before its attention (SmallThinker). A shared expert
+    (its size is 0 where there is none) is always computed, weighed by the sigmoid of its own gate (Qwen2-MoE).
+    `sparse_layers` has one flag a layer, whether it has experts or one dense network; empty means that all have.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -24,6 +25,8 @@ class Experts(BaseModel):
     norm_topk_prob: bool = True
     shared_expert_intermediate_size: int = Field(default=0, ge=0, le=1 << 22)
     sparse_layers: tuple[bool, ...] = ()
+    sigmoid_scores: bool = False
+    router_before_attention: bool = False
 
     @model_validator(mode="after")
     def _not_more_than_there_are(self) -> Experts:

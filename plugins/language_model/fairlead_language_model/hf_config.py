@@ -14,6 +14,7 @@ from .errors import CheckpointError, ConfigError, one_of
 from .hf_experts import expert_content, expert_fields
 from .hf_opt import opt_content, opt_fields
 from .hf_required import required
+from .hf_smallthinker import SMALLTHINKER, smallthinker_window, with_common_names
 from .narrowing import as_list, as_object
 
 ARCHITECTURES = {
@@ -25,6 +26,7 @@ ARCHITECTURES = {
     "MixtralForCausalLM": "mixtral",
     "Qwen2MoeForCausalLM": "qwen2_moe",
     "Qwen3MoeForCausalLM": "qwen3_moe",
+    "SmallThinkerForCausalLM": SMALLTHINKER,
 }
 # Sparse relatives that share a layout, with the feed-forward network that their own code computes.
 _RELATIVES = {
@@ -85,6 +87,8 @@ def parse_hf_config(raw: Mapping[str, Any], file: Path | str) -> ModelConfig:
     architecture, ffn = _architecture(raw, file)
     if architecture == "opt":
         return build_config(opt_fields(raw, file) | _ids(raw), file)
+    if architecture == SMALLTHINKER:
+        raw = with_common_names(raw, file)
     fields: dict[str, Any] = {name: required(raw, name, file) for name in _COPIED}
     fields |= {"architecture": architecture, "hidden_act": _activation(raw, file), "ffn": _ffn(raw, ffn, file)}
     fields |= _relu(raw, fields, file) | _heads(raw, fields) | _rope(raw, file) | _biases(raw, architecture)
@@ -234,6 +238,8 @@ def _biases(raw: Mapping[str, Any], architecture: str) -> dict[str, Any]:
 
 def _sliding(raw: Mapping[str, Any], architecture: str, layers: Any, file: Path | str) -> dict[str, Any]:
     window = raw.get("sliding_window", None if architecture == "mixtral" else _DEFAULT_WINDOW)
+    if architecture == SMALLTHINKER:
+        return smallthinker_window(raw, file)
     # A number of layers that will be refused anyway must not make a list of that length first.
     if architecture == "llama" or window is None or not isinstance(layers, int) or layers > MOST_LAYERS:
         return {}

@@ -1,4 +1,4 @@
-"""The mixture-of-experts fields of `config.json`: Mixtral's, Qwen2-MoE's and Qwen3-MoE's."""
+"""The mixture-of-experts fields of `config.json`: Mixtral's, Qwen2-MoE's, Qwen3-MoE's and SmallThinker's."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from .config import MOST_LAYERS, ModelConfig
 from .errors import ConfigError
 from .hf_required import required
+from .hf_smallthinker import SMALLTHINKER, smallthinker_content, smallthinker_experts
 from .narrowing import as_list
 
 _MIXTRAL, _QWEN = "mixtral", ("qwen2_moe", "qwen3_moe")
@@ -22,6 +23,8 @@ def expert_fields(raw: Mapping[str, Any], architecture: str, layers: Any, file: 
             "num_experts_per_tok": required(raw, "num_experts_per_tok", file),
             "moe_intermediate_size": required(raw, "intermediate_size", file),
         }
+    if architecture == SMALLTHINKER:
+        return smallthinker_experts(raw, file)
     if architecture not in _QWEN:
         return None
     # transformers 5 writes Qwen3-MoE's number of experts under Mixtral's name.
@@ -44,7 +47,9 @@ def expert_content(config: ModelConfig) -> dict[str, Any]:
         return {}
     if config.architecture == _MIXTRAL:
         return {"num_local_experts": experts.num_experts, "num_experts_per_tok": experts.num_experts_per_tok}
-    return experts.model_dump(exclude={"sparse_layers"}) | {
+    if config.architecture == SMALLTHINKER:
+        return smallthinker_content(config)
+    return experts.model_dump(exclude={"sparse_layers", "sigmoid_scores", "router_before_attention"}) | {
         "qkv_bias": config.attention_bias,
         "mlp_only_layers": [layer for layer, sparse in enumerate(experts.sparse_layers) if not sparse],
     }

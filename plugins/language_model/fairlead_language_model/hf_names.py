@@ -25,6 +25,9 @@ _RENAMED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (_LAYER + r"mlp\.experts\.(\d+)\.w1\.", r"model.layers.\1.mlp.experts.\2.gate_proj."),
         (_LAYER + r"mlp\.experts\.(\d+)\.w3\.", r"model.layers.\1.mlp.experts.\2.up_proj."),
         (_LAYER + r"mlp\.experts\.(\d+)\.w2\.", r"model.layers.\1.mlp.experts.\2.down_proj."),
+        # SmallThinker
+        (_LAYER + r"mlp\.primary_router\.", r"model.layers.\1.mlp.gate."),
+        (_LAYER + r"mlp\.experts\.(\d+)\.(gate|up|down)\.", r"model.layers.\1.mlp.experts.\2.\3_proj."),
     )
 )
 _STACK = re.compile(_LAYER + r"mlp\.experts\.(gate_up|gate|up|down)_proj(?:\.weight)?")

@@ -58,7 +58,8 @@ def sizes_of_config(written: dict[str, Any], layers: int, neurons: int) -> FeedF
     Raises:
         KeyError, TypeError, ValueError: a field is missing or does not fit.
     """
-    experts = int(written.get("num_local_experts") or written.get("num_experts") or 1)
+    names = ("num_local_experts", "num_experts", "moe_num_primary_experts")
+    experts = int(next((written[name] for name in names if written.get(name)), 1))
     if experts == 1:
         return FeedForwardSizes.dense(layers, neurons)
     step, dense = int(written.get("decoder_sparse_step") or 1), set(written.get("mlp_only_layers") or ())
@@ -67,7 +68,7 @@ def sizes_of_config(written: dict[str, Any], layers: int, neurons: int) -> FeedF
         sum(layer not in dense and (layer + 1) % step == 0 for layer in range(min(layers, 1 << 16))),
         neurons,
         experts,
-        int(written["num_experts_per_tok"]),
+        int(written.get("moe_num_active_primary_experts") or written["num_experts_per_tok"]),
         int(written.get("moe_intermediate_size") or neurons),
         int(written.get("shared_expert_intermediate_size") or 0),
     )

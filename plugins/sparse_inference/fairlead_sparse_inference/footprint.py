@@ -120,7 +120,8 @@ def _of_directory(written: dict[str, Any], path: Path) -> Footprint:
     files = sorted(path.glob("*.safetensors"))
     neuron_bytes = _neuron_bytes(path / "bundle.json")
     layers = int(written["num_hidden_layers"])
-    neurons = int(written["ffn_dim"] if _is_opt(written) else written["intermediate_size"])
+    size = "moe_ffn_hidden_size" if "moe_num_primary_experts" in written else "intermediate_size"
+    neurons = int(written["ffn_dim" if _is_opt(written) else size])
     return _footprint(
         layers=layers,
         width=width,
@@ -191,7 +192,9 @@ def _sparsity(written: dict[str, Any]) -> float:
     measured = ours.get("gate_sparsity")
     if measured:
         return sum(map(float, measured)) / len(measured)
-    default = written.get("activation_function", "relu") if _is_opt(written) else written.get("hidden_act", "silu")
+    # SmallThinker's code has ReLUs, and its config does not say so.
+    stock = "relu" if "moe_num_primary_experts" in written else "silu"
+    default = written.get("activation_function", "relu") if _is_opt(written) else written.get("hidden_act", stock)
     # A threshold makes a ReLU no less sparse (ProSparse).
     gate = "drelu" if ours.get("ffn") == "drelu" else str(default).replace("fatrelu", "relu")
     return ASSUMED_SPARSITY.get(gate, 0.0)

@@ -42,6 +42,7 @@ def mixture(
     renormalize: bool = True,
     shared: bool = False,
     predicts: float | None = None,
+    early: bool = False,
 ) -> fk.MixtureWeights:
     """A random mixture."""
     return fk.MixtureWeights(
@@ -51,6 +52,8 @@ def mixture(
         renormalize=renormalize,
         shared=network(rng, hidden, kind, predicts=predicts) if shared else None,
         shared_gate=floats(rng, hidden) / 4 if shared else None,
+        sigmoid=early,
+        before_attention=early,
     )
 
 
@@ -98,10 +101,10 @@ def test_native_equals_numpy(isa: str, kind: str, shared: bool, activation: str)
 
 @each_isa
 @pytest.mark.parametrize("kind", ["4", "8", "q8"])
-@pytest.mark.parametrize("shared", [False, True], ids=["mixtral", "shared"])
-def test_a_prompt_has_the_bits_of_its_tokens(isa: str, kind: str, shared: bool) -> None:
-    prompt = decoder(isa, kind, shared=shared).prefill(TOKENS, 0, table(pages=24), all_logits=True)
-    logits, work = steps(decoder(isa, kind, shared=shared))
+@pytest.mark.parametrize("made", [{}, {"shared": True}, {"early": True}], ids=["mixtral", "shared", "early"])
+def test_a_prompt_has_the_bits_of_its_tokens(isa: str, kind: str, made: dict[str, bool]) -> None:
+    prompt = decoder(isa, kind, **made).prefill(TOKENS, 0, table(pages=24), all_logits=True)
+    logits, work = steps(decoder(isa, kind, **made))
     np.testing.assert_array_equal(logits, prompt.logits)
     np.testing.assert_array_equal(work[:, :3], prompt.work[:, :3])
     # A prompt reads each expert once for all the tokens that chose it.
@@ -112,8 +115,9 @@ def test_a_prompt_has_the_bits_of_its_tokens(isa: str, kind: str, shared: bool) 
 @each_isa
 @pytest.mark.parametrize("mode", ["exact", "predictor"])
 @pytest.mark.parametrize("count", [1, 3, 8])
-def test_sequences_side_by_side_have_the_bits_of_each_alone(isa: str, mode: str, count: int) -> None:
-    made = {"mode": mode, "shared": True, "predicts": 0.0}
+@pytest.mark.parametrize("early", [False, True])
+def test_sequences_side_by_side_have_the_bits_of_each_alone(isa: str, mode: str, count: int, early: bool) -> None:
+    made = {"mode": mode, "shared": True, "predicts": 0.0, "early": early}
     together, alone = decoder(isa, **made), decoder(isa, **made)
     tables = [np.array([3 * i, 3 * i + 1, 3 * i + 2], np.int32) for i in range(count)]
     lengths = np.array([1 + 2 * i % 7 for i in range(count)], np.int32)
@@ -235,6 +239,36 @@ def swiglu(part: fk.NetworkWeights, x: F32) -> F32:
     gate, up, down_t = (m.dequantize().astype(np.float64) for m in (part.gate, part.up, part.down_t) if m is not None)
     g = gate @ x
     return (g / (1 + np.exp(-g)) * (up @ x)) @ down_t
+
+
+@each_isa
+def test_a_router_before_the_attention_equals_numpy(isa: str) -> None:
+    made = {"kind": "q8", "early": True, "activation": "relu"}
+    expected, expected_work = steps(decoder("numpy", **made), TOKENS[:12])
+    got, work = steps(decoder(isa, **made), TOKENS[:12])
+    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(unmeasured(work), unmeasured(expected_work), atol=2)
+
+
+@each_backend
+def test_a_router_before_the_attention_looks_at_the_state_there(choice: str) -> None:
+    d = decoder(choice, "q8", early=True)
+    one = d.weights.layers[1].mixture
+    assert one is not None
+    before = d.embed(TOKENS[:3])
+    hidden = before.copy()
+    with pytest.raises(ValueError, match="its router looks before the attention of the same tokens"):
+        d.feed_forward(1, hidden)
+    d.attend(1, hidden, 0, table(pages=24))
+    expected = hidden.copy()
+    for early, late in zip(before, expected, strict=True):
+        scores = 1 / (1 + np.exp(-(one.router.astype(np.float64) @ early)))
+        best = np.argsort(-scores)[: one.chosen]
+        normal = fk.rmsnorm(late, d.weights.layers[1].feed_forward_norm, d.config.norm_epsilon)
+        y = sum(scores[e] / scores[best].sum() * swiglu(one.experts[e], normal) for e in best)
+        late += np.asarray(y, np.float32)
+    d.feed_forward(1, hidden)
+    np.testing.assert_allclose(hidden, expected, rtol=1e-4, atol=1e-4)
 
 
 @each_backend

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -201,6 +202,87 @@ def test_experts_of_gguf_files_are_decoded_with_the_weights_of_the_file(
     graph = LlamaGraph(checkpoint.config, rounded(packed, source))
     expected = graph.forward(TOKENS, graph.pages(16), PageTable())
     assert distance(kernel_logits(checkpoint.config, packed), expected) < 0.03
+
+
+SMALLTHINKER: dict[str, Any] = {
+    **{name: value for name, value in SHAPE.items() if name != "intermediate_size"},
+    "architectures": ["SmallThinkerForCausalLM"],
+    "head_dim": 8,
+    "moe_num_primary_experts": 4,
+    "moe_num_active_primary_experts": 2,
+    "moe_ffn_hidden_size": 64,
+    "moe_primary_router_apply_softmax": True,
+    "rope_layout": [1, 1],
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 1e6,
+}
+
+
+def early_mixtral(directory: Path) -> np.ndarray:
+    """Write a SmallThinker whose reference is Mixtral with routers that are given the state before the attention."""
+    torch = pytest.importorskip("torch", reason="torch makes the reference logits")
+    transformers = pytest.importorskip("transformers", reason="transformers holds the reference models")
+    torch.manual_seed(0)
+    extra = {"num_local_experts": 4, "hidden_act": "relu", "head_dim": 8, "rope_theta": 1e6}
+    model = transformers.MixtralForCausalLM(transformers.MixtralConfig(**SHAPE | extra)).float().eval()
+    for layer in model.model.layers:
+        seen: list[Any] = []
+
+        def remember(_: Any, given: tuple[Any, ...], seen: list[Any] = seen) -> None:
+            seen[:] = [given[0].reshape(-1, given[0].shape[-1])]
+
+        def replaced(_: Any, __: tuple[Any, ...], seen: list[Any] = seen) -> tuple[Any, ...]:
+            return tuple(seen)
+
+        layer.register_forward_pre_hook(remember)
+        layer.mlp.gate.register_forward_pre_hook(replaced)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(1.0 if parameter.dim() == 1 else 0.0, 0.3)
+        logits = model(torch.tensor([TOKENS])).logits[0].numpy()
+    model.save_pretrained(directory)
+    stored = load_file(directory / "model.safetensors")
+    names = {"gate.weight": "primary_router.weight", "w1.": "gate.", "w3.": "up.", "w2.": "down."}
+    tensors: dict[str, np.ndarray] = {}
+    for name, value in stored.items():
+        for old, new in names.items():
+            name = name.replace(old, new) if "block_sparse_moe" in name else name
+        tensors[name] = value
+    save_file(tensors, directory / "model.safetensors")
+    (directory / "config.json").write_text(json.dumps(SMALLTHINKER))
+    return logits
+
+
+def test_a_router_before_the_attention(tmp_path: Path) -> None:
+    expected = early_mixtral(tmp_path)
+    checkpoint = open_checkpoint(tmp_path)
+    assert checkpoint.config.experts is not None and checkpoint.config.experts.router_before_attention
+    np.testing.assert_allclose(logits(tmp_path), expected, atol=2e-4, rtol=1e-4)
+    assert distance(kernel_logits(checkpoint.config, packed_weights(checkpoint, 8)), expected) < 0.02
+    write_hf_config(checkpoint.config, tmp_path / "again.json")
+    assert read_hf_config(tmp_path / "again.json") == checkpoint.config
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"rope_layout": [0, 1]}, r"rope_layout = \[0, 1\]: accepted: 1 for every layer"),
+        ({"rope_layout": "all"}, "rope_layout = 'all': accepted: a list of 0 and 1"),
+        ({"moe_enable_secondary_experts": True}, "moe_enable_secondary_experts = True: accepted: false"),
+        ({"moe_ffn_hidden_size": None}, "moe_ffn_hidden_size"),
+        ({"moe_num_active_primary_experts": 5}, "num_experts_per_tok must be at most num_experts 4"),
+    ],
+)
+def test_what_is_not_known_of_smallthinker_is_refused(change: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        parse_hf_config(SMALLTHINKER | change, "config.json")
+
+
+def test_smallthinker_slides_where_it_says(tmp_path: Path) -> None:
+    config = parse_hf_config(SMALLTHINKER | {"sliding_window_layout": [0, 1], "sliding_window_size": 16}, "config.json")
+    assert config.sliding_layers == (False, True) and config.sliding_window == 16
+    write_hf_config(config, tmp_path / "config.json")
+    assert read_hf_config(tmp_path / "config.json") == config
 
 
 DECODED: dict[str, dict[str, Any]] = {

@@ -37,10 +37,16 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "mlp_only_layers": [0],
         "norm_topk_prob": False,
     },
+    "smallthinker": {
+        "architectures": ["SmallThinkerForCausalLM"],
+        "moe_num_primary_experts": 6,
+        "moe_num_active_primary_experts": 2,
+        "moe_ffn_hidden_size": 96,
+    },
     "qwen3_moe": {"architectures": ["Qwen3MoeForCausalLM"], **QWEN, "norm_topk_prob": True},
 }
 #: Neurons of all experts of the last layer, and those that a token computes.
-NEURONS = {"mixtral": (576, 192), "qwen2_moe": (640, 256), "qwen3_moe": (576, 192)}
+NEURONS = {"mixtral": (576, 192), "smallthinker": (576, 192), "qwen2_moe": (640, 256), "qwen3_moe": (576, 192)}
 
 
 def random_experts(directory: Path, family: str, seed: int = 7, **changes: Any) -> Path:
@@ -53,7 +59,9 @@ def random_experts(directory: Path, family: str, seed: int = 7, **changes: Any) 
     tensors["model.embed_tokens.weight"] *= 2
     norms = [name for name in tensors if name.endswith("norm.weight")]
     tensors |= {name: random.uniform(0.5, 1.5, tensors[name].shape) for name in norms}
-    routers = [name for name in tensors if name.endswith((".mlp.gate.weight", "block_sparse_moe.gate.weight"))]
+    routers = [
+        name for name in tensors if name.endswith((".mlp.gate.weight", "block_sparse_moe.gate.weight", "router.weight"))
+    ]
     tensors |= {name: 8 * tensors[name] for name in routers}
     save_file({name: value.astype(np.float32) for name, value in tensors.items()}, directory / "model.safetensors")
     train_tokenizer([TEXT], config["vocab_size"]).save(str(directory / "tokenizer.json"))
@@ -84,9 +92,12 @@ def _feed_forward(config: dict[str, Any], family: str, layer: int, prefix: str) 
         return _network(f"{prefix}mlp.", config["intermediate_size"], hidden)
     if family == "mixtral":
         moe, names, count, neurons = "block_sparse_moe.", "w1 w3 w2", "num_local_experts", "intermediate_size"
+    elif family == "smallthinker":
+        moe, names, count, neurons = _SMALLTHINKER
     else:
         moe, names, count, neurons = "mlp.", _NAMES, "num_experts", "moe_intermediate_size"
-    shapes = {f"{prefix}{moe}gate": (config[count], hidden)}
+    router = "primary_router" if family == "smallthinker" else "gate"
+    shapes = {f"{prefix}{moe}{router}": (config[count], hidden)}
     for expert in range(config[count]):
         shapes |= _network(f"{prefix}{moe}experts.{expert}.", config[neurons], hidden, names)
     shared = config.get("shared_expert_intermediate_size")
@@ -97,6 +108,7 @@ def _feed_forward(config: dict[str, Any], family: str, layer: int, prefix: str) 
 
 
 _NAMES = "gate_proj up_proj down_proj"
+_SMALLTHINKER = ("block_sparse_moe.", "gate up down", "moe_num_primary_experts", "moe_ffn_hidden_size")
 
 
 def _network(prefix: str, neurons: int, hidden: int, names: str = _NAMES) -> dict[str, tuple[int, ...]]:

@@ -122,7 +122,8 @@ def test_sequences_at_once_have_the_tokens_of_each_alone(bundle: Path, start: Ca
 def test_a_bundle_that_lacks_an_expert_is_refused(bundle: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
     config = json.loads((copy / "config.json").read_text())
-    count = "num_local_experts" if "num_local_experts" in config else "num_experts"
+    names = ("num_local_experts", "num_experts", "moe_num_primary_experts")
+    count = next(name for name in names if name in config)
     (copy / "config.json").write_text(json.dumps(config | {count: 7}))
     with pytest.raises(LanguageModelError, match=r"accepted: one named layers\.\d\.experts\.6"):
         SparseModel.load(copy)

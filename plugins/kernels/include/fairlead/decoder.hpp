@@ -110,6 +110,8 @@ private:
     // The same before a block, where norms come first, else hidden itself; and after it, in place, where they do not.
     void norm_before(const float* hidden, const Norm& norm, std::size_t count);
     void norm_after(float* hidden, const Norm& norm, std::size_t count) const;
+    // Lets a layer's mixture choose its experts, where its router looks before the attention.
+    void route_early(const LayerView& layer, const float* hidden, std::size_t count) const;
     // query_, key_, value_ of input_, rotated to places_.
     void project(const LayerView& layer, std::size_t count);
     void rotate(const LayerView& layer, std::size_t token);

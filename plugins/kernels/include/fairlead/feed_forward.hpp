@@ -40,6 +40,11 @@ public:
     // The layer's attention is about to be computed, and step() or step_many() will follow: reads may start.
     virtual void prefetch() {}
 
+    // A mixture whose router looks at the layer's state before its attention, hidden [tokens, hidden], which is not
+    // normalized; the next call is then for the same tokens.
+    virtual bool routes_early() const { return false; }
+    virtual void route_early(const KernelTable&, const float*, std::size_t) {}
+
     // What chooses the neurons of a step, or null where all gates are computed.
     virtual NeuronPredictor* predictor() const { return nullptr; }
 

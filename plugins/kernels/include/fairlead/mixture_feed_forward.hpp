@@ -8,13 +8,17 @@
 
 namespace fairlead {
 
-// How a mixture of experts chooses. A softmax over the router's products weighs the experts; the `chosen` largest are
-// computed, of equals the first (Mixtral, section 2.1), their weights rescaled to the sum 1 where `renormalize`.
+// How a mixture of experts chooses. A softmax over the router's products, or the sigmoid of each, weighs the experts; the
+// `chosen` largest are computed, of equals the first (Mixtral, section 2.1), their weights rescaled to the sum 1 where
+// `renormalize`. The router looks at the input of the networks, or at the layer's state before its attention, which tells
+// early what will have to be read (SmallThinker).
 struct RouterView {
     const float* router = nullptr;  // [experts, hidden]
     std::size_t hidden = 0;
     std::size_t chosen = 1;
     bool renormalize = true;
+    bool sigmoid = false;
+    bool before_attention = false;
     // The row [hidden] whose sigmoid weighs the shared expert (Qwen2-MoE); null where there is none.
     const float* shared_gate = nullptr;
 };
@@ -36,6 +40,8 @@ public:
     void step_many(const KernelTable& k, const float* x, std::size_t tokens, std::size_t hidden, float* y,
                    std::int32_t* active, Work& work) override;
     void count_activations(std::shared_ptr<std::int64_t> counts) override;
+    bool routes_early() const override { return router_.before_attention; }
+    void route_early(const KernelTable& k, const float* hidden, std::size_t tokens) override;
 
 private:
     // What one token wants of a network.
@@ -46,6 +52,8 @@ private:
 
     // uses_[e] = the tokens that chose expert e in their order; all tokens for the shared one, which is the last.
     void route(const KernelTable& k, const float* x, std::size_t tokens);
+    // The same, but for what was routed early.
+    void settle(const KernelTable& k, const float* x, std::size_t tokens);
     void choose(std::size_t token, float* shares);
     // Calls compute(network, its tokens' inputs, how many, outputs) for each network that is used, in order, and adds
     // what it wrote to y.
@@ -58,6 +66,7 @@ private:
     std::size_t experts_ = 0;
     std::vector<std::size_t> first_;  // the first neuron of each network, then the number of all
     std::vector<std::vector<Use>> uses_;
+    std::size_t routed_ = 0;  // tokens that were routed early
     std::vector<std::uint8_t> taken_;
     std::vector<std::size_t> picked_;
     std::vector<float> shares_, input_, output_;

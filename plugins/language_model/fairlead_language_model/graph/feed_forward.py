@@ -19,10 +19,15 @@ from .weights import ExpertWeights, LayerWeights, MixtureWeights
 FloatArray = NDArray[np.float32]
 
 
-def activations(config: ModelConfig, weights: LayerWeights, x: FloatArray) -> FloatArray:
-    """Return the activations [tokens, neurons of the layer] of normalized inputs [tokens, hidden_size]."""
+def activations(
+    config: ModelConfig, weights: LayerWeights, x: FloatArray, router_input: FloatArray | None = None
+) -> FloatArray:
+    """Return the activations [tokens, neurons of the layer] of normalized inputs [tokens, hidden_size].
+
+    `router_input` is the state before the attention, for a router that looks at that.
+    """
     if weights.mixture is not None:
-        return _mixture_activations(config, weights.mixture, x)
+        return _mixture_activations(config, weights.mixture, x, x if router_input is None else router_input)
     assert weights.up is not None
     up = linear(x, weights.up, weights.up_bias)
     if weights.gate is None:
@@ -43,7 +48,7 @@ def route(experts: Experts, logits: FloatArray) -> tuple[NDArray[np.int64], Floa
 
     Largest first; of equals the first (Mixtral, section 2.1).
     """
-    shares = softmax(logits)
+    shares = np.float32(1) / (np.float32(1) + np.exp(-logits)) if experts.sigmoid_scores else softmax(logits)
     chosen = np.argsort(-shares, axis=-1, kind="stable")[:, : experts.num_experts_per_tok]
     weights = np.take_along_axis(shares, chosen, axis=-1)
     if experts.norm_topk_prob:
@@ -51,10 +56,12 @@ def route(experts: Experts, logits: FloatArray) -> tuple[NDArray[np.int64], Floa
     return chosen, weights
 
 
-def _mixture_activations(config: ModelConfig, weights: MixtureWeights, x: FloatArray) -> FloatArray:
+def _mixture_activations(
+    config: ModelConfig, weights: MixtureWeights, x: FloatArray, router_input: FloatArray
+) -> FloatArray:
     experts = config.experts
     assert experts is not None
-    chosen, shares = route(experts, linear(x, weights.router))
+    chosen, shares = route(experts, linear(router_input, weights.router))
     size = experts.moe_intermediate_size
     out = np.zeros((x.shape[0], experts.neurons), np.float32)
     for expert in np.unique(chosen):

@@ -95,11 +95,11 @@ class LlamaGraph:
         turn = rotation(self._frequencies, positions)
         x = self._embed(np.asarray(tokens, dtype=np.int64), positions)
         for layer, weights in enumerate(self.weights.layers):
-            inputs = self._before(x, weights.input_norm, weights.input_norm_bias)
+            inputs, early = self._before(x, weights.input_norm, weights.input_norm_bias), self._router_input(x)
             x = x + self._attention(layer, weights, inputs, turn, pages, table)
             x = self._after(x, weights.input_norm, weights.input_norm_bias)
             inputs = self._before(x, weights.post_norm, weights.post_norm_bias)
-            active = self.activations(layer, inputs) if neurons is None else neurons(layer, inputs)
+            active = self.activations(layer, inputs, early) if neurons is None else neurons(layer, inputs)
             if observe is not None:
                 observe(layer, active)
             x = x + project(self.config, weights, active)
@@ -149,9 +149,16 @@ class LlamaGraph:
         out = attend(q, keys, values, start - first, window)
         return linear(out.reshape(count, -1), weights.o, weights.o_bias)
 
-    def activations(self, layer: int, x: FloatArray) -> FloatArray:
-        """Return a layer's feed-forward activations [tokens, neurons] of its normalized input [tokens, hidden_size]."""
-        return activations(self.config, self.weights.layers[layer], x)
+    def activations(self, layer: int, x: FloatArray, router_input: FloatArray | None = None) -> FloatArray:
+        """Return a layer's feed-forward activations [tokens, neurons] of its normalized input [tokens, hidden_size].
+
+        A router that looks before the attention needs the layer's state there, `router_input`, too.
+        """
+        return activations(self.config, self.weights.layers[layer], x, router_input)
+
+    def _router_input(self, x: FloatArray) -> FloatArray | None:
+        experts = self.config.experts
+        return x if experts is not None and experts.router_before_attention else None
 
     def _before(self, x: FloatArray, weight: FloatArray, bias: FloatArray | None) -> FloatArray:
         return self._norm(x, weight, bias) if self.config.norm_first else x

@@ -105,6 +105,8 @@ class _PackedReader:
             experts=tuple(networks),
             chosen=experts.num_experts_per_tok,
             renormalize=experts.norm_topk_prob,
+            sigmoid=experts.sigmoid_scores,
+            before_attention=experts.router_before_attention,
             shared=NetworkWeights(**self.network(f"{name}.shared_expert", shared)) if shared else None,
             shared_gate=self._rows(f"{name}.shared_expert_gate.weight", 1, hidden)[0] if shared else None,
         )

@@ -151,6 +151,8 @@ def _mixture(experts: Experts | None, weights: MixtureWeights) -> DecoderMixture
         experts=tuple(map(_expert, weights.experts)),
         chosen=experts.num_experts_per_tok,
         renormalize=experts.norm_topk_prob,
+        sigmoid=experts.sigmoid_scores,
+        before_attention=experts.router_before_attention,
         shared=None if weights.shared is None else _expert(weights.shared),
         shared_gate=None if shared_gate is None else float_rows(shared_gate)[0],
     )

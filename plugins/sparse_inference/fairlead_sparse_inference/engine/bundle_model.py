@@ -140,6 +140,8 @@ class _Reader:
             experts=tuple(made[: experts.num_experts]),
             chosen=experts.num_experts_per_tok,
             renormalize=experts.norm_topk_prob,
+            sigmoid=experts.sigmoid_scores,
+            before_attention=experts.router_before_attention,
             shared=made[-1] if shared else None,
             shared_gate=_vector(self.bundle, prefix + "shared_expert_gate.weight").reshape(-1) if shared else None,
         )

@@ -79,12 +79,20 @@ def load_model(name: Path) -> ToolModel:
         from .conversion.read import read_bundle
 
         config, weights, predictors = read_bundle(path)
+        _require_late_router(config, path)
         return ToolModel(path, LlamaGraph(config, weights), open_tokenizer(path), predictors)
     checkpoint = open_checkpoint(path)
+    _require_late_router(checkpoint.config, path)
     weights = load_weights(checkpoint)
     if weights.nbytes * 4 <= WIDENED_BYTES:
         weights = widened(weights)
     return ToolModel(path, LlamaGraph(checkpoint.config, weights), open_tokenizer(path, checkpoint.config))
+
+
+def _require_late_router(config: ModelConfig, path: Path) -> None:
+    # The tools look at one layer's input at a time.
+    if config.experts is not None and config.experts.router_before_attention:
+        raise ValueError(f"{path}: accepted: models whose routers look at the input of their experts")
 
 
 def widened(weights: LlamaWeights) -> LlamaWeights:

@@ -159,9 +159,15 @@ def test_too_little_text_for_every_expert_is_refused(mixtral: Path, text: Path, 
     assert "no network has 100000 tokens to learn from; accepted: more text" in result.output
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family != "smallthinker"])
 def test_perplexity_of_stock_experts(family: str, text: Path, tmp_path: Path) -> None:
     scored = run(
         "perplexity", random_experts(tmp_path, family), text, "--part", "all", "--context", "32", "--tokens", "64"
     )
     assert scored["modes"]["exact"]["computed"] == [1.0, 1.0]
+
+
+def test_a_router_before_the_attention_is_refused(text: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(sparse, ["perplexity", str(random_experts(tmp_path, "smallthinker")), str(text)])
+    assert result.exit_code == 1
+    assert "accepted: models whose routers look at the input of their experts" in result.output
