@@ -73,6 +73,7 @@ class Model:
         seconds = time.perf_counter() - first
         each = dict(zip(FIELDS, (work.sum(axis=0) / max(1, count - 1)).tolist(), strict=True))
         told = {"work": each, "checksum": checksum, "memory_bytes": anonymous_bytes(), "slots": self.slots}
+        told["guesses"] = None if self._model.store is None else self._model.store.guesses
         return {"tokens": tokens, "prefill_s": first - began, "decode_s": seconds, **told}
 
 

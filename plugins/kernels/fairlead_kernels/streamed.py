@@ -146,6 +146,12 @@ class NeuronStore:
         return int(self._store.used)
 
     @property
+    def guesses(self) -> tuple[int, int]:
+        """Clusters that were asked for before a layer's attention, and those of them that were then needed."""
+        asked, needed = self._store.guesses
+        return int(asked), int(needed)
+
+    @property
     def engine(self) -> str:
         """How the file is read: "io_uring" or "pread", and "direct" or "cached"."""
         return f"{self._store.engine} {'direct' if self._store.direct else 'cached'}"

@@ -5,6 +5,7 @@
 
 #include "arrays.hpp"
 #include "bindings.hpp"
+#include "fairlead/look_ahead.hpp"
 #include "fairlead/neuron_cache.hpp"
 
 namespace fairlead::python {
@@ -95,6 +96,11 @@ void bind_cache(nb::module_& module) {
         .def_prop_ro("evictions", &BoundCache::evictions)
         .def_prop_ro("used", &BoundCache::used)
         .def_prop_ro("slots", &BoundCache::slots);
+    nb::class_<LookAhead>(module, "LookAhead")
+        .def(nb::init<>())
+        .def("due", &LookAhead::due)
+        .def("guessed", &LookAhead::guessed, nb::arg("rows"), nb::arg("asked"))
+        .def("confirmed", &LookAhead::confirmed);
 }
 
 }  // namespace fairlead::python

@@ -1,4 +1,5 @@
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
@@ -104,6 +105,9 @@ void bind_streamed(nb::module_& module) {
         .def_prop_ro("slot_bytes", [](const BoundStore& self) { return self.store()->shape().slot_bytes(); })
         .def_prop_ro("used", [](const BoundStore& self) { return self.store()->cache().used(); })
         .def_prop_ro("hot_used", [](const BoundStore& self) { return self.store()->cache().used(Region::hot); })
+        .def_prop_ro("guesses", [](const BoundStore& self) {
+            return std::make_pair(self.store()->guesses(), self.store()->confirmed());
+        })
         .def_prop_ro("engine", [](const BoundStore& self) { return self.store()->reader().engine(); })
         .def_prop_ro("direct", [](const BoundStore& self) { return self.store()->reader().direct(); })
         .def_prop_ro("descriptor", [](const BoundStore& self) { return self.store()->reader().descriptor(); });

@@ -81,6 +81,7 @@ BundleStore::BundleStore(std::string path, BundleShape shape, StoreOptions optio
     pool_ = map(total_slots_ * shape_.slot_bytes());
     buffers_ = map(options_.depth * small_bytes_ + kLarge * large_bytes_);
     stage_.assign(options_.slots, Stage::empty);
+    guessed_.assign(options_.slots, 0);
     runs_.resize(options_.depth + kLarge);
     free_tags();
 }
@@ -128,9 +129,30 @@ BundleStore::Slot BundleStore::claim(Item item) {
     if (slot != NeuronCache::kNone) return slot;
     slot = cache_.admit(item);
     if (slot == NeuronCache::kNone) return slot;
-    stage(slot) = Stage::reading;
+    await(slot);
     wanted_.push_back(item);
     return slot;
+}
+
+bool BundleStore::guess(Item item) {
+    if (cache_.peek(item) != NeuronCache::kNone) return false;
+    const Slot slot = cache_.admit(item);
+    if (slot == NeuronCache::kNone) return false;
+    await(slot, true);
+    wanted_.push_back(item);
+    ++guesses_;
+    return true;
+}
+
+bool BundleStore::take_guess(Slot slot) {
+    const bool guessed = std::exchange(guessed_[static_cast<std::size_t>(slot)], 0) != 0;
+    confirmed_ += guessed ? 1 : 0;
+    return guessed;
+}
+
+void BundleStore::await(Slot slot, bool guessed) {
+    stage(slot) = Stage::reading;
+    guessed_[static_cast<std::size_t>(slot)] = guessed ? 1 : 0;
 }
 
 void BundleStore::demand_rest(Slot slot) {
@@ -281,7 +303,7 @@ void BundleStore::prefetch(std::size_t network) {
     for (std::size_t g = 0; g < cache_.resident_groups(network) && !large_.empty(); ++g) {
         const std::vector<NeuronCache::Admission> admitted = cache_.admit_group(network, g);
         if (admitted.empty()) continue;
-        for (const auto& [item, slot] : admitted) stage(slot) = Stage::reading;
+        for (const auto& [item, slot] : admitted) await(slot);
         const std::uint32_t tag = large_.back();
         large_.pop_back();
         const Item first = admitted.front().item;
@@ -312,7 +334,7 @@ void BundleStore::plan_pass(std::size_t network, std::vector<std::pair<std::size
 void BundleStore::keep(std::size_t network, const Chunk& chunk) {
     const std::size_t group = chunk.first / options_.group;
     for (const auto& [item, slot] : cache_.admit_group(network, group)) {
-        stage(slot) = Stage::reading;
+        await(slot);
         const std::size_t cluster = item % cache_.shape().clusters;
         if (cluster < chunk.first || cluster >= chunk.first + chunk.count) {
             stage(slot) = Stage::empty;
@@ -326,7 +348,7 @@ void BundleStore::keep(std::size_t network, const Chunk& chunk) {
         const Item item = this->item(network, chunk.first + i);
         if (cache_.peek(item) != NeuronCache::kNone) continue;
         const Slot slot = cache_.admit(item);
-        stage(slot) = Stage::reading;
+        await(slot);
         take({item, 1, Extent::whole}, slot, chunk.data + i * shape_.cluster_bytes);
     }
     cache_.release();
@@ -382,8 +404,10 @@ void BundleStore::resize(std::size_t slots, std::size_t hot_slots) {
         std::memcpy(pool_ + static_cast<std::size_t>(to) * shape_.slot_bytes(),
                     pool_ + static_cast<std::size_t>(from) * shape_.slot_bytes(), shape_.slot_bytes());
         stage(to) = stage(from);
+        guessed_[static_cast<std::size_t>(to)] = guessed_[static_cast<std::size_t>(from)];
     }
     stage_.resize(slots, Stage::empty);
+    guessed_.resize(slots, 0);
     if (slots >= before) return;
     // Shrunk: the memory goes back to the system at once.
     const std::size_t kept = round_up(slots * shape_.slot_bytes(), kBlock);

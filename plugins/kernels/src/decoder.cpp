@@ -260,6 +260,15 @@ void Decoder::feed_forward_of(std::size_t index, float* hidden, const std::int32
     norm_after(hidden, layer.feed_forward_norm, 1);
 }
 
+// What the layer will read is guessed from the residual stream before its attention, which changes it by a part only.
+void Decoder::prefetch(std::size_t index, const float* hidden, std::size_t count, Work& work) {
+    const LayerView& layer = layers_[index];
+    layer.feed_forward->prefetch();
+    if (count != 1 || !layer.feed_forward->wants_guess()) return;
+    norm_before(hidden, layer.feed_forward_norm, 1);
+    layer.feed_forward->prefetch_for(kernels_in_use(), normal_.data(), work);
+}
+
 void Decoder::logits(const float* hidden, std::size_t count, float* out) {
     normalize(hidden, final_norm_, count);
     const Product product{&head_, out};
@@ -274,7 +283,7 @@ void Decoder::run(const std::int32_t* tokens, std::size_t count, std::size_t pos
         embed(tokens + done, n, hidden_.data());
         for (std::size_t t = 0; t < n; ++t) add_position(position + done + t, hidden_.data() + t * shape_.hidden);
         for (std::size_t i = 0; i < layers_.size(); ++i) {
-            if (!prompt) layers_[i].feed_forward->prefetch();
+            if (!prompt) prefetch(i, hidden_.data(), n, work[i]);
             attend(i, hidden_.data(), n, position + done, page_table);
             feed_forward(i, hidden_.data(), n, prompt, work[i]);
         }

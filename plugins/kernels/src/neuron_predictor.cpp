@@ -1,5 +1,6 @@
 #include "fairlead/neuron_predictor.hpp"
 
+#include <algorithm>
 #include <chrono>
 
 #include "fairlead/packed_operators.hpp"
@@ -59,15 +60,33 @@ void NeuronPredictor::predict_each(const KernelTable& k, std::size_t batch) {
     }
 }
 
+void NeuronPredictor::look(const KernelTable& k, const QuantizedInput& input) {
+    const std::size_t rank = view_.a.rows;
+    inner_.resize(input.batch() * rank);
+    multiply_packed(k, view_.a, input, inner_.data());
+    for (float& value : inner_) value = value > 0.0F ? value : 0.0F;
+    quantize_input(k, inner_.data(), input.batch(), rank, rounded_);
+}
+
+std::int64_t NeuronPredictor::predict_among(const KernelTable& k, const QuantizedInput& input,
+                                            const std::int32_t* listed, std::size_t count,
+                                            std::vector<std::int32_t>& found) {
+    const auto started = std::chrono::steady_clock::now();
+    look(k, input);
+    scores_.resize(std::max(scores_.size(), count));
+    multiply_packed(k, view_.b, listed, count, rounded_, scores_.data(), count);
+    for (std::size_t i = 0; i < count; ++i) {
+        const float bias = view_.bias[static_cast<std::size_t>(listed[i])];
+        if (scores_[i] + bias > view_.threshold) found.push_back(listed[i]);
+    }
+    return std::chrono::nanoseconds(std::chrono::steady_clock::now() - started).count();
+}
+
 std::int64_t NeuronPredictor::predict(const KernelTable& k, const QuantizedInput& input) {
     const auto started = std::chrono::steady_clock::now();
     const std::size_t batch = input.batch();
-    const std::size_t rank = view_.a.rows;
     if (lists_.size() < batch) lists_.resize(batch);
-    inner_.resize(batch * rank);
-    multiply_packed(k, view_.a, input, inner_.data());
-    for (float& value : inner_) value = value > 0.0F ? value : 0.0F;
-    quantize_input(k, inner_.data(), batch, rank, rounded_);
+    look(k, input);
     if (batch == 1) {
         predict_one(k, rounded_.view(), lists_[0]);
     } else {

@@ -61,6 +61,39 @@ void StreamedFeedForward::prefetch() {
     guarded([&] { store_->prefetch(layer_.network); });
 }
 
+bool StreamedFeedForward::wants_guess() { return layer_.predictor != nullptr && look_ahead_.due(); }
+
+void StreamedFeedForward::list_absent() {
+    StreamScratch& s = *scratch_;
+    const std::size_t together = store_->shape().cluster_neurons;
+    s.rows.clear();
+    for (std::size_t place = 0; place < neurons(); ++place) {
+        const BundleStore::Item item = store_->item(layer_.network, together == 1 ? place : place / together);
+        if (store_->cache().peek(item) == NeuronCache::kNone) s.rows.push_back(layer_.order[place]);
+    }
+}
+
+void StreamedFeedForward::prefetch_for(const KernelTable& k, const float* x, Work& work) {
+    StreamScratch& s = *scratch_;
+    list_absent();
+    const std::size_t count = s.rows.size();
+    s.neurons.clear();
+    if (count > 0) {
+        s.rows.push_back(0);
+        quantize_input(k, x, 1, store_->shape().hidden, s.input);
+        work.predictor_ns += layer_.predictor->predict_among(k, s.input, s.rows.data(), count, s.neurons);
+    }
+    guarded([&] {
+        std::size_t asked = 0;
+        // Others keep the larger part of a small cache.
+        for (std::size_t i = 0; i < s.neurons.size() && 4 * asked < store_->cache().slots(); ++i) {
+            asked += store_->guess(item_of(i)) ? 1 : 0;
+        }
+        store_->start();
+        look_ahead_.guessed(count, asked);
+    });
+}
+
 void StreamedFeedForward::step(const KernelTable& k, const float* x, float* y, Work& work) {
     StreamScratch& s = *scratch_;
     quantize_input(k, x, 1, store_->shape().hidden, s.input);
@@ -111,6 +144,8 @@ void StreamedFeedForward::compute(const Call& call, std::size_t count, float* y)
     s.gated.assign(count, call.gates_known ? kActive : kUnknown);
     s.head.resize(std::max(s.head.size(), store_->cache().slots()), -1);
     std::size_t begin = 0;
+    s.arrived.clear();
+    store_->collect(false, s.arrived);  // what has come meanwhile is computed together with what was there
     do {
         const std::size_t end = claim(call, begin, count);
         compute_window(call);
@@ -156,16 +191,20 @@ std::size_t StreamedFeedForward::claim(const Call& call, std::size_t begin, std:
         const BundleStore::Item item = item_of(i);
         BundleStore::Slot slot = store_->claim(item);
         while (slot == NeuronCache::kNone && i == begin) {
-            // Only what is being prefetched is in the way.
+            // Only what was prefetched is in the way.
             s.arrived.clear();
-            if (!store_->collect(true, s.arrived)) throw std::logic_error("cache: no slot can be freed");
+            const bool pending = store_->collect(true, s.arrived);
             store_->finish();
             slot = store_->claim(item);
+            if (slot == NeuronCache::kNone && !pending) throw std::logic_error("cache: no slot can be freed");
         }
         if (slot == NeuronCache::kNone) break;
         s.rows[i] = row_of(i, slot);
         const bool ready = store_->has_first(slot);
-        ++(ready ? *hits[static_cast<std::size_t>(store_->cache().region(slot))] : call.work.misses);
+        const bool guessed = store_->take_guess(slot);
+        if (guessed) look_ahead_.confirmed();
+        const bool hit = ready && !guessed;
+        ++(hit ? *hits[static_cast<std::size_t>(store_->cache().region(slot))] : call.work.misses);
         if (ready) {
             s.positions.push_back(static_cast<std::int32_t>(i));
         } else {

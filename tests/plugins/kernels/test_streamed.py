@@ -243,11 +243,12 @@ def test_up_and_down_are_read_only_where_the_gate_is_not_zero(models: Any) -> No
     """A bundle of two blocks: a silent neuron costs its first block only (PowerInfer-2, section 4.4)."""
     model = models(2560, 4)
     assert model.cluster_bytes == 2 * BLOCK
-    decoder, _ = model.streamed("predictor", model.clusters * LAYERS)
+    decoder, store = model.streamed("predictor", model.clusters * LAYERS)
     work = decoder.step(7, 0, PAGES).work
     predicted, active = column(work, "predicted"), column(work, "active")
     assert 0 < active < predicted == column(work, "misses")
-    assert column(work, "read_bytes") == (predicted + active * 2) * BLOCK
+    asked, needed = store.guesses
+    assert column(work, "read_bytes") == (predicted + asked - needed + active * 2) * BLOCK
     again = decoder.step(7, 0, PAGES).work
     assert column(again, "read_bytes") == 0, "a gate that is zero needs no second read"
 
@@ -261,6 +262,44 @@ def test_hot_groups_come_while_attention_is_computed_and_are_hit(models: Any) ->
         work = decoder.step(position, position, PAGES).work
     assert column(work, "hot_hits") > 0
     assert store.used <= total // 2
+
+
+@needs_native
+def test_reads_are_asked_for_before_attention_and_are_those_that_are_needed(models: Any) -> None:
+    model = models(2048, 4)
+    decoder, store = model.streamed("predictor", model.clusters * LAYERS)
+    work = decoder.step(7, 0, PAGES).work
+    asked, needed = store.guesses
+    # The first token's attention sees itself only, and adds little here: most of what it needs was foreseen.
+    assert 0 < needed <= asked <= store.used
+    assert needed > column(work, "misses") / 2
+    assert column(work, "misses") == column(work, "predicted"), "what was guessed was read nevertheless"
+    assert decoder.step(7, 0, PAGES).work.shape == work.shape
+    assert store.guesses == (asked, needed), "what is there is not asked for"
+    exact, other = model.streamed("exact-read-gates", model.clusters * LAYERS)
+    exact.step(7, 0, PAGES)
+    assert other.guesses == (0, 0), "where no predictor decides there is nothing to guess by"
+
+
+@needs_native
+@given(st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 60), st.floats(0, 1)), max_size=300))
+@examples(50)
+def test_guesses_go_on_where_they_pay_and_rest_where_they_do_not(tokens: list[tuple[int, int, float]]) -> None:
+    policy: Any = extension().LookAhead()  # type: ignore[union-attr]
+    trial: list[tuple[int, int, int]] = []
+    resting = 0
+    for rows, asked, share in tokens:
+        if len(trial) == 8:
+            scored, wanted, needed = (sum(column) for column in zip(*trial, strict=True))
+            resting, trial = (0 if 2 * needed >= wanted and needed > scored // 512 else 64), []
+        assert policy.due() == (resting == 0)
+        if resting:
+            resting -= 1
+            continue
+        policy.guessed(rows, asked)
+        trial.append((rows, asked, int(asked * share)))
+        for _ in range(trial[-1][2]):
+            policy.confirmed()
 
 
 @needs_native

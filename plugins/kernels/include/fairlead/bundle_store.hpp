@@ -3,6 +3,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "fairlead/cluster_reader.hpp"
@@ -91,6 +92,13 @@ public:
         const Slot slot = cache_.peek(item);
         if (slot != NeuronCache::kNone) __builtin_prefetch(&stage_[static_cast<std::size_t>(slot)]);
     }
+    // Asks for a cluster that may be needed; false where it is there or there is no room.
+    bool guess(Item item);
+    // Whether a slot was filled by a guess and not claimed since; forgets that.
+    bool take_guess(Slot slot);
+    // Clusters that guesses asked for, and those of them that were claimed.
+    std::uint64_t guesses() const { return guesses_; }
+    std::uint64_t confirmed() const { return confirmed_; }
     // Reads that wait for a buffer.
     bool queued() const { return queued_ < queue_.size(); }
     // Whether a slot has its gate rows (or needs none), and whether it has everything.
@@ -139,6 +147,8 @@ private:
     static StoreOptions fitted(const BundleShape& shape, StoreOptions options);
     static CacheShape cache_shape(const BundleShape& shape, const StoreOptions& options);
     void check_file() const;
+    // Notes that a slot waits for a read, and whether a guess asked for it.
+    void await(Slot slot, bool guessed = false);
     Stage& stage(Slot slot) { return stage_[static_cast<std::size_t>(slot)]; }
     std::uint8_t* buffer(std::uint32_t tag) const;
     std::size_t begin_of(Extent extent) const;
@@ -163,6 +173,7 @@ private:
     std::size_t small_bytes_ = 0;
     std::size_t large_bytes_ = 0;
     std::vector<Stage> stage_;
+    std::vector<std::uint8_t> guessed_;  // by slot
     std::vector<Item> wanted_, wanted_rest_;
     std::vector<Run> queue_;
     std::size_t queued_ = 0;  // the first of queue_ that was not submitted
@@ -170,6 +181,8 @@ private:
     std::vector<std::uint32_t> small_, large_;  // free tags
     std::vector<std::uint32_t> finished_;
     std::vector<BlockRead> batch_;
+    std::uint64_t guesses_ = 0;
+    std::uint64_t confirmed_ = 0;
     std::uint64_t reads_ = 0;
     std::uint64_t told_reads_ = 0;
     std::uint64_t told_bytes_ = 0;

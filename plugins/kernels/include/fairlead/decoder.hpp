@@ -112,6 +112,8 @@ private:
     void norm_after(float* hidden, const Norm& norm, std::size_t count) const;
     // Lets a layer's mixture choose its experts, where its router looks before the attention.
     void route_early(const LayerView& layer, const float* hidden, std::size_t count) const;
+    // Lets a layer read ahead of its attention.
+    void prefetch(std::size_t layer, const float* hidden, std::size_t count, Work& work);
     // query_, key_, value_ of input_, rotated to places_.
     void project(const LayerView& layer, std::size_t count);
     void rotate(const LayerView& layer, std::size_t token);

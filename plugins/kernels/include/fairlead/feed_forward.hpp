@@ -45,6 +45,11 @@ public:
     virtual bool routes_early() const { return false; }
     virtual void route_early(const KernelTable&, const float*, std::size_t) {}
 
+    // The same with what step() would be given if the attention added nothing: it decides what is read early, and
+    // nothing else. Called only where wants_guess() says so, which is to be asked once a token.
+    virtual bool wants_guess() { return false; }
+    virtual void prefetch_for(const KernelTable&, const float*, Work&) {}
+
     // What chooses the neurons of a step, or null where all gates are computed.
     virtual NeuronPredictor* predictor() const { return nullptr; }
 

@@ -5,6 +5,7 @@
 
 #include "fairlead/bundle_store.hpp"
 #include "fairlead/feed_forward.hpp"
+#include "fairlead/look_ahead.hpp"
 #include "fairlead/neuron_predictor.hpp"
 #include "fairlead/packed_feed_forward.hpp"
 
@@ -39,6 +40,10 @@ struct StreamedLayer {
 // One token: the reads of what is missing are started, then gate and up of what is there are computed while they are
 // under way, then those of each arrival; the up and down rows of a bundle that takes several blocks are read only
 // where its gate is not zero. When the cache has room for a part of the neurons only, they are taken in turns.
+//
+// Where a predictor decides, it is asked once more before the attention, for the neurons that are not cached: their
+// reads are under way while the attention is computed, as in PowerInfer-2. What it guesses fills the cache, and no
+// result depends on it.
 class StreamedFeedForward final : public FeedForward {
 public:
     // Throws std::invalid_argument where the order or the gates do not fit the store.
@@ -52,6 +57,8 @@ public:
                        Work& work) override;
     void batch(const KernelTable& k, const float* x, std::size_t tokens, float* y, Work& work) override;
     void prefetch() override;
+    bool wants_guess() override;
+    void prefetch_for(const KernelTable& k, const float* x, Work& work) override;
 
 private:
     struct Call {
@@ -63,6 +70,8 @@ private:
 
     template <class Body>
     void guarded(const Body& body);
+    // Neurons that are not in memory go to the scratch, in the order of the file.
+    void list_absent();
     // Candidates and, where gates are in memory, their values go to the scratch; returns how many there are.
     std::size_t candidates(const KernelTable& k, const std::int32_t* neurons, std::size_t count, Work& work);
     void compute(const Call& call, std::size_t count, float* y);
@@ -85,6 +94,7 @@ private:
     std::shared_ptr<BundleStore> store_;
     std::shared_ptr<StreamScratch> scratch_;
     StreamedLayer layer_;
+    LookAhead look_ahead_;
     std::vector<std::int32_t> place_;  // of each neuron in the file
     std::size_t waiting_ = 0;          // candidates of the window that wait for a read
 };
