@@ -194,6 +194,8 @@ def test_another_shape_does_not_resume(corpus: Path, tmp_path: Path) -> None:
         "4",
         "--fp32",
         *SIZES,
+        "--vocabulary",
+        "300",
         "--layers",
         "3",
         "--steps",
@@ -202,6 +204,32 @@ def test_another_shape_does_not_resume(corpus: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(train_tiny, arguments)
     assert result.exit_code == 1
     assert "holds a model of shape" in result.output
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        (("--steps", "-1"), "'--steps': -1 is not in the range"),
+        (("--batch", "0"), "'--batch': 0 is not in the range"),
+        (("--context", "0"), "'--context': 0 is not in the range"),
+        (("--vocabulary", "70000"), "'--vocabulary': 70000 is not in the range"),
+        (("--vocabulary", "3"), "a byte-level BPE needs at least"),
+        (("--export-only", "--export", "model"), "holds no run"),
+    ],
+)
+def test_options_that_cannot_be_are_one_line(corpus: Path, tmp_path: Path, option: tuple[str, ...], says: str) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    result = CliRunner().invoke(train_tiny, [str(corpus), "--run", str(tmp_path / "run"), *option])
+    assert result.exit_code in (1, 2) and says in result.output
+    assert isinstance(result.exception, SystemExit), "no traceback"
+
+
+def test_a_run_keeps_its_vocabulary(corpus: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    train(corpus, tmp_path / "run", "--steps", "1")
+    arguments = [str(corpus), "--run", str(tmp_path / "run"), "--vocabulary", "310", *SIZES, "--steps", "2"]
+    result = CliRunner().invoke(train_tiny, arguments)
+    assert result.exit_code == 1 and "was prepared with --vocabulary 300, not 310" in result.output
 
 
 def test_without_pytorch_the_command_says_how_to_get_it(corpus: Path, tmp_path: Path) -> None:

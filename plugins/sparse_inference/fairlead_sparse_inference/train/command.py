@@ -7,11 +7,13 @@ from pathlib import Path
 import click
 
 _SHAPE = {"layers": 6, "width": 256, "heads": 8, "kv_heads": 4, "neurons": 768, "context": 512}
+_SOME = click.IntRange(min=1)
+_POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
 def _shape_options(command: click.decorators.FC) -> click.decorators.FC:
     for name, default in _SHAPE.items():
-        option = click.option(f"--{name.replace('_', '-')}", default=default, show_default=True)
+        option = click.option(f"--{name.replace('_', '-')}", type=_SOME, default=default, show_default=True)
         command = option(command)
     return command
 
@@ -22,26 +24,36 @@ def _shape_options(command: click.decorators.FC) -> click.decorators.FC:
 @click.option("--export", "export_to", type=click.Path(path_type=Path), help="Write the best checkpoint here.")
 @click.option("--export-only", is_flag=True, help="Train no further.")
 @click.option("--test", "with_test", is_flag=True, help="Score the test text too; look at it once.")
-@click.option("--minutes", type=float, help="Wall-clock limit; the learning rate reaches its floor then.")
-@click.option("--steps", type=int, help="Limit in steps.")
-@click.option("--vocabulary", default=4096, show_default=True)
+@click.option("--minutes", type=_POSITIVE, help="Wall-clock limit; the learning rate reaches its floor then.")
+@click.option("--steps", type=_SOME, help="Limit in steps.")
+@click.option("--vocabulary", type=click.IntRange(1, 65536), default=4096, show_default=True)
 @_shape_options
 @click.option("--ffn", type=click.Choice(["drelu", "swiglu"]), default="drelu", show_default=True, help="Activation.")
-@click.option("--batch", default=8, show_default=True)
+@click.option("--batch", type=_SOME, default=8, show_default=True)
 @click.option("--optimizer", type=click.Choice(["adamw", "muon"]), default="adamw", show_default=True)
 @click.option("--init", type=click.Path(exists=True, path_type=Path), help="Start from an exported checkpoint.")
-@click.option("--peak-rate", default=2e-3, show_default=True)
-@click.option("--gate-l1", default=0.0, show_default=True, help="Weight of the mean gate activation in the loss.")
-@click.option("--validate-every", type=int, help="Validate and save every so many steps.")
-@click.option("--validate-every-s", default=120.0, show_default=True, help="Validate and save after so long.")
-@click.option("--patience", default=8, show_default=True, help="Validations without improvement before it stops.")
+@click.option("--peak-rate", type=_POSITIVE, default=2e-3, show_default=True)
+@click.option(
+    "--gate-l1",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="Weight of the mean gate activation in the loss.",
+)
+@click.option("--validate-every", type=_SOME, help="Validate and save every so many steps.")
+@click.option(
+    "--validate-every-s", type=_POSITIVE, default=120.0, show_default=True, help="Validate and save after so long."
+)
+@click.option(
+    "--patience", type=_SOME, default=8, show_default=True, help="Validations without improvement before it stops."
+)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--dropout", default=0.0, show_default=True, help="Share of each branch's output left out in training.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--compile/--no-compile", default=None, help="torch.compile; on a GPU unless told otherwise.")
 @click.option("--validation-book", multiple=True, metavar="NAME", help="Keep this book for validation; repeatable.")
 @click.option("--test-book", multiple=True, metavar="NAME", help="Keep this book for the test; repeatable.")
-@click.option("--threads", default=2, show_default=True)
+@click.option("--threads", type=_SOME, default=2, show_default=True)
 @click.option("--bf16/--fp32", default=None, help="Arithmetic; measured first when neither is given.")
 def train_tiny(
     corpus: Path,

@@ -26,8 +26,13 @@ def export(directory: Path, target: Path, with_test: bool) -> Scores:
     Returns:
         Scores by name: the trained weights and the quantized ones on the validation text, and with `with_test` the
         quantized ones on the test text.
+
+    Raises:
+        ValueError: there is no run, or it was never validated.
     """
     prepared = read_prepared(directory)
+    if not (directory / "best.pt").exists():
+        raise ValueError(f"{directory}: holds no validated checkpoint yet; train further before the export")
     model, state = load_model(directory / "best.pt")
     weights = {name: value.float().numpy() for name, value in model.state_dict().items()}
     write_checkpoint(target, model.shape, weights, prepared.tokenizer)

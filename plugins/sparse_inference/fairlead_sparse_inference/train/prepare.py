@@ -26,14 +26,28 @@ class Prepared:
 
 
 def prepare(source: Path, vocabulary: int, directory: Path, held: Held | None = None) -> Prepared:
-    """Read what an earlier run prepared in `directory`, else prepare it from the corpus; `held`: see `split`."""
+    """Read what an earlier run prepared in `directory`, else prepare it from the corpus; `held`: see `split`.
+
+    Raises:
+        ValueError: what is there was prepared for another vocabulary.
+    """
     if not (directory / "facts.json").exists():
         _write(split(read_books(source), held), vocabulary, directory)
-    return read_prepared(directory)
+    prepared = read_prepared(directory)
+    wanted = prepared.facts.get("vocabulary", vocabulary)
+    if wanted != vocabulary:
+        raise ValueError(f"{directory} was prepared with --vocabulary {wanted}, not {vocabulary}")
+    return prepared
 
 
 def read_prepared(directory: Path) -> Prepared:
-    """Read the tokenizer, streams and facts of a run directory."""
+    """Read the tokenizer, streams and facts of a run directory.
+
+    Raises:
+        ValueError: there is no run.
+    """
+    if not (directory / "facts.json").exists():
+        raise ValueError(f"{directory}: holds no run; `fairlead train-tiny CORPUS --run {directory}` begins one")
     streams = np.load(directory / "streams.npz")
     tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
     facts = json.loads((directory / "facts.json").read_text())
@@ -49,7 +63,12 @@ def _write(corpus: Corpus, vocabulary: int, directory: Path) -> None:
     held = {name: encode_books(tokenizer, part) for name, part in parts.items()}
     streams: dict[str, Any] = {"train": np.concatenate((books, talk)), **held}
     np.savez_compressed(directory / "streams.npz", **streams)
-    facts: dict[str, object] = {"split_by": corpus.by, "conversation_tokens": len(talk), "train_tokens": len(books)}
+    facts: dict[str, object] = {
+        "vocabulary": vocabulary,
+        "split_by": corpus.by,
+        "conversation_tokens": len(talk),
+        "train_tokens": len(books),
+    }
     for name, part in {"train": corpus.train, **parts}.items():
         facts[f"{name}_documents"] = sorted({book.name for book in part})
         facts[f"{name}_bytes"] = sum(len(book.text.encode()) for book in part)
