@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .quantization import LARGEST, dequantize, quantize
 from .segments import FLOATS, Pages, segments
+from .significance import updated
 from .tiers import HIGH, LOW, Tiers, places
 
 F32 = NDArray[np.float32]
@@ -67,9 +68,25 @@ def write(
 
 def read(pages: Pages, tiers: Tiers, tier: int, table: I32, count: int) -> tuple[F32, F32, NDArray[np.float16], I32]:
     """Return keys and values float32 [count, head_dim], scores and positions of a tier's tokens in one table row."""
+    return gather(pages, tiers, tier, table[None], np.zeros(count, np.int32), np.arange(count, dtype=np.int32))
+
+
+def gather(
+    pages: Pages, tiers: Tiers, tier: int, tables: I32, rows: I32, slots: I32
+) -> tuple[F32, F32, NDArray[np.float16], I32]:
+    """Return keys and values float32 [tokens, head_dim], scores and positions of single tokens, wherever they stand.
+
+    Args:
+        pages: see above.
+        tiers: the layouts.
+        tier: HIGH or LOW.
+        tables: see above.
+        rows: int32 [tokens].
+        slots: int32 [tokens], the token's number within the row's tier.
+    """
     layout = tiers.layout(tier)
-    column, slot = places(len(table), layout, tier, np.arange(count))
-    at = (table[column], slot)
+    column, slot = places(tables.shape[1], layout, tier, slots)
+    at = (tables[rows, column], slot)
     stored = segments(pages, layout)
 
     def vectors(source: NDArray, meta: NDArray[np.float16] | None, bits: int) -> F32:
@@ -80,6 +97,66 @@ def read(pages: Pages, tiers: Tiers, tier: int, table: I32, count: int) -> tuple
     keys = vectors(stored.keys, stored.key_meta, layout.format.key_bits)
     values = vectors(stored.values, stored.value_meta, layout.format.value_bits)
     return keys, values, stored.scores[at], stored.positions[at]
+
+
+def copy_slots(pages: Pages, tiers: Tiers, tier: int, tables: I32, rows: I32, sources: I32, targets: I32) -> None:
+    """Copy a token within its tier as it is, in each of some rows, each mentioned once.
+
+    Args:
+        pages: see above; written.
+        tiers: the layouts.
+        tier: HIGH or LOW.
+        tables: see above.
+        rows: int32 [copies].
+        sources: int32 [copies], numbers within the tier; negative: nothing is copied.
+        targets: int32 [copies], likewise.
+    """
+    done = (sources >= 0) & (targets >= 0)
+    rows, sources, targets = rows[done], sources[done], targets[done]
+    layout, width = tiers.layout(tier), tables.shape[1]
+    (source_column, source_slot), (target_column, target_slot) = (
+        places(width, layout, tier, numbers) for numbers in (sources, targets)
+    )
+    stored = segments(pages, layout)
+    for segment in (
+        stored.keys,
+        stored.key_meta,
+        stored.values,
+        stored.value_meta,
+        stored.scores,
+        stored.positions,
+    ):
+        if segment is not None:
+            segment[tables[rows, target_column], target_slot] = segment[tables[rows, source_column], source_slot]
+
+
+def update_scores(
+    queries: F32, pages: Pages, tiers: Tiers, tables: I32, rows: I32, counts: I32, scale: float, now: I32
+) -> None:
+    """Take the attention of one query per sequence into the scores of all its tokens (`significance.updated`).
+
+    Args:
+        queries: see `attend`.
+        pages: see above; scores are written. No page is shared.
+        tiers: the layouts.
+        tables: see above.
+        rows: see above.
+        counts: see above.
+        scale: of the logits.
+        now: int32 [sequences], the queries' positions.
+    """
+    sequences, kv_heads = rows.shape
+    grouped = queries.astype(np.float32).reshape(sequences, kv_heads, -1, tiers.head_dim)
+    _, totals = attend(queries, pages, tiers, tables, rows, counts, scale)
+    totals = totals.reshape(grouped.shape[:-1])
+    for sequence, head, tier in np.ndindex(sequences, kv_heads, 2):
+        row, layout = rows[sequence, head], tiers.layout(tier)
+        keys, _, scores, positions = read(pages, tiers, tier, tables[row], counts[row, tier])
+        logits = grouped[sequence, head] @ keys.T * np.float32(scale)
+        weights = np.exp(logits - totals[sequence, head][:, None]).max(axis=0)
+        column, slot = places(tables.shape[1], layout, tier, np.arange(len(keys)))
+        moved = updated(scores.astype(np.float32), weights, positions, int(now[sequence]))
+        segments(pages, layout).scores[tables[row][column], slot] = moved
 
 
 def attend(

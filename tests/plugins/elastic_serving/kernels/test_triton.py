@@ -155,3 +155,74 @@ def test_tensors_of_another_type_are_refused(device: str) -> None:
         checked("rows", torch.zeros(2, dtype=torch.int64), torch.int32, None)
     with pytest.raises(ValueError, match="accepted: contiguous uint8"):
         views(torch.zeros((2, 64)))
+
+
+@pytest.mark.parametrize(("high", "low", "head_dim"), FORMATS[:2], ids=str)
+def test_scores_follow_what_is_attended_to(device: str, high: KVFormat, low: KVFormat, head_dim: int) -> None:
+    import torch
+
+    from fairlead_elastic_serving.kernels.triton_backend.attention import attend
+    from fairlead_elastic_serving.kernels.triton_backend.scores import update_scores
+
+    random = np.random.default_rng(11)
+    counts = random.integers(1, 150, (2, 2, 2))
+    counts[0, 1, HIGH], counts[1, 0, LOW] = 0, 0
+    mixed = mixed_pages(Tiers.of(high, low, head_dim, 4096), counts, random)
+    queries = random.normal(0, 1, (2, 8, head_dim)).astype(np.float32)
+    now = np.array([149, 60], np.int32)
+    before = mixed.pages.copy()
+    arrays = (mixed.tables, mixed.rows, mixed.counts)
+    found = torch.from_numpy(mixed.pages.copy()).to(device)
+    reference.update_scores(queries, mixed.pages, mixed.tiers, *arrays, 0.3, now)
+    on_device = [torch.from_numpy(array).to(device) for array in arrays]
+    logits = torch.empty((2, 8, sum(mixed.longest)), device=device)
+    _, totals = attend(
+        torch.from_numpy(queries).to(device), found, mixed.tiers, *on_device, 0.3, longest=mixed.longest, logits=logits
+    )
+    update_scores(
+        found,
+        mixed.tiers,
+        *on_device,
+        logits,
+        totals,
+        torch.from_numpy(now).to(device),
+        longest=mixed.longest,
+        block=64,
+    )
+    changed = 0
+    for row, tier in np.ndindex(len(mixed.tables), 2):
+        count = mixed.counts[row, tier]
+        old, expected, scores = (
+            reference.read(pages, mixed.tiers, tier, mixed.tables[row], count)[2].astype(np.float32)
+            for pages in (before, mixed.pages, found.cpu().numpy())
+        )
+        assert np.allclose(scores, expected, rtol=2e-3, atol=2e-3)
+        changed += int((old != scores).sum())
+    assert changed > 100
+    different = (found.cpu().numpy() != mixed.pages).sum()
+    assert different <= 2 * changed, "only scores are written"
+
+
+@pytest.mark.parametrize(("high", "low", "head_dim"), FORMATS, ids=str)
+@pytest.mark.parametrize("tier", [HIGH, LOW])
+def test_tokens_are_read_back_and_copied(device: str, high: KVFormat, low: KVFormat, head_dim: int, tier: int) -> None:
+    import torch
+
+    from fairlead_elastic_serving.kernels.triton_backend.move import copy_slots, read
+
+    random = np.random.default_rng(13)
+    mixed = mixed_pages(Tiers.of(high, low, head_dim, 4096), random.integers(20, 60, (3, 2, 2)), random)
+    rows = random.permutation(6).astype(np.int32)
+    sources, targets = (random.integers(0, 20, 6).astype(np.int32) for _ in range(2))
+    expected = reference.gather(mixed.pages, mixed.tiers, tier, mixed.tables, rows, sources)
+    found = torch.from_numpy(mixed.pages.copy()).to(device)
+    tables, where, source, target = (
+        torch.from_numpy(array).to(device) for array in (mixed.tables, rows, sources, targets)
+    )
+    for one, other in zip(read(found, mixed.tiers, tier, tables, where, source), expected, strict=True):
+        assert np.allclose(one.cpu().numpy(), other, rtol=1e-6, atol=1e-6)
+    source[0], sources[0] = -1, -1
+    assert (read(found, mixed.tiers, tier, tables, where, source)[0][0] == 0).all()
+    reference.copy_slots(mixed.pages, mixed.tiers, tier, mixed.tables, rows, sources, targets)
+    copy_slots(found, mixed.tiers, tier, tables, where, source, target)
+    assert (found.cpu().numpy() == mixed.pages).all()

@@ -41,8 +41,9 @@ def _plane(stored, PLANE: tl.constexpr, BITS: tl.constexpr):
 
 
 @triton.jit
-def _part(queries, bytes8, halves, table, step, begin, end, partial, sums, scale,
-          GROUP: tl.constexpr, ROWS: tl.constexpr, D: tl.constexpr, PAGE_BYTES: tl.constexpr, BLOCK: tl.constexpr,
+def _part(queries, bytes8, halves, table, step, begin, end, partial, sums, logits_out, logits_stride, scale,
+          LOGITS: tl.constexpr, GROUP: tl.constexpr, ROWS: tl.constexpr, D: tl.constexpr,
+          PAGE_BYTES: tl.constexpr, BLOCK: tl.constexpr,
           KEY_BITS: tl.constexpr, VALUE_BITS: tl.constexpr, TOKENS: tl.constexpr, KEYS: tl.constexpr,
           KEY_META: tl.constexpr, VALUES: tl.constexpr, VALUE_META: tl.constexpr):  # fmt: skip
     """Attention of a group of queries over tokens [begin, end) of one tier of one table row."""
@@ -95,6 +96,9 @@ def _part(queries, bytes8, halves, table, step, begin, end, partial, sums, scale
             logits += tl.dot(q3, tl.trans(_plane(stored, 3, KEY_BITS)))
         if KEY_BITS < 16:
             logits = logits * key_scale[None, :] + q_sum[:, None] * key_zero[None, :]
+        if LOGITS:
+            place = group[:, None] * logits_stride + token[None, :]
+            tl.store(logits_out + place, logits, mask=in_group & valid[None, :])
         logits = tl.where(valid[None, :], logits, -float("inf"))
         higher = tl.maximum(largest, tl.max(logits, 1))
         shrink = tl.exp2(largest - higher)
@@ -126,8 +130,9 @@ def _part(queries, bytes8, halves, table, step, begin, end, partial, sums, scale
 
 
 @triton.jit
-def _attend_splits(queries, bytes8, halves, tables, rows, counts, partial, sums, width, scale, split_tokens,
-                   high_splits, splits, GROUP: tl.constexpr, ROWS: tl.constexpr, D: tl.constexpr,
+def _attend_splits(queries, bytes8, halves, tables, rows, counts, partial, sums, logits, width, scale,
+                   split_tokens, high_splits, splits, longest_high, longest, LOGITS: tl.constexpr,
+                   GROUP: tl.constexpr, ROWS: tl.constexpr, D: tl.constexpr,
                    PAGE_BYTES: tl.constexpr, BLOCK: tl.constexpr,
                    HIGH_KEY_BITS: tl.constexpr, HIGH_VALUE_BITS: tl.constexpr,
                    HIGH_TOKENS: tl.constexpr, HIGH_KEYS: tl.constexpr, HIGH_KEY_META: tl.constexpr,
@@ -141,6 +146,7 @@ def _attend_splits(queries, bytes8, halves, tables, rows, counts, partial, sums,
     query = queries + pair * GROUP * D
     part = partial + (pair * splits + split) * GROUP * D
     part_sums = sums + (pair * splits + split) * GROUP
+    part_logits = logits + pair * GROUP * longest
     low = split >= high_splits
     begin = tl.where(low, split - high_splits, split) * split_tokens
     count = tl.load(counts + row * 2 + low.to(tl.int32))
@@ -149,13 +155,13 @@ def _attend_splits(queries, bytes8, halves, tables, rows, counts, partial, sums,
         group = tl.arange(0, ROWS)
         tl.store(part_sums + group, tl.full((ROWS,), -float("inf"), tl.float32), mask=group < GROUP)
     elif low:
-        _part(query, bytes8, halves, tables + row * width + width - 1, -1, begin, end, part, part_sums, scale,
-              GROUP, ROWS, D, PAGE_BYTES, BLOCK, LOW_KEY_BITS, LOW_VALUE_BITS, LOW_TOKENS, LOW_KEYS, LOW_KEY_META,
-              LOW_VALUES, LOW_VALUE_META)  # fmt: skip
+        _part(query, bytes8, halves, tables + row * width + width - 1, -1, begin, end, part, part_sums,
+              part_logits + longest_high, longest, scale, LOGITS, GROUP, ROWS, D, PAGE_BYTES, BLOCK, LOW_KEY_BITS,
+              LOW_VALUE_BITS, LOW_TOKENS, LOW_KEYS, LOW_KEY_META, LOW_VALUES, LOW_VALUE_META)  # fmt: skip
     else:
-        _part(query, bytes8, halves, tables + row * width, 1, begin, end, part, part_sums, scale,
-              GROUP, ROWS, D, PAGE_BYTES, BLOCK, HIGH_KEY_BITS, HIGH_VALUE_BITS, HIGH_TOKENS, HIGH_KEYS, HIGH_KEY_META,
-              HIGH_VALUES, HIGH_VALUE_META)  # fmt: skip
+        _part(query, bytes8, halves, tables + row * width, 1, begin, end, part, part_sums, part_logits, longest, scale,
+              LOGITS, GROUP, ROWS, D, PAGE_BYTES, BLOCK, HIGH_KEY_BITS, HIGH_VALUE_BITS, HIGH_TOKENS, HIGH_KEYS,
+              HIGH_KEY_META, HIGH_VALUES, HIGH_VALUE_META)  # fmt: skip
 
 
 @triton.jit
@@ -227,6 +233,7 @@ def attend(
     scale: float,
     *,
     longest: tuple[int, int],
+    logits: torch.Tensor | None = None,
     tuning: Tuning | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention of one query per sequence over the tokens of both tiers; see `reference.attend`.
@@ -240,6 +247,7 @@ def attend(
         counts: see `reference`.
         scale: of the logits.
         longest: the largest token counts of high and low tiers among the rows, known to the host: nothing is read back.
+        logits: float32 [sequences, query_heads, sum of longest], written where it is given: what `update_scores` takes.
         tuning: how the work is cut up.
 
     Returns:
@@ -261,13 +269,16 @@ def attend(
     plan = plan_splits(pairs, *longest, tuning)
     splits = max(1, plan.high + plan.low)
     bytes8, halves, _ = views(pages)
+    if logits is not None:
+        checked("logits", logits, torch.float32, sequences, query_heads, sum(longest))
     partial = torch.empty((pairs, splits, group, head_dim), dtype=torch.float32, device=queries.device)
     sums = torch.empty((pairs, splits, group), dtype=torch.float32, device=queries.device)
     output = torch.empty_like(queries)
     totals = torch.empty((sequences, query_heads), dtype=torch.float32, device=queries.device)
     _attend_splits[(pairs, splits)](
-        queries, bytes8, halves, tables, rows, counts, partial, sums, tables.shape[1], scale * LOG2E_HOST,
-        plan.tokens, plan.high, splits, GROUP=group, ROWS=max(16, triton.next_power_of_2(group)), D=head_dim,
+        queries, bytes8, halves, tables, rows, counts, partial, sums, totals if logits is None else logits,
+        tables.shape[1], scale * LOG2E_HOST, plan.tokens, plan.high, splits, longest[0], sum(longest),
+        LOGITS=logits is not None, GROUP=group, ROWS=max(16, triton.next_power_of_2(group)), D=head_dim,
         PAGE_BYTES=tiers.page_bytes, BLOCK=tuning.block, **layout_arguments(tiers.high, "HIGH_"),
         **layout_arguments(tiers.low, "LOW_"), num_warps=tuning.warps, num_stages=tuning.stages,
     )  # fmt: skip
