@@ -90,6 +90,8 @@ def measure(options: Options, device: Device) -> None:
     tuning = {} if quick or options.more.no_tuning else elastic_pages.tuned(device)
     rows: list[Row] = []
     parts = {shape.case: partial(attention, options, device, shape, bandwidth, tuning) for shape in shapes}
+    middle = shapes[0] if quick else Shape(16, 4096)
+    parts["scores"] = partial(elastic_pages.scoring, options, device, middle, tuning)
     parts["quantize and write"] = partial(elastic_pages.writing, options, device, bandwidth, 64 if quick else 8192)
     requests = 32 if quick else REQUESTS
     parts["page allocation"] = partial(elastic_pages.allocation, options, device, requests, KV_HEADS)

@@ -18,6 +18,7 @@ from fairlead_elastic_serving.arena.formats import K4V2, K8V4, K16V16, PageLayou
 from fairlead_elastic_serving.kernels.tiers import HIGH, LOW, Tiers
 from fairlead_elastic_serving.kernels.triton_backend.allocation import DeviceRings
 from fairlead_elastic_serving.kernels.triton_backend.attention import Tuning, attend
+from fairlead_elastic_serving.kernels.triton_backend.scores import update_scores
 from fairlead_elastic_serving.kernels.triton_backend.write import write
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def attention_work(
     counts: np.ndarray,
     layers: int,
     tuning: Tuning | None,
+    logits: torch.Tensor | None = None,
 ) -> Callable[[], list[Any]]:
     """Return the attention of one query per sequence in each layer."""
     kind = torch.bfloat16 if device.is_cuda else torch.float32
@@ -112,7 +114,7 @@ def attention_work(
     longest = (int(counts[:, HIGH].max()), int(counts[:, LOW].max()))
     return lambda: [
         attend(queries, pages, tiers, on_device[0], rows[layer], on_device[1], HEAD_DIM**-0.5, longest=longest,
-               tuning=tuning)
+               logits=logits, tuning=tuning)
         for layer in range(layers)
     ]  # fmt: skip
 
@@ -145,6 +147,37 @@ def tuned(device: Device) -> dict[str, Tuning]:
         del pages
         device.tidy()
     return best
+
+
+def scoring(options: Options, device: Device, shape: Shape, tuning: dict[str, Tuning]) -> list[Row]:
+    """What the tokens' significance costs: attention that also updates all scores, against attention alone."""
+    from benchmarks.elastic_kernels import MIXES
+
+    mix, layers = next(iter(MIXES)), 4 if device.is_cuda else 1
+    counts = token_counts(shape, mix, layers, device.seed)
+    tables, number, low = tables_of(MIXED, counts, device.seed)
+    pages = random_pages(device, MIXED, number, low)
+    longest = (int(counts[:, HIGH].max()), int(counts[:, LOW].max()))
+    cut = tuning.get(_kind(MIXED))
+    alone = attention_work(device, shape, MIXED, pages, tables, counts, layers, cut)
+    logits = torch.empty((shape.batch, shape.query_heads, sum(longest)), device=device.torch)
+    with_logits = attention_work(device, shape, MIXED, pages, tables, counts, layers, cut, logits)
+    now = torch.full((shape.batch,), shape.context, dtype=torch.int32, device=device.torch)
+    rows = torch.arange(len(counts), dtype=torch.int32, device=device.torch).view(layers, shape.batch, shape.kv_heads)
+    on_device = [torch.from_numpy(array).to(device.torch) for array in (tables, counts)]
+    _, totals = with_logits()[0]
+
+    def scored() -> None:
+        with_logits()
+        for layer in range(layers):
+            where = (on_device[0], rows[layer], on_device[1])
+            update_scores(pages, MIXED, *where, logits, totals, now, longest=longest)
+
+    works = [device.captured(work) for work in (alone, scored)]
+    times = [[device.microseconds(work) / layers for work in works] for _ in range(options.repeats)]
+    plain, both = zip(*times, strict=True)
+    note = "ours: attention, its logits stored, all scores updated; peer: the same attention alone"
+    return [row(f"{shape.case}, {mix}", "attention with scores, of one layer", "us", both, plain, note=note)]
 
 
 def writing(options: Options, device: Device, bandwidth: float, tokens: int) -> list[Row]:
