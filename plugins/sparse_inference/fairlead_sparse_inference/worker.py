@@ -76,6 +76,7 @@ class Worker:
             prefix_cache=settings.prefix_cache,
             drafts=self._drafts(settings),
             sessions=_sessions(settings, context),
+            warn=context.log.warning,
         )
         # The interpreter must not end under a thread that computes.
         atexit.register(self._engine.close)

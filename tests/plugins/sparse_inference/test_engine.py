@@ -22,6 +22,7 @@ from fairlead_sparse_inference.engine import (
     Request,
     SparseModel,
 )
+from fairlead_sparse_inference.engine.sequence import Sequence
 from fairlead_sparse_inference.engine.speculation import NgramSource
 
 from .conftest import SHAPE, Collected, greedy, run
@@ -140,11 +141,34 @@ def test_an_aborted_request_frees_its_pages_and_leaves_the_others(make_engine: M
 
 
 def test_what_breaks_one_request_does_not_break_the_next(make_engine: MakeEngine) -> None:
-    engine = make_engine()
+    warnings: list[tuple[str, dict[str, object]]] = []
+    engine = make_engine(warn=lambda event, **values: warnings.append((event, values)))
     broken = run(engine, Request((0, 2), SamplingParameters(logit_bias={5: float("nan")}), 5))
     assert broken.failure is not None and "NaN" in broken.failure.message
+    ((event, values),) = warnings
+    assert event == "request failed" and values["reason"] == broken.failure.message
+    assert isinstance(values["exc_info"], ValueError)
     assert run(engine, greedy([0, 2], 5)).finish is not None
     assert engine.telemetry.failed == 1
+
+
+def test_a_fault_of_the_engine_ends_its_requests_and_not_its_thread(make_engine: MakeEngine) -> None:
+    engine, going = make_engine(), Collected()
+    scheduler = engine._scheduler
+    admit = scheduler.admit
+
+    def fault() -> list[Sequence]:
+        scheduler.admit = admit
+        raise RuntimeError("a fault")
+
+    engine.submit(greedy([0, 2], 120, logit_bias={1: -1e9, 4: -1e9}), going)
+    while not going.pieces:
+        assert not going.done.is_set()
+    scheduler.admit = fault
+    failure = going.wait().failure
+    assert failure is not None and failure.message == "RuntimeError: a fault"
+    assert run(engine, greedy([0, 2], 5)).finish is not None
+    assert engine.drain(10) and engine.load == (0, 0) and engine.pages[0] == 0
 
 
 def test_a_prompt_beyond_the_context_is_refused(make_engine: MakeEngine) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from threading import Condition, Thread
-from typing import TypeVar
 
 from fairlead_bridge.device_energy import DeviceEnergySensor
 from fairlead_kernels import set_threads
@@ -16,6 +14,7 @@ from .bundle_model import EXACT
 from .energy import EnergyAccount, EnergySensor
 from .errors import EngineClosed, PromptTooLong
 from .events import Event, Failure
+from .jobs import Jobs, Result
 from .memory_plan import MemoryPlan, Shares, fewest_slots
 from .model import SparseModel
 from .request import Request
@@ -27,11 +26,13 @@ from .speculation import DraftSource
 from .telemetry import Telemetry
 from .turn import PREFILL_CHUNK, Outcome, Turn, compute, grouped
 
-Result = TypeVar("Result")
-
 PAGE_TOKENS = 16
 #: Room for requests in flight, their text and the event loop.
 HEADROOM_BYTES = 12 * 2**20
+
+
+def _ignore(event: str, **values: object) -> None:
+    """Where nobody listens."""
 
 
 class Engine:
@@ -55,9 +56,10 @@ class Engine:
         drafts: DraftSource = NO_DRAFTS,
         sessions: SessionStore | None = None,
         energy: EnergySensor | None = None,
+        warn: Callable[..., object] = _ignore,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start the thread.
+        """Start the thread; `warn(event, **values)` hears of requests that failed, with the exception as `exc_info`.
 
         Raises:
             BudgetTooSmall: `memory_bytes` does not hold one sequence.
@@ -77,10 +79,10 @@ class Engine:
             pages, max_sequences, max_waiting, prefix_cache=prefix_cache, keep_answers=model.mode == EXACT
         )
         self._decoder = model.decoder(pages)
-        self._clock = clock
+        self._clock, self._warn = clock, warn
         self._changed = Condition()
-        self._jobs: list[Callable[[], None]] = []
-        self._draining = self._closed = False
+        self._jobs = Jobs(self._changed)
+        self._draining = False
         self._thread = Thread(target=self._run, name="generation", daemon=True)
         self._thread.start()
 
@@ -110,7 +112,7 @@ class Engine:
         tokenizer, ends = self.model.tokenizer, self.model.end_tokens
         sequence = Sequence(request, tokenizer, ends, self.context, sink, self._clock(), self._drafts)
         with self._changed:
-            if self._draining or self._closed:
+            if self._draining or self._jobs.closed:
                 raise EngineClosed
             self._scheduler.add(sequence)
             self.telemetry.requests += 1
@@ -130,7 +132,7 @@ class Engine:
             BudgetTooSmall: the old budget stays.
         """
         shares = self.plan.divide(memory_bytes)
-        self._in_thread(lambda: self._fit_shares(shares)).result()
+        self._jobs.submit(lambda: self._fit_shares(shares)).result()
 
     def _fit_shares(self, shares: Shares) -> None:
         store = self.model.store
@@ -152,7 +154,7 @@ class Engine:
 
     def set_threads(self, count: int) -> None:
         """Let the kernels compute on so many threads from the next turn on."""
-        self._in_thread(lambda: set_threads(count)).result()
+        self._jobs.submit(lambda: set_threads(count)).result()
 
     @property
     def pages(self) -> tuple[int, int]:
@@ -173,7 +175,7 @@ class Engine:
     @property
     def accepting(self) -> bool:
         """Whether new requests are taken."""
-        return not (self._draining or self._closed)
+        return not (self._draining or self._jobs.closed)
 
     def memory_in_use(self) -> int:
         """Bytes of the budget that the engine holds: all of its pages count, whether filled or not."""
@@ -199,7 +201,7 @@ class Engine:
             self._draining = True
         self.sessions.close()
         with self._changed:
-            self._closed = True
+            self._jobs.closed = True
             self._changed.notify_all()
         self._thread.join()
         # The native decoder goes before the interpreter does.
@@ -208,38 +210,24 @@ class Engine:
     def _idle(self) -> bool:
         return not (self._scheduler.active or self._scheduler.waiting or self._jobs)
 
-    def _in_thread(self, job: Callable[[], Result]) -> Future[Result]:
-        """Run a job between two turns, where no page is in use by the kernels."""
-        future: Future[Result] = Future()
-
-        def run() -> None:
-            try:
-                future.set_result(job())
-            except BaseException as error:
-                future.set_exception(error)
-
-        with self._changed:
-            if self._closed:
-                raise EngineClosed
-            self._jobs.append(run)
-            self._changed.notify_all()
-        return future
-
     def _in_cache(self, job: Callable[[PrefixCache], Result]) -> Result:
-        return self._in_thread(lambda: job(self._scheduler.cache)).result()
+        return self._jobs.submit(lambda: job(self._scheduler.cache)).result()
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or not self._idle())
-                jobs, self._jobs = self._jobs, []
-                closing = self._closed
+                self._changed.wait_for(lambda: self._jobs.closed or not self._idle())
+                jobs, closing = self._jobs.take(), self._jobs.closed
             for job in jobs:
                 job()
             if closing:
                 break
             self.energy.begin(self.telemetry, self._clock())
-            self._round()
+            try:
+                self._round()
+            except Exception as error:
+                # A fault of ours: whoever waits is told, and the next requests are served.
+                self._fail_all(error)
             self.energy.end(self.telemetry, self._clock(), idle=not any(self.load))
         self._abort_all()
 
@@ -286,12 +274,24 @@ class Engine:
                 # One request's trouble (logits that are not numbers, a bias outside the vocabulary) is not the others'.
                 self._fail(turn.sequence, error)
 
+    def _fail_all(self, error: Exception) -> None:
+        with self._changed:
+            active = tuple(self._scheduler.active)
+            for sequence in active:
+                if not sequence.finished:
+                    self._fail(sequence, error)
+            self._scheduler.remove(active)
+            self._changed.notify_all()
+
     def _fail(self, sequence: Sequence, error: Exception) -> None:
         sequence.finished = True
         # What led to it is not kept for others.
         self._scheduler.pages.release(sequence.table)
         self.telemetry.failed += 1
-        sequence.sink(Failure(f"{type(error).__name__}: {error}"))
+        reason = f"{type(error).__name__}: {error}"
+        # A medium that fails needs no trace of our own calls.
+        self._warn("request failed", reason=reason, exc_info=None if isinstance(error, OSError) else error)
+        sequence.sink(Failure(reason))
 
     def _advance(self, turn: Turn, outcome: Outcome, computed_s: float) -> None:
         started_s, sequence, draft = self._clock(), turn.sequence, turn.draft
