@@ -24,7 +24,7 @@ from fairlead_sparse_inference.engine.resident import resident_bytes
 
 PAGE_TOKENS, PREFILL_TOKENS = 16, 16
 #: What a limited process leaves free: the interpreter's own growth, and pages of files that the kernel counts.
-_MARGIN_BYTES = 24 << 20
+_MARGIN_BYTES = 8 << 20
 #: An interpreter with the libraries, before a model is loaded.
 _INTERPRETER_BYTES = 48 << 20
 
@@ -39,15 +39,17 @@ class Model:
         pages = KVPages(self._model.config, -(-context // PAGE_TOKENS), PAGE_TOKENS)
         self._table = np.arange(-(-context // PAGE_TOKENS), dtype=np.int32)
         if budget is not None and self._model.store is not None:
-            self._fit(self._model.store, budget)
+            self._fit(self._model.store, budget, pages)
         self._decoder = self._model.decoder(pages)
 
-    def _fit(self, store: NeuronStore, budget: int) -> None:
-        fixed = anonymous_bytes() + store.buffer_bytes + store.pass_bytes(PREFILL_TOKENS) + _MARGIN_BYTES
+    def _fit(self, store: NeuronStore, budget: int, pages: KVPages) -> None:
+        # Neither pages nor buffers are touched yet.
+        beside = pages.count * pages.page_bytes + store.buffer_bytes + store.pass_bytes(PREFILL_TOKENS)
+        fixed = anonymous_bytes() + beside + _MARGIN_BYTES
         slots = (budget - fixed) // store.shape.slot_bytes
         if slots < 1:
             raise ValueError(f"budget: {budget} bytes; at least {fixed + store.shape.slot_bytes} are needed")
-        store.resize(min(int(slots), store.shape.total_slots))
+        store.resize(min(int(slots), store.shape.full_slots))
 
     @property
     def slots(self) -> int | None:

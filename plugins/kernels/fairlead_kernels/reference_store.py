@@ -35,6 +35,7 @@ class ReferenceStore:
         self._width = packed_row_bytes(shape.hidden, shape.bits)
         self._clusters = max(-(-neurons // shape.cluster_neurons) for _, neurons, _ in shape.networks)
         hot = [count // (shape.cluster_neurons * sizes.group) for _, _, count in shape.networks]
+        self.slots = min(sizes.slots, shape.full_slots)
         slots = min(sizes.slots, shape.total_slots)
         layers = len(shape.networks)
         self._cache = ReferenceCache(layers, self._clusters, sizes.group, [], hot, slots, sizes.hot_slots)
@@ -49,17 +50,13 @@ class ReferenceStore:
             os.close(self._file)
 
     @property
-    def slots(self) -> int:
-        """Slots at this size."""
-        return self._cache.slots
-
-    @property
     def used(self) -> int:
         """Slots that hold a cluster."""
         return self._cache.used
 
     def resize(self, slots: int, hot_slots: int) -> None:
         """Change the number of slots."""
+        self.slots = min(slots, self._shape.full_slots)
         slots = min(slots, self._shape.total_slots)
         moves = self._cache.resize(slots, hot_slots)
         kept = np.zeros((slots, self._shape.cluster_bytes), np.uint8)

@@ -59,6 +59,12 @@ class BundleShape:
         return sum(-(-neurons // self.cluster_neurons) for _, neurons, _ in self.networks)
 
     @property
+    def full_slots(self) -> int:
+        """Slots beyond which nothing is gained: every neuron, and the down rows of a network that a prompt needs."""
+        most = max(neurons for _, neurons, _ in self.networks)
+        return self.total_slots + -(-most * packed_row_bytes(self.hidden, self.bits) // self.slot_bytes)
+
+    @property
     def group(self) -> int:
         """Clusters of a hot group, and of one read of a prompt's pass."""
         return max(1, LARGE_READ_BYTES // self.cluster_bytes)
@@ -137,7 +143,7 @@ class NeuronStore:
 
     @property
     def slots(self) -> int:
-        """Slots at this size, at most `shape.total_slots`."""
+        """Slots at this size, at most `shape.full_slots`; those beyond `shape.total_slots` are for prompts."""
         return int(self._store.slots)
 
     @property
@@ -165,9 +171,8 @@ class NeuronStore:
         return small + LARGE_READS * self.shape.group * self.shape.cluster_bytes
 
     def pass_bytes(self, tokens: int) -> int:
-        """Return the bytes of the buffers of a prompt of so many tokens."""
-        neurons = max(count for _, count, _ in self.shape.networks)
-        return 2 * 4 * tokens * neurons + neurons * packed_row_bytes(self.shape.hidden, self.shape.bits)
+        """Return the bytes of the buffers of a prompt of so many tokens; its rows take the place of some slots."""
+        return 2 * 4 * tokens * max(neurons for _, neurons, _ in self.shape.networks)
 
     def resize(self, slots: int) -> None:
         """Change the number of slots; the most valuable clusters stay, and memory goes back to the system at once.

@@ -100,7 +100,7 @@ void bind_streamed(nb::module_& module) {
     nb::class_<BoundStore>(module, "BundleStore")
         .def(nb::init<std::string, nb::handle, nb::handle>(), nb::arg("path"), nb::arg("shape"), nb::arg("options"))
         .def("resize", &BoundStore::resize)
-        .def_prop_ro("slots", [](const BoundStore& self) { return self.store()->cache().slots(); })
+        .def_prop_ro("slots", [](const BoundStore& self) { return self.store()->granted(); })
         .def_prop_ro("total_slots", [](const BoundStore& self) { return self.store()->total_slots(); })
         .def_prop_ro("slot_bytes", [](const BoundStore& self) { return self.store()->shape().slot_bytes(); })
         .def_prop_ro("used", [](const BoundStore& self) { return self.store()->cache().used(); })

@@ -35,6 +35,18 @@ std::size_t BundleShape::first_bytes() const {
 
 std::size_t BundleShape::rest_begin() const { return cluster_neurons == 1 ? row_bytes() / kBlock * kBlock : 0; }
 
+std::size_t BundleShape::slots() const {
+    std::size_t total = 0;
+    for (std::size_t n = 0; n < networks.size(); ++n) total += clusters(n);
+    return total;
+}
+
+std::size_t BundleShape::pass_row_bytes() const {
+    std::size_t most = 0;
+    for (const BundleNetwork& network : networks) most = std::max(most, network.neurons);
+    return most * row_bytes();
+}
+
 std::size_t BundleShape::clusters(std::size_t network) const {
     return (networks[network].neurons + cluster_neurons - 1) / cluster_neurons;
 }
@@ -45,13 +57,10 @@ StoreOptions BundleStore::fitted(const BundleShape& shape, StoreOptions options)
     refuse(shape.cluster_neurons > 0 && shape.cluster_bytes % kBlock == 0 &&
                shape.cluster_bytes % shape.cluster_neurons == 0 && shape.stride() >= 3 * shape.row_bytes(),
            "cluster_bytes: must be whole blocks that hold the bundles");
-    std::size_t total = 0;
-    for (std::size_t n = 0; n < shape.networks.size(); ++n) {
-        refuse(shape.networks[n].neurons > 0 && shape.networks[n].offset % kBlock == 0, "networks: must lie on blocks");
-        total += shape.clusters(n);
+    for (const BundleNetwork& network : shape.networks) {
+        refuse(network.neurons > 0 && network.offset % kBlock == 0, "networks: must lie on blocks");
     }
     refuse(options.group > 0 && options.run > 0 && options.depth > 0, "group, run and depth must be at least 1");
-    options.slots = std::min(options.slots, total);
     // What is read in parts is read one by one.
     if (shape.two_phases() || (shape.resident_gates && shape.rest_begin() > 0)) options.run = 1;
     return options;
@@ -72,23 +81,25 @@ CacheShape BundleStore::cache_shape(const BundleShape& shape, const StoreOptions
 BundleStore::BundleStore(std::string path, BundleShape shape, StoreOptions options)
     : shape_(std::move(shape)),
       options_(fitted(shape_, options)),
-      cache_(cache_shape(shape_, options_), options_.slots, options_.hot_slots),
+      cache_(cache_shape(shape_, options_), std::min(options_.slots, shape_.slots()), options_.hot_slots),
       reader_(std::move(path), {options_.depth + kLarge, options_.threads, options_.direct, options_.uring}) {
     check_file();
-    for (std::size_t n = 0; n < shape_.networks.size(); ++n) total_slots_ += shape_.clusters(n);
+    total_slots_ = shape_.slots();
     small_bytes_ = options_.run * shape_.cluster_bytes;
     large_bytes_ = options_.group * shape_.cluster_bytes;
-    pool_ = map(total_slots_ * shape_.slot_bytes());
+    pass_slots_ = (shape_.pass_row_bytes() + shape_.slot_bytes() - 1) / shape_.slot_bytes();
+    granted_ = std::min(options_.slots, most_slots());
+    pool_ = map(most_slots() * shape_.slot_bytes());
     buffers_ = map(options_.depth * small_bytes_ + kLarge * large_bytes_);
-    stage_.assign(options_.slots, Stage::empty);
-    guessed_.assign(options_.slots, 0);
+    stage_.assign(cache_.slots(), Stage::empty);
+    guessed_.assign(cache_.slots(), 0);
     runs_.resize(options_.depth + kLarge);
     free_tags();
 }
 
 BundleStore::~BundleStore() {
     reader_.drain();
-    munmap(pool_, total_slots_ * shape_.slot_bytes());
+    munmap(pool_, most_slots() * shape_.slot_bytes());
     munmap(buffers_, options_.depth * small_bytes_ + kLarge * large_bytes_);
 }
 
@@ -314,75 +325,6 @@ void BundleStore::prefetch(std::size_t network) {
     reader_.submit(batch_.data(), batch_.size());
 }
 
-void BundleStore::plan_pass(std::size_t network, std::vector<std::pair<std::size_t, Slot>>& cached,
-                            std::vector<Chunk>& missing) {
-    settle();
-    const std::size_t clusters = shape_.clusters(network);
-    const auto slot_of = [&](std::size_t cluster) {
-        const Slot slot = cache_.peek(item(network, cluster));
-        return slot != NeuronCache::kNone && whole(slot) ? slot : NeuronCache::kNone;
-    };
-    for (std::size_t begin = 0; begin < clusters; begin += options_.group) {
-        std::size_t first = begin;
-        std::size_t end = std::min(begin + options_.group, clusters);
-        for (; first < end && slot_of(first) != NeuronCache::kNone; ++first) cached.emplace_back(first, slot_of(first));
-        for (; first < end && slot_of(end - 1) != NeuronCache::kNone; --end) cached.emplace_back(end - 1, slot_of(end - 1));
-        if (first < end) missing.push_back({first, end - first, nullptr});
-    }
-}
-
-void BundleStore::keep(std::size_t network, const Chunk& chunk) {
-    const std::size_t group = chunk.first / options_.group;
-    for (const auto& [item, slot] : cache_.admit_group(network, group)) {
-        await(slot);
-        const std::size_t cluster = item % cache_.shape().clusters;
-        if (cluster < chunk.first || cluster >= chunk.first + chunk.count) {
-            stage(slot) = Stage::empty;
-            cache_.forget(slot);
-            continue;
-        }
-        take({item, 1, Extent::whole}, slot, chunk.data + (cluster - chunk.first) * shape_.cluster_bytes);
-    }
-    // What is free is filled; nothing gives way to it.
-    for (std::size_t i = 0; i < chunk.count && cache_.used() < cache_.slots(); ++i) {
-        const Item item = this->item(network, chunk.first + i);
-        if (cache_.peek(item) != NeuronCache::kNone) continue;
-        const Slot slot = cache_.admit(item);
-        await(slot);
-        take({item, 1, Extent::whole}, slot, chunk.data + i * shape_.cluster_bytes);
-    }
-    cache_.release();
-}
-
-void BundleStore::pass(std::size_t network, const std::vector<Chunk>& missing,
-                       const std::function<void(const Chunk&)>& use) {
-    std::vector<std::uint32_t> tag_of(missing.size());
-    std::vector<bool> there(options_.depth + kLarge, false);
-    std::size_t asked = 0;
-    for (std::size_t i = 0; i < missing.size(); ++i) {
-        batch_.clear();
-        for (; asked < missing.size() && !large_.empty(); ++asked) {
-            const std::uint32_t tag = tag_of[asked] = large_.back();
-            large_.pop_back();
-            const Chunk& chunk = missing[asked];
-            runs_[tag] = {item(network, chunk.first), static_cast<std::uint32_t>(chunk.count), Extent::whole};
-            batch_.push_back(read_of(runs_[tag], tag));
-        }
-        reads_ += batch_.size();
-        reader_.submit(batch_.data(), batch_.size());
-        while (!there[tag_of[i]]) {
-            finished_.clear();
-            reader_.wait(finished_, true);
-            for (const std::uint32_t tag : finished_) there[tag] = true;
-        }
-        const Chunk chunk{missing[i].first, missing[i].count, buffer(tag_of[i])};
-        use(chunk);
-        keep(network, chunk);
-        there[tag_of[i]] = false;
-        large_.push_back(tag_of[i]);
-    }
-}
-
 void BundleStore::account(Work& work) {
     const double busy = reader_.busy_seconds();
     const double waited = reader_.waited_seconds();
@@ -398,9 +340,21 @@ void BundleStore::account(Work& work) {
 
 void BundleStore::resize(std::size_t slots, std::size_t hot_slots) {
     settle();
+    const std::size_t before = std::exchange(granted_, std::min(slots, most_slots()));
+    options_.hot_slots = hot_slots;
+    lent_ = false;
+    fit(granted_);
+    if (granted_ >= before) return;
+    // Shrunk: the memory goes back to the system at once.
+    const std::size_t kept = round_up(granted_ * shape_.slot_bytes(), kBlock);
+    const std::size_t end = most_slots() * shape_.slot_bytes();
+    if (kept < end) madvise(pool_ + kept, end - kept, MADV_DONTNEED);
+}
+
+// Lets the cache have so many slots.
+void BundleStore::fit(std::size_t slots) {
     slots = std::min(slots, total_slots_);
-    const std::size_t before = cache_.slots();
-    for (const auto& [from, to] : cache_.resize(slots, hot_slots)) {
+    for (const auto& [from, to] : cache_.resize(slots, options_.hot_slots)) {
         std::memcpy(pool_ + static_cast<std::size_t>(to) * shape_.slot_bytes(),
                     pool_ + static_cast<std::size_t>(from) * shape_.slot_bytes(), shape_.slot_bytes());
         stage(to) = stage(from);
@@ -408,11 +362,6 @@ void BundleStore::resize(std::size_t slots, std::size_t hot_slots) {
     }
     stage_.resize(slots, Stage::empty);
     guessed_.resize(slots, 0);
-    if (slots >= before) return;
-    // Shrunk: the memory goes back to the system at once.
-    const std::size_t kept = round_up(slots * shape_.slot_bytes(), kBlock);
-    const std::size_t end = total_slots_ * shape_.slot_bytes();
-    if (kept < end) madvise(pool_ + kept, end - kept, MADV_DONTNEED);
 }
 
 }  // namespace fairlead

@@ -58,7 +58,10 @@ void StreamedFeedForward::guarded(const Body& body) {
 }
 
 void StreamedFeedForward::prefetch() {
-    guarded([&] { store_->prefetch(layer_.network); });
+    guarded([&] {
+        store_->take_back();
+        store_->prefetch(layer_.network);
+    });
 }
 
 bool StreamedFeedForward::wants_guess() { return layer_.predictor != nullptr && look_ahead_.due(); }
@@ -139,6 +142,7 @@ std::size_t StreamedFeedForward::candidates(const KernelTable& k, const std::int
 
 void StreamedFeedForward::compute(const Call& call, std::size_t count, float* y) {
     StreamScratch& s = *scratch_;
+    store_->take_back();
     s.rows.resize(count + 1);
     s.next.resize(count + 1);
     s.gated.assign(count, call.gates_known ? kActive : kUnknown);
@@ -336,7 +340,7 @@ void StreamedFeedForward::batch(const KernelTable& k, const float* x, std::size_
     const std::size_t count = neurons();
     s.gate.resize(tokens * count);
     s.value.resize(tokens * count);
-    s.down.resize(count * store_->shape().row_bytes());
+    s.down = store_->lend_pass_rows();
     guarded([&] { pass(k, tokens, work); });
     k.gate(layer_.activation, layer_.threshold, s.gate.data(), tokens * count);
     for (std::size_t i = 0; i < tokens * count; ++i) {
@@ -345,7 +349,7 @@ void StreamedFeedForward::batch(const KernelTable& k, const float* x, std::size_
         if (counts() != nullptr) counts()[i % count] += fires ? 1 : 0;
     }
     k.multiply_up(layer_.activation, s.value.data(), s.gate.data(), tokens * count);
-    const PackedView down{s.down.data(), count, hidden, store_->shape().row_bytes(), store_->shape().bits};
+    const PackedView down{s.down, count, hidden, store_->shape().row_bytes(), store_->shape().bits};
     sum_packed_batch(k, down, nullptr, s.gate.data(), count, tokens, y);
     work.predicted += static_cast<std::int64_t>(tokens * count);
     work.computed += static_cast<std::int64_t>(tokens * count);
@@ -407,7 +411,7 @@ void StreamedFeedForward::take_rows(const KernelTable& k, std::size_t tokens, co
     const std::size_t width = store_->shape().row_bytes();
     for (std::size_t i = 0; i < count; ++i) {
         const std::size_t row = rows ? static_cast<std::size_t>(rows[i]) : i;
-        std::memcpy(s.down.data() + static_cast<std::size_t>(s.neurons[i]) * width, down.row(row), width);
+        std::memcpy(s.down + static_cast<std::size_t>(s.neurons[i]) * width, down.row(row), width);
     }
 }
 

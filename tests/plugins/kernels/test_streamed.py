@@ -227,6 +227,28 @@ def test_what_was_read_and_found_is_told(models: Any) -> None:
 
 
 @needs_native
+@pytest.mark.parametrize("mode", MODES)
+def test_a_prompt_takes_the_place_of_some_slots_and_gives_it_back(models: Any, mode: str) -> None:
+    model = models(2048, 4)
+    expected = generate(model.memory(mode), 3)
+    shape = model.shape(resident_gates=mode == "exact")
+    beside = shape.full_slots - shape.total_slots
+    assert beside * shape.slot_bytes >= model.neurons * fk.packed_row_bytes(2048, 4)
+    for slots in (beside, beside + 1, shape.total_slots - 1, shape.total_slots + 1, shape.full_slots):
+        decoder, store = model.streamed(mode, slots)
+        assert_same(generate(decoder, 3), expected)
+        assert_same(generate(decoder, 3), expected)
+        assert store.slots == slots
+        assert store.used <= min(slots, shape.total_slots)
+    decoder, store = model.streamed(mode, shape.full_slots)
+    decoder.prefill(PROMPT, 0, PAGES)
+    assert store.used == shape.total_slots, "with room for both nothing leaves"
+    store.resize(shape.total_slots)
+    decoder.prefill(PROMPT, 0, PAGES)
+    assert store.used <= shape.total_slots - beside, "else a prompt's rows lie where neurons lay"
+
+
+@needs_native
 def test_reads_go_through_small_gaps_and_bring_what_was_asked_for(models: Any) -> None:
     model = models(2048, 4)
     total = model.clusters * LAYERS

@@ -58,7 +58,7 @@ def test_the_text_is_that_of_memory(bundle: Path, start: Callable[..., Engine], 
     with pytest.raises(BudgetTooSmall, match=str(engine.plan.minimum_bytes)):
         engine.resize(engine.plan.minimum_bytes - 1)
     engine.resize(None)
-    assert store.slots == store.shape.total_slots
+    assert store.slots == store.shape.full_slots
     assert run(engine, greedy(PROMPT, 30)).tokens == expected
 
 

@@ -40,6 +40,9 @@ struct BundleShape {
     std::size_t rest_begin() const;
     bool two_phases() const { return !resident_gates && first_bytes() < cluster_bytes; }
     std::size_t clusters(std::size_t network) const;
+    // Slots that hold every cluster, and bytes of the down rows of the largest network.
+    std::size_t slots() const;
+    std::size_t pass_row_bytes() const;
 };
 
 struct StoreOptions {
@@ -78,6 +81,9 @@ public:
     const NeuronCache& cache() const { return cache_; }
     const ClusterReader& reader() const { return reader_; }
     std::size_t total_slots() const { return total_slots_; }
+    // Slots whose memory the store may use: all of them, and what prompts need beside them, at most.
+    std::size_t granted() const { return granted_; }
+    std::size_t most_slots() const { return total_slots_ + pass_slots_; }
     Item item(std::size_t network, std::size_t cluster) const;
 
     // Row slot * cluster_neurons + j of the view is that of bundle j in the slot. No gate rows where they are resident.
@@ -116,6 +122,11 @@ public:
     // Starts reading hot groups of a network that are not there, as far as buffers are free.
     void prefetch(std::size_t network);
 
+    // Memory for the down rows of a network while a prompt is computed, which have to wait for their order. It is that
+    // of the last slots: where they are in use, the least valuable clusters leave. Returned by take_back().
+    std::uint8_t* lend_pass_rows();
+    void take_back();
+
     // Consecutive clusters of a network that a prompt's pass reads at once, `stride` bytes between bundles.
     struct Chunk {
         std::size_t first = 0;
@@ -131,7 +142,8 @@ public:
     // Adds reads, bytes and times since the last call.
     void account(Work& work);
 
-    // Fits the slots into a new number, and the hot region into its share, keeping the most valuable ones.
+    // Fits the slots into a new number, and the hot region into its share, keeping the most valuable ones. Slots beyond
+    // total_slots() are for prompts.
     void resize(std::size_t slots, std::size_t hot_slots);
 
 private:
@@ -160,12 +172,18 @@ private:
     bool take(const Run& run, Slot slot, const std::uint8_t* cluster);
     void copy_rows(Slot slot, const std::uint8_t* cluster, std::size_t first, std::size_t count);
     void free_tags();
+    std::size_t tags() const { return runs_.size(); }
     void settle() noexcept;
+    void fit(std::size_t slots);
     void keep(std::size_t network, const Chunk& chunk);
 
     BundleShape shape_;
     StoreOptions options_;
     std::size_t total_slots_ = 0;
+    std::size_t pass_slots_ = 0;
+    std::size_t granted_ = 0;
+    bool lent_ = false;
+    std::vector<std::uint8_t> spare_;  // what is lent where there are too few slots
     NeuronCache cache_;
     ClusterReader reader_;
     std::uint8_t* pool_ = nullptr;

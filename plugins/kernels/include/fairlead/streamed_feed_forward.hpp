@@ -16,7 +16,8 @@ struct StreamScratch {
     QuantizedInput input;
     std::vector<float> gate, up, value;
     std::vector<std::int32_t> neurons, rows, positions, next, contributing;
-    std::vector<std::uint8_t> gated, down;
+    std::vector<std::uint8_t> gated;
+    std::uint8_t* down = nullptr;  // rows that the store lends
     std::vector<BundleStore::Slot> arrived;
     std::vector<std::int32_t> head;  // by slot: the first candidate that waits for it
     std::vector<std::pair<std::size_t, BundleStore::Slot>> cached;

@@ -102,7 +102,7 @@ def _store(bundle: Bundle, networks: list[Network], resident_gates: bool, option
         tuple((network.offset, network.neurons, network.hot) for network in networks),
         resident_gates=resident_gates,
     )
-    return NeuronStore(bundle.neurons_file, shape, shape.total_slots, options)
+    return NeuronStore(bundle.neurons_file, shape, shape.full_slots, options)
 
 
 @dataclass(frozen=True, slots=True)

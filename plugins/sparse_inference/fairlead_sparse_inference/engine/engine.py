@@ -98,8 +98,10 @@ class Engine:
             return MemoryPlan(base + copied, *sizes)
         # What reads and prompts need is not touched yet.
         base += store.buffer_bytes + store.pass_bytes(PREFILL_CHUNK)
-        total = store.shape.total_slots
-        return MemoryPlan(base + copied, *sizes, store.shape.slot_bytes, fewest_slots(total), total)
+        total, full = store.shape.total_slots, store.shape.full_slots
+        # A prompt takes some slots for its rows; the fewest are left even then.
+        fewest = fewest_slots(total) + full - total
+        return MemoryPlan(base + copied, *sizes, store.shape.slot_bytes, fewest, full)
 
     def submit(self, request: Request, sink: Sink) -> Sequence:
         """Queue a request; its events go to the sink, the last one being Finish or Failure.
