@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "fairlead/feed_forward.hpp"
 #include "fairlead/packed_operators.hpp"
 #include "fairlead/scratch.hpp"
 #include "fairlead/thread_pool.hpp"

@@ -71,10 +71,11 @@ void add_bias_of(const float* bias, const std::int32_t* neurons, std::size_t fir
 // y = down(gate_function(gate x + gate_bias) * up_function(up x)) + down_bias; all three matrices hold one neuron a row.
 // Biases may be null. A network without gate (OPT) has its first matrix as `gate` and no rows in `up`:
 // y = down(gate_function(gate x + gate_bias)) + down_bias.
-struct FeedForwardView {
-    Q8View gate;
-    Q8View up;
-    Q8View down_t;
+template <class Matrix>
+struct FeedForwardOver {
+    Matrix gate;
+    Matrix up;
+    Matrix down_t;
     Activation activation = Activation::drelu;
     float threshold = 0.0F;
     const float* gate_bias = nullptr;
@@ -82,8 +83,9 @@ struct FeedForwardView {
 
     bool gated() const { return up.rows != 0; }
 };
+using FeedForwardView = FeedForwardOver<Q8View>;
 
-// Buffers that calls reuse. After a call for one token, `neurons` holds the active ones.
+// Buffers that calls reuse. After a call for one token, `neurons` holds the active ones in the candidates' order.
 struct FeedForwardScratch {
     std::vector<float> gate;
     std::vector<float> up;

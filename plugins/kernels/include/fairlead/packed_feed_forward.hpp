@@ -3,29 +3,15 @@
 #include <cstdint>
 #include <vector>
 
-#include "fairlead/kernel_table.hpp"
+#include "fairlead/feed_forward.hpp"
 
 namespace fairlead {
 
-// What FeedForwardView is, over packed weights; the matrices may be views of one array of bundles.
-struct PackedFeedForwardView {
-    PackedView gate;
-    PackedView up;
-    PackedView down_t;
-    Activation activation = Activation::drelu;
-    float threshold = 0.0F;
-    const float* gate_bias = nullptr;
-    const float* down_bias = nullptr;
+// The matrices may be views of one array of bundles.
+using PackedFeedForwardView = FeedForwardOver<PackedView>;
 
-    bool gated() const { return up.rows != 0; }
-};
-
-// Buffers that calls reuse. After a call for one token, `neurons` holds the active ones in the candidates' order.
-struct PackedFeedForwardScratch {
-    std::vector<float> gate;
-    std::vector<float> up;
-    std::vector<std::int32_t> neurons;
-    std::vector<std::int32_t> contributing;
+struct PackedFeedForwardScratch : FeedForwardScratch {
+    // Active neurons of each chunk of candidates.
     std::vector<std::uint32_t> found;
 };
 
