@@ -127,6 +127,15 @@ def test_bundles_that_do_not_fit_are_refused(bundle: Path, checkpoint: Path, tmp
         SparseModel.load(copy)
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not list a process's mappings")
+@pytest.mark.parametrize("mode", ["exact", "predictor"])
+def test_no_part_of_the_bundle_stays_mapped(bundle: Path, mode: str) -> None:
+    """What is kept is copied: mapped as well, it would count twice against the budget."""
+    model = SparseModel.load(bundle, mode=mode)
+    assert model.store is not None
+    assert str(bundle) not in Path("/proc/self/maps").read_text()
+
+
 def test_options_reach_the_store(bundle: Path) -> None:
     model = SparseModel.load(bundle, options=StreamOptions(hot_share=0.25, uring=False))
     assert model.store is not None

@@ -178,6 +178,22 @@ def test_a_disk_that_takes_nothing_is_warned_of_and_the_answer_comes(
     assert (engine.sessions.store.saved, engine.sessions.store.failed) == (1, 1)
 
 
+def test_a_session_that_cannot_be_fetched_does_not_stop_the_others(
+    make_store: Callable[..., Any], warned: Warnings
+) -> None:
+    store = make_store()
+
+    def broken() -> Session:
+        raise ValueError("pages of another kind")
+
+    store.save("first", broken)
+    store.save("second", lambda: Session([1, 2], {"keys": np.zeros((1, 2, 3), np.float32)}))
+    assert store.flush(10)
+    assert (store.failed, store.saved) == (1, 1)
+    ((event, values),) = warned
+    assert event.startswith("session not saved") and values["reason"] == "pages of another kind"
+
+
 def test_the_sessions_saved_longest_ago_give_way(make_store: Callable[..., Any], warned: Warnings) -> None:
     size = session_of(50).bytes
     store = make_store(limit_bytes=int(size * 3.5))

@@ -73,7 +73,8 @@ class Bundle:
         if not isinstance(order, np.ndarray) or not is_order(order, self.networks[name].neurons):
             accepted = f"int32, each of 0..{self.networks[name].neurons - 1} once"
             raise CheckpointError(self.path / RESIDENT, f"is no order; accepted: {accepted}", f"{name}.order")
-        return np.require(order, np.int32, ["C", "A"])
+        # A copy: who keeps an order must not keep the whole mapped file with it.
+        return np.array(order, np.int32)
 
     def rows(self, name: str) -> tuple[PackedMatrix, PackedMatrix, PackedMatrix]:
         """Read a network whole: gate, up and down_t [neurons, hidden] in the model's order, views of one array."""

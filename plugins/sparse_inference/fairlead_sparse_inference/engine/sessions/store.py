@@ -80,21 +80,23 @@ class SessionStore:
                     return
                 name = next(iter(self._waiting))
                 fetch, self._writing = self._waiting.pop(name), True
-            session = fetch()
-            if session is not None:
-                self._write(name, session)
+            try:
+                session = fetch()
+                if session is not None:
+                    self._write(name, session)
+            except Exception as error:
+                # The thread goes on whatever it is: who flushes waits for it.
+                self.failed += 1
+                trace = None if isinstance(error, OSError) else error
+                self._warn("session not saved, generation goes on", session=name, reason=str(error), exc_info=trace)
 
     def _write(self, name: str, session: Session) -> None:
         if session.bytes > self.limit_bytes:
             self._warn("session not saved", session=name, bytes=session.bytes, limit_bytes=self.limit_bytes)
             return
-        try:
-            self._make_room(session.bytes, self._path(name))
-            write_session(self._path(name), session, self._fingerprint)
-            self.saved += 1
-        except OSError as error:
-            self.failed += 1
-            self._warn("session not saved, generation goes on", session=name, reason=str(error))
+        self._make_room(session.bytes, self._path(name))
+        write_session(self._path(name), session, self._fingerprint)
+        self.saved += 1
 
     def _make_room(self, wanted: int, own: Path) -> None:
         """Remove the sessions that were saved longest ago, until a new one fits within the limit."""

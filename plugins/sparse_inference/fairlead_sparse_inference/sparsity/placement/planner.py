@@ -19,7 +19,7 @@ from .speeds import Speeds
 
 #: Shares of the cache that are tried as pinned.
 SPLITS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
-#: A token's clusters of one layer must fit at once; a cache below this share of them is refused.
+#: Firings that are simulated at most: a longer trace takes longer and says no more.
 _MOST_EVENTS = 4_000_000
 
 
