@@ -7,4 +7,5 @@ NB_MODULE(_native, module) {
     fairlead::python::bind_cache(module);
     fairlead::python::bind_reader(module);
     fairlead::python::bind_streamed(module);
+    fairlead::python::bind_hybrid(module);
 }

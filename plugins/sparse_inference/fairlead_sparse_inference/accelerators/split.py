@@ -1,0 +1,112 @@
+"""Which neurons of each layer an accelerator holds, and the layers' weights divided by that. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead_kernels import LayerWeights, PackedMatrix, Predictor
+
+from ..sparsity.placement.file import PlanError, read_plan
+from ..sparsity.placement.program import Problem, solve
+from .interface import HotNeurons, Weights
+
+Mask = NDArray[np.bool_]
+Frequencies = Sequence[NDArray[np.float64]]
+
+
+def neuron_bytes(layer: LayerWeights, weights: Weights = "packed") -> int:
+    """Return the bytes that one neuron of a layer takes on a device."""
+    matrices = [matrix for matrix in _matrices(layer) if matrix is not None]
+    if weights == "bf16":
+        return sum(2 * matrix.columns for matrix in matrices)
+    return sum(matrix.data.shape[1] for matrix in matrices)
+
+
+def hot_within(frequencies: Frequencies, size: int, memory_bytes: int | None) -> list[Mask]:
+    """Choose the neurons that fire most, as many as a device's memory holds (PowerInfer's placement).
+
+    Args:
+        frequencies: [neurons] by layer.
+        size: bytes of a neuron on the device.
+        memory_bytes: what may be used there; None holds all.
+
+    Returns:
+        bool [neurons] by layer.
+    """
+    if memory_bytes is None or memory_bytes >= size * sum(map(len, frequencies)):
+        return [np.ones(len(layer), np.bool_) for layer in frequencies]
+    return solve(Problem(frequencies, size, memory_bytes)).pinned
+
+
+def hot_of_plan(path: Path, layers: int, neurons: int, size: int, memory_bytes: int | None) -> list[Mask]:
+    """Take the pinned neurons of a plan (`fairlead sparse plan`).
+
+    Raises:
+        PlanError: the file is no plan of such a model, or its neurons do not fit the memory.
+    """
+    pinned = read_plan(path, layers, neurons).pinned()
+    needed = size * sum(int(mask.sum()) for mask in pinned)
+    if memory_bytes is not None and needed > memory_bytes:
+        raise PlanError(
+            f"{path}: its pinned neurons take {needed} bytes; accepted: memory_bytes = {memory_bytes} or less"
+        )
+    return pinned
+
+
+def top_share(frequencies: Frequencies, share: float) -> list[Mask]:
+    """Mark this share (0 to 1) of each layer's neurons, the most frequent ones."""
+    marked: list[Mask] = []
+    for layer in frequencies:
+        mask = np.zeros(len(layer), np.bool_)
+        mask[np.argsort(-layer, kind="stable")[: round(share * len(layer))]] = True
+        marked.append(mask)
+    return marked
+
+
+def divided(layer: LayerWeights, hot: Mask) -> tuple[LayerWeights, HotNeurons]:
+    """Divide a layer's packed neurons: what the processor keeps, with a predictor of those alone, and the hot ones.
+
+    Raises:
+        ValueError: the layer's neurons are not packed in memory.
+    """
+    gate, up, down_t = _matrices(layer)
+    there, cold = np.flatnonzero(hot), np.flatnonzero(~hot)
+    bias = layer.gate_bias
+    moved = HotNeurons(
+        gate.take(there),
+        None if up is None else up.take(there),
+        down_t.take(there),
+        None if bias is None else bias[there],
+    )
+    kept = replace(
+        layer,
+        gate=gate.take(cold),
+        up=None if up is None else up.take(cold),
+        down_t=down_t.take(cold),
+        gate_bias=None if bias is None else bias[cold],
+        predictor=_restricted(layer.predictor, cold),
+    )
+    return kept, moved
+
+
+def _restricted(predictor: Predictor | None, rows: NDArray[Any]) -> Predictor | None:
+    if predictor is None or not len(rows):
+        return None
+    return Predictor(predictor.a, predictor.b.take(rows), predictor.bias[rows], predictor.threshold)
+
+
+def _matrices(layer: LayerWeights) -> tuple[PackedMatrix, PackedMatrix | None, PackedMatrix]:
+    gate, up, down_t = layer.gate, layer.up, layer.down_t
+    if (
+        not isinstance(gate, PackedMatrix)
+        or not isinstance(down_t, PackedMatrix)
+        or not isinstance(up, PackedMatrix | None)
+    ):
+        raise ValueError("layer: its gate, up and down must be packed and in memory (weight_bits 4 or 8, or a bundle)")
+    return gate, up, down_t
