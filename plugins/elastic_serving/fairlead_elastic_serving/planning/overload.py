@@ -1,0 +1,95 @@
+"""When an instance has too little memory for keys and values, and when it could give the rest back.
+
+Overload is KV of the running requests + demand of the queue's head > capacity; what has to be freed is what all queued
+requests need beyond what is free (KunServe, "overload"). In practice the state is polled, so a `Watch` also keeps
+what must not flap: it asks for a drop at 95 % of the pages held while as many wait as are free, and for restoring when
+usage is at half of what there is without dropping, falls, and nobody waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+DROP_AT = 0.95
+RESTORE_AT = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Pages at one time.
+
+    Attributes:
+        held: pages of running requests.
+        capacity: pages for keys and values now, borrowed ones included.
+        own_capacity: the same if no layer were dropped.
+        queued: pages that each waiting request needs, in order.
+    """
+
+    held: int
+    capacity: int
+    own_capacity: int
+    queued: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.held <= self.capacity or self.own_capacity > self.capacity or min(self.queued, default=0) < 0:
+            raise ValueError(f"{self}: accepted: 0 <= held <= capacity, own_capacity <= capacity, no negative demand")
+
+    @property
+    def free(self) -> int:
+        """Pages that nobody holds."""
+        return self.capacity - self.held
+
+    @property
+    def usage(self) -> float:
+        """Share of the pages that is held, 0 to 1."""
+        return self.held / self.capacity if self.capacity else 1.0
+
+
+def overloaded(demand: Demand) -> bool:
+    """Return whether the queue's head cannot start: held + its demand > capacity."""
+    return bool(demand.queued) and demand.held + demand.queued[0] > demand.capacity
+
+
+def required(demand: Demand) -> int:
+    """Return R: how many pages are missing for all queued requests to run beside those that do."""
+    return max(0, sum(demand.queued) - demand.free)
+
+
+class Wish(Enum):
+    """What an instance asks its group for."""
+
+    NOTHING = "nothing"
+    DROP = "drop"
+    RESTORE = "restore"
+
+
+class Watch:
+    """Turns polled demands to wishes.
+
+    Args:
+        drop_at: usage from which on waiting requests are a reason to drop, 0 to 1.
+        restore_at: usage of the capacity without dropping, below which layers may come back; below drop_at.
+    """
+
+    def __init__(self, drop_at: float = DROP_AT, restore_at: float = RESTORE_AT) -> None:
+        if not 0 < restore_at < drop_at <= 1:
+            raise ValueError(f"drop_at {drop_at}, restore_at {restore_at}: accepted: 0 < restore_at < drop_at <= 1")
+        self._drop_at = drop_at
+        self._restore_at = restore_at
+        self._held_before: int | None = None
+
+    def see(self, demand: Demand) -> Wish:
+        """Take one poll and return what it calls for."""
+        before, self._held_before = self._held_before, demand.held
+        waiting = sum(demand.queued)
+        if overloaded(demand) and demand.usage >= self._drop_at:
+            return Wish.DROP
+        if waiting and waiting >= demand.free and demand.usage >= self._drop_at:
+            return Wish.DROP
+        falling = before is not None and demand.held <= before
+        low = demand.held <= self._restore_at * demand.own_capacity
+        if demand.capacity > demand.own_capacity and low and falling and not waiting:
+            return Wish.RESTORE
+        return Wish.NOTHING

@@ -1,0 +1,109 @@
+"""The cost model fits what it claims to, and microbatches cut by it are even."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fairlead_elastic_serving.planning.cost_model import Chunk, CostModel, fit
+from fairlead_elastic_serving.planning.microbatches import bubble_share, cut, lookahead, measured_bubbles
+
+MODEL = CostModel(pair_s=2e-8, token_s=3e-5, chunk_s=2e-3, shared_s=1.5e-3)
+CHUNKS = st.builds(Chunk, st.integers(0, 4000), st.integers(1, 2000))
+
+
+def steps(model: CostModel, number: int, noise: float, seed: int, most: int = 4):
+    random = np.random.default_rng(seed)
+    for _ in range(number):
+        batch = [
+            Chunk(int(random.integers(0, 3000)), int(random.integers(1, 2000)))
+            for _ in range(random.integers(1, most + 1))
+        ]
+        yield batch, model.batch(batch) * random.normal(1, noise)
+
+
+def test_a_chunks_pairs_are_those_of_causal_attention() -> None:
+    for chunk in (Chunk(0, 1), Chunk(0, 7), Chunk(5, 3)):
+        assert chunk.pairs == sum(chunk.prefix + place + 1 for place in range(chunk.tokens))
+
+
+def test_a_fit_finds_what_the_steps_were_made_of() -> None:
+    found = fit(list(steps(MODEL, 60, 0.0, 1)))
+    for name in ("pair_s", "token_s", "chunk_s", "shared_s"):
+        assert getattr(found, name) == pytest.approx(getattr(MODEL, name), rel=1e-6)
+
+
+def test_a_noisy_fit_predicts_other_steps_within_five_per_cent() -> None:
+    found = fit(list(steps(MODEL, 80, 0.03, 2)))
+    assert found.error(list(steps(MODEL, 80, 0.0, 3))) < 0.02
+    tokens_only = CostModel(0.0, found.token_s, 0.0)
+    assert tokens_only.error(list(steps(MODEL, 80, 0.0, 3))) > 0.2, "tokens alone do not say it"
+
+
+def test_batches_of_one_say_nothing_of_sharing() -> None:
+    found = fit(list(steps(MODEL, 30, 0.0, 4, most=1)))
+    assert found.shared_s == 0 and found.chunk_s == pytest.approx(MODEL.chunk_s, rel=1e-5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.lists(CHUNKS, min_size=1, max_size=3), st.floats(1e-6, 1e3)), min_size=1, max_size=6))
+def test_no_part_of_a_fit_is_negative(measured) -> None:
+    found = fit(measured)
+    assert min(found.pair_s, found.token_s, found.chunk_s, found.shared_s, found.chunk_s - found.shared_s) >= 0
+
+
+@pytest.mark.parametrize("wrong", [[], [([], 1.0)], [([Chunk(0, 1)], 0.0)], [([Chunk(0, 1)], float("nan"))]])
+def test_steps_that_say_nothing_are_refused(wrong) -> None:
+    with pytest.raises(ValueError, match="accepted: at least one"):
+        fit(wrong)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(CHUNKS, max_size=8), st.integers(1, 600))
+def test_microbatches_are_the_queue_cut_up(queue: list[Chunk], least: int) -> None:
+    cuts = lookahead(queue, MODEL, least)
+    tokens = [sum(chunk.tokens for chunk in batch) for batch in cuts]
+    assert sum(tokens) == sum(chunk.tokens for chunk in queue)
+    assert all(count >= least for count in tokens) or len(cuts) <= 1
+    assert all(count < 2 * least for count in tokens)
+    assert spans(chunk for batch in cuts for chunk in batch) == spans(queue), "each token is computed once, in order"
+
+
+def spans(chunks: Iterable[Chunk]) -> list[tuple[int, int]]:
+    """What chunks cover, those joined that continue the one before."""
+    found: list[tuple[int, int]] = []
+    for chunk in chunks:
+        start = found.pop()[0] if found and found[-1][1] == chunk.prefix else chunk.prefix
+        found.append((start, chunk.prefix + chunk.tokens))
+    return found
+
+
+def test_cutting_by_cost_leaves_fewer_bubbles_than_cutting_by_tokens() -> None:
+    random = np.random.default_rng(5)
+    model = CostModel(pair_s=4e-8, token_s=1e-5, chunk_s=1e-4)
+    queue = [Chunk(0, int(tokens)) for tokens in random.lognormal(7, 1, 24)]
+    by_cost = lookahead(queue, model, 500)
+    total, rest, by_tokens = sum(chunk.tokens for chunk in queue), queue, []
+    for _ in range(len(by_cost)):
+        first, rest = cut(rest, -(-total // len(by_cost)))
+        by_tokens.append(first)
+    spread = [model.batch(batch) for batch in by_cost]
+    even = bubble_share(4, len(by_cost))
+    assert measured_bubbles(spread, 4) < measured_bubbles([model.batch(batch) for batch in by_tokens if batch], 4)
+    assert measured_bubbles(spread, 4) < even + 0.15
+
+
+def test_equal_microbatches_wait_as_long_as_the_formula_says() -> None:
+    assert measured_bubbles([1.0] * 12, 2) == pytest.approx(bubble_share(2, 12)) == pytest.approx(1 / 13)
+    assert measured_bubbles([], 3) == 0
+
+
+def test_sizes_below_one_are_refused() -> None:
+    with pytest.raises(ValueError, match="accepted: 1 and above"):
+        lookahead([Chunk(0, 5)], MODEL, 0)
+    with pytest.raises(ValueError, match="accepted: prefix 0 and above"):
+        Chunk(-1, 5)
