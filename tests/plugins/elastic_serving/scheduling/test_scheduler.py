@@ -1,0 +1,215 @@
+"""The scheduler over a real arena: every request ends, nothing leaks, and what was stored is what is read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fairlead_elastic_serving.arena.page_arena import PageArena
+from fairlead_elastic_serving.arena.page_tables import PageTables
+from fairlead_elastic_serving.errors import ElasticServingError, OutOfPages
+from fairlead_elastic_serving.planning.cost_model import CostModel
+from fairlead_elastic_serving.planning.overload import overloaded
+from fairlead_elastic_serving.scheduling import Request, Scheduler, Settings, Step
+
+ROWS, TOKENS, WIDTH = 2, 4, 12
+
+
+def scheduler(pages: int, *, layers: tuple[int, ...] = (), rows: int = 40, **more) -> Scheduler:
+    tables = PageTables(PageArena(pages + sum(layers), layers), rows, WIDTH, (TOKENS, TOKENS))
+    return Scheduler(tables, Settings(**{"step_tokens": 16, "sequences": 6, "rows": ROWS, **more}))
+
+
+class Memory:
+    """The pages' bytes: in each slot of each page which token of which request was stored there."""
+
+    def __init__(self, subject: Scheduler) -> None:
+        self.subject = subject
+        self.pages = np.full((subject.tables.arena.pages, TOKENS), "", object)
+        self.host = np.full((max(1, subject.settings.host_pages), TOKENS), "", object)
+
+    def run(self, step: Step) -> None:
+        for swap in step.swaps_out:
+            self.host[swap.slots] = self.pages[swap.pages]
+        for swap in step.swaps_in:
+            self.pages[swap.pages] = self.host[swap.slots]
+        for item in step.scheduled:
+            for number, row in enumerate(item.rows):
+                table = self.subject.tables.tables[row]
+                for token in range(item.chunk.prefix):
+                    stored = self.pages[table[token // TOKENS], token % TOKENS]
+                    assert stored == f"{item.name}/{number}/{token}"
+                for token in range(item.chunk.prefix, item.chunk.prefix + item.chunk.tokens):
+                    self.pages[table[token // TOKENS], token % TOKENS] = f"{item.name}/{number}/{token}"
+
+
+REQUESTS = st.lists(st.tuples(st.integers(1, 14), st.integers(1, 10), st.integers(0, 6)), min_size=1, max_size=9)
+
+
+@settings(max_examples=50, deadline=None)
+@given(REQUESTS, st.integers(12, 30), st.integers(0, 20), st.integers(1, 20), st.data())
+def test_every_request_ends_and_reads_what_it_stored(some, pages: int, host: int, budget: int, data) -> None:
+    subject = scheduler(pages, layers=(4, 4), host_pages=host, step_tokens=budget)
+    memory, arena = Memory(subject), subject.tables.arena
+    arrivals = sorted((when, number, prompt, most) for number, (prompt, most, when) in enumerate(some))
+    drawn: dict[str, int] = {}
+    for now in range(2000):
+        while arrivals and arrivals[0][0] <= now:
+            _, number, prompt, most = arrivals.pop(0)
+            subject.add(Request(f"r{number}", prompt, most))
+        if now < 40 and data.draw(st.booleans(), label="drop or restore"):
+            _drop_or_restore(subject, memory, arena)
+        step = subject.step()
+        assert step.tokens <= budget
+        assert step.scheduled or not subject.running
+        memory.run(step)
+        for item in step.scheduled:
+            drawn[item.name] = drawn.get(item.name, 0) + item.samples
+        subject.computed()
+        subject.check()
+        if not (arrivals or subject.running or subject.waiting):
+            break
+    assert drawn == {f"r{number}": most for number, (_, most, _) in enumerate(some)}
+    assert arena.used == 0
+
+
+def _drop_or_restore(subject: Scheduler, memory: Memory, arena: PageArena) -> None:
+    if len(arena.dropped) < 2:
+        arena.drop([0 if 0 not in arena.dropped else 1])
+        return
+    try:
+        moves = arena.restore(arena.dropped[0])
+    except OutOfPages:
+        return
+    memory.pages[moves.target] = memory.pages[moves.source]
+    subject.moved(moves)
+
+
+def run(subject: Scheduler, steps: int, memory: Memory | None = None) -> list[Step]:
+    """Steps from the beginning on, or from where a memory is."""
+    memory, done = memory or Memory(subject), []
+    for _ in range(steps):
+        step = subject.step()
+        memory.run(step)
+        subject.computed()
+        subject.check()
+        done.append(step)
+    return done
+
+
+def test_prompts_are_cut_and_share_steps_with_those_that_generate() -> None:
+    subject = scheduler(60, step_tokens=6)
+    subject.add(Request("a", 4, 8))
+    subject.add(Request("b", 11, 3))
+    steps = run(subject, 3)
+    chunks = [
+        [(item.name, item.chunk.prefix, item.chunk.tokens, item.samples) for item in step.scheduled] for step in steps
+    ]
+    assert chunks == [
+        [("a", 0, 4, True), ("b", 0, 2, False)],
+        [("a", 4, 1, True), ("b", 2, 5, False)],
+        [("a", 5, 1, True), ("b", 7, 4, True)],
+    ]
+
+
+def test_a_prompt_that_came_in_keeps_its_room_while_it_is_cut() -> None:
+    subject = scheduler(12, step_tokens=4)
+    memory = Memory(subject)
+    subject.add(Request("a", 20, 2))
+    run(subject, 1, memory)
+    assert subject.tables.arena.used == 10
+    subject.add(Request("b", 5, 1))
+    run(subject, 1, memory)
+    assert subject.running == ("a",) and subject.tables.arena.used == 10
+
+
+def test_the_youngest_gives_its_pages_up_and_comes_back() -> None:
+    subject = scheduler(8, host_pages=8)
+    for name in "ab":
+        subject.add(Request(name, 7, 9))
+    steps = run(subject, 16)
+    swapped = [swap.name for step in steps for swap in step.swaps_out]
+    assert swapped == ["b"]
+    assert [swap.name for step in steps for swap in step.swaps_in] == ["b"]
+    assert not any(step.recomputed for step in steps)
+
+
+def test_without_host_memory_it_is_computed_again() -> None:
+    subject = scheduler(8)
+    for name in "ab":
+        subject.add(Request(name, 7, 9))
+    steps = run(subject, 30)
+    assert [name for step in steps for name in step.recomputed] == ["b"]
+    again = [item.chunk for step in steps for item in step.scheduled if item.name == "b" and item.chunk.prefix == 0]
+    assert again[-1].tokens > 7, "what it had generated is computed with its prompt"
+    assert not subject.running and not subject.waiting
+
+
+@pytest.mark.parametrize(("bandwidth", "swaps"), [(1e12, 1), (1.0, 0)])
+def test_swapping_or_computing_again_is_chosen_by_its_time(bandwidth: float, swaps: int) -> None:
+    cost = CostModel(1e-8, 1e-5, 1e-3)
+    subject = scheduler(8, host_pages=8, host_bytes_per_s=bandwidth, cost=cost)
+    for name in "ab":
+        subject.add(Request(name, 7, 9))
+    assert sum(len(step.swaps_out) for step in run(subject, 12)) == swaps
+
+
+def test_a_dropped_layer_lets_the_queue_in_at_once() -> None:
+    subject = scheduler(8, layers=(8,))
+    memory = Memory(subject)
+    for name in "ab":
+        subject.add(Request(name, 13, 3))
+    run(subject, 1, memory)
+    assert subject.running == ("a",) and overloaded(subject.demand())
+    subject.tables.arena.drop([0])
+    assert not overloaded(subject.demand())
+    run(subject, 1, memory)
+    assert subject.running == ("a", "b")
+
+
+def test_aborted_requests_leave_nothing() -> None:
+    subject = scheduler(8, host_pages=8)
+    for name in "abc":
+        subject.add(Request(name, 7, 9))
+    steps = run(subject, 6)
+    assert any(step.swaps_out for step in steps)
+    step = subject.step()
+    assert step.scheduled
+    for name in "abc":
+        subject.abort(name)
+    subject.computed()
+    subject.check()
+    assert subject.tables.arena.used == 0 and not subject.waiting
+    with pytest.raises(ElasticServingError, match="request 'a' is not there"):
+        subject.abort("a")
+
+
+def test_requests_that_end_early_leave_at_once() -> None:
+    subject = scheduler(8)
+    subject.add(Request("a", 3, 9))
+    subject.step()
+    assert subject.computed(ended=["a"]) == ("a",)
+    assert subject.tables.arena.used == 0
+
+
+def test_what_cannot_run_is_refused() -> None:
+    subject = scheduler(8)
+    with pytest.raises(ElasticServingError, match="20 tokens take 10 pages; accepted: 8"):
+        subject.add(Request("a", 12, 9))
+    subject.add(Request("a", 1, 1))
+    with pytest.raises(ElasticServingError, match="'a' is there already"):
+        subject.add(Request("a", 1, 1))
+    with pytest.raises(ValueError, match="accepted: prompt and most_tokens 1 and above"):
+        Request("b", 0, 1)
+    with pytest.raises(ValueError, match="accepted: step_tokens"):
+        Settings(0, 1, 1)
+
+
+def test_a_plan_must_be_answered() -> None:
+    subject = scheduler(8)
+    subject.add(Request("a", 1, 2))
+    subject.step()
+    with pytest.raises(ElasticServingError, match="was not answered"):
+        subject.step()
