@@ -10,6 +10,7 @@ import json
 import sys
 import time
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from fairlead_kernels import backend, set_threads
 from fairlead_kernels.streamed import NeuronStore
 from fairlead_kernels.work import FIELDS, empty_work
 from fairlead_language_model.graph import KVPages
+from fairlead_sparse_inference.accelerators import KINDS, open_accelerator
+from fairlead_sparse_inference.bundle import open_bundle
+from fairlead_sparse_inference.engine.hybrid_model import HybridModel, network_of
 from fairlead_sparse_inference.engine.model import SparseModel
 from fairlead_sparse_inference.engine.resident import resident_bytes
 
@@ -29,13 +33,33 @@ _MARGIN_BYTES = 8 << 20
 _INTERPRETER_BYTES = 48 << 20
 
 
+@dataclass(frozen=True, slots=True)
+class Device:
+    """An accelerator that takes a share of each layer's neurons, the first ones of a bundle, which fire most often."""
+
+    kind: str
+    share: float
+
+    def hybrid(self, model: SparseModel, path: Path) -> SparseModel:
+        """The model with those neurons on the accelerator."""
+        bundle, masks = open_bundle(path), []
+        for layer in range(len(model.weights.layers)):
+            order = bundle.order(f"layers.{layer}")
+            mask = np.zeros(len(order), np.bool_)
+            mask[order[: round(self.share * len(order))]] = True
+            masks.append(mask)
+        return HybridModel(model, open_accelerator(self.kind, network_of(model)), masks)
+
+
 class Model:
     """A model in one mode; with ``budget`` bytes its neurons are read from the file into what is left of them."""
 
-    def __init__(self, path: Path, mode: str, context: int, budget: int | None) -> None:
+    def __init__(self, path: Path, mode: str, context: int, budget: int | None, device: Device | None = None) -> None:
         if budget is not None:
             _check(path, mode, budget)
         self._model = SparseModel.load(path, mode=mode, streamed=budget is not None)
+        if device is not None:
+            self._model = device.hybrid(self._model, path)
         pages = KVPages(self._model.config, -(-context // PAGE_TOKENS), PAGE_TOKENS)
         self._table = np.arange(-(-context // PAGE_TOKENS), dtype=np.int32)
         if budget is not None and self._model.store is not None:
@@ -104,9 +128,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--context", type=int, default=512)
     parser.add_argument("--budget", type=int, default=None, metavar="BYTES", help="of the whole process")
+    parser.add_argument("--accelerator", choices=KINDS, help="takes the share of the neurons that fire most often")
+    parser.add_argument("--hot-share", type=float, default=1.0)
     asked = parser.parse_args()
     set_threads(asked.threads)
-    model = Model(asked.model, asked.mode, asked.context, asked.budget)
+    device = None if asked.accelerator is None else Device(asked.accelerator, asked.hot_share)
+    model = Model(asked.model, asked.mode, asked.context, asked.budget, device)
     kernels = f"{backend().name}:{backend().isa}"
     ready = {"ready": kernels, "slots": model.slots, "reading": model.reading, "memory_bytes": anonymous_bytes()}
     print(json.dumps(ready), flush=True)

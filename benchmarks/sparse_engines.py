@@ -67,8 +67,8 @@ def more_options() -> argparse.ArgumentParser:
 class Bench:
     """One run: the synthetic model's files, the peers that there are, and the threads."""
 
-    def __init__(self, options: Options) -> None:
-        """Make or find the model.
+    def __init__(self, options: Options, *, peers: bool = True) -> None:
+        """Make or find the model; without `peers` their files are left out.
 
         Raises:
             SystemExit: there is no text to take activations from.
@@ -81,7 +81,8 @@ class Bench:
         self.text: Path = text
         folder = asked.folder or Path(__file__).parents[1] / ".work" / "synthetic"
         self.shape: Shape = SMALL if options.quick else FULL
-        self.files: SyntheticFiles = prepared(self.shape, MODELS / DEFAULT_MODEL, text, folder, options.seed)
+        source = MODELS / DEFAULT_MODEL
+        self.files: SyntheticFiles = prepared(self.shape, source, text, folder, options.seed, peers=peers)
         self.binary: Path | None = asked.peer_binary
         self.llama_python = self._llama(asked.llama_python)
         self.llama_build = ""
@@ -124,19 +125,26 @@ class Bench:
         *,
         budget: int | None = None,
         group: MemoryGroup | None = None,
+        more: Sequence[str] = (),
     ) -> DecodingProcess:
         """Our engine: exact, predictor, or dense (the stock model)."""
         if mode == "dense":
             return self.ours_of(self.files.stock, "exact", threads)
-        return self.ours_of(self.files.bundle, mode, threads, budget=budget, group=group)
+        return self.ours_of(self.files.bundle, mode, threads, budget=budget, group=group, more=more)
 
     @staticmethod
     def ours_of(
-        bundle: Path, mode: str, threads: int, *, budget: int | None = None, group: MemoryGroup | None = None
+        bundle: Path,
+        mode: str,
+        threads: int,
+        *,
+        budget: int | None = None,
+        group: MemoryGroup | None = None,
+        more: Sequence[str] = (),
     ) -> DecodingProcess:
-        """Our engine on a bundle, in memory or within a budget."""
+        """Our engine on a bundle, in memory or within a budget; `more` are options of ``fairlead_worker``."""
         command = [sys.executable, "-m", "benchmarks.fairlead_worker", str(bundle), "--mode", mode]
-        command += ["--threads", str(threads), "--context", str(CONTEXT)]
+        command += ["--threads", str(threads), "--context", str(CONTEXT), *more]
         command += [] if budget is None else ["--budget", str(budget)]
         return DecodingProcess(command, group=group, environment={"OPENBLAS_NUM_THREADS": "1"})
 

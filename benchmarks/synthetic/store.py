@@ -59,7 +59,7 @@ class SyntheticFiles:
         return json.loads((self.folder / "synthetic.json").read_text())
 
 
-def prepared(shape: Shape, model: Path, text: Path, folder: Path, seed: int) -> SyntheticFiles:
+def prepared(shape: Shape, model: Path, text: Path, folder: Path, seed: int, *, peers: bool = True) -> SyntheticFiles:
     """Find the files below ``folder``, or make them (some minutes at full size).
 
     Args:
@@ -68,6 +68,7 @@ def prepared(shape: Shape, model: Path, text: Path, folder: Path, seed: int) -> 
         text: the corpus whose held-out part is read.
         folder: where synthetic models are kept.
         seed: of all random numbers.
+        peers: make the files for other engines, too, or leave them out and be content without.
 
     Raises:
         CorpusError, ValueError: the text cannot be read or is too short.
@@ -75,7 +76,8 @@ def prepared(shape: Shape, model: Path, text: Path, folder: Path, seed: int) -> 
     wanted = {"format": FORMAT, "shape": asdict(shape), "seed": seed, "source": model.name}
     files = SyntheticFiles(folder / f"{shape.parameters}-{seed}")
     try:
-        if all(files.facts.get(name) == value for name, value in wanted.items()):
+        known = files.facts
+        if all(known.get(name) == value for name, value in wanted.items()) and known.get("peers", True) >= peers:
             return files
     except (OSError, ValueError):
         pass
@@ -85,12 +87,13 @@ def prepared(shape: Shape, model: Path, text: Path, folder: Path, seed: int) -> 
     gates = activations.gates(LlamaGraph.load(model), tokens)
     source = [activations.factored(gate, shape.components(len(gates))) for gate in gates]
     made = weights.build(shape, source, seed)
-    gguf_files.write_dense(made, files.dense)
-    gguf_files.write_powerinfer(made, files.powerinfer)
+    if peers:
+        gguf_files.write_dense(made, files.dense)
+        gguf_files.write_powerinfer(made, files.powerinfer)
     bundle_directory.write_directory(made, files.bundle)
     _stock(files)
     measured = [float(layer.frequency.mean()) for layer in source]
-    facts = {**wanted, **_facts(made), "source_active_by_layer": measured, "states": len(tokens)}
+    facts = {**wanted, "peers": peers, **_facts(made), "source_active_by_layer": measured, "states": len(tokens)}
     (files.folder / "synthetic.json").write_text(json.dumps(facts, indent=1))
     return files
 

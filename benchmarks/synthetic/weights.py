@@ -9,7 +9,9 @@ matrices have one scale, so that they are the same numbers in either orientation
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import cast
 
@@ -81,10 +83,13 @@ def build(shape: Shape, source: Sequence[SourceLayer], seed: int) -> SyntheticMo
     seen /= np.sqrt(np.square(seen).mean(axis=1, keepdims=True))
     which = [index * len(source) // shape.layers for index in range(shape.layers)]
     wanted = scaled([source[at].frequency for at in which], shape.active, 1 / len(states))
-    layers = tuple(
-        _layer(shape, source[at], wanted[index], columns[at], seen, np.random.default_rng((seed, index)))
-        for index, at in enumerate(which)
-    )
+    # Each layer needs about 1 GB and mostly one core; its random numbers are its own.
+    with ProcessPoolExecutor(min(shape.layers, max(1, len(os.sched_getaffinity(0)) // 2))) as pool:
+        jobs = [
+            pool.submit(_layer, shape, source[at], wanted[index], columns[at], seen, seed, index)
+            for index, at in enumerate(which)
+        ]
+        layers = tuple(job.result() for job in jobs)
     return SyntheticModel(shape, table, _head(table), layers)
 
 
@@ -102,8 +107,9 @@ def residual_states(
 
 
 def _layer(
-    shape: Shape, source: SourceLayer, wanted: F32, columns: slice, seen: F32, random: np.random.Generator
+    shape: Shape, source: SourceLayer, wanted: F32, columns: slice, seen: F32, seed: int, index: int
 ) -> SyntheticLayer:
+    random = np.random.default_rng((seed, index))
     hidden, neurons = shape.hidden, shape.neurons
     gate, active = _gate(shape, source, wanted, columns, seen, random)
     spread = _ADDED / (0.5 * neurons * shape.active) ** 0.5

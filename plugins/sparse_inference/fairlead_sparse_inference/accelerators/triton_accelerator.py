@@ -17,10 +17,10 @@ from fairlead_kernels.packed import GROUP, padded_groups
 from .interface import CAPACITY, Accelerator, AcceleratorUnavailable, HotNeurons, Network, Weights
 
 F32 = NDArray[np.float32]
-#: Tokens that a program computes together when there are several.
-TILE = 16
-#: Neurons of a program for one token, and for several.
-_ROWS = {1: 16, TILE: 32}
+#: Tokens of one launch: the sums that its programs keep apart take room for each.
+TILE = 8
+#: Neurons of a program.
+_ROWS = 16
 _SUMMED_COLUMNS, _SUMMED_PROGRAMS, _ROUNDED_GROUPS = 64, 32, 8
 #: Numbers of tokens whose launches are recorded as a CUDA graph: those of decoding.
 _RECORDED = 8
@@ -112,8 +112,7 @@ class TritonAccelerator(Accelerator):
 
     def _reserve(self, neurons: int) -> None:
         """Room for what the programs keep apart."""
-        programs = [(tokens, -(-neurons // rows)) for tokens, rows in _ROWS.items()]
-        sums = max(tokens * count for tokens, count in programs)
+        sums = TILE * -(-neurons // _ROWS)
         if sums > len(self._counts):
             self._partial = self._partial.new_zeros(sums * self.network.hidden)
             self._counts = self._counts.new_zeros(sums)
@@ -169,21 +168,19 @@ class TritonAccelerator(Accelerator):
         self._returned[:size].copy_(self._y[:size], non_blocking=True)
 
     def _launch_tile(self, layer: _Layer, start: int, tokens: int) -> None:
-        hidden, tile = self.network.hidden, 1 if tokens == 1 else TILE
-        rows = _ROWS[tile]
-        programs = -(-layer.neurons // rows)
+        hidden, programs = self.network.hidden, -(-layer.neurons // _ROWS)
         bias = layer.scale[0] if layer.bias is None else layer.bias
         x, output = self._rounded[start * hidden :], self._y[self.capacity + start * hidden :]
         (gate, up, down), (gate_scale, up_scale, down_scale) = layer.data, layer.scale
-        self._kernels.hot_neurons[(programs,)](
+        self._kernels.hot_neurons[(tokens, programs)](
             x, gate, gate_scale, up, up_scale, down, down_scale, bias, self._partial, self._counts,
-            layer.neurons, hidden, padded_groups(hidden), tokens, self.network.threshold,
-            TOKENS=tile, ROWS=rows, BITS=layer.bits, ACTIVATION=self._code, GATED=layer.gated,
+            layer.neurons, hidden, padded_groups(hidden), self.network.threshold,
+            ROWS=_ROWS, BITS=layer.bits, ACTIVATION=self._code, GATED=layer.gated,
             BIASED=layer.bias is not None, WHOLE=hidden % (16 * GROUP) == 0,
         )  # fmt: skip
-        self._kernels.sum_partials[(-(-hidden // _SUMMED_COLUMNS), tokens)](
+        self._kernels.sum_partials[(tokens, -(-hidden // _SUMMED_COLUMNS))](
             self._partial, self._counts, output, self._y[start:], programs, hidden,
-            TOKENS=tile, COLUMNS=_SUMMED_COLUMNS, CHUNK=_SUMMED_PROGRAMS,
+            COLUMNS=_SUMMED_COLUMNS, CHUNK=_SUMMED_PROGRAMS,
         )  # fmt: skip
 
     def close(self) -> None:

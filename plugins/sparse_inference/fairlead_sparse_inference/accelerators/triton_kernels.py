@@ -86,15 +86,6 @@ def _weights(
 
 
 @triton.jit
-def _products(x, w, TOKENS: tl.constexpr):
-    """x [TOKENS, SPAN] times w [ROWS, SPAN] transposed."""
-    if TOKENS == 1:
-        return tl.sum(w * x, axis=1)[None, :]
-    else:
-        return tl.dot(x, tl.trans(w), input_precision="tf32x3")
-
-
-@triton.jit
 def _gate_function(gate, threshold, ACTIVATION: tl.constexpr):
     if ACTIVATION <= 1:
         value = tl.maximum(gate, 0.0)
@@ -109,68 +100,59 @@ def _gate_function(gate, threshold, ACTIVATION: tl.constexpr):
 @triton.jit
 def hot_neurons(
     x, gate, gate_scale, up, up_scale, down, down_scale, gate_bias, partial, counts,
-    neurons, hidden, lanes, tokens, threshold,
-    TOKENS: tl.constexpr, ROWS: tl.constexpr, BITS: tl.constexpr, ACTIVATION: tl.constexpr,
+    neurons, hidden, lanes, threshold,
+    ROWS: tl.constexpr, BITS: tl.constexpr, ACTIVATION: tl.constexpr,
     GATED: tl.constexpr, BIASED: tl.constexpr, WHOLE: tl.constexpr,
 ):  # fmt: skip
-    """One program computes ROWS neurons for up to TOKENS tokens (1, or 16 and above).
+    """One program computes ROWS neurons for one token; those of other tokens find the rows in the device's cache.
 
-    Writes what they add to the output to partial [programs, TOKENS, hidden], and how many of them are active to
-    counts [programs, TOKENS].
+    Writes what they add to the output to partial [programs, tokens, hidden], and how many of them are active to
+    counts [programs, tokens].
     """
-    program = tl.program_id(0)
+    token, tokens, program = tl.program_id(0), tl.num_programs(0), tl.program_id(1)
     rows = program * ROWS + tl.arange(0, ROWS)
     there = rows < neurons
-    token = tl.arange(0, TOKENS)
-    wanted = token < tokens
     superblocks = (hidden + 2 * SPAN - 1) // (2 * SPAN)
-    gated = tl.zeros((TOKENS, ROWS), tl.float32)
-    upped = tl.zeros((TOKENS, ROWS), tl.float32)
+    gated = tl.zeros((ROWS,), tl.float32)
+    upped = tl.zeros((ROWS,), tl.float32)
     for piece in range(2 * superblocks):
         superblock, half = piece // 2, piece % 2
         column = _columns(superblock, half, lanes, hidden, BITS)
-        seen = wanted[:, None] & (column < hidden)[None, :]
-        part = tl.load(x + token[:, None] * hidden + column[None, :], mask=seen, other=0.0)
+        part = tl.load(x + token * hidden + column, mask=column < hidden, other=0.0)[None, :]
         w = _weights(gate, gate_scale, rows, there, superblock, half, lanes, hidden, column, BITS, ROWS, WHOLE)
-        gated += _products(part, w, TOKENS)
+        gated += tl.sum(w * part, axis=1)
         if GATED:
             w = _weights(up, up_scale, rows, there, superblock, half, lanes, hidden, column, BITS, ROWS, WHOLE)
-            upped += _products(part, w, TOKENS)
+            upped += tl.sum(w * part, axis=1)
     if BIASED:
-        gated += tl.load(gate_bias + rows, mask=there, other=0.0)[None, :]
-    value = tl.where(there[None, :], _gate_function(gated, threshold, ACTIVATION), 0.0)
-    tl.store(counts + program * TOKENS + token, tl.sum((value != 0.0).to(tl.int32), axis=1))
+        gated += tl.load(gate_bias + rows, mask=there, other=0.0)
+    value = tl.where(there, _gate_function(gated, threshold, ACTIVATION), 0.0)
+    tl.store(counts + program * tokens + token, tl.sum((value != 0.0).to(tl.int32), axis=0))
     if GATED:
         if ACTIVATION == 0:
             upped = tl.maximum(upped, 0.0)
         value *= upped
+    to = partial + (program * tokens + token) * hidden
     for piece in range(2 * superblocks):
         superblock, half = piece // 2, piece % 2
         column = _columns(superblock, half, lanes, hidden, BITS)
         w = _weights(down, down_scale, rows, there, superblock, half, lanes, hidden, column, BITS, ROWS, WHOLE)
-        if TOKENS == 1:
-            total = tl.sum(w * tl.reshape(value, (ROWS, 1)), axis=0)[None, :]
-        else:
-            total = tl.dot(value, w, input_precision="tf32x3")
-        to = partial + (program * TOKENS + token[:, None]) * hidden + column[None, :]
-        tl.store(to, total, mask=wanted[:, None] & (column < hidden)[None, :])
+        tl.store(to + column, tl.sum(w * value[:, None], axis=0), mask=column < hidden)
 
 
 @triton.jit
-def sum_partials(
-    partial, counts, output, active, programs, hidden, TOKENS: tl.constexpr, COLUMNS: tl.constexpr, CHUNK: tl.constexpr
-):
-    """Sum partial [programs, TOKENS, hidden] and counts [programs, TOKENS] in the order of programs."""
-    token = tl.program_id(1)
-    column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
+def sum_partials(partial, counts, output, active, programs, hidden, COLUMNS: tl.constexpr, CHUNK: tl.constexpr):
+    """Sum partial [programs, tokens, hidden] and counts [programs, tokens] in the order of programs."""
+    token, tokens = tl.program_id(0), tl.num_programs(0)
+    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     total = tl.zeros((COLUMNS,), tl.float32)
     fired = tl.zeros((CHUNK,), tl.int32)
     for start in range(0, programs, CHUNK):
         program = start + tl.arange(0, CHUNK)
-        at = (program * TOKENS + token)[:, None] * hidden + column[None, :]
+        at = (program * tokens + token)[:, None] * hidden + column[None, :]
         mask = (program < programs)[:, None] & (column < hidden)[None, :]
         total += tl.sum(tl.load(partial + at, mask=mask, other=0.0), axis=0)
-        fired += tl.load(counts + program * TOKENS + token, mask=program < programs, other=0)
+        fired += tl.load(counts + program * tokens + token, mask=program < programs, other=0)
     tl.store(output + token * hidden + column, total, mask=column < hidden)
-    if tl.program_id(0) == 0:
+    if tl.program_id(1) == 0:
         tl.store(active + token, tl.sum(fired, axis=0).to(tl.float32))

@@ -13,6 +13,7 @@ from fairlead_kernels.hybrid import AcceleratedLayers
 from fairlead_language_model.graph import KVPages
 
 from ..accelerators import Accelerator
+from ..accelerators.interface import Network
 from ..accelerators.split import divided
 from .model import SparseModel
 
@@ -51,12 +52,12 @@ class HybridModel(SparseModel):
         """Move the hot neurons of a model; see `accelerated`."""
         self.__dict__.update(model.__dict__)
         self.accelerator = accelerator
-        self.weights = accelerated(model.weights, self._decoder_config, accelerator, hot)
+        self.weights = accelerated(model.weights, self.decoder_config, accelerator, hot)
 
     def decoder(self, pages: KVPages) -> Decoder:
         """Return a decoder over an arena; it holds references only."""
         return Decoder(
-            self._decoder_config,
+            self.decoder_config,
             self.weights,
             pages.keys,
             pages.values,
@@ -64,3 +65,9 @@ class HybridModel(SparseModel):
             value_scale=pages.value_scale,
             inverse_frequency=self._frequencies,
         )
+
+
+def network_of(model: SparseModel) -> Network:
+    """Return what an accelerator is opened with."""
+    config = model.decoder_config
+    return Network(config.hidden, config.activation, config.threshold)

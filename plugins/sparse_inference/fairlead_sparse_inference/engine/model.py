@@ -42,7 +42,7 @@ class SparseModel:
     ) -> None:
         self.config, self.weights, self.tokenizer, self.store, self.mode = config, weights, tokenizer, store, mode
         self._frequencies = np.ascontiguousarray(frequencies, np.float32)
-        self._decoder_config = replace(decoder_config(config), mode=mode)
+        self.decoder_config = replace(decoder_config(config), mode=mode)
         self.activations = [np.zeros(layer.neurons, np.int64) for layer in weights.layers]
 
     @classmethod
@@ -105,7 +105,7 @@ class SparseModel:
     def decoder(self, pages: KVPages) -> Decoder:
         """Return a decoder over an arena; it holds references only."""
         return Decoder(
-            self._decoder_config,
+            self.decoder_config,
             self.weights,
             pages.keys,
             pages.values,
