@@ -131,19 +131,28 @@ def copy_slots(pages: Pages, tiers: Tiers, tier: int, tables: I32, rows: I32, so
 
 
 def update_scores(
-    queries: F32, pages: Pages, tiers: Tiers, tables: I32, rows: I32, counts: I32, scale: float, now: I32
+    queries: F32,
+    pages: Pages,
+    tiers: Tiers,
+    tables: I32,
+    rows: I32,
+    counts: I32,
+    scale: float,
+    now: I32,
+    holders: I32 | None = None,
 ) -> None:
     """Take the attention of one query per sequence into the scores of all its tokens (`significance.updated`).
 
     Args:
         queries: see `attend`.
-        pages: see above; scores are written. No page is shared.
+        pages: see above; scores are written.
         tiers: the layouts.
         tables: see above.
         rows: see above.
         counts: see above.
         scale: of the logits.
         now: int32 [sequences], the queries' positions.
+        holders: int32 [pages], how many hold each page: shared ones keep their scores. None: no page is shared.
     """
     sequences, kv_heads = rows.shape
     grouped = queries.astype(np.float32).reshape(sequences, kv_heads, -1, tiers.head_dim)
@@ -156,7 +165,10 @@ def update_scores(
         weights = np.exp(logits - totals[sequence, head][:, None]).max(axis=0)
         column, slot = places(tables.shape[1], layout, tier, np.arange(len(keys)))
         moved = updated(scores.astype(np.float32), weights, positions, int(now[sequence]))
-        segments(pages, layout).scores[tables[row][column], slot] = moved
+        page = tables[row][column]
+        if holders is not None:
+            moved = np.where(holders[page] > 1, scores, moved)
+        segments(pages, layout).scores[page, slot] = moved
 
 
 def attend(

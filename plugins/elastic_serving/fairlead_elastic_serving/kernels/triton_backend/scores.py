@@ -17,10 +17,13 @@ LARGEST = tl.constexpr(65504.0)
 
 
 @triton.jit
-def _update_tier(halves, words, table, step, weights, token, valid, now, TOKENS: tl.constexpr,
+def _update_tier(halves, words, holders, table, step, weights, token, valid, now, TOKENS: tl.constexpr,
                  PAGE_BYTES: tl.constexpr, SCORES: tl.constexpr, POSITIONS: tl.constexpr):  # fmt: skip
     """Take weights into the scores of some tokens of one tier (`significance.updated`)."""
-    base = tl.load(table + (token // TOKENS) * step, mask=valid, other=0).to(tl.int64) * PAGE_BYTES
+    page = tl.load(table + (token // TOKENS) * step, mask=valid, other=0).to(tl.int64)
+    # What others read, too, is written by nobody.
+    valid = valid & (tl.load(holders + page, mask=valid, other=2) <= 1)
+    base = page * PAGE_BYTES
     slot = token % TOKENS
     at = halves + (base + SCORES) // 2 + slot
     score = tl.load(at, mask=valid, other=0.0).to(tl.float32)
@@ -32,7 +35,7 @@ def _update_tier(halves, words, table, step, weights, token, valid, now, TOKENS:
 
 
 @triton.jit
-def _update(halves, words, tables, rows, counts, logits, totals, now, kv_heads, width, longest_high, longest,
+def _update(halves, words, holders, tables, rows, counts, logits, totals, now, kv_heads, width, longest_high, longest,
             high_blocks, GROUP: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, PAGE_BYTES: tl.constexpr,
             HIGH_TOKENS: tl.constexpr, HIGH_SCORES: tl.constexpr, HIGH_POSITIONS: tl.constexpr,
             LOW_TOKENS: tl.constexpr, LOW_SCORES: tl.constexpr, LOW_POSITIONS: tl.constexpr):  # fmt: skip
@@ -51,11 +54,11 @@ def _update(halves, words, tables, rows, counts, logits, totals, now, kv_heads, 
     weights = tl.max(tl.exp2(found - total[:, None] * LOG2E), 0)
     position = tl.load(now + pair // kv_heads)
     if low:
-        _update_tier(halves, words, tables + row * width + width - 1, -1, weights, token, valid, position, LOW_TOKENS,
-                     PAGE_BYTES, LOW_SCORES, LOW_POSITIONS)  # fmt: skip
+        _update_tier(halves, words, holders, tables + row * width + width - 1, -1, weights, token, valid, position,
+                     LOW_TOKENS, PAGE_BYTES, LOW_SCORES, LOW_POSITIONS)  # fmt: skip
     else:
-        _update_tier(halves, words, tables + row * width, 1, weights, token, valid, position, HIGH_TOKENS, PAGE_BYTES,
-                     HIGH_SCORES, HIGH_POSITIONS)  # fmt: skip
+        _update_tier(halves, words, holders, tables + row * width, 1, weights, token, valid, position, HIGH_TOKENS,
+                     PAGE_BYTES, HIGH_SCORES, HIGH_POSITIONS)  # fmt: skip
 
 
 def update_scores(
@@ -69,12 +72,13 @@ def update_scores(
     now: torch.Tensor,
     *,
     longest: tuple[int, int],
+    holders: torch.Tensor | None = None,
     block: int = 256,
 ) -> None:
     """Take the attention of one query per sequence into the scores of all its tokens.
 
     Args:
-        pages: see `reference`, as tables, rows and counts; their scores are written. No page is shared.
+        pages: see `reference`, as tables, rows and counts; their scores are written.
         tiers: the layouts.
         tables: see `reference`.
         rows: see `reference`.
@@ -83,6 +87,7 @@ def update_scores(
         totals: float32 [sequences, query_heads], from `attend`.
         now: int32 [sequences], the queries' positions.
         longest: as given to `attend`.
+        holders: int32 [pages], how many hold each page: shared ones keep their scores. None: no page is shared.
         block: tokens of a program.
 
     Raises:
@@ -98,11 +103,14 @@ def update_scores(
     kv_heads = rows.shape[1]
     group = query_heads // kv_heads
     _, halves, words = views(pages)
+    if holders is None:
+        holders = torch.ones(len(pages), dtype=torch.int32, device=pages.device)
+    checked("holders", holders, torch.int32, len(pages))
     high_blocks, low_blocks = (triton.cdiv(tokens, block) for tokens in longest)
     if not high_blocks + low_blocks:
         return
     _update[(sequences * kv_heads, high_blocks + low_blocks)](
-        halves, words, tables, rows, counts, logits, totals, now, kv_heads, tables.shape[1], longest[0], sum(longest),
+        halves, words, holders, tables, rows, counts, logits, totals, now, kv_heads, tables.shape[1], longest[0], sum(longest),
         high_blocks, GROUP=group, ROWS=max(2, triton.next_power_of_2(group)), BLOCK=block, PAGE_BYTES=tiers.page_bytes,
         **_places(tiers.high, "HIGH_"), **_places(tiers.low, "LOW_"),
     )  # fmt: skip
