@@ -202,7 +202,7 @@ def test_scores_follow_what_is_attended_to(device: str, high: KVFormat, low: KVF
         )
         assert np.allclose(scores, expected, rtol=2e-3, atol=2e-3)
         changed += int((old != scores).sum())
-    assert changed > 50
+    assert changed > 20
     different = (found.cpu().numpy() != mixed.pages).sum()
     assert different <= 2 * changed, "only scores are written"
 

@@ -110,9 +110,9 @@ def update_scores(
     if not high_blocks + low_blocks:
         return
     _update[(sequences * kv_heads, high_blocks + low_blocks)](
-        halves, words, holders, tables, rows, counts, logits, totals, now, kv_heads, tables.shape[1], longest[0], sum(longest),
-        high_blocks, GROUP=group, ROWS=max(2, triton.next_power_of_2(group)), BLOCK=block, PAGE_BYTES=tiers.page_bytes,
-        **_places(tiers.high, "HIGH_"), **_places(tiers.low, "LOW_"),
+        halves, words, holders, tables, rows, counts, logits, totals, now, kv_heads, tables.shape[1], longest[0],
+        sum(longest), high_blocks, GROUP=group, ROWS=max(2, triton.next_power_of_2(group)), BLOCK=block,
+        PAGE_BYTES=tiers.page_bytes, **_places(tiers.high, "HIGH_"), **_places(tiers.low, "LOW_"),
     )  # fmt: skip
 
 
