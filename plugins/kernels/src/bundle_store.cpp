@@ -91,6 +91,7 @@ BundleStore::BundleStore(std::string path, BundleShape shape, StoreOptions optio
     granted_ = std::min(options_.slots, most_slots());
     pool_ = map(most_slots() * shape_.slot_bytes());
     buffers_ = map(options_.depth * small_bytes_ + kLarge * large_bytes_);
+    reader_.prepare(buffers_, options_.depth * small_bytes_ + kLarge * large_bytes_);
     stage_.assign(cache_.slots(), Stage::empty);
     guessed_.assign(cache_.slots(), 0);
     runs_.resize(options_.depth + kLarge);

@@ -289,7 +289,11 @@ def test_hot_groups_come_while_attention_is_computed_and_are_hit(models: Any) ->
 @needs_native
 def test_reads_are_asked_for_before_attention_and_are_those_that_are_needed(models: Any) -> None:
     model = models(2048, 4)
-    decoder, store = model.streamed("predictor", model.clusters * LAYERS)
+    total = model.clusters * LAYERS
+    new, store = model.streamed("predictor", total)
+    new.step(7, 0, PAGES)
+    assert store.guesses == (0, 0), "a neuron that was never used, by the profile neither, is not asked for"
+    decoder, store = model.streamed("predictor", total, hot=64, hot_share=0)
     work = decoder.step(7, 0, PAGES).work
     asked, needed = store.guesses
     # The first token's attention sees itself only, and adds little here: most of what it needs was foreseen.
@@ -298,7 +302,7 @@ def test_reads_are_asked_for_before_attention_and_are_those_that_are_needed(mode
     assert column(work, "misses") == column(work, "predicted"), "what was guessed was read nevertheless"
     assert decoder.step(7, 0, PAGES).work.shape == work.shape
     assert store.guesses == (asked, needed), "what is there is not asked for"
-    exact, other = model.streamed("exact-read-gates", model.clusters * LAYERS)
+    exact, other = model.streamed("exact-read-gates", total, hot=64, hot_share=0)
     exact.step(7, 0, PAGES)
     assert other.guesses == (0, 0), "where no predictor decides there is nothing to guess by"
 

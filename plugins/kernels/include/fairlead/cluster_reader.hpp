@@ -47,6 +47,8 @@ public:
     virtual const char* name() const = 0;
     // Hands over reads; at most the engine's depth are in flight.
     virtual void submit(int file, const BlockRead* reads, std::size_t count) = 0;
+    // Memory that most reads go to: what can be prepared for it once is.
+    virtual void prepare(std::uint8_t*, std::size_t) {}
     // Appends completions; waits until there are at least `least`.
     virtual void collect(std::size_t least, std::vector<ReadDone>& done) = 0;
 };
@@ -83,6 +85,8 @@ public:
     double busy_seconds() const;
     double waited_seconds() const { return waited_; }
 
+    // Memory that most reads go to, there while any is in flight.
+    void prepare(std::uint8_t* memory, std::size_t bytes) { engine_->prepare(memory, bytes); }
     // Starts reads; in_flight() + count must not exceed depth(). Tags below depth(), each in use once.
     void submit(const BlockRead* reads, std::size_t count);
     // Appends the tags of finished reads; with wait, waits for at least one if any is in flight. Throws ReadError for

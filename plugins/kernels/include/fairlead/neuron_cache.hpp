@@ -88,6 +88,8 @@ public:
         if (slot != kNone) __builtin_prefetch(&slots_[index(slot)], 1);
     }
     Item item(Slot slot) const { return slots_[index(slot)].item; }
+    // Lookups of an item, aged.
+    unsigned count(Item item) const { return counts_[item]; }
     Region region(Slot slot) const { return slots_[index(slot)].region; }
     const CacheShape& shape() const { return shape_; }
     const CacheCounters& counters() const { return counters_; }

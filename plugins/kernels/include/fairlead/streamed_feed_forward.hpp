@@ -71,7 +71,7 @@ private:
 
     template <class Body>
     void guarded(const Body& body);
-    // Neurons that are not in memory go to the scratch, in the order of the file.
+    // Neurons that are not in memory but were used of late go to the scratch, in the order of the file.
     void list_absent();
     // Candidates and, where gates are in memory, their values go to the scratch; returns how many there are.
     std::size_t candidates(const KernelTable& k, const std::int32_t* neurons, std::size_t count, Work& work);

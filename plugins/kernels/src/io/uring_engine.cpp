@@ -3,6 +3,7 @@
 #if defined(FAIRLEAD_URING)
 
 #include <liburing.h>
+#include <sys/uio.h>
 
 #include <cerrno>
 #include <system_error>
@@ -17,6 +18,13 @@ public:
 
     const char* name() const override { return "io_uring"; }
 
+    // Registered memory is not looked up and pinned for each read. Where it may not be locked, nothing changes.
+    void prepare(std::uint8_t* memory, std::size_t bytes) override {
+        if (memory_.iov_base != nullptr) io_uring_unregister_buffers(&ring_);
+        memory_ = {memory, bytes};
+        if (io_uring_register_buffers(&ring_, &memory_, 1) != 0) memory_ = {};
+    }
+
     void submit(int file, const BlockRead* reads, std::size_t count) override {
         for (std::size_t i = 0; i < count; ++i) {
             io_uring_sqe* entry = io_uring_get_sqe(&ring_);
@@ -24,7 +32,11 @@ public:
                 flush();
                 entry = io_uring_get_sqe(&ring_);
             }
-            io_uring_prep_read(entry, file, reads[i].target, reads[i].bytes, reads[i].offset);
+            if (prepared(reads[i])) {
+                io_uring_prep_read_fixed(entry, file, reads[i].target, reads[i].bytes, reads[i].offset, 0);
+            } else {
+                io_uring_prep_read(entry, file, reads[i].target, reads[i].bytes, reads[i].offset);
+            }
             io_uring_sqe_set_data64(entry, reads[i].tag);
         }
         flush();
@@ -44,6 +56,11 @@ public:
     }
 
 private:
+    bool prepared(const BlockRead& read) const {
+        const auto* begin = static_cast<const std::uint8_t*>(memory_.iov_base);
+        return begin != nullptr && read.target >= begin && read.target + read.bytes <= begin + memory_.iov_len;
+    }
+
     void flush() {
         while (io_uring_sq_ready(&ring_) > 0) {
             const int result = io_uring_submit(&ring_);
@@ -53,6 +70,7 @@ private:
     }
 
     io_uring ring_;
+    iovec memory_{};
 };
 
 bool start(std::size_t depth, io_uring& ring) {
