@@ -54,6 +54,11 @@ class PageTables:
         """Rows that no sequence has."""
         return len(self._free_rows)
 
+    @property
+    def page_tokens(self) -> tuple[int, int]:
+        """Tokens in a page of the high and of the low tier."""
+        return int(self._tokens[HIGH]), int(self._tokens[LOW])
+
     def open(self, number: int) -> I32:
         """Give rows to a sequence; raises ElasticServingError, changing nothing, if there are too few."""
         if number > len(self._free_rows):
