@@ -78,9 +78,9 @@ class LayerWeights:
         query, key, value: [heads * head_dim, hidden], [kv_heads * head_dim, hidden] twice.
         output: [hidden, heads * head_dim].
         gate, up, down_t: [neurons, hidden], all Q8 or all packed (they may be views of one array of bundles); all None
-            where another source or the caller computes this feed-forward.
+            where another source or the caller computes this feed-forward. A network without gate (OPT:
+            down(relu(fc1 x + gate_bias)) + down_bias) has its fc1 as gate, and up None.
         predictor: says which neurons to compute in the mode "predictor"; for packed gate, up and down_t only.
-            A network without gate (OPT: down(relu(fc1 x + gate_bias)) + down_bias) has its fc1 as gate, and up None.
         gate_bias, down_bias: [neurons] and [hidden], or None.
         attention_norm_bias, feed_forward_norm_bias: [hidden], which makes the norms LayerNorms, or None.
         feed_forward: the source that computes the feed-forward in place of gate, up and down_t, or None.

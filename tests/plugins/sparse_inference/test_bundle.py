@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import resource
 import shutil
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,19 @@ def test_a_full_disk_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(LanguageModelError, match="cannot be written: No space left"):
         write(tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
+
+
+def test_a_disk_that_fills_at_the_resident_part_names_it(tmp_path: Path) -> None:
+    """The system refuses to let files grow further, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    large = {"norm": np.ones(1 << 16, np.float32)}
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 17, hard))
+    try:
+        with pytest.raises(LanguageModelError, match=r"resident\.safetensors: cannot be written: .*File too large"):
+            write_bundle(tmp_path / "bundle", [rows("layers.0", 10)], large, {}, layout=BundleLayout.of(HIDDEN, 4))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_existing_directory_is_not_overwritten(tmp_path: Path) -> None:

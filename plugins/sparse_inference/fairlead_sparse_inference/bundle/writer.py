@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from fairlead_kernels import PackedMatrix
@@ -130,7 +131,7 @@ def _write(
     tensors: dict[str, NDArray[Any]] = {}
     written = _write_networks(folder / NEURONS, networks, layout, tensors)
     tensors |= {name: _stored(value) for name, value in resident.items()}
-    save_file(tensors, folder / RESIDENT)
+    _save_resident(tensors, folder / RESIDENT)
     # The library writes files that only their owner may read; whoever serves the model may be another user.
     (folder / RESIDENT).chmod(0o644)
     manifest = Manifest(
@@ -147,6 +148,14 @@ def _write(
     for file in folder.iterdir():
         _flush(file)
     return manifest
+
+
+def _save_resident(tensors: dict[str, NDArray[Any]], file: Path) -> None:
+    try:
+        save_file(tensors, file)
+    except SafetensorError as error:
+        # The library wraps what the system said.
+        raise CheckpointError(file, f"cannot be written: {error}") from error
 
 
 def _write_networks(
