@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import resource
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import httpx
@@ -13,7 +15,7 @@ import pytest
 
 from fairlead_language_model.sampling import SamplingParameters
 from fairlead_sparse_inference.application import Application
-from fairlead_sparse_inference.engine import Engine, Request, SparseModel
+from fairlead_sparse_inference.engine import Engine, Finish, Request, SparseModel
 from fairlead_sparse_inference.engine.sessions import (
     DamagedSession,
     Session,
@@ -78,6 +80,24 @@ def test_a_conversation_goes_on_after_a_restart(make_engine: MakeEngine, make_st
     assert second.drain(10)
     assert second.telemetry.prompt_tokens == 3
     assert second.pages[0] == 0
+
+
+def test_who_has_an_answer_may_close_the_engine_at_once(
+    make_engine: MakeEngine, make_store: Callable[..., Any]
+) -> None:
+    store, ended = make_store(), Event()
+    engine = make_engine(sessions=store)
+
+    def sink(event: object) -> None:
+        if isinstance(event, Finish):
+            ended.set()
+            # The turn goes on after its answer has been told.
+            time.sleep(0.2)
+
+    engine.submit(asked(), sink)
+    assert ended.wait(30)
+    engine.close()
+    assert store.saved == 1
 
 
 def test_without_a_name_nothing_is_written(make_engine: MakeEngine, make_store: Callable[..., Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from threading import Condition, Thread
@@ -201,6 +202,9 @@ class Engine:
         """Write the sessions that ended, abort everything and end the thread."""
         with self._changed:
             self._draining = True
+        with contextlib.suppress(EngineClosed):
+            # Whoever has an answer may close at once: the turn that gave it is still to hand its session over.
+            self._jobs.submit(lambda: None).result()
         self.sessions.close()
         with self._changed:
             self._jobs.closed = True

@@ -17,6 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from safetensors import SafetensorError
 
+from ..whole_file import whole_file
+
 P = ParamSpec("P")
 R = TypeVar("R")
 Advance = Callable[..., None]
@@ -118,8 +120,7 @@ def finite(content: Any) -> Any:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write JSON whole or not at all."""
+    """Write JSON whole or not at all. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(finite(content), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with whole_file(path) as file:
+        file.write_text(json.dumps(finite(content), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

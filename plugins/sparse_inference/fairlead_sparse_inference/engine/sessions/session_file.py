@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+
+from ...whole_file import whole_file
 
 FORMAT = "fairlead-session-1"
 
@@ -49,17 +50,8 @@ def write_session(path: Path, session: Session, fingerprint: str) -> None:
         "tokens": json.dumps(session.tokens),
         "crc32": str(_checksum(session.tokens, arrays)),
     }
-    partial = path.with_name(path.name + ".partial")
-    try:
-        save_file(arrays, partial, metadata)
-        with partial.open("rb+") as written:
-            os.fsync(written.fileno())
-        partial.replace(path)
-    except SafetensorError as error:
-        # The library wraps what the system said.
-        raise OSError(f"{partial}: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        save_file(arrays, file, metadata)
 
 
 def read_session(path: Path, fingerprint: str) -> Session:

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ...bundle import NetworkName
+from ...whole_file import whole_file
 from ..reporting import finite
 from .network import Predictor
 
@@ -23,17 +24,17 @@ class PredictorError(ValueError):
 
 
 def write_predictors(predictors: Mapping[str, Predictor], report: dict[str, Any], path: Path) -> None:
-    """Write the predictors by the names of their networks, whole or not at all."""
+    """Write the predictors by the names of their networks, whole or not at all. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, np.ndarray] = {}
     for network, predictor in predictors.items():
         values = (predictor.a, predictor.b, predictor.bias, np.asarray([predictor.threshold], np.float32))
         named = zip(_PARTS, values, strict=True)
         tensors |= {f"{network}.predictor.{part}": np.ascontiguousarray(value) for part, value in named}
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata={"format": "np", "report": json.dumps(finite(report))})
-    partial.chmod(0o644)
-    partial.replace(path)
+    with whole_file(path) as file:
+        save_file(tensors, file, metadata={"format": "np", "report": json.dumps(finite(report))})
+        # The library writes files that only their owner may read.
+        file.chmod(0o644)
 
 
 def read_predictors(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...bundle import NetworkName
+from ...whole_file import whole_file
 from ..reporting import finite, write_json
 
 VERSION = 1
@@ -60,15 +61,13 @@ class Profile:
 
 
 def write_profile(profile: Profile, path: Path) -> None:
-    """Write `path` and, beside it, the summary under the suffix .json; each whole or not at all."""
+    """Write `path` and, beside it, the summary under the suffix .json; each whole or not at all. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = {"summary": np.asarray(json.dumps({"version": VERSION, **finite(profile.summary)}))}
     for number, layer in enumerate(profile.layers):
         arrays |= {f"{number}.{name}": getattr(layer, name) for name in _ARRAYS}
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
+    with whole_file(path) as partial, partial.open("wb") as file:
         np.savez_compressed(file, **arrays)
-    partial.replace(path)
     write_json(path.with_suffix(".json"), profile.summary)
 
 
