@@ -76,6 +76,7 @@ class ReferenceStore:
         threshold: float,
         neurons: I32 | None,
         work: Work,
+        biases: tuple[F32 | None, F32 | None] = (None, None),
     ) -> tuple[F32, I32]:
         """Compute one token: (y [hidden], active neurons)."""
         chosen = np.arange(len(order), dtype=np.int32) if neurons is None else neurons
@@ -85,14 +86,21 @@ class ReferenceStore:
         place[order] = np.arange(len(order), dtype=np.int32)
         bundles = None if gates is not None else self._bundles(network, place[chosen], work)
         gate = self._rows(bundles, 0) if gates is None else gates.take(chosen)
-        weight = gate_function(reference_packed.multiply_quantized(gate, q, scale), activation, threshold)[0]
+        gate_values = reference_packed.multiply_quantized(gate, q, scale)
+        if biases[0] is not None:
+            gate_values = gate_values + biases[0][chosen]
+        weight = gate_function(gate_values, activation, threshold)[0]
         on = np.flatnonzero(weight)
         bundles = self._bundles(network, place[chosen[on]], work) if bundles is None else bundles[on]
-        up = reference_packed.multiply_quantized(self._rows(bundles, 1), q, scale)[0]
-        product = weight[on] * up_function(up, activation)
+        product = weight[on]
+        if self._shape.matrices == 3:
+            up = reference_packed.multiply_quantized(self._rows(bundles, 1), q, scale)[0]
+            product = product * up_function(up, activation)
         work[_AT["active"]] += len(on)
         rows = np.arange(len(on), dtype=np.int32)
-        return reference_packed.sum_rows_packed(self._rows(bundles, 2), rows, product[None])[0], chosen[on]
+        down = self._rows(bundles, self._shape.matrices - 1)
+        y = reference_packed.sum_rows_packed(down, rows, product[None])[0]
+        return y if biases[1] is None else y + biases[1], chosen[on]
 
     def _rows(self, bundles: U8 | None, part: int) -> PackedMatrix:
         assert bundles is not None
@@ -100,9 +108,9 @@ class ReferenceStore:
         return PackedMatrix(columns, self._shape.hidden, self._shape.bits)
 
     def _bundles(self, network: int, places: I32, work: Work) -> U8:
-        """The bundles at some places of a network: uint8 [places, 3 rows]."""
+        """The bundles at some places of a network: uint8 [places, rows of a bundle]."""
         together = self._shape.cluster_neurons
-        out = np.empty((len(places), 3 * self._width), np.uint8)
+        out = np.empty((len(places), self._shape.matrices * self._width), np.uint8)
         stride = self._shape.cluster_bytes // together
         for index, place in enumerate(places.tolist()):
             slot = self._slot(network, place // together, work)

@@ -39,6 +39,7 @@ class BundleShape:
         cluster_bytes: bytes of a cluster in the file, a multiple of 4096.
         networks: (offset in the file, neurons, how many of the first ones are hot) of each network.
         resident_gates: slots hold up and down rows only; each layer is given its gate rows.
+        matrices: 3 rows a bundle (gate, up, down), or 2 of networks without gate (OPT: fc1 in place of the gate, down).
     """
 
     hidden: int
@@ -47,11 +48,12 @@ class BundleShape:
     cluster_bytes: int
     networks: tuple[tuple[int, int, int], ...]
     resident_gates: bool = False
+    matrices: int = 3
 
     @property
     def slot_bytes(self) -> int:
         """Bytes of a slot in memory: a cluster without its padding."""
-        return self.cluster_neurons * (2 if self.resident_gates else 3) * packed_row_bytes(self.hidden, self.bits)
+        return self.cluster_neurons * (self.matrices - self.resident_gates) * packed_row_bytes(self.hidden, self.bits)
 
     @property
     def total_slots(self) -> int:
@@ -193,6 +195,8 @@ class NeuronStore:
         gates: PackedMatrix | None = None,
         predictor: Predictor | None = None,
         threshold: float = 0.0,
+        gate_bias: F32 | None = None,
+        down_bias: F32 | None = None,
     ) -> StreamedFeedForward:
         """Return the feed-forward source of one network.
 
@@ -203,6 +207,7 @@ class NeuronStore:
             gates: packed [neurons, hidden] in the order of neurons; given exactly where the shape says so.
             predictor: chooses the neurons of single tokens; without one every gate is computed.
             threshold: what a gate's magnitude must exceed for its neuron to be active.
+            gate_bias, down_bias: float32 [neurons] and [hidden] that are added to gates and to the result, or None.
 
         Raises:
             ValueError: an argument does not fit; names it.
@@ -215,7 +220,11 @@ class NeuronStore:
             packed_matrix("gates", gates, neurons, self.shape.hidden)
         if predictor is not None:
             predictor.check(self.shape.hidden, neurons, "predictor")
-        made = StreamedFeedForward(order, activation, gates, predictor, threshold_value(threshold))
+        for name, bias, size in (("gate_bias", gate_bias, neurons), ("down_bias", down_bias, self.shape.hidden)):
+            if bias is not None:
+                array_of(name, bias, np.float32, (size,))
+        biases = (gate_bias, down_bias)
+        made = StreamedFeedForward(order, activation, gates, predictor, threshold_value(threshold), biases)
         made.bind(self._store, network, self._native)
         return made
 
@@ -224,11 +233,17 @@ class StreamedFeedForward:
     """One layer of a store: a `FeedForwardSource`. Results have the bits of the same rows in memory."""
 
     def __init__(
-        self, order: I32, activation: str, gates: PackedMatrix | None, predictor: Predictor | None, threshold: float
+        self,
+        order: I32,
+        activation: str,
+        gates: PackedMatrix | None,
+        predictor: Predictor | None,
+        threshold: float,
+        biases: tuple[F32 | None, F32 | None] = (None, None),
     ) -> None:
         self._code = activation_code(activation)
         self._order, self._activation, self._gates = order, activation, gates
-        self._predictor, self._threshold = predictor, threshold
+        self._predictor, self._threshold, self._biases = predictor, threshold, biases
 
     def bind(self, store: Any, network: int, native: bool) -> None:
         """Attach to the backend's store; done once, by the store that makes this."""
@@ -237,7 +252,7 @@ class StreamedFeedForward:
         if native:
             module: Any = extension()
             self._made = module.streamed_feed_forward(
-                store, network, self._order, self._gates, self._predictor, self._code, self._threshold
+                store, network, self._order, self._gates, self._predictor, self._code, self._threshold, *self._biases
             )
 
     @property
@@ -255,5 +270,5 @@ class StreamedFeedForward:
     def step(self, x: F32, neurons: I32 | None, work: Work) -> tuple[F32, I32]:
         """Compute one token in NumPy; see `FeedForwardSource`."""
         return self._store.step(
-            self._network, self._order, self._gates, x, self._activation, self._threshold, neurons, work
+            self._network, self._order, self._gates, x, self._activation, self._threshold, neurons, work, self._biases
         )

@@ -15,6 +15,8 @@
 namespace fairlead::python {
 namespace {
 
+using Bias = Array<const float, 1>;
+
 // A store with the buffers that its layers share. Not for use while a decoder computes with it.
 class BoundStore {
 public:
@@ -38,6 +40,8 @@ private:
         out.cluster_neurons = nb::cast<std::size_t>(shape.attr("cluster_neurons"));
         out.cluster_bytes = nb::cast<std::size_t>(shape.attr("cluster_bytes"));
         out.resident_gates = nb::cast<bool>(shape.attr("resident_gates"));
+        out.matrices = nb::cast<std::size_t>(shape.attr("matrices"));
+        require(out.matrices == 2 || out.matrices == 3, "matrices: must be 2 or 3");
         for (const nb::handle network : shape.attr("networks")) {
             const auto [offset, neurons, hot] =
                 nb::cast<std::tuple<std::uint64_t, std::size_t, std::size_t>>(network);
@@ -78,7 +82,8 @@ std::shared_ptr<NeuronPredictor> predictor_of(nb::handle predictor) {
 
 std::shared_ptr<FeedForward> streamed(const BoundStore& store, std::size_t network,
                                       Array<const std::int32_t, 1> order, nb::object gates, nb::object predictor,
-                                      std::int32_t activation, float threshold) {
+                                      std::int32_t activation, float threshold,
+                                      std::optional<Bias> gate_bias, std::optional<Bias> down_bias) {
     require(activation >= 0 && activation <= static_cast<std::int32_t>(Activation::geglu), "activation: unknown");
     StreamedLayer layer;
     layer.network = network;
@@ -91,6 +96,10 @@ std::shared_ptr<FeedForward> streamed(const BoundStore& store, std::size_t netwo
             "predictor.a: must be [rank, hidden]");
     layer.activation = static_cast<Activation>(activation);
     layer.threshold = threshold;
+    require(!gate_bias || gate_bias->shape(0) == layer.order.size(), "gate_bias: must be [neurons]");
+    require(!down_bias || down_bias->shape(0) == store.store()->shape().hidden, "down_bias: must be [hidden]");
+    layer.gate_bias = gate_bias ? gate_bias->data() : nullptr;
+    layer.down_bias = down_bias ? down_bias->data() : nullptr;
     return std::make_shared<StreamedFeedForward>(store.store(), store.scratch(), std::move(layer));
 }
 
@@ -113,7 +122,8 @@ void bind_streamed(nb::module_& module) {
         .def_prop_ro("descriptor", [](const BoundStore& self) { return self.store()->reader().descriptor(); });
     module.def("streamed_feed_forward", &streamed, nb::arg("store"), nb::arg("network"),
                nb::arg("order").noconvert(), nb::arg("gates").none(), nb::arg("predictor").none(),
-               nb::arg("activation"), nb::arg("threshold"));
+               nb::arg("activation"), nb::arg("threshold"), nb::arg("gate_bias").noconvert().none(),
+               nb::arg("down_bias").noconvert().none());
 }
 
 }  // namespace fairlead::python

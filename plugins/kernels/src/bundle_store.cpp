@@ -131,7 +131,8 @@ BundleStore::Item BundleStore::item(std::size_t network, std::size_t cluster) co
 }
 
 PackedView BundleStore::rows(Part part) const {
-    const std::size_t index = static_cast<std::size_t>(part) - (shape_.resident_gates ? 1 : 0);
+    const std::size_t row = part == Part::down ? shape_.matrices - 1 : static_cast<std::size_t>(part);
+    const std::size_t index = row - (shape_.resident_gates ? 1 : 0);
     return {pool_ + index * shape_.row_bytes(), cache_.slots() * shape_.cluster_neurons, shape_.hidden,
             shape_.slot_stride(), shape_.bits};
 }
@@ -251,12 +252,12 @@ bool BundleStore::take(const Run& run, Slot slot, const std::uint8_t* cluster) {
         stage(slot) = Stage::first;
     } else if (run.extent == Extent::rest && !shape_.resident_gates) {
         if (before != Stage::rest) return false;
-        copy_rows(slot, cluster, 1, 2);
+        copy_rows(slot, cluster, 1, shape_.matrices - 1);
         stage(slot) = Stage::whole;
     } else {
         if (before == Stage::empty || before == Stage::whole) return false;
         const std::size_t first = shape_.resident_gates ? 1 : 0;
-        copy_rows(slot, cluster, first, 3 - first);
+        copy_rows(slot, cluster, first, shape_.matrices - first);
         stage(slot) = Stage::whole;
     }
     cache_.arrived(slot);

@@ -137,6 +137,7 @@ std::size_t StreamedFeedForward::candidates(const KernelTable& k, const std::int
     }
     if (layer_.gates.data == nullptr) return count;
     multiply_packed(k, layer_.gates, chosen, count, s.input, s.value.data(), count);
+    add_bias_of(layer_.gate_bias, chosen, 0, count, s.value.data());
     k.gate(layer_.activation, layer_.threshold, s.value.data(), count);
     return compact(s.neurons.data(), count, s.value.data(), s.neurons.data());
 }
@@ -158,6 +159,7 @@ void StreamedFeedForward::compute(const Call& call, std::size_t count, float* y)
         store_->finish();
         begin = end;
     } while (begin < count);
+    add_bias_of(layer_.down_bias, nullptr, 0, store_->shape().hidden, y);
     finish_counts(count, call.work);
     store_->account(call.work);
 }
@@ -258,15 +260,19 @@ bool StreamedFeedForward::arrivals(const Call& call, bool wait) {
 void StreamedFeedForward::gates(const Call& call, std::size_t count) {
     StreamScratch& s = *scratch_;
     std::vector<std::int32_t>& rows = s.contributing;
+    std::vector<std::int32_t>& asking = s.asking;
     rows.clear();
-    std::size_t asked = 0;
+    asking.clear();
     for (std::size_t i = 0; i < count; ++i) {
         const auto position = static_cast<std::size_t>(s.positions[i]);
-        if (s.gated[position] == kUnknown) rows.push_back(s.rows[position]);
+        if (s.gated[position] != kUnknown) continue;
+        rows.push_back(s.rows[position]);
+        asking.push_back(s.neurons[position]);
     }
-    asked = rows.size();
+    const std::size_t asked = rows.size();
     s.gate.resize(asked + 1);
     if (asked > 0) multiply_packed(call.k, store_->rows(Part::gate), rows.data(), asked, s.input, s.gate.data(), asked);
+    add_bias_of(layer_.gate_bias, asking.data(), 0, asked, s.gate.data());
     call.k.gate(layer_.activation, layer_.threshold, s.gate.data(), asked);
     std::size_t kept = 0;
     std::size_t next = 0;
@@ -290,12 +296,12 @@ void StreamedFeedForward::gates(const Call& call, std::size_t count) {
     store_->start();
 }
 
-// value = gate * up of the first `count` positions, as far as everything is there.
+// value = gate * up of the first `count` positions, as far as everything is there; the gate alone where there is no up.
 void StreamedFeedForward::gate_and_up(const Call& call, std::size_t count) {
     StreamScratch& s = *scratch_;
     if (!call.gates_known) gates(call, count);
     count = s.positions.size();
-    if (count == 0) return;
+    if (count == 0 || !gated()) return;
     s.contributing.resize(count);
     s.gate.resize(count + 1);
     s.up.resize(count);
@@ -343,15 +349,17 @@ void StreamedFeedForward::batch(const KernelTable& k, const float* x, std::size_
     s.value.resize(tokens * count);
     s.down = store_->lend_pass_rows();
     guarded([&] { pass(k, tokens, work); });
+    for (std::size_t t = 0; t < tokens; ++t) add_bias_of(layer_.gate_bias, nullptr, 0, count, s.gate.data() + t * count);
     k.gate(layer_.activation, layer_.threshold, s.gate.data(), tokens * count);
     for (std::size_t i = 0; i < tokens * count; ++i) {
         const bool fires = s.gate[i] != 0.0F;
         work.active += fires ? 1 : 0;
         if (counts() != nullptr) counts()[i % count] += fires ? 1 : 0;
     }
-    k.multiply_up(layer_.activation, s.value.data(), s.gate.data(), tokens * count);
+    if (gated()) k.multiply_up(layer_.activation, s.value.data(), s.gate.data(), tokens * count);
     const PackedView down{s.down, count, hidden, store_->shape().row_bytes(), store_->shape().bits};
     sum_packed_batch(k, down, nullptr, s.gate.data(), count, tokens, y);
+    for (std::size_t t = 0; t < tokens; ++t) add_bias_of(layer_.down_bias, nullptr, 0, hidden, y + t * hidden);
     work.predicted += static_cast<std::int64_t>(tokens * count);
     work.computed += static_cast<std::int64_t>(tokens * count);
     store_->account(work);
@@ -392,7 +400,7 @@ void StreamedFeedForward::pass(const KernelTable& k, std::size_t tokens, Work& w
         const PackedView gate = part;
         part.data += shape.row_bytes();
         const PackedView up = part;
-        part.data += shape.row_bytes();
+        if (gated()) part.data += shape.row_bytes();
         take_rows(k, tokens, gate, up, part, nullptr);
     });
 }
@@ -407,8 +415,10 @@ void StreamedFeedForward::take_rows(const KernelTable& k, std::size_t tokens, co
         multiply_packed(k, gate, rows, count, s.input, s.up.data(), count);
         scatter(s.up.data(), tokens, s.gate.data());
     }
-    multiply_packed(k, up, rows, count, s.input, s.up.data(), count);
-    scatter(s.up.data(), tokens, s.value.data());
+    if (gated()) {
+        multiply_packed(k, up, rows, count, s.input, s.up.data(), count);
+        scatter(s.up.data(), tokens, s.value.data());
+    }
     const std::size_t width = store_->shape().row_bytes();
     for (std::size_t i = 0; i < count; ++i) {
         const std::size_t row = rows ? static_cast<std::size_t>(rows[i]) : i;

@@ -26,7 +26,10 @@ MODES = ["exact", "exact-read-gates", "predictor"]
 class Model:
     """A small model twice: its feed-forward rows in memory, and in a bundle file."""
 
-    def __init__(self, folder: Path, hidden: int, bits: int, *, neurons: int = 90, activation: str = "drelu") -> None:
+    def __init__(
+        self, folder: Path, hidden: int, bits: int, *, neurons: int = 90, activation: str = "drelu", matrices: int = 3
+    ) -> None:
+        self.matrices = matrices
         self.rng = np.random.default_rng(hidden + bits)
         self.hidden, self.bits, self.neurons, self.path = hidden, bits, neurons, folder / "neurons.bin"
         self.config = fk.DecoderConfig(VOCABULARY, hidden, heads=4, kv_heads=2, head_dim=16, activation=activation)
@@ -35,9 +38,9 @@ class Model:
         self.weights = fk.DecoderWeights(self._packed(VOCABULARY, hidden), tuple(layers), 1 + floats(self.rng, hidden))
         width = fk.packed_row_bytes(hidden, bits)
         self.together = 1
-        while 6 * width * self.together <= BLOCK:
+        while 2 * matrices * width * self.together <= BLOCK:
             self.together *= 2
-        self.cluster_bytes = -(-3 * width // BLOCK) * BLOCK
+        self.cluster_bytes = -(-matrices * width // BLOCK) * BLOCK
         self._write(width)
 
     def _packed(self, rows: int, columns: int) -> fk.PackedMatrix:
@@ -57,8 +60,10 @@ class Model:
             output=self._packed(hidden, heads),
             feed_forward_norm=1 + floats(self.rng, hidden) / 10,
             gate=self._packed(self.neurons, hidden),
-            up=self._packed(self.neurons, hidden),
+            up=self._packed(self.neurons, hidden) if self.matrices == 3 else None,
             down_t=self._packed(self.neurons, hidden),
+            gate_bias=floats(self.rng, self.neurons) if self.matrices == 2 else None,
+            down_bias=floats(self.rng, hidden) if self.matrices == 2 else None,
             predictor=predictor,
         )
 
@@ -67,7 +72,8 @@ class Model:
         whole = np.full((LAYERS, clusters * self.together, self.cluster_bytes // self.together), 0xA5, np.uint8)
         for layer, order in enumerate(self.orders):
             weights = self.weights.layers[layer]
-            for part, matrix in enumerate((weights.gate, weights.up, weights.down_t)):
+            rows = [matrix for matrix in (weights.gate, weights.up, weights.down_t) if matrix is not None]
+            for part, matrix in enumerate(rows):
                 whole[layer, : self.neurons, part * width : (part + 1) * width] = matrix.data[order]
         self.path.write_bytes(whole.tobytes())
         self.clusters = clusters
@@ -76,7 +82,9 @@ class Model:
         """How the file lies."""
         size = self.clusters * self.cluster_bytes
         networks = tuple((layer * size, self.neurons, hot) for layer in range(LAYERS))
-        return BundleShape(self.hidden, self.bits, self.together, self.cluster_bytes, networks, resident_gates)
+        return BundleShape(
+            self.hidden, self.bits, self.together, self.cluster_bytes, networks, resident_gates, self.matrices
+        )
 
     def pages(self) -> tuple[Any, Any]:
         """Empty pages."""
@@ -102,9 +110,12 @@ class Model:
                 self.config.activation,
                 gates=layer.gate if mode == "exact" else None,
                 predictor=layer.predictor if mode == "predictor" else None,
+                gate_bias=layer.gate_bias,
+                down_bias=layer.down_bias,
             )
             predictor = layer.predictor if mode == "predictor" else None
-            layers.append(replace(layer, gate=None, up=None, down_t=None, predictor=predictor, feed_forward=source))
+            none = dict.fromkeys(("gate", "up", "down_t", "gate_bias", "down_bias"))
+            layers.append(replace(layer, **none, predictor=predictor, feed_forward=source))
         config = replace(self.config, mode=mode.split("-")[0])
         weights = replace(self.weights, layers=tuple(layers))
         return fk.Decoder(config, weights, *self.pages(), activation_counts=counts), store
@@ -177,6 +188,19 @@ def test_so_it_has_on_every_instruction_set(models: Any, isa: str, mode: str, ac
 
 
 @needs_native
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("hidden", "bits"), [(64, 4), (1024, 8), (2560, 4), (4096, 8)])
+def test_networks_without_gate_have_two_rows_a_bundle(models: Any, hidden: int, bits: int, mode: str) -> None:
+    model = models(hidden, bits, activation="relu", matrices=2)
+    expected = generate(model.memory(mode), 4)
+    total = model.clusters * LAYERS
+    for slots in sorted({1, min(7, total), total // 2, total}):
+        decoder, store = model.streamed(mode, slots, hot=model.neurons // 2)
+        assert_same(generate(decoder, 4), expected)
+        assert store.used <= store.slots == min(slots, total)
+
+
+@needs_native
 @given(st.data())
 @examples(25)
 def test_a_budget_that_shrinks_and_grows_changes_no_bit(models: Any, data: st.DataObject) -> None:
@@ -196,9 +220,10 @@ def test_a_budget_that_shrinks_and_grows_changes_no_bit(models: Any, data: st.Da
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_numpy_computes_the_same_up_to_the_order_of_sums(models: Any, mode: str) -> None:
+@pytest.mark.parametrize("matrices", [2, 3])
+def test_numpy_computes_the_same_up_to_the_order_of_sums(models: Any, mode: str, matrices: int) -> None:
     fk.select("numpy")
-    model = models(64, 4)
+    model = models(64, 4, activation="relu", matrices=matrices)
     expected = generate(model.memory(mode), 3)
     for slots in (1, 5, model.clusters * LAYERS):
         decoder, store = model.streamed(mode, slots)

@@ -27,13 +27,16 @@ struct BundleShape {
     int bits = 4;
     std::size_t cluster_neurons = 1;
     std::size_t cluster_bytes = 0;
-    // Gate rows stay in memory elsewhere: slots hold up and down rows only.
+    // Gate rows stay in memory elsewhere: slots hold the other rows only.
     bool resident_gates = false;
+    // Rows of a bundle: gate, up and down, or gate and down of a network without gate (OPT), whose first matrix is
+    // called so.
+    std::size_t matrices = 3;
     std::vector<BundleNetwork> networks;
 
     std::size_t row_bytes() const { return PackedView{nullptr, 0, hidden, 0, bits}.row_bytes(); }
     std::size_t stride() const { return cluster_bytes / cluster_neurons; }
-    std::size_t slot_stride() const { return (resident_gates ? 2 : 3) * row_bytes(); }
+    std::size_t slot_stride() const { return (matrices - (resident_gates ? 1 : 0)) * row_bytes(); }
     std::size_t slot_bytes() const { return cluster_neurons * slot_stride(); }
     // Blocks that a first read takes, and the first block of what is read once the gate is known not to be zero.
     std::size_t first_bytes() const;
@@ -86,7 +89,8 @@ public:
     std::size_t most_slots() const { return total_slots_ + pass_slots_; }
     Item item(std::size_t network, std::size_t cluster) const;
 
-    // Row slot * cluster_neurons + j of the view is that of bundle j in the slot. No gate rows where they are resident.
+    // Row slot * cluster_neurons + j of the view is that of bundle j in the slot. No gate rows where they are resident, no
+    // up rows of two matrices.
     PackedView rows(Part part) const;
 
     // A slot for a cluster, held until finish(), or kNone where there is no room before others are let go.

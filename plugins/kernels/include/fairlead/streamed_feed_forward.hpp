@@ -15,7 +15,7 @@ namespace fairlead {
 struct StreamScratch {
     QuantizedInput input;
     std::vector<float> gate, up, value;
-    std::vector<std::int32_t> neurons, rows, positions, next, contributing;
+    std::vector<std::int32_t> neurons, rows, positions, next, contributing, asking;
     std::vector<std::uint8_t> gated;
     std::uint8_t* down = nullptr;  // rows that the store lends
     std::vector<BundleStore::Slot> arrived;
@@ -33,6 +33,9 @@ struct StreamedLayer {
     std::shared_ptr<NeuronPredictor> predictor;
     Activation activation = Activation::drelu;
     float threshold = 0.0F;
+    // [neurons] and [hidden], or null.
+    const float* gate_bias = nullptr;
+    const float* down_bias = nullptr;
 };
 
 // A layer whose neurons lie in a file and partly in a cache (PowerInfer-2, section 4). Every result has the bits of
@@ -84,6 +87,7 @@ private:
     bool arrivals(const Call& call, bool wait);
     void add_down(const Call& call, std::size_t begin, std::size_t end, bool first, float* y);
     BundleStore::Item item_of(std::size_t position) const;
+    bool gated() const { return store_->shape().matrices == 3; }
     std::int32_t row_of(std::size_t position, BundleStore::Slot slot) const;
     void finish_counts(std::size_t count, Work& work);
 
