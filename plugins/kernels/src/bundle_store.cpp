@@ -55,7 +55,7 @@ StoreOptions BundleStore::fitted(const BundleShape& shape, StoreOptions options)
     refuse(!shape.networks.empty() && shape.hidden > 0 && shape.hidden % kGroup == 0, "needs networks of whole groups");
     refuse(shape.bits == 4 || shape.bits == 8, "bits: must be 4 or 8");
     refuse(shape.cluster_neurons > 0 && shape.cluster_bytes % kBlock == 0 &&
-               shape.cluster_bytes % shape.cluster_neurons == 0 && shape.stride() >= 3 * shape.row_bytes(),
+               shape.cluster_bytes % shape.cluster_neurons == 0 && shape.stride() >= shape.matrices * shape.row_bytes(),
            "cluster_bytes: must be whole blocks that hold the bundles");
     for (const BundleNetwork& network : shape.networks) {
         refuse(network.neurons > 0 && network.offset % kBlock == 0, "networks: must lie on blocks");

@@ -11,6 +11,9 @@
 namespace fairlead {
 namespace {
 
+// Up to so many tokens choose a part of the experts only.
+constexpr std::size_t kFewTokens = 8;
+
 float sigmoid(float x) { return 1.0F / (1.0F + std::exp(-x)); }
 
 }  // namespace
@@ -78,11 +81,53 @@ void MixtureFeedForward::route(const KernelTable& k, const float* x, std::size_t
 void MixtureFeedForward::route_early(const KernelTable& k, const float* hidden, std::size_t tokens) {
     route(k, hidden, tokens);
     routed_ = tokens;
+    Work unused;
+    // A prompt reads most experts, in larger pieces than these.
+    if (tokens <= kFewTokens && reads()) read_chosen(k, nullptr, unused);
+    guessed_.clear();
+}
+
+bool MixtureFeedForward::reads() const {
+    return std::any_of(networks_.begin(), networks_.end(), [](const auto& network) { return network->reads(); });
+}
+
+void MixtureFeedForward::prefetch() {
+    if (router_.shared_gate != nullptr) networks_.back()->prefetch();
+}
+
+bool MixtureFeedForward::wants_guess() { return !router_.before_attention && reads() && look_ahead_.due(); }
+
+void MixtureFeedForward::prefetch_for(const KernelTable& k, const float* x, Work& work) {
+    route(k, x, 1);
+    read_chosen(k, x, work);
+    look_ahead_.guessed(0, guessed_.size());
+}
+
+void MixtureFeedForward::read_chosen(const KernelTable& k, const float* x, Work& work) {
+    guessed_.clear();
+    for (std::size_t i = 0; i < networks_.size(); ++i) {
+        if (uses_[i].empty()) continue;
+        FeedForward& network = *networks_[i];
+        if (network.predictor() == nullptr) {
+            if (network.prefetch_whole(router_.chosen) && i < experts_) guessed_.push_back(i);
+        } else if (x != nullptr && network.wants_guess()) {
+            network.prefetch_for(k, x, work);
+            if (i < experts_) guessed_.push_back(i);
+        }
+    }
+}
+
+void MixtureFeedForward::confirm() {
+    for (const std::size_t expert : guessed_) {
+        if (!uses_[expert].empty()) look_ahead_.confirmed();
+    }
+    guessed_.clear();
 }
 
 void MixtureFeedForward::settle(const KernelTable& k, const float* x, std::size_t tokens) {
     if (!router_.before_attention) {
         route(k, x, tokens);
+        confirm();
     } else if (std::exchange(routed_, 0) != tokens) {
         throw std::invalid_argument("mixture: its router looks before the attention of the same tokens");
     }

@@ -98,6 +98,22 @@ void StreamedFeedForward::prefetch_for(const KernelTable& k, const float* x, Wor
     });
 }
 
+bool StreamedFeedForward::prefetch_whole(std::size_t parts) {
+    // Others keep the larger part of a small cache, and what is sure to be needed does not wait behind what is asked for.
+    const std::size_t buffered = store_->options().depth * store_->options().run / 2;
+    const std::size_t most = std::max<std::size_t>(1, std::min(store_->cache().slots() / 4, buffered) / parts);
+    const std::size_t clusters = store_->shape().clusters(layer_.network);
+    std::size_t asked = 0;
+    guarded([&] {
+        store_->prefetch(layer_.network);
+        for (std::size_t c = 0; c < clusters && asked < most; ++c) {
+            asked += store_->guess(store_->item(layer_.network, c)) ? 1 : 0;
+        }
+        store_->start();
+    });
+    return asked > 0;
+}
+
 void StreamedFeedForward::step(const KernelTable& k, const float* x, float* y, Work& work) {
     StreamScratch& s = *scratch_;
     quantize_input(k, x, 1, store_->shape().hidden, s.input);

@@ -58,6 +58,7 @@ class Footprint:
     networks: int = 1
     all_neurons: int = 0
     idle_weights: int = 0
+    matrices: int = 3
 
     @property
     def weights(self) -> int:
@@ -74,7 +75,7 @@ class Footprint:
         """Bytes that a bundle's reads, and one piece of a prompt, need beside the cache."""
         if not self.neuron_bytes:
             return 0
-        rows = self.neurons * (self.neuron_bytes // (3 * self.all_neurons))
+        rows = self.neurons * (self.neuron_bytes // (self.matrices * self.all_neurons))
         return READ_BUFFERS + rows + 2 * 4 * PROMPT_PIECE_TOKENS * self.neurons
 
     def cache_bytes(self, mode: str, share: float) -> int:
@@ -82,7 +83,7 @@ class Footprint:
 
         Exact mode holds all gates, but for those of experts.
         """
-        gates = self.neuron_bytes // 3 if mode == "exact" and self.networks == self.layers else 0
+        gates = self.neuron_bytes // self.matrices if mode == "exact" and self.networks == self.layers else 0
         return gates + int((self.neuron_bytes - gates) * share)
 
     def weight_bytes(self, bits: int | None = None) -> int:
@@ -175,6 +176,7 @@ def _footprint(
         **sizes,
         neurons=feed_forward.largest,
         networks=feed_forward.networks,
+        matrices=matrices,
         all_neurons=feed_forward.all,
         idle_weights=matrices * width * (feed_forward.all - feed_forward.active),
         kv_width=kv_width,
@@ -219,7 +221,8 @@ def _neuron_bytes(manifest: Path) -> int:
     written = json.loads(manifest.read_text())
     lanes = -(-int(written["hidden"]) // 128) * 4
     row = -(-(lanes * 4 * int(written["bits"]) + 2 * lanes) // 16) * 16
-    return sum(3 * row * int(network["neurons"]) for network in written["networks"])
+    matrices = int(written.get("matrices", 3))
+    return sum(matrices * row * int(network["neurons"]) for network in written["networks"])
 
 
 def _header(file: Path) -> bytes:

@@ -83,7 +83,7 @@ def test_what_is_written_is_read(tmp_path: Path, bits: int) -> None:
         assert bundle.networks[network.name].hot == 5
         np.testing.assert_array_equal(bundle.order(network.name), network.order)
         expected = (network.gate, network.up, network.down_t)
-        for found, wanted in zip(bundle.rows(network.name), expected, strict=True):
+        for found, wanted in zip(bundle.rows(network.name).values(), expected, strict=True):
             np.testing.assert_array_equal(found.data, wanted.data)
     embedding = bundle.tensor("model.embed_tokens.weight")
     assert isinstance(embedding, PackedMatrix)
@@ -292,7 +292,7 @@ def read(path: Path) -> None:
     """Read everything, or fail with the package's error."""
     try:
         bundle = open_bundle(path)
-        found: list[NDArray[Any]] = [part.data for name in bundle.networks for part in bundle.rows(name)]
+        found: list[NDArray[Any]] = [part.data for name in bundle.networks for part in bundle.rows(name).values()]
     except LanguageModelError as error:
         assert str(path) in str(error)
         return

@@ -91,7 +91,24 @@ def test_only_experts_that_are_chosen_are_read(bundle: Path) -> None:
     work = model.decoder(pages).step(5, 0, table.array()).work[-1]
     chosen = int(work[1])
     assert chosen < len(model.activations[-1])
-    assert int(work[6]) == chosen and model.store.used < model.store.shape.total_slots
+    # Found where they had been asked for early, or missed.
+    assert int(work[3:7].sum()) == chosen and work[6] > 0
+    assert model.store.used < model.store.shape.total_slots
+
+
+@native
+def test_experts_are_asked_for_before_the_attention(bundle: Path) -> None:
+    model = SparseModel.load(bundle)
+    assert model.store is not None
+    expected = logits(SparseModel.load(bundle, streamed=False), 1)
+    # Room for about two tokens' experts: what a token needs is often not there.
+    model.store.resize(max(64, model.store.shape.total_slots // 3))
+    np.testing.assert_array_equal(logits(model, 1), expected)
+    asked, needed = model.store.guesses
+    assert asked > 0 and 0 < needed <= asked
+    if model.config.experts is not None and model.config.experts.router_before_attention:
+        # Its router has said what it will be.
+        assert needed == asked
 
 
 @native

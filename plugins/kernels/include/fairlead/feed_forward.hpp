@@ -50,6 +50,11 @@ public:
     virtual bool wants_guess() { return false; }
     virtual void prefetch_for(const KernelTable&, const float*, Work&) {}
 
+    // Whether weights are read when they are needed, and a call that starts the reads of those that are not there: at
+    // most the given part of what may be asked for early, 1 / parts. Returns whether any was asked for.
+    virtual bool reads() const { return false; }
+    virtual bool prefetch_whole(std::size_t) { return false; }
+
     // What chooses the neurons of a step, or null where all gates are computed.
     virtual NeuronPredictor* predictor() const { return nullptr; }
 

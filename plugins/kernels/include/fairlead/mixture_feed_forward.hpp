@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "fairlead/feed_forward.hpp"
+#include "fairlead/look_ahead.hpp"
 
 namespace fairlead {
 
@@ -41,7 +42,14 @@ public:
                    std::int32_t* active, Work& work) override;
     void count_activations(std::shared_ptr<std::int64_t> counts) override;
     bool routes_early() const override { return router_.before_attention; }
+    // Also starts the reads of the chosen experts, which are then under way while the attention is computed.
     void route_early(const KernelTable& k, const float* hidden, std::size_t tokens) override;
+    bool reads() const override;
+    void prefetch() override;
+    bool wants_guess() override;
+    // The router of a stock model is asked once more, for what it would choose if the attention added nothing; it rests
+    // where that has not paid.
+    void prefetch_for(const KernelTable& k, const float* x, Work& work) override;
 
 private:
     // What one token wants of a network.
@@ -59,6 +67,10 @@ private:
     // what it wrote to y.
     template <class Compute>
     void for_each_used(const float* x, std::size_t tokens, float* y, Work& work, const Compute& compute);
+    // Starts the reads of the experts in uses_; of those that have a predictor only what it finds at x, where that is given.
+    void read_chosen(const KernelTable& k, const float* x, Work& work);
+    // Tells the look-ahead which of the guessed experts were chosen.
+    void confirm();
     const float* gather(const std::vector<Use>& uses, const float* x, std::size_t tokens);
 
     RouterView router_;
@@ -67,6 +79,8 @@ private:
     std::vector<std::size_t> first_;  // the first neuron of each network, then the number of all
     std::vector<std::vector<Use>> uses_;
     std::size_t routed_ = 0;  // tokens that were routed early
+    LookAhead look_ahead_;
+    std::vector<std::size_t> guessed_;  // experts of which a guess asked for something
     std::vector<std::uint8_t> taken_;
     std::vector<std::size_t> picked_;
     std::vector<float> shares_, input_, output_;

@@ -63,6 +63,8 @@ public:
     void prefetch() override;
     bool wants_guess() override;
     void prefetch_for(const KernelTable& k, const float* x, Work& work) override;
+    bool reads() const override { return true; }
+    bool prefetch_whole(std::size_t parts) override;
 
 private:
     struct Call {

@@ -8,7 +8,6 @@ from fairlead_kernels import packed_row_bytes
 
 #: What a device reads at once, and what O_DIRECT asks offsets, sizes and addresses to be multiples of.
 BLOCK = 4096
-MATRICES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,29 +15,31 @@ class BundleLayout:
     """Sizes in bytes of what lies in the file.
 
     Attributes:
-        hidden: columns of the three matrices.
+        hidden: columns of the matrices.
         bits: 4 or 8 a weight.
         cluster_neurons: bundles in a cluster, the unit of reading.
         cluster_bytes: a multiple of `BLOCK`; bundles are cluster_bytes / cluster_neurons apart.
+        matrices: 3 rows a bundle (gate, up, down), or 2 of networks without gate (OPT: first matrix and down).
     """
 
     hidden: int
     bits: int
     cluster_neurons: int
     cluster_bytes: int
+    matrices: int = 3
 
     @classmethod
-    def of(cls, hidden: int, bits: int) -> BundleLayout:
+    def of(cls, hidden: int, bits: int, matrices: int = 3) -> BundleLayout:
         """Choose the smallest cluster: one bundle of whole blocks, or a power of two of them in one block.
 
         Raises:
             ValueError: columns are not a positive multiple of 32, or bits are neither 4 nor 8.
         """
-        bundle = MATRICES * packed_row_bytes(hidden, bits)
+        bundle = matrices * packed_row_bytes(hidden, bits)
         neurons = 1
         while 2 * neurons * bundle <= BLOCK:
             neurons *= 2
-        return cls(hidden, bits, neurons, -(-bundle // BLOCK) * BLOCK)
+        return cls(hidden, bits, neurons, -(-bundle // BLOCK) * BLOCK, matrices)
 
     @property
     def row_bytes(self) -> int:
@@ -67,9 +68,13 @@ class BundleLayout:
         if not 0 < self.cluster_neurons <= BLOCK:
             return "cluster_neurons", self.cluster_neurons, f"1 to {BLOCK}"
         room = f"a multiple of {BLOCK} up to {1 << 26}, of which each bundle has an equal part of at least "
-        room += f"{MATRICES * self.row_bytes} bytes, a multiple of 16"
+        room += f"{self.matrices * self.row_bytes} bytes, a multiple of 16"
         if self.cluster_bytes % BLOCK or not 0 < self.cluster_bytes <= 1 << 26:
             return "cluster_bytes", self.cluster_bytes, room
-        if self.cluster_bytes % self.cluster_neurons or self.stride % 16 or self.stride < MATRICES * self.row_bytes:
+        if (
+            self.cluster_bytes % self.cluster_neurons
+            or self.stride % 16
+            or self.stride < self.matrices * self.row_bytes
+        ):
             return "cluster_bytes", self.cluster_bytes, room
         return None

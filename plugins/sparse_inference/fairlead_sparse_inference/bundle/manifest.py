@@ -57,6 +57,7 @@ class Manifest(_Part):
     bits: int
     cluster_neurons: int
     cluster_bytes: int
+    matrices: Literal[2, 3] = 3
     neurons_bytes: int = Natural
     networks: tuple[Network, ...] = Field(strict=False, min_length=1)
     resident: dict[str, PackedTensor]
@@ -65,7 +66,7 @@ class Manifest(_Part):
     @property
     def layout(self) -> BundleLayout:
         """The sizes of clusters."""
-        return BundleLayout(self.hidden, self.bits, self.cluster_neurons, self.cluster_bytes)
+        return BundleLayout(self.hidden, self.bits, self.cluster_neurons, self.cluster_bytes, self.matrices)
 
 
 def read_manifest(directory: Path) -> Manifest:

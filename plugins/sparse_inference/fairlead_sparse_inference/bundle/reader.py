@@ -13,7 +13,7 @@ from fairlead_kernels import PackedMatrix
 from fairlead_language_model.errors import CheckpointError
 from fairlead_language_model.safetensors_file import SafetensorsFile
 
-from .layout import MATRICES, BundleLayout
+from .layout import BundleLayout
 from .manifest import MANIFEST, NEURONS, RESIDENT, Manifest, Network, read_manifest
 from .writer import is_order
 
@@ -76,15 +76,15 @@ class Bundle:
         # A copy: who keeps an order must not keep the whole mapped file with it.
         return np.array(order, np.int32)
 
-    def rows(self, name: str) -> tuple[PackedMatrix, PackedMatrix, PackedMatrix]:
-        """Read a network whole: gate, up and down_t [neurons, hidden] in the model's order, views of one array."""
+    def rows(self, name: str) -> dict[str, PackedMatrix]:
+        """Read a network whole: gate, up (if any) and down_t [neurons, hidden] in the model's order, of one array."""
         order, layout = self.order(name), self.layout
         stored = self.read(name).reshape(-1, layout.stride)
-        bundles = np.empty((len(order), MATRICES * layout.row_bytes), np.uint8)
+        names = ("gate", "up", "down_t") if layout.matrices == 3 else ("gate", "down_t")
+        bundles = np.empty((len(order), layout.matrices * layout.row_bytes), np.uint8)
         bundles[order] = stored[: len(order), : bundles.shape[1]]
-        parts = (bundles[:, i * layout.row_bytes : (i + 1) * layout.row_bytes] for i in range(MATRICES))
-        gate, up, down_t = (PackedMatrix(part, layout.hidden, layout.bits) for part in parts)
-        return gate, up, down_t
+        parts = np.split(bundles, layout.matrices, axis=1)
+        return {name: PackedMatrix(part, layout.hidden, layout.bits) for name, part in zip(names, parts, strict=True)}
 
     def read(self, name: str) -> NDArray[np.uint8]:
         """Return the bytes of a network as they lie in the file."""

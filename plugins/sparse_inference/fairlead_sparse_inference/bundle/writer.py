@@ -39,23 +39,31 @@ class NetworkRows:
 
     Attributes:
         name: "layers.N", "layers.N.experts.E" or "layers.N.shared_expert".
-        gate, up, down_t: packed [neurons, hidden], in the order of the model.
+        gate, up, down_t: packed [neurons, hidden], in the order of the model; a network without gate has its first
+            matrix as gate, and no up.
         order: int32 [neurons], the neuron that goes to each place of the file; None: as they come.
         hot: how many of them, from the first on, are the often active ones.
     """
 
     name: str
     gate: PackedMatrix
-    up: PackedMatrix
+    up: PackedMatrix | None
     down_t: PackedMatrix
     order: NDArray[np.int32] | None = None
     hot: int = 0
 
+    @property
+    def matrices(self) -> dict[str, PackedMatrix]:
+        """The matrices that there are, in the order in which their rows lie in a bundle."""
+        up = {} if self.up is None else {"up": self.up}
+        return {"gate": self.gate, **up, "down_t": self.down_t}
+
     def check(self, layout: BundleLayout) -> None:
         """Raise ValueError where a part does not fit the layout or the other parts."""
         shape = (self.gate.shape[0], layout.hidden)
-        for name in ("gate", "up", "down_t"):
-            matrix: PackedMatrix = getattr(self, name)
+        if len(self.matrices) != layout.matrices:
+            raise ValueError(f"{self.name}: must have {layout.matrices} matrices, got {len(self.matrices)}")
+        for name, matrix in self.matrices.items():
             if matrix.shape != shape or matrix.bits != layout.bits:
                 found = f"{list(matrix.shape)} of {matrix.bits} bits"
                 raise ValueError(f"{self.name}.{name}: must be {list(shape)} of {layout.bits} bits, got {found}")
@@ -139,6 +147,7 @@ def _write(
         bits=layout.bits,
         cluster_neurons=layout.cluster_neurons,
         cluster_bytes=layout.cluster_bytes,
+        matrices=3 if layout.matrices == 3 else 2,
         neurons_bytes=(folder / NEURONS).stat().st_size,
         networks=tuple(written),
         resident={n: PackedTensor(columns=v.columns, bits=v.bits) for n, v in resident.items() if _is_packed(v)},
@@ -181,10 +190,10 @@ def _write_networks(
 
 
 def _clusters(rows: NetworkRows, order: NDArray[np.int32], layout: BundleLayout) -> NDArray[np.uint8]:
-    """The bytes of a network: gate | up | down_t of each neuron in the order of the file, padded."""
+    """The bytes of a network: gate | up (if any) | down_t of each neuron in the order of the file, padded."""
     width = layout.row_bytes
     content = np.zeros((layout.clusters(len(order)) * layout.cluster_neurons, layout.stride), np.uint8)
-    for index, matrix in enumerate((rows.gate, rows.up, rows.down_t)):
+    for index, matrix in enumerate(rows.matrices.values()):
         content[: len(order), index * width : (index + 1) * width] = matrix.data[order]
     return content.reshape(-1)
 

@@ -27,6 +27,8 @@ _VECTORS = {
     "key_bias": "self_attn.k_proj.bias",
     "value_bias": "self_attn.v_proj.bias",
     "output_bias": "self_attn.o_proj.bias",
+    "attention_norm_bias": "input_layernorm.bias",
+    "feed_forward_norm_bias": "post_attention_layernorm.bias",
     "query_norm": "self_attn.q_norm.weight",
     "key_norm": "self_attn.k_norm.weight",
 }
@@ -59,20 +61,22 @@ def load_bundle(path: Path, *, mode: str, streamed: bool, options: StreamOptions
     layers = tuple(map(read.layer, range(config.num_hidden_layers)))
     head = None if config.tie_word_embeddings else _packed(bundle, "lm_head.weight")
     weights = DecoderWeights(
-        _packed(bundle, "model.embed_tokens.weight"), layers, _vector(bundle, "model.norm.weight"), head
+        _packed(bundle, "model.embed_tokens.weight"),
+        layers,
+        _vector(bundle, "model.norm.weight") if config.final_norm else None,
+        head,
+        _optional(bundle, "model.norm.bias"),
+        _positions(bundle, config) if config.positions == "learned" else None,
     )
     try:
         weights.check(decoder_config(config))
     except ValueError as error:
         raise CheckpointError(path, f"does not fit its config.json: {error}") from None
-    found = ROPE_FREQUENCY_FACTORS in bundle.tensor_names
-    return BundleModel(config, weights, _vector(bundle, ROPE_FREQUENCY_FACTORS) if found else None, store)
+    return BundleModel(config, weights, _optional(bundle, ROPE_FREQUENCY_FACTORS), store)
 
 
 def _require_supported(bundle: Bundle, config: ModelConfig, mode: str) -> None:
     reason = why_not_q8(config)
-    if config.ffn == "plain" or config.norm != "rms" or config.positions != "rotary":
-        reason = f"the architecture {config.architecture} from a bundle"
     if reason is not None:
         raise ModelUnsupported(f"{bundle.path}: the kernels do not take {reason}")
     if mode == PREDICTOR and not any(name.endswith(".predictor.a") for name in bundle.tensor_names):
@@ -87,6 +91,9 @@ def _network(bundle: Bundle, config: ModelConfig, wanted: NetworkName) -> Networ
         raise ConfigError(file, "networks", sorted(bundle.networks)[:4], accepted)
     if network.neurons != wanted.neurons:
         raise ConfigError(file, f"{name}.neurons", network.neurons, f"{wanted.neurons}, as in config.json")
+    matrices = 2 if config.ffn == "plain" else 3
+    if bundle.layout.matrices != matrices:
+        raise ConfigError(file, "matrices", bundle.layout.matrices, f"{matrices}, as config.json's architecture has")
     if bundle.layout.hidden != config.hidden_size:
         raise ConfigError(file, "hidden", bundle.layout.hidden, f"{config.hidden_size}, as in config.json")
     return network
@@ -101,6 +108,7 @@ def _store(bundle: Bundle, networks: list[Network], resident_gates: bool, option
         layout.cluster_bytes,
         tuple((network.offset, network.neurons, network.hot) for network in networks),
         resident_gates=resident_gates,
+        matrices=layout.matrices,
     )
     return NeuronStore(bundle.neurons_file, shape, shape.full_slots, options)
 
@@ -150,9 +158,13 @@ class _Reader:
     def _network(self, network: NetworkName) -> dict[str, Any]:
         name = str(network)
         predictor = self._predictor(network) if self.mode == PREDICTOR else None
+        prefix = f"model.layers.{network.layer}.mlp."
+        biases = {
+            "gate_bias": _optional(self.bundle, prefix + "up_proj.bias"),
+            "down_bias": _optional(self.bundle, prefix + "down_proj.bias"),
+        }
         if self.store is None:
-            gate, up, down_t = self.bundle.rows(name)
-            return {"gate": gate, "up": up, "down_t": down_t, "predictor": predictor}
+            return {**self.bundle.rows(name), **biases, "predictor": predictor}
         source = self.store.feed_forward(
             self.places[name],
             self.bundle.order(name),
@@ -160,6 +172,7 @@ class _Reader:
             gates=_gates(self.bundle, name) if self.store.shape.resident_gates else None,
             predictor=predictor,
             threshold=self.config.relu_threshold,
+            **biases,
         )
         return {"feed_forward": source, "predictor": predictor}
 
@@ -207,3 +220,11 @@ def _vector(bundle: Bundle, name: str) -> NDArray[np.float32]:
     if isinstance(stored, PackedMatrix) or stored.dtype != np.float32:
         raise CheckpointError(bundle.path, "accepted: float32", name)
     return np.array(stored)
+
+
+def _optional(bundle: Bundle, name: str) -> NDArray[np.float32] | None:
+    return _vector(bundle, name) if name in bundle.tensor_names else None
+
+
+def _positions(bundle: Bundle, config: ModelConfig) -> NDArray[np.float32]:
+    return np.ascontiguousarray(_vector(bundle, "model.embed_positions.weight")[config.position_offset :])

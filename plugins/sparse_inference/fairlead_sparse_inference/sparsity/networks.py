@@ -43,6 +43,22 @@ class Routed:
         """The neurons of the layer that are its own."""
         return slice(self.first, self.first + self.name.neurons)
 
+    @property
+    def first_matrix(self) -> Any:
+        """What decides whether a neuron fires: the gate, or the first matrix of a network without one."""
+        return self.weights.up if self.weights.gate is None else self.weights.gate
+
+    @property
+    def first_bias(self) -> FloatArray | None:
+        """What is added to its products, or None."""
+        name = "up_bias" if self.weights.gate is None else "gate_bias"
+        return getattr(self.weights, name, None)
+
+    @property
+    def others(self) -> int:
+        """Rows of a neuron beside that of the first matrix."""
+        return 1 if self.weights.gate is None else 2
+
     def activations(self, config: ModelConfig, x: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return (gate after its activation, activations times shares), both [n, neurons], of its own
         inputs [n, hidden].

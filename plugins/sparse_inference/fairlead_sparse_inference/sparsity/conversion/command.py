@@ -78,7 +78,7 @@ def convert(
             yield rows
             advance(rows.name)
 
-    layout = BundleLayout.of(config.hidden_size, recipe.bits)
+    layout = BundleLayout.of(config.hidden_size, recipe.bits, 2 if config.ffn == "plain" else 3)
     with report.progress("packing", sum(1 for _ in all_networks(config))) as advance:
         files = model_files(source, config)
         manifest = write_bundle(out, counted(advance), resident, files, layout=layout)

@@ -27,7 +27,9 @@ from .names import (
     EMBEDDING,
     HEAD,
     NORM,
+    NORM_BIAS,
     PACKED_FIELDS,
+    POSITIONS,
     PREDICTOR_PARTS,
     ROUTER,
     SHARED_GATE,
@@ -51,12 +53,10 @@ class Recipe:
 
 def why_not(config: ModelConfig) -> str | None:
     """Return what keeps a model out of the bundle layout, or None."""
-    if config.ffn == "plain":
-        return "a feed-forward network without gate (a bundle holds gate, up and down rows)"
-    if config.mlp_bias:
-        return "a bias on the feed-forward network"
-    if config.norm != "rms" or config.positions != "rotary":
-        return "layer normalization with bias or learned positions"
+    if config.mlp_bias and config.ffn != "plain":
+        return "a bias on a gated feed-forward network"
+    if config.embedding_size not in (None, config.hidden_size):
+        return f"an embedding of width {config.embedding_size} that is projected to hidden_size {config.hidden_size}"
     if config.hidden_size % GROUP or config.num_attention_heads * config.head_dim % GROUP:
         return f"hidden_size {config.hidden_size} or the width of its heads is no multiple of {GROUP}"
     return None
@@ -83,6 +83,10 @@ def resident_tensors(weights: LlamaWeights, bits: int) -> dict[str, Tensor]:
         tensors[HEAD] = packed(weights.head, bits)
     if weights.norm is not None:
         tensors[NORM] = np.asarray(weights.norm)
+    if weights.norm_bias is not None:
+        tensors[NORM_BIAS] = np.asarray(weights.norm_bias)
+    if weights.position_embedding is not None:
+        tensors[POSITIONS] = _wide(weights.position_embedding)
     if weights.rope_factors is not None:
         tensors[ROPE_FREQUENCY_FACTORS] = np.asarray(weights.rope_factors)
     for layer, parts in enumerate(weights.layers):
@@ -115,7 +119,7 @@ def networks(config: ModelConfig, weights: LlamaWeights, recipe: Recipe) -> Iter
     """Yield the feed-forward networks, one in memory at a time."""
     for layer, parts in enumerate(weights.layers):
         for name, (gate, up, down_t) in zip(map(str, layer_networks(config, layer)), _matrices(parts), strict=True):
-            rows = (packed(matrix, recipe.bits) for matrix in (gate, up, down_t))
+            rows = (None if matrix is None else packed(matrix, recipe.bits) for matrix in (gate, up, down_t))
             yield NetworkRows(name, *rows, recipe.orders.get(name), recipe.hot.get(name, 0))
 
 
@@ -159,10 +163,12 @@ def hot_neurons(
     return marked
 
 
-def _matrices(parts: LayerWeights) -> Iterator[tuple[Matrix, Matrix, Matrix]]:
+def _matrices(parts: LayerWeights) -> Iterator[tuple[Matrix, Matrix | None, Matrix]]:
     if parts.mixture is None:
-        assert parts.gate is not None and parts.up is not None and parts.down is not None
-        yield parts.gate, parts.up, _turned(parts.down, parts.down_t)
+        assert parts.up is not None and parts.down is not None
+        # A network without gate has its first matrix where gated ones have the gate.
+        gate, up = (parts.up, None) if parts.gate is None else (parts.gate, parts.up)
+        yield gate, up, _turned(parts.down, parts.down_t)
         return
     for expert in parts.mixture.networks:
         yield expert.gate, expert.up, _turned(expert.down, expert.down_t)

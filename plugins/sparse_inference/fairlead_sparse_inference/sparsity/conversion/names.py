@@ -9,11 +9,16 @@ float32. The predictor of an expert has the name of its network before `.predict
 from __future__ import annotations
 
 EMBEDDING, HEAD, NORM = "model.embed_tokens.weight", "lm_head.weight", "model.norm.weight"
+NORM_BIAS, POSITIONS = "model.norm.bias", "model.embed_positions.weight"
 #: field of LayerWeights -> name below `model.layers.N.`
 PACKED_FIELDS = {name: f"self_attn.{name}_proj.weight" for name in "qkvo"}
 VECTOR_FIELDS = {
     "input_norm": "input_layernorm.weight",
     "post_norm": "post_attention_layernorm.weight",
+    "input_norm_bias": "input_layernorm.bias",
+    "post_norm_bias": "post_attention_layernorm.bias",
+    "up_bias": "mlp.up_proj.bias",
+    "down_bias": "mlp.down_proj.bias",
     "q_norm": "self_attn.q_norm.weight",
     "k_norm": "self_attn.k_norm.weight",
     **{f"{name}_bias": f"self_attn.{name}_proj.bias" for name in "qkvo"},

@@ -20,7 +20,9 @@ from .names import (
     EMBEDDING,
     HEAD,
     NORM,
+    NORM_BIAS,
     PACKED_FIELDS,
+    POSITIONS,
     PREDICTOR_PARTS,
     ROUTER,
     SHARED_GATE,
@@ -38,9 +40,11 @@ def read_bundle(path: Path) -> tuple[ModelConfig, LlamaWeights, dict[str, Predic
     weights = LlamaWeights(
         embedding=embedding,
         layers=tuple(_layer(bundle, config, layer) for layer in range(config.num_hidden_layers)),
-        norm=_wide(bundle, NORM),
+        norm=_optional(bundle, NORM),
         head=embedding if config.tie_word_embeddings else _wide(bundle, HEAD),
         rope_factors=_optional(bundle, ROPE_FREQUENCY_FACTORS),
+        norm_bias=_optional(bundle, NORM_BIAS),
+        position_embedding=_optional(bundle, POSITIONS),
     )
     return config, weights, _predictors(bundle, config)
 
@@ -62,8 +66,11 @@ def _layer(bundle: Bundle, config: ModelConfig, layer: int) -> LayerWeights:
 
 
 def _matrices(bundle: Bundle, name: str) -> dict[str, FloatArray]:
-    gate, up, down_t = (part.dequantize() for part in bundle.rows(name))
-    return {"gate": gate, "up": up, "down": np.ascontiguousarray(down_t.T)}
+    rows = {part: matrix.dequantize() for part, matrix in bundle.rows(name).items()}
+    down = np.ascontiguousarray(rows["down_t"].T)
+    if "up" not in rows:
+        return {"up": rows["gate"], "down": down}
+    return {"gate": rows["gate"], "up": rows["up"], "down": down}
 
 
 def _predictors(bundle: Bundle, config: ModelConfig) -> dict[str, Predictor]:

@@ -69,8 +69,8 @@ class FeedForwardTimer:
 
 
 def timer(model: ToolModel, inputs: Sequence[FloatArray]) -> FeedForwardTimer | None:
-    """Return a timer, or None where the kernels do not take the model, or a layer is a mixture of experts."""
-    if model.config.experts is not None:
+    """Return a timer, or None where the kernels do not take the model, or its layers are not one gated network each."""
+    if model.config.experts is not None or model.config.ffn == "plain":
         return None
     try:
         return FeedForwardTimer(model, inputs)

@@ -60,12 +60,16 @@ def quality(predictor: Predictor, held: Examples) -> Quality:
     )
 
 
-def relative_cost(predictor: Predictor, measured: Quality, hidden: int, neurons: int) -> float:
+def relative_cost(predictor: Predictor, measured: Quality, hidden: int, neurons: int, others: int = 2) -> float:
     """Return the weights that predictor mode reads for a token and layer, relative to exact mode; below 1 is a gain.
+
+    `others` are the rows of a neuron beside its gate: up and down, or down alone.
 
     Exact mode reads all gate rows, and up and down rows where a gate is not zero. Predictor mode reads the predictor,
     the gate rows of what is predicted, and of those up and down rows where the gate is not zero; here all are counted.
     """
-    exact = neurons * hidden * (1 + 2 * measured.gates)
-    ours = predictor.parameters + neurons * hidden * (measured.predicted + 2 * min(measured.predicted, measured.gates))
+    exact = neurons * hidden * (1 + others * measured.gates)
+    ours = predictor.parameters + neurons * hidden * (
+        measured.predicted + others * min(measured.predicted, measured.gates)
+    )
     return ours / exact

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...bundle import NetworkName
-from ..model import FloatArray, ToolModel, is_sparse, require_gates, wide
+from ..model import FloatArray, ToolModel, is_sparse, wide
 from ..networks import Routed
 from ..perplexity.modes import Predicted, layer_choices
 from ..perplexity.score import Score, score
@@ -57,7 +57,6 @@ def require_zeros(model: ToolModel) -> None:
             f"{model.path}: activation {model.config.activation}: accepted: drelu, relu; "
             "`fairlead sparse threshold` and `drelufy` are for other models"
         )
-    require_gates(model)
 
 
 def train_layers(
@@ -107,7 +106,7 @@ def train_network(
     network: Routed, data: Examples, held: Examples, wanted: Wanted, recipe: Recipe, use_torch: bool
 ) -> Trained:
     """Train predictors of growing hidden size and keep the one with which the fewest weights are read."""
-    gate, name = wide(network.weights.gate), network.name
+    gate, name = wide(network.first_matrix), network.name
     hidden, neurons, samples = gate.shape[1], name.neurons, (len(data.inputs), len(held.inputs))
     fires = data.fires.mean(axis=0)
     rank = first_rank(neurons, hidden, float(fires.mean()), gini(fires))
@@ -116,9 +115,12 @@ def train_network(
     own = () if name.expert is None and not name.shared else (network.first,)
     while True:
         random = np.random.default_rng((recipe.seed, name.layer, rank, *own))
-        fitted = fit(from_weights(gate, rank, random), data, recipe, use_torch).rounded()
+        start = from_weights(gate, rank, random)
+        if network.first_bias is not None:
+            start = replace(start, bias=network.first_bias.astype(np.float32))
+        fitted = fit(start, data, recipe, use_torch).rounded()
         fitted = calibrated(fitted, held, wanted.weighted_recall)
-        cost = relative_cost(fitted, quality(fitted, held), hidden, neurons)
+        cost = relative_cost(fitted, quality(fitted, held), hidden, neurons, network.others)
         if best is not None and cost > _WORTH * min(tried.values()):
             tried[rank] = round(cost, 4)
             return Trained(best, tried, samples)
@@ -188,7 +190,8 @@ def network_records(
         }
         measured = qualities.get(name)
         if measured is not None:
-            cost = relative_cost(item.predictor, measured, hidden, item.predictor.b.shape[0])
+            others = 1 if model.config.ffn == "plain" else 2
+            cost = relative_cost(item.predictor, measured, hidden, item.predictor.b.shape[0], others)
             record["relative_cost"] = round(cost, 4)
             record |= {key: round(value, 5) for key, value in asdict(measured).items()}
         records.append(record)
