@@ -111,6 +111,7 @@ void MixtureFeedForward::read_chosen(const KernelTable& k, const float* x, Work&
         if (network.predictor() == nullptr) {
             if (network.prefetch_whole(router_.chosen) && i < experts_) guessed_.push_back(i);
         } else if (x != nullptr && network.wants_guess()) {
+            network.prefetch();
             network.prefetch_for(k, x, work);
             if (i < experts_) guessed_.push_back(i);
         }

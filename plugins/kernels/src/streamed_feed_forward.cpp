@@ -105,6 +105,7 @@ bool StreamedFeedForward::prefetch_whole(std::size_t parts) {
     const std::size_t clusters = store_->shape().clusters(layer_.network);
     std::size_t asked = 0;
     guarded([&] {
+        store_->take_back();
         store_->prefetch(layer_.network);
         for (std::size_t c = 0; c < clusters && asked < most; ++c) {
             asked += store_->guess(store_->item(layer_.network, c)) ? 1 : 0;
