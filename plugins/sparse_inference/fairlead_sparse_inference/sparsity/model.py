@@ -69,6 +69,14 @@ def model_path(name: Path) -> Path:
     return MODELS / name
 
 
+def checkpoint_path(name: Path) -> Path:
+    """Return the path of a checkpoint that is to become a bundle; raises CheckpointError where it is one."""
+    path = model_path(name)
+    if is_bundle(path):
+        raise CheckpointError(path, "is a bundle; accepted: the checkpoint that it was made from, or another one")
+    return path
+
+
 def load_model(name: Path) -> ToolModel:
     """Read a checkpoint (Hugging Face layout, GGUF, bundle, or a shipped model's name) and its tokenizer.
 

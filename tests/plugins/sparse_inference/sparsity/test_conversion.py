@@ -95,6 +95,14 @@ def test_what_exists_is_not_overwritten(checkpoint: Path, tmp_path: Path) -> Non
     assert (tmp_path / "mine").read_text() == "kept"
 
 
+def test_a_bundle_is_no_checkpoint_to_convert(checkpoint: Path, tmp_path: Path) -> None:
+    made = CliRunner().invoke(sparse, ["convert", str(checkpoint), str(tmp_path / "one")])
+    assert made.exit_code == 0, made.output
+    result = CliRunner().invoke(sparse, ["convert", str(tmp_path / "one"), str(tmp_path / "two")])
+    assert result.exit_code == 1 and "one: is a bundle; accepted: the checkpoint" in result.output
+    assert not (tmp_path / "two").exists()
+
+
 def test_another_models_profile_is_refused(checkpoint: Path, stock: Path, text: Path, tmp_path: Path) -> None:
     run("profile", checkpoint, text, "--out", tmp_path / "p.npz", "--part", "all")
     with np.load(tmp_path / "p.npz") as stored:

@@ -146,6 +146,12 @@ def test_speeds_are_measured_on_a_real_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_size_that_is_none_names_its_option(checkpoint: Path, profile: Path, tmp_path: Path) -> None:
+    result = plan(checkpoint, profile, tmp_path / "plan.json", "lots")
+    assert result.exit_code == 2 and "'--memory': size 'lots': accepted: a number with B" in result.output
+    assert "measuring" not in result.output
+
+
 def test_another_models_plan_is_refused(checkpoint: Path, profile: Path, tmp_path: Path) -> None:
     out = tmp_path / "plan.json"
     assert plan(checkpoint, profile, out, "10MiB").exit_code == 0

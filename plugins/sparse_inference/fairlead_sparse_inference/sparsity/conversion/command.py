@@ -51,7 +51,7 @@ def convert(
     from fairlead_language_model.graph import load_weights
 
     from ...bundle import BundleLayout, all_networks, verify_bundle, write_bundle
-    from ..model import model_path
+    from ..model import checkpoint_path
     from .convert import (
         Recipe,
         model_files,
@@ -62,7 +62,7 @@ def convert(
     )
 
     report = Report(as_json)
-    source = model_path(model)
+    source = checkpoint_path(model)
     checkpoint = open_checkpoint(source)
     config = checkpoint.config
     require_convertible(config, source)

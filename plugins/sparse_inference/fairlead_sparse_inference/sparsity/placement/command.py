@@ -10,10 +10,26 @@ import click
 from ..reporting import Report, clear_errors, format_option, json_option, plots_option, table, write_json
 
 
+class _Size(click.ParamType):
+    """Bytes, written as 400MiB."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from .sizes import parse_bytes
+
+        try:
+            return parse_bytes(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 @click.command("plan")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--profile", type=click.Path(path_type=Path), required=True, help="Of `profile`.")
-@click.option("--memory", required=True, help="The budget, e.g. 400MiB: everything that the engine keeps.")
+@click.option(
+    "--memory", type=_Size(), required=True, help="The budget, e.g. 400MiB: everything that the engine keeps."
+)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The JSON to write.")
 @click.option("--predictors", type=click.Path(path_type=Path), help="Of `train-predictor`: plan predictor mode.")
 @click.option("--bits", type=click.Choice(["4", "8"]), default="4", show_default=True, help="Of the bundle's neurons.")
@@ -23,8 +39,10 @@ from ..reporting import Report, clear_errors, format_option, json_option, plots_
     "--disk", type=click.Path(path_type=Path, file_okay=False, exists=True), help="Where the bundle will lie."
 )
 @click.option("--disk-reads-per-s", type=click.FloatRange(min=1), help="Instead of measuring --disk.")
-@click.option("--disk-bandwidth", help="Bytes a second in sequence, e.g. 1GB; instead of measuring.")
-@click.option("--memory-bandwidth", help="Bytes a second, e.g. 39GB, or of the fast device; instead of measuring.")
+@click.option("--disk-bandwidth", type=_Size(), help="Bytes a second in sequence, e.g. 1GB; instead of measuring.")
+@click.option(
+    "--memory-bandwidth", type=_Size(), help="Bytes a second, e.g. 39GB, or of the fast device; instead of measuring."
+)
 @click.option("--sync-us", type=click.FloatRange(min=0), default=0.0, show_default=True, help="To hand a layer over.")
 @plots_option
 @format_option
@@ -33,7 +51,7 @@ from ..reporting import Report, clear_errors, format_option, json_option, plots_
 def plan(
     model: Path,
     profile: Path,
-    memory: str,
+    memory: int,
     out: Path,
     predictors: Path | None,
     bits: str,
@@ -41,8 +59,8 @@ def plan(
     context: int | None,
     disk: Path | None,
     disk_reads_per_s: float | None,
-    disk_bandwidth: str | None,
-    memory_bandwidth: str | None,
+    disk_bandwidth: int | None,
+    memory_bandwidth: int | None,
     sync_us: float,
     plots: Path | None,
     plot_format: str,
@@ -56,13 +74,13 @@ def plan(
 
     from ...bundle import all_networks
     from ..conversion.convert import require_convertible
-    from ..model import model_path
+    from ..model import checkpoint_path
     from ..profile.file import read_profile, require_model
     from .planner import SPLITS, Conditions, make_plan
-    from .sizes import model_bytes, parse_bytes
+    from .sizes import model_bytes
 
     report = Report(as_json)
-    source = model_path(model)
+    source = checkpoint_path(model)
     config = open_checkpoint(source).config
     require_convertible(config, source)
     if config.experts is not None or config.ffn == "plain":
@@ -74,7 +92,7 @@ def plan(
     sizes = model_bytes(config, int(bits), int(resident_bits or bits), tokens, parameters)
     given = (disk_reads_per_s, disk_bandwidth, memory_bandwidth)
     speeds = _speeds(report, disk or out.resolve().parent, sizes.layout.cluster_bytes, given)
-    wanted = Conditions(parse_bytes(memory), predictors is None, sync_us * 1e-6, overshoot)
+    wanted = Conditions(memory, predictors is None, sync_us * 1e-6, overshoot)
     with report.progress("simulating", len(SPLITS)) as advance:
         content = make_plan(found, sizes, speeds, wanted, advance)
     write_json(out, content)
@@ -99,20 +117,19 @@ def _predicted(path: Path | None, config: Any) -> tuple[int, float]:
 
 
 def _speeds(
-    report: Report, directory: Path, read_bytes: int, given: tuple[float | None, str | None, str | None]
+    report: Report, directory: Path, read_bytes: int, given: tuple[float | None, int | None, int | None]
 ) -> Any:
-    from .sizes import parse_bytes
     from .speeds import Speeds, measure, memory_bandwidth
 
     reads, sequential, memory = given
     if reads is not None and sequential is not None:
-        bandwidth = memory_bandwidth() if memory is None else parse_bytes(memory)
-        return Speeds(float(bandwidth), reads, float(parse_bytes(sequential)), read_bytes, True)
+        bandwidth = memory_bandwidth() if memory is None else memory
+        return Speeds(float(bandwidth), reads, float(sequential), read_bytes, True)
     if reads is not None or sequential is not None:
         raise ValueError("--disk-reads-per-s, --disk-bandwidth: accepted: both or neither")
     report.say(f"measuring memory and the disk of {directory}")
     found = measure(directory, read_bytes)
-    bandwidth = found.memory_bytes_per_s if memory is None else float(parse_bytes(memory))
+    bandwidth = found.memory_bytes_per_s if memory is None else float(memory)
     if not found.direct:
         report.say(f"{directory}: reads went through the page cache (no O_DIRECT): the disk is slower than measured")
     return Speeds(bandwidth, found.disk_reads_per_s, found.disk_bytes_per_s, read_bytes, found.direct)
