@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 MODELS = Path(__file__).with_name("models")
 DEFAULT_MODEL = "tiny-drelu"
+#: Guesses that one call of the kernels checks, with the token before them (fairlead_kernels.MOST_SEQUENCES).
+MOST_GUESSES = 7
 
 
 class Settings(BaseModel):
@@ -53,7 +55,7 @@ class Settings(BaseModel):
     draft_model: str | None = Field(
         default=None, description="Guess them with a smaller model of the same tokenizer; a name or path as `model`."
     )
-    draft_tokens: int = Field(default=4, ge=1, le=16, description="Tokens guessed ahead, at most.")
+    draft_tokens: int = Field(default=4, ge=1, le=MOST_GUESSES, description="Tokens guessed ahead, at most.")
 
     @field_validator("session_directory")
     @classmethod

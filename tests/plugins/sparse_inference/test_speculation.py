@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fairlead_kernels import MOST_SEQUENCES
 from fairlead_language_model.sampling import SamplingParameters, distribution, make_generator, sample
 from fairlead_sparse_inference.engine import Engine, ModelUnsupported, Request, SparseModel
 from fairlead_sparse_inference.engine.speculation import DraftModel, DraftSource, GuessLength, NgramSource, accept
 from fairlead_sparse_inference.engine.speculation.ngram import NgramDrafter
+from fairlead_sparse_inference.settings import MOST_GUESSES
 from fairlead_sparse_inference.train.layout import write_checkpoint
 from fairlead_sparse_inference.train.shape import ModelShape
 from fairlead_sparse_inference.train.tokenizer import train_tokenizer
@@ -42,6 +44,10 @@ def drafts(request: pytest.FixtureRequest, small: SparseModel, model: SparseMode
     if request.param == "ngram":
         return NgramSource(4, shortest=1)
     return DraftModel(small if request.param == "small" else model, 4, sequences=4, context=128)
+
+
+def test_one_call_checks_all_guesses_that_may_be_asked_for() -> None:
+    assert MOST_GUESSES + 1 == MOST_SEQUENCES
 
 
 def test_greedy_answers_are_the_same(make_engine: MakeEngine, drafts: DraftSource) -> None:

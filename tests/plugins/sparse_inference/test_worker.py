@@ -145,6 +145,7 @@ def test_a_draft_model_of_another_vocabulary_is_refused(checkpoint: Path, varian
         ({"session_directory": "/s", "prefix_cache": False}, "session_directory needs prefix_cache = true"),
         ({"session_directory": "s"}, "an absolute path"),
         ({"draft_tokens": 0}, "greater than or equal to 1"),
+        ({"draft_tokens": 8}, "less than or equal to 7"),
         ({"draft": "other"}, "'ngram'"),
         ({"draft_model": "other"}, "tiny-drelu, or an absolute path"),
     ],

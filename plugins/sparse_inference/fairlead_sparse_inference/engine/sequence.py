@@ -7,20 +7,18 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead_kernels import MOST_SEQUENCES
 from fairlead_language_model.graph import PageTable
 from fairlead_language_model.sampling import TokenLogprob, make_generator, token_logprobs
 from fairlead_language_model.stop_matcher import StopMatcher
 from fairlead_language_model.tokenizer import Tokenizer
 
+from ..settings import MOST_GUESSES
 from .events import Event, Finish, FinishReason, Piece
 from .request import Request
 from .speculation import Draft, DraftSource, GuessLength, NoDrafts, accept
 
 Sink = Callable[[Event], None]
 NO_DRAFTS = NoDrafts()
-#: Tokens that a grammar leaves no choice about, checked in one call at most.
-FORCED_MOST = MOST_SEQUENCES - 1
 
 
 class Sequence:
@@ -68,9 +66,9 @@ class Sequence:
         """Guess the tokens after the last one; empty where guessing does not pay or nothing is left to generate."""
         room = self.limit - len(self.tokens) - 1
         constraint = self.request.constraint
-        if constraint is not None and room > 0 and (forced := constraint.forced()[: min(room, FORCED_MOST)]):
+        if constraint is not None and room > 0 and (forced := constraint.forced()[: min(room, MOST_GUESSES)]):
             return Draft(tuple(forced))
-        most = min(self._guesses.take(), room, MOST_SEQUENCES - 1)
+        most = min(self._guesses.take(), room, MOST_GUESSES)
         return self.drafter.draft(self.tokens, most) if most > 0 else Draft()
 
     def advance(self, logits: NDArray[np.float32], active_neurons: int) -> list[Event]:
