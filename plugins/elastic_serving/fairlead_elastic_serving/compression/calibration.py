@@ -83,7 +83,7 @@ def calibrate(
 def outcome(
     sample: F32, tiers: Tiers, high: F32, low: F32, errors: tuple[float, float], window: int = WINDOW
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return what alphas [layers, kv_heads] come to on a sample: bytes a token, and lost attention mass, of each head."""
+    """Return what alphas [layers, kv_heads] come to on a sample: bytes a token and lost attention mass, by head."""
     sizes = [tiers.layout(tier).format.token_bytes(tiers.head_dim) for tier in (HIGH, LOW)]
     taken, lost = np.zeros(high.shape), np.zeros(high.shape)
     for layer, scores in enumerate(sample):
