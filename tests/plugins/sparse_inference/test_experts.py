@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 
 from fairlead_language_model.graph import KVPages, LlamaGraph, PageTable
+from fairlead_sparse_inference.api.metrics import EngineCollector, render
 from fairlead_sparse_inference.engine import Engine, SparseModel
 from fairlead_sparse_inference.engine.graph_model import GraphModel
 from tests.plugins.sparse_inference.conftest import Collected, greedy, run
@@ -52,9 +54,13 @@ def test_requests_at_once_have_the_tokens_of_each_alone(tmp_path: Path, family: 
         for sink in sinks:
             sink.wait()
         work = engine.telemetry.by_field()
+        registry = CollectorRegistry()
+        registry.register(EngineCollector(engine))
+        told = render(registry).decode()
     finally:
         engine.close()
     assert [sink.tokens for sink in sinks] == alone
+    assert f'fairlead_sparse_experts_used_total{{layer="1"}} {float(work["experts"][1])}' in told
     assert work["experts"][-1] > 0 and (work["experts"][0] > 0) == (family != "qwen2_moe")
 
 

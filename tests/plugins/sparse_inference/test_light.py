@@ -304,6 +304,22 @@ def test_the_footprint_counts_the_weights_of_experts(tmp_path: Path, family: str
     assert model.weights + model.idle_weights == matrices
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_experts_are_bid_for(tmp_path: Path, family: str) -> None:
+    path = random_experts(tmp_path / "model", family)
+    workload, model = (
+        Workload(name="chat", plugin="sparse_inference", config={"model": str(path)}),
+        read_footprint(path),
+    )
+    answer = estimated(workload, NATIVE, facts())
+    total = (model.weights + model.idle_weights) / 1e6
+    assert f"of {total:.1f} M weights a token" in answer.reason
+    dearer = json.loads((path / "config.json").read_text())
+    name = next(name for name in dearer if name in ("num_experts_per_tok", "moe_num_active_primary_experts"))
+    (path / "config.json").write_text(json.dumps(dearer | {name: 6}))
+    assert estimated(workload, NATIVE, facts()).throughput_per_s.p50 < answer.throughput_per_s.p50
+
+
 @pytest.mark.parametrize("mode", ["exact", "predictor"])
 def test_experts_of_a_bundle_may_be_on_storage_whatever_the_mode(tmp_path: Path, mode: str) -> None:
     bundle = tmp_path / "bundle"

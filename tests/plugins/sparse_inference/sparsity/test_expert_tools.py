@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,9 @@ def test_all_neurons_predicted_is_exact_mode(qwen: Path, text: Path) -> None:
 
 
 def test_a_profile_counts_experts_and_their_neurons(qwen: Path, text: Path, tmp_path: Path) -> None:
-    made = run("profile", qwen, text, "--out", tmp_path / "p.npz", "--part", "all", "--context", "32")
+    shown = ("--plots", tmp_path / "plots") if find_spec("matplotlib") else ()
+    made = run("profile", qwen, text, "--out", tmp_path / "p.npz", "--part", "all", "--context", "32", *shown)
+    assert not shown or any("profile-experts" in plot for plot in made["plots"])
     found = {layer["network"]: layer for layer in made["layers"]}
     assert list(found) == [str(name) for name in all_networks(load_model(qwen).config)]
     uses = [layer["use"] for name, layer in found.items() if ".experts." in name]

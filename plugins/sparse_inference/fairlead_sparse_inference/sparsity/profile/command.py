@@ -84,7 +84,6 @@ def _draw(made: Any, directory: Path, form: str) -> list[Path]:
 
 def _tables(summary: dict[str, Any]) -> list[Any]:
     title = f"{summary['model']}: {summary['tokens']} tokens of {summary['part']}, {summary['neurons']} neurons a layer"
-    layers = enumerate(summary["layers"])
     return [
         table(
             title,
@@ -102,7 +101,7 @@ def _tables(summary: dict[str, Any]) -> list[Any]:
             ],
             [
                 [
-                    str(number),
+                    layer["network"].removeprefix("layers."),
                     f"{layer['sparsity']:.1%}",
                     f"{layer['gate_sparsity']:.1%}",
                     f"{layer['product_sparsity']:.1%}",
@@ -111,7 +110,7 @@ def _tables(summary: dict[str, Any]) -> list[Any]:
                     *("-" if math.isnan(layer["union"][i]) else f"{layer['union'][i]:.0f}" for i in (0, 3, 5)),
                     share(layer["reuse"]["1"]),
                 ]
-                for number, layer in layers
+                for layer in summary["layers"]
             ],
         )
     ]

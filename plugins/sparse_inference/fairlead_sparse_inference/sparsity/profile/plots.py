@@ -19,6 +19,7 @@ def draw(profile: Profile, directory: Path, form: str) -> list[Path]:
         "union": _union,
         "magnitude": _magnitude,
         "clusters": _clusters,
+        **({"experts": _experts} if _uses(profile) else {}),
     }
     made: list[Path] = []
     for name, panel in panels.items():
@@ -29,6 +30,25 @@ def draw(profile: Profile, directory: Path, form: str) -> list[Path]:
         plt.close(figure)
         made.append(path)
     return made
+
+
+def _uses(profile: Profile) -> dict[str, list[float]]:
+    """The share of tokens that each expert gets, by layer."""
+    uses: dict[str, list[float]] = {}
+    for network in profile.summary["layers"]:
+        layer, expert, _ = network.get("network", "").partition(".experts.")
+        if expert:
+            uses.setdefault(layer.removeprefix("layers."), []).append(network["use"])
+    return uses
+
+
+def _experts(axes: Axes, profile: Profile) -> None:
+    uses = _uses(profile)
+    image = axes.imshow([[100 * use for use in sorted(row, reverse=True)] for row in uses.values()], aspect="auto")
+    axes.set_yticks(range(len(uses)), list(uses), fontsize=7)
+    axes.set(xlabel="experts, most used first", ylabel="layer")
+    axes.set_title("Tokens that an expert gets (%)")
+    axes.figure.colorbar(image, ax=axes)
 
 
 def _frequency(axes: Axes, profile: Profile) -> None:
