@@ -35,8 +35,8 @@ class Device:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             kept = work()
-        # What the graph writes stays alive as long as it does.
-        return lambda: (graph.replay(), kept)[0]
+        # What the graph reads and writes stays alive as long as it does.
+        return lambda: (graph.replay(), kept, work)[0]
 
     def microseconds(self, work: Callable[[], None], least: float = 20e3) -> float:
         """Time one call: the mean over so many that they take ``least`` microseconds, after one that is not timed."""
