@@ -9,8 +9,55 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 MODELS = Path(__file__).with_name("models")
 DEFAULT_MODEL = "tiny-drelu"
+GPU_VARIANT = "bf16-gpu"
 #: Guesses that one call of the kernels checks, with the token before them (fairlead_kernels.MOST_SEQUENCES).
 MOST_GUESSES = 7
+
+
+class AcceleratorSettings(BaseModel):
+    """A device that computes the neurons that fire most often, while the processor computes the others."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["none", "cuda", "onnxruntime"] = Field(
+        default="none",
+        description="A CUDA GPU (PyTorch and Triton), or what ONNX Runtime has a provider for (NPUs, GPUs). The "
+        "variant bf16-gpu takes cuda where nothing is said.",
+    )
+    memory_bytes: int | None = Field(
+        default=None, ge=1, description="For neurons on the device. Default: the budget's vram, or else all neurons."
+    )
+    weights: Literal["packed", "bf16"] = Field(
+        default="packed",
+        description="How the device holds them. The variant bf16-gpu takes bf16 where no accelerator is set.",
+    )
+    providers: tuple[str, ...] = Field(
+        default=(),
+        description="Execution providers of ONNX Runtime, the preferred first, e.g. QNN, CPU. Default: all there are.",
+    )
+    provider_options: dict[str, dict[str, str]] = Field(default_factory=dict, description="By a provider's name.")
+    profile: str | None = Field(
+        default=None, description="Absolute path of `fairlead sparse profile`'s file: which neurons fire most often."
+    )
+    plan: str | None = Field(
+        default=None,
+        description="Absolute path of `fairlead sparse plan`'s file: what it pins is hot.",
+    )
+
+    @field_validator("profile", "plan")
+    @classmethod
+    def _absolute(cls, value: str | None) -> str | None:
+        if value is not None and not Path(value).is_absolute():
+            raise ValueError("accepted: an absolute path")
+        return value
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> AcceleratorSettings:
+        if self.profile is not None and self.plan is not None:
+            raise ValueError("profile and plan: accepted: one of them")
+        if self.kind != "onnxruntime" and (self.providers or self.provider_options):
+            raise ValueError("providers and provider_options: accepted with kind = onnxruntime")
+        return self
 
 
 class Settings(BaseModel):
@@ -57,6 +104,10 @@ class Settings(BaseModel):
     )
     draft_tokens: int = Field(default=4, ge=1, le=MOST_GUESSES, description="Tokens guessed ahead, at most.")
 
+    accelerator: AcceleratorSettings = Field(
+        default_factory=AcceleratorSettings, description="A device beside the processor; needs a model in memory."
+    )
+
     @field_validator("session_directory")
     @classmethod
     def _absolute(cls, value: str | None) -> str | None:
@@ -91,6 +142,18 @@ class Settings(BaseModel):
                 f"context_tokens = {wanted}: accepted: at most {model_tokens}, the context of {self.model}"
             )
         return wanted
+
+    def accelerator_for(self, variant: str) -> AcceleratorSettings:
+        """Return the accelerator of a variant: the GPU variant's is CUDA with bfloat16 weights where none is set.
+
+        Raises:
+            ValueError: the GPU variant with another accelerator.
+        """
+        if variant != GPU_VARIANT or self.accelerator.kind == "cuda":
+            return self.accelerator
+        if self.accelerator.kind != "none":
+            raise ValueError(f"accelerator.kind = {self.accelerator.kind!r}: accepted with {GPU_VARIANT}: cuda, none")
+        return self.accelerator.model_copy(update={"kind": "cuda", "weights": "bf16"})
 
     @property
     def model_path(self) -> Path:
@@ -128,5 +191,6 @@ def _line(problem: Any) -> str:
     field = ".".join(map(str, problem["loc"])) or "config"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
-        message = f"unknown; accepted: {', '.join(Settings.model_fields)}"
+        fields = AcceleratorSettings.model_fields if problem["loc"][0] == "accelerator" else Settings.model_fields
+        message = f"unknown; accepted: {', '.join(fields)}"
     return f"{field} = {problem['input']!r}: {message}"

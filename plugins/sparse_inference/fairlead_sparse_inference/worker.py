@@ -15,10 +15,12 @@ from fairlead_agent.plugin import Budget, BudgetReply, Context
 
 from .application import Application
 from .engine import BudgetTooSmall, Engine, SparseModel
+from .engine.accelerated_loading import load_accelerated
 from .engine.graph_model import GraphModel
+from .engine.hybrid_model import HybridModel
 from .engine.sessions import SessionStore, fingerprint
 from .engine.speculation import DraftModel, DraftSource, NgramSource, NoDrafts
-from .light import NATIVE, NUMPY
+from .light import GPU, NATIVE, NUMPY
 from .measurement import Measurement
 from .settings import Settings, read_settings
 
@@ -40,12 +42,13 @@ class Worker:
 
         Raises:
             RuntimeError: the variant's kernels cannot be had here.
+            AcceleratorUnavailable: the accelerator or its software is missing; says what.
             LanguageModelError, ModelUnsupported: the checkpoint cannot be used; names the file and the part.
         """
         settings = read_settings(dict(context.config))
         _select_kernels(context.variant)
         context.progress(0.1, f"loading {settings.model}")
-        self._model = SparseModel.load(settings.model_path, mode=settings.mode, weight_bits=settings.weight_bits)
+        self._model = _load(settings, context)
         settings.context_of(self._model.config.max_position_embeddings)
         self._draft = None if settings.draft_path is None else SparseModel.load(settings.draft_path)
         if self._draft is not None:
@@ -102,6 +105,10 @@ class Worker:
     def reconfigure(self, budget: Budget, deadline_s: float) -> BudgetReply:
         """Fit pages and threads into a budget; one that is too small is refused and the old one stays."""
         engine = self._running()
+        for tier, size in _device_bytes(engine.model).items():
+            if budget.memory_bytes.get(tier, size) < size:
+                reason = f"{tier}: {budget.memory_bytes[tier]} bytes: the hot neurons of a running instance take {size}"
+                return self._reply(accepted=False, reason=reason)
         try:
             engine.resize(budget.memory_bytes.get("dram"))
         except BudgetTooSmall as error:
@@ -112,8 +119,8 @@ class Worker:
     def _reply(self, *, accepted: bool = True, reason: str = "") -> BudgetReply:
         engine = self._running()
         return BudgetReply(
-            in_use={"dram": engine.memory_in_use()},
-            minimum={"dram": engine.plan.minimum_bytes},
+            in_use={"dram": engine.memory_in_use(), **_device_bytes(engine.model)},
+            minimum={"dram": engine.plan.minimum_bytes, **_device_bytes(engine.model)},
             marginal_cost={"dram": engine.marginal_cost()},
             accepted=accepted,
             reason=reason,
@@ -150,9 +157,11 @@ class Worker:
         return self._engine
 
 
-def _arithmetic(settings: Settings) -> str:
+def _arithmetic(settings: Settings, variant: str) -> str:
     """What keys and values depend on beside the model's files."""
-    return f"mode={settings.mode} weight_bits={settings.weight_bits} kv_bits={settings.kv_bits}"
+    held = f"mode={settings.mode} weight_bits={settings.weight_bits} kv_bits={settings.kv_bits}"
+    device = settings.accelerator_for(variant)
+    return held if device.kind == "none" else f"{held} accelerator={device.model_dump_json()}"
 
 
 def _sessions(settings: Settings, context: Context) -> SessionStore | None:
@@ -162,7 +171,7 @@ def _sessions(settings: Settings, context: Context) -> SessionStore | None:
     try:
         return SessionStore(
             directory,
-            fingerprint(settings.model_path, _arithmetic(settings)),
+            fingerprint(settings.model_path, _arithmetic(settings, context.variant)),
             limit_bytes=settings.session_megabytes * 2**20,
             warn=context.log.warning,
         )
@@ -172,12 +181,28 @@ def _sessions(settings: Settings, context: Context) -> SessionStore | None:
         return None
 
 
+def _load(settings: Settings, context: Context) -> SparseModel:
+    """Load the model, with an accelerator where the variant or the workload has one."""
+    wanted = settings.accelerator_for(context.variant)
+    if wanted.kind == "none":
+        return SparseModel.load(settings.model_path, mode=settings.mode, weight_bits=settings.weight_bits)
+    model = load_accelerated(settings, wanted, context.budget.memory_bytes.get("vram"))
+    device = model.accelerator
+    context.log.info("hot neurons on an accelerator", accelerator=device.name, bytes=device.loaded_bytes)
+    return model
+
+
+def _device_bytes(model: SparseModel) -> dict[str, int]:
+    """What an instance holds on a GPU, which stays as it is while it runs."""
+    return {"vram": model.accelerator.loaded_bytes} if isinstance(model, HybridModel) and model.on_gpu else {}
+
+
 def _select_kernels(variant: str) -> None:
-    if variant not in (NATIVE, NUMPY):
-        raise RuntimeError(f"variant {variant}: accepted: {NATIVE}, {NUMPY}")
+    if variant not in (NATIVE, NUMPY, GPU):
+        raise RuntimeError(f"variant {variant}: accepted: {NATIVE}, {NUMPY}, {GPU}")
     if variant == NUMPY:
         fairlead_kernels.select("numpy")
-    elif fairlead_kernels.backend().name != "native":
+    elif variant == NATIVE and fairlead_kernels.backend().name != "native":
         raise RuntimeError(f"variant {variant}: {fairlead_kernels.backend().reason}")
 
 

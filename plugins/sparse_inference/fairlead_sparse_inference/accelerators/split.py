@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead_kernels import LayerWeights, PackedMatrix, Predictor
+from fairlead_kernels import LayerWeights, Matrix, PackedMatrix, Predictor, pack_q8, packed_row_bytes
 
 from ..sparsity.placement.file import PlanError, read_plan
 from ..sparsity.placement.program import Problem, solve
@@ -22,10 +22,11 @@ Frequencies = Sequence[NDArray[np.float64]]
 
 def neuron_bytes(layer: LayerWeights, weights: Weights = "packed") -> int:
     """Return the bytes that one neuron of a layer takes on a device."""
-    matrices = [matrix for matrix in _matrices(layer) if matrix is not None]
+    matrices = [matrix for matrix in (layer.gate, layer.up, layer.down_t) if matrix is not None]
     if weights == "bf16":
-        return sum(2 * matrix.columns for matrix in matrices)
-    return sum(matrix.data.shape[1] for matrix in matrices)
+        return sum(2 * matrix.shape[1] for matrix in matrices)
+    bits = [matrix.bits if isinstance(matrix, PackedMatrix) else 8 for matrix in matrices]
+    return sum(packed_row_bytes(matrix.shape[1], one) for matrix, one in zip(matrices, bits, strict=True))
 
 
 def hot_within(frequencies: Frequencies, size: int, memory_bytes: int | None) -> list[Mask]:
@@ -73,7 +74,7 @@ def divided(layer: LayerWeights, hot: Mask) -> tuple[LayerWeights, HotNeurons]:
     """Divide a layer's packed neurons: what the processor keeps, with a predictor of those alone, and the hot ones.
 
     Raises:
-        ValueError: the layer's neurons are not packed in memory.
+        ValueError: the layer's neurons are not in memory.
     """
     gate, up, down_t = _matrices(layer)
     there, cold = np.flatnonzero(hot), np.flatnonzero(~hot)
@@ -102,11 +103,12 @@ def _restricted(predictor: Predictor | None, rows: NDArray[Any]) -> Predictor | 
 
 
 def _matrices(layer: LayerWeights) -> tuple[PackedMatrix, PackedMatrix | None, PackedMatrix]:
-    gate, up, down_t = layer.gate, layer.up, layer.down_t
-    if (
-        not isinstance(gate, PackedMatrix)
-        or not isinstance(down_t, PackedMatrix)
-        or not isinstance(up, PackedMatrix | None)
-    ):
-        raise ValueError("layer: its gate, up and down must be packed and in memory (weight_bits 4 or 8, or a bundle)")
-    return gate, up, down_t
+    """The three matrices, packed: Q8 ones keep their weights and are multiplied by rounded activations."""
+    if layer.gate is None or layer.down_t is None:
+        raise ValueError("layer: its gate, up and down must be in memory")
+    up = None if layer.up is None else _packed(layer.up)
+    return _packed(layer.gate), up, _packed(layer.down_t)
+
+
+def _packed(matrix: Matrix) -> PackedMatrix:
+    return matrix if isinstance(matrix, PackedMatrix) else pack_q8(matrix)

@@ -54,6 +54,11 @@ class HybridModel(SparseModel):
         self.accelerator = accelerator
         self.weights = accelerated(model.weights, self.decoder_config, accelerator, hot)
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the hot neurons lie in a GPU's memory."""
+        return self.accelerator.name.startswith("cuda")
+
     def decoder(self, pages: KVPages) -> Decoder:
         """Return a decoder over an arena; it holds references only."""
         return Decoder(
