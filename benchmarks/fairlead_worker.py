@@ -24,7 +24,7 @@ from fairlead_sparse_inference.accelerators import KINDS, open_accelerator
 from fairlead_sparse_inference.bundle import open_bundle
 from fairlead_sparse_inference.engine.hybrid_model import HybridModel, network_of
 from fairlead_sparse_inference.engine.model import SparseModel
-from fairlead_sparse_inference.engine.resident import resident_bytes
+from fairlead_sparse_inference.engine.resident import resident_bytes, return_free_memory
 
 PAGE_TOKENS, PREFILL_TOKENS = 16, 16
 #: What a limited process leaves free: the interpreter's own growth, and pages of files that the kernel counts.
@@ -67,9 +67,10 @@ class Model:
         self._decoder = self._model.decoder(pages)
 
     def _fit(self, store: NeuronStore, budget: int, pages: KVPages) -> None:
-        # Neither pages nor buffers are touched yet.
-        beside = pages.count * pages.page_bytes + store.buffer_bytes + store.pass_bytes(PREFILL_TOKENS)
-        fixed = anonymous_bytes() + beside + _MARGIN_BYTES
+        return_free_memory()
+        # Neither pages nor a prompt's buffers are touched yet.
+        untouched = pages.count * pages.page_bytes + store.pass_bytes(PREFILL_TOKENS)
+        fixed = anonymous_bytes() + untouched + _MARGIN_BYTES
         slots = (budget - fixed) // store.shape.slot_bytes
         if slots < 1:
             raise ValueError(f"budget: {budget} bytes; at least {fixed + store.shape.slot_bytes} are needed")

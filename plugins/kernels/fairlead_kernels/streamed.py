@@ -166,7 +166,7 @@ class NeuronStore:
 
     @property
     def buffer_bytes(self) -> int:
-        """Bytes of the buffers that reads go to."""
+        """Bytes of the buffers that reads go to; the process holds them from the beginning."""
         # A bundle of several blocks is read in two phases, and alone.
         alone = self.shape.cluster_neurons == 1 and self.shape.cluster_bytes > BLOCK_BYTES
         small = self.options.depth * (1 if alone else self.options.run) * self.shape.cluster_bytes

@@ -15,8 +15,8 @@ constexpr std::size_t kGapBytes = 3 * kBlock;
 // Reads of hot groups and of a prompt's pass that may be in flight.
 constexpr std::uint32_t kLarge = 4;
 
-std::uint8_t* map(std::size_t bytes) {
-    void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+std::uint8_t* map(std::size_t bytes, int flags) {
+    void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
     if (memory == MAP_FAILED) throw std::bad_alloc();
     return static_cast<std::uint8_t*>(memory);
 }
@@ -89,8 +89,9 @@ BundleStore::BundleStore(std::string path, BundleShape shape, StoreOptions optio
     large_bytes_ = options_.group * shape_.cluster_bytes;
     pass_slots_ = (shape_.pass_row_bytes() + shape_.slot_bytes() - 1) / shape_.slot_bytes();
     granted_ = std::min(options_.slots, most_slots());
-    pool_ = map(most_slots() * shape_.slot_bytes());
-    buffers_ = map(options_.depth * small_bytes_ + kLarge * large_bytes_);
+    pool_ = map(most_slots() * shape_.slot_bytes(), MAP_NORESERVE);
+    // Filled at once, so that whoever shares a budget out sees them in what the process holds.
+    buffers_ = map(options_.depth * small_bytes_ + kLarge * large_bytes_, MAP_POPULATE);
     reader_.prepare(buffers_, options_.depth * small_bytes_ + kLarge * large_bytes_);
     stage_.assign(cache_.slots(), Stage::empty);
     guessed_.assign(cache_.slots(), 0);

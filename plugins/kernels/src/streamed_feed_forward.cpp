@@ -13,8 +13,9 @@ namespace {
 constexpr std::size_t kPiece = 256;
 // How far ahead of a claim its entries in the cache are fetched.
 constexpr std::size_t kFar = 24, kNear = 12;
-// Up to so many tokens of a prompt are computed one by one: together they touch a part of the neurons only.
-constexpr std::size_t kFewTokens = 4;
+
+// Arrivals that are worth a hand-over to the threads where more reads depend on their gates.
+constexpr std::size_t kFewArrivals = 16;
 
 // What is known of a candidate's gate.
 constexpr std::uint8_t kUnknown = 0, kSilent = 1, kActive = 2;
@@ -45,18 +46,6 @@ StreamedFeedForward::StreamedFeedForward(std::shared_ptr<BundleStore> store, std
     }
 }
 
-// Leaves the store and the buffers in a state from which the next call can go on, where a read fails.
-template <class Body>
-void StreamedFeedForward::guarded(const Body& body) {
-    try {
-        body();
-    } catch (...) {
-        store_->abandon();
-        std::fill(scratch_->head.begin(), scratch_->head.end(), -1);
-        throw;
-    }
-}
-
 void StreamedFeedForward::prefetch() {
     guarded([&] {
         store_->take_back();
@@ -70,28 +59,28 @@ bool StreamedFeedForward::wants_guess() { return layer_.predictor != nullptr && 
 void StreamedFeedForward::list_absent() {
     StreamScratch& s = *scratch_;
     const std::size_t together = store_->shape().cluster_neurons;
-    s.rows.clear();
+    s.absent.clear();
     for (std::size_t place = 0; place < neurons(); ++place) {
         const BundleStore::Item item = store_->item(layer_.network, together == 1 ? place : place / together);
-        if (store_->cache().peek(item) == NeuronCache::kNone && store_->cache().count(item) > 0) s.rows.push_back(layer_.order[place]);
+        if (store_->cache().peek(item) == NeuronCache::kNone && store_->cache().count(item) > 0) s.absent.push_back(layer_.order[place]);
     }
 }
 
 void StreamedFeedForward::prefetch_for(const KernelTable& k, const float* x, Work& work) {
     StreamScratch& s = *scratch_;
     list_absent();
-    const std::size_t count = s.rows.size();
-    s.neurons.clear();
+    const std::size_t count = s.absent.size();
+    s.expected.clear();
     if (count > 0) {
-        s.rows.push_back(0);
-        quantize_input(k, x, 1, store_->shape().hidden, s.input);
-        work.predictor_ns += layer_.predictor->predict_among(k, s.input, s.rows.data(), count, s.neurons);
+        s.absent.push_back(0);
+        quantize_input(k, x, 1, store_->shape().hidden, s.guessed_input);
+        work.predictor_ns += layer_.predictor->predict_among(k, s.guessed_input, s.absent.data(), count, s.expected);
     }
     guarded([&] {
         std::size_t asked = 0;
         // Others keep the larger part of a small cache.
-        for (std::size_t i = 0; i < s.neurons.size() && 4 * asked < store_->cache().slots(); ++i) {
-            asked += store_->guess(item_of(i)) ? 1 : 0;
+        for (std::size_t i = 0; i < s.expected.size() && 4 * asked < store_->cache().slots(); ++i) {
+            asked += store_->guess(item_of(s.expected[i])) ? 1 : 0;
         }
         store_->start();
         look_ahead_.guessed(count, asked);
@@ -181,8 +170,8 @@ void StreamedFeedForward::compute(const Call& call, std::size_t count, float* y)
     store_->account(call.work);
 }
 
-BundleStore::Item StreamedFeedForward::item_of(std::size_t position) const {
-    const auto place = static_cast<std::size_t>(place_[static_cast<std::size_t>(scratch_->neurons[position])]);
+BundleStore::Item StreamedFeedForward::item_of(std::int32_t neuron) const {
+    const auto place = static_cast<std::size_t>(place_[static_cast<std::size_t>(neuron)]);
     const std::size_t together = store_->shape().cluster_neurons;
     return store_->item(layer_.network, together == 1 ? place : place / together);
 }
@@ -210,9 +199,9 @@ std::size_t StreamedFeedForward::claim(const Call& call, std::size_t begin, std:
     s.positions.clear();
     std::size_t i = begin;
     for (; i < end; ++i) {
-        if (i + kFar < end) store_->expect(item_of(i + kFar));
-        if (i + kNear < end) store_->expect_entry(item_of(i + kNear));
-        const BundleStore::Item item = item_of(i);
+        if (i + kFar < end) store_->expect(item_of(s.neurons[i + kFar]));
+        if (i + kNear < end) store_->expect_entry(item_of(s.neurons[i + kNear]));
+        const BundleStore::Item item = item_of(s.neurons[i]);
         BundleStore::Slot slot = store_->claim(item);
         while (slot == NeuronCache::kNone && i == begin) {
             // Only what was prefetched is in the way.
@@ -242,33 +231,39 @@ void StreamedFeedForward::compute_window(const Call& call) {
     StreamScratch& s = *scratch_;
     store_->start();
     const std::vector<std::int32_t> ready = s.positions;
+    s.came.clear();
     std::size_t last = 0;
     for (std::size_t i = 0; i < ready.size(); i = last) {
         last = store_->queued() ? std::min(ready.size(), i + kPiece) : ready.size();
         s.positions.assign(ready.begin() + static_cast<std::ptrdiff_t>(i), ready.begin() + static_cast<std::ptrdiff_t>(last));
         gate_and_up(call, s.positions.size());
-        if (waiting_ > 0) arrivals(call, false);
+        if (store_->queued()) gather(false);
     }
-    while (waiting_ > 0) {
-        if (!arrivals(call, true)) throw std::logic_error("cache: waits for a read that was never started");
+    // A gate may ask for another read; else what arrives is computed when all of it is there, in one hand-over.
+    const std::size_t enough = store_->shape().two_phases() ? kFewArrivals : s.value.size();
+    while (waiting_ > 0 || !s.came.empty()) {
+        while (waiting_ > 0 && s.came.size() < enough) {
+            if (!gather(true)) throw std::logic_error("cache: waits for a read that was never started");
+        }
+        s.positions.swap(s.came);
+        s.came.clear();
+        gate_and_up(call, s.positions.size());
     }
 }
 
-// Computes what has arrived.
-bool StreamedFeedForward::arrivals(const Call& call, bool wait) {
+// Lists the positions that what has arrived was waited for by.
+bool StreamedFeedForward::gather(bool wait) {
     StreamScratch& s = *scratch_;
     s.arrived.clear();
     if (!store_->collect(wait, s.arrived)) return false;
-    s.positions.clear();
     for (const BundleStore::Slot slot : s.arrived) {
         std::int32_t& head = s.head[static_cast<std::size_t>(slot)];
         for (std::int32_t i = head; i >= 0; i = s.next[static_cast<std::size_t>(i)]) {
-            s.positions.push_back(i);
+            s.came.push_back(i);
             --waiting_;
         }
         head = -1;
     }
-    gate_and_up(call, s.positions.size());
     return true;
 }
 
@@ -351,105 +346,6 @@ void StreamedFeedForward::finish_counts(std::size_t count, Work& work) {
     }
     work.active += static_cast<std::int64_t>(active);
     count_active(s.neurons.data(), active);
-}
-
-void StreamedFeedForward::batch(const KernelTable& k, const float* x, std::size_t tokens, float* y, Work& work) {
-    StreamScratch& s = *scratch_;
-    const std::size_t hidden = store_->shape().hidden;
-    if (tokens <= kFewTokens && layer_.predictor == nullptr && layer_.gates.data != nullptr) {
-        for (std::size_t t = 0; t < tokens; ++t) step(k, x + t * hidden, y + t * hidden, work);
-        return;
-    }
-    quantize_input(k, x, tokens, hidden, s.input);
-    const std::size_t count = neurons();
-    s.gate.resize(tokens * count);
-    s.value.resize(tokens * count);
-    s.down = store_->lend_pass_rows();
-    guarded([&] { pass(k, tokens, work); });
-    for (std::size_t t = 0; t < tokens; ++t) add_bias_of(layer_.gate_bias, nullptr, 0, count, s.gate.data() + t * count);
-    k.gate(layer_.activation, layer_.threshold, s.gate.data(), tokens * count);
-    for (std::size_t i = 0; i < tokens * count; ++i) {
-        const bool fires = s.gate[i] != 0.0F;
-        work.active += fires ? 1 : 0;
-        if (counts() != nullptr) counts()[i % count] += fires ? 1 : 0;
-    }
-    if (gated()) k.multiply_up(layer_.activation, s.value.data(), s.gate.data(), tokens * count);
-    const PackedView down{s.down, count, hidden, store_->shape().row_bytes(), store_->shape().bits};
-    sum_packed_batch(k, down, nullptr, s.gate.data(), count, tokens, y);
-    for (std::size_t t = 0; t < tokens; ++t) add_bias_of(layer_.down_bias, nullptr, 0, hidden, y + t * hidden);
-    work.predicted += static_cast<std::int64_t>(tokens * count);
-    work.computed += static_cast<std::int64_t>(tokens * count);
-    store_->account(work);
-}
-
-// gate and value [tokens, neurons] = gates and ups of all neurons, down [neurons] = their rows, whose sum has to wait
-// for the order of neurons.
-void StreamedFeedForward::pass(const KernelTable& k, std::size_t tokens, Work& work) {
-    StreamScratch& s = *scratch_;
-    const BundleShape& shape = store_->shape();
-    const std::size_t together = shape.cluster_neurons;
-    if (layer_.gates.data != nullptr) multiply_packed(k, layer_.gates, s.input, s.gate.data());
-    s.cached.clear();
-    s.missing.clear();
-    store_->plan_pass(layer_.network, s.cached, s.missing);
-    std::vector<std::int32_t>& rows = s.rows;
-    rows.clear();
-    s.neurons.clear();
-    std::int64_t* const hits[] = {&work.fixed_hits, &work.hot_hits, &work.cold_hits};
-    for (const auto& [cluster, slot] : s.cached) {
-        for (std::size_t j = 0; j < together && cluster * together + j < neurons(); ++j) {
-            rows.push_back(static_cast<std::int32_t>(static_cast<std::size_t>(slot) * together + j));
-            s.neurons.push_back(layer_.order[cluster * together + j]);
-            ++*hits[static_cast<std::size_t>(store_->cache().region(slot))];
-        }
-    }
-    if (!rows.empty()) {
-        const PackedView gate = shape.resident_gates ? PackedView{} : store_->rows(Part::gate);
-        take_rows(k, tokens, gate, store_->rows(Part::up), store_->rows(Part::down), rows.data());
-    }
-    store_->pass(layer_.network, s.missing, [&](const BundleStore::Chunk& chunk) {
-        const std::size_t first = chunk.first * together;
-        const std::size_t end = std::min(first + chunk.count * together, neurons());
-        s.neurons.assign(layer_.order.begin() + static_cast<std::ptrdiff_t>(first),
-                         layer_.order.begin() + static_cast<std::ptrdiff_t>(end));
-        work.misses += static_cast<std::int64_t>(end - first);
-        PackedView part{chunk.data, end - first, shape.hidden, shape.stride(), shape.bits};
-        const PackedView gate = part;
-        part.data += shape.row_bytes();
-        const PackedView up = part;
-        if (gated()) part.data += shape.row_bytes();
-        take_rows(k, tokens, gate, up, part, nullptr);
-    });
-}
-
-// Computes the rows of s.neurons (those of the views, or listed ones) for all tokens.
-void StreamedFeedForward::take_rows(const KernelTable& k, std::size_t tokens, const PackedView& gate,
-                                    const PackedView& up, const PackedView& down, const std::int32_t* rows) {
-    StreamScratch& s = *scratch_;
-    const std::size_t count = s.neurons.size();
-    s.up.resize(tokens * count);
-    if (layer_.gates.data == nullptr) {
-        multiply_packed(k, gate, rows, count, s.input, s.up.data(), count);
-        scatter(s.up.data(), tokens, s.gate.data());
-    }
-    if (gated()) {
-        multiply_packed(k, up, rows, count, s.input, s.up.data(), count);
-        scatter(s.up.data(), tokens, s.value.data());
-    }
-    const std::size_t width = store_->shape().row_bytes();
-    for (std::size_t i = 0; i < count; ++i) {
-        const std::size_t row = rows ? static_cast<std::size_t>(rows[i]) : i;
-        std::memcpy(s.down + static_cast<std::size_t>(s.neurons[i]) * width, down.row(row), width);
-    }
-}
-
-// to[t, neuron] = from[t, i] for each of s.neurons.
-void StreamedFeedForward::scatter(const float* from, std::size_t tokens, float* to) const {
-    const std::vector<std::int32_t>& list = scratch_->neurons;
-    for (std::size_t t = 0; t < tokens; ++t) {
-        float* row = to + t * neurons();
-        for (std::size_t i = 0; i < list.size(); ++i) row[list[i]] = from[t * list.size() + i];
-    }
 }
 
 }  // namespace fairlead

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -119,6 +120,7 @@ private:
     static constexpr std::size_t kAgingPeriod = 8;
     static constexpr std::uint8_t kHotCount = 16;
     static constexpr std::size_t kLists = 16;
+    static constexpr std::size_t kNoGroup = std::numeric_limits<std::size_t>::max();
 
     static std::size_t index(Slot slot) { return static_cast<std::size_t>(slot); }
     std::size_t groups() const { return (shape_.clusters + shape_.group - 1) / shape_.group; }

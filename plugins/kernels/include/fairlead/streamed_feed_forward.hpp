@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -13,9 +14,10 @@ namespace fairlead {
 
 // Buffers that the layers of a store share, since they compute one after the other.
 struct StreamScratch {
-    QuantizedInput input;
+    QuantizedInput input, guessed_input;
     std::vector<float> gate, up, value;
-    std::vector<std::int32_t> neurons, rows, positions, next, contributing, asking;
+    std::vector<std::int32_t> absent, expected;  // of a guess
+    std::vector<std::int32_t> neurons, rows, positions, came, next, contributing, asking;
     std::vector<std::uint8_t> gated;
     std::uint8_t* down = nullptr;  // rows that the store lends
     std::vector<BundleStore::Slot> arrived;
@@ -74,8 +76,17 @@ private:
         bool gates_known;
     };
 
+    // Leaves the store and the buffers in a state from which the next call can go on, where a read fails.
     template <class Body>
-    void guarded(const Body& body);
+    void guarded(const Body& body) {
+        try {
+            body();
+        } catch (...) {
+            store_->abandon();
+            std::fill(scratch_->head.begin(), scratch_->head.end(), -1);
+            throw;
+        }
+    }
     // Neurons that are not in memory but were used of late go to the scratch, in the order of the file.
     void list_absent();
     // Candidates and, where gates are in memory, their values go to the scratch; returns how many there are.
@@ -86,9 +97,9 @@ private:
     void gate_and_up(const Call& call, std::size_t count);
     void gates(const Call& call, std::size_t count);
     void wait_for(std::size_t position, BundleStore::Slot slot);
-    bool arrivals(const Call& call, bool wait);
+    bool gather(bool wait);
     void add_down(const Call& call, std::size_t begin, std::size_t end, bool first, float* y);
-    BundleStore::Item item_of(std::size_t position) const;
+    BundleStore::Item item_of(std::int32_t neuron) const;
     bool gated() const { return store_->shape().matrices == 3; }
     std::int32_t row_of(std::size_t position, BundleStore::Slot slot) const;
     void finish_counts(std::size_t count, Work& work);

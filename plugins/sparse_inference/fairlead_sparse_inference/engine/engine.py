@@ -97,8 +97,8 @@ class Engine:
         store = self.model.store
         if store is None:
             return MemoryPlan(base + copied, *sizes)
-        # What reads and prompts need is not touched yet.
-        base += store.buffer_bytes + store.pass_bytes(PREFILL_CHUNK)
+        # What prompts need is not touched yet.
+        base += store.pass_bytes(PREFILL_CHUNK)
         total, full = store.shape.total_slots, store.shape.full_slots
         # A prompt takes some slots for its rows; the fewest are left even then.
         fewest = fewest_slots(total) + full - total
