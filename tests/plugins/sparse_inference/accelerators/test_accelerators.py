@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import fairlead_kernels as fk
 from fairlead_sparse_inference.accelerators import Accelerator, AcceleratorUnavailable, HotNeurons, open_accelerator
 from fairlead_sparse_inference.accelerators.interface import Network, Weights
+from tests.plugins.kernels.cases import examples
 
 F32 = NDArray[np.float32]
 Make = Callable[[Network, Weights], Accelerator]
@@ -108,13 +111,49 @@ def test_is_reproducible_and_keeps_layers_apart(
     opened.append(device)
     for layer in range(2):
         device.load(layer, neurons(network, 4, count=NEURONS * (layer + 1), seed=layer))
-    x = tokens(network, 5)
+    x = tokens(network, 2)
     first = [device.compute(layer, x) for layer in (0, 1)]
     again = [device.compute(layer, x) for layer in (1, 0)]
     np.testing.assert_array_equal(first[0], again[1])
     np.testing.assert_array_equal(first[1], again[0])
     assert not np.array_equal(first[0], first[1])
     assert device.loaded_bytes > 0
+
+
+@missing("torch", "triton")
+@examples(8)
+@given(
+    hidden=st.sampled_from([32, 96, 160, 480, 544]),
+    count=st.integers(1, 40),
+    given_tokens=st.integers(1, 4),
+    bits=st.sampled_from([4, 8]),
+    scale=st.sampled_from([0.0, 1e-31, 1e-3, 1.0, 1e4]),
+    seed=st.integers(0, 2**16),
+)
+def test_the_triton_kernels_are_the_reference(
+    hidden: int, count: int, given_tokens: int, bits: int, scale: float, seed: int
+) -> None:
+    network = Network(hidden, "drelu")
+    device, reference = triton(network, "packed"), open_accelerator("processor", network)
+    hot = neurons(network, bits, count=count, seed=seed)
+    x = tokens(network, given_tokens, seed) * np.float32(scale)
+    for one in (device, reference):
+        one.load(0, hot)
+    expected, got = reference.compute(0, x), device.compute(0, x)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=2e-6 * np.abs(expected).max() + 1e-30)
+    device.close()
+
+
+@missing("torch", "triton")
+def test_a_token_has_the_same_bits_alone_and_among_others(opened: list[Accelerator]) -> None:
+    network = Network(512)
+    device = triton(network, "packed")
+    opened.append(device)
+    device.load(0, neurons(network, 4))
+    x = tokens(network, 9)
+    together = device.compute(0, x)
+    for index in (0, 8):
+        np.testing.assert_array_equal(device.compute(0, x[index : index + 1])[0], together[index])
 
 
 @missing("torch", "triton")
