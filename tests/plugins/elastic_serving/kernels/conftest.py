@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib.util import find_spec
 
 import pytest
@@ -17,6 +18,7 @@ def _device() -> str:
 
 
 DEVICE = _device()
+TOO_LATE = DEVICE == "cpu" and "triton" in sys.modules and os.environ.get("TRITON_INTERPRET") != "1"
 if DEVICE == "cpu":
     os.environ["TRITON_INTERPRET"] = "1"
 
@@ -26,4 +28,6 @@ def device() -> str:
     """The device that Triton kernels run on; without triton the test is skipped."""
     pytest.importorskip("torch", reason="torch is not installed: pip install 'fairlead-elastic-serving[triton]'")
     pytest.importorskip("triton", reason="triton is not installed: pip install 'fairlead-elastic-serving[triton]'")
+    if TOO_LATE:
+        pytest.skip("triton was imported before its interpreter could be chosen: set TRITON_INTERPRET=1")
     return DEVICE

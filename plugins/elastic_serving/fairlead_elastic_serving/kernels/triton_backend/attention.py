@@ -18,6 +18,7 @@ from ..tiers import Tiers
 from .pages import checked, layout_arguments, views
 
 LOG2E = tl.constexpr(1.4426950408889634)
+OFFSET = tl.constexpr(1024.0)
 LOG2E_HOST = 1.4426950408889634
 
 
@@ -34,10 +35,19 @@ def _stored(bytes8, halves, base, slot, valid, BITS: tl.constexpr, SEGMENT: tl.c
 
 @triton.jit
 def _plane(stored, PLANE: tl.constexpr, BITS: tl.constexpr):
-    """The codes of one plane as float16, which holds all integers up to 2048."""
-    if BITS < 8:
-        stored = (stored >> (PLANE * BITS)) & (2**BITS - 1)
-    return stored.to(tl.float16)
+    """The codes of one plane as float16, OFFSET too large; elements where there are 16 bits.
+
+    The bits 0x6400 are 1024, and with a code below 1024 in the last ten bits they are 1024 + code: one operation, where
+    a conversion from integers takes as long as eight.
+    """
+    if BITS == 16:
+        found = stored
+    else:
+        code = stored.to(tl.uint16)
+        if BITS < 8:
+            code = (code >> (PLANE * BITS)) & (2**BITS - 1)
+        found = (code | 0x6400).to(tl.float16, bitcast=True)
+    return found
 
 
 @triton.jit
@@ -95,7 +105,7 @@ def _part(queries, bytes8, halves, table, step, begin, end, partial, sums, logit
             logits += tl.dot(q2, tl.trans(_plane(stored, 2, KEY_BITS)))
             logits += tl.dot(q3, tl.trans(_plane(stored, 3, KEY_BITS)))
         if KEY_BITS < 16:
-            logits = logits * key_scale[None, :] + q_sum[:, None] * key_zero[None, :]
+            logits = logits * key_scale[None, :] + q_sum[:, None] * (key_zero - OFFSET * key_scale)[None, :]
         if LOGITS:
             place = group[:, None] * logits_stride + token[None, :]
             tl.store(logits_out + place, logits, mask=in_group & valid[None, :])
@@ -113,6 +123,9 @@ def _part(queries, bytes8, halves, table, step, begin, end, partial, sums, logit
             weights = weights * (value_scale * (16384.0 / greatest))[None, :]
             back = greatest * (1.0 / 16384.0)
         narrow = weights.to(tl.float16)
+        if VALUE_BITS < 16:
+            # With the weights as they were rounded, so that the offset leaves nothing behind.
+            zeros -= tl.sum(narrow.to(tl.float32), 1) * (OFFSET * back)
         out0 = out0 * shrink[:, None] + tl.dot(narrow, _plane(stored_values, 0, VALUE_BITS)) * back
         if VALUE_PLANES > 1:
             out1 = out1 * shrink[:, None] + tl.dot(narrow, _plane(stored_values, 1, VALUE_BITS)) * back
@@ -194,9 +207,9 @@ def _add_splits(partial, sums, output, totals, splits, GROUP: tl.constexpr, D: t
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """How the work is cut up: what is best depends on the device, never the result."""
+    """How the work is cut up: what is best depends on the device, never the result. The defaults suit an H100."""
 
-    block: int = 64
+    block: int = 128
     """Tokens that a program reads at once."""
     warps: int = 4
     stages: int = 3
@@ -204,6 +217,10 @@ class Tuning:
     """About so many programs are made, if the sequences are long enough: four for each of 132 multiprocessors."""
     least: int = 128
     """Tokens of a split, at least."""
+
+
+FLOATS = Tuning(block=32, stages=4)
+"""What suits pages of 16-bit floats better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +273,8 @@ def attend(
     Raises:
         ValueError: an argument of another type or shape.
     """
-    tuning = tuning or Tuning()
+    floats = min(tiers.high.format.key_bits, tiers.low.format.key_bits) == 16
+    tuning = tuning or (FLOATS if floats else Tuning())
     sequences, query_heads, head_dim = queries.shape
     checked("rows", rows, torch.int32, sequences, None)
     checked("counts", counts, torch.int32, None, 2)
