@@ -1,12 +1,14 @@
 // Compares every available ISA with the plain kernels, without Python: for cross-built targets and emulators.
 #include <cmath>
 #include <cstdio>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "fairlead/dispatch.hpp"
 #include "fairlead/feed_forward.hpp"
+#include "fairlead/mixture_feed_forward.hpp"
 #include "fairlead/operators.hpp"
 #include "fairlead/packed_feed_forward.hpp"
 #include "fairlead/packed_operators.hpp"
@@ -232,6 +234,38 @@ void check_small(const KernelTable& k) {
     }
 }
 
+// A mixture of four experts of which each token chooses two, with a shared one.
+std::vector<float> mixed(const KernelTable& k, const std::vector<Matrix>& rows, const std::vector<float>& router,
+                         const std::vector<float>& x, bool batch) {
+    const std::size_t hidden = rows[0].view.columns, tokens = x.size() / hidden;
+    std::vector<std::shared_ptr<fairlead::FeedForward>> networks;
+    for (std::size_t i = 0; i < rows.size(); i += 3) {
+        const fairlead::FeedForwardView view{rows[i].view, rows[i + 1].view, rows[i + 2].view,
+                                             fairlead::Activation::swiglu};
+        networks.push_back(std::make_shared<fairlead::Q8FeedForward>(view));
+    }
+    const std::shared_ptr<fairlead::FeedForward> shared = networks.back();
+    networks.pop_back();
+    fairlead::RouterView view{router.data(), hidden, 2};
+    view.shared_gate = router.data();
+    fairlead::MixtureFeedForward mixture(view, networks, shared);
+    fairlead::Work work;
+    std::vector<float> y(x.size());
+    if (batch) mixture.batch(k, x.data(), tokens, y.data(), work);
+    for (std::size_t t = 0; t < tokens && !batch; ++t) mixture.step(k, x.data() + t * hidden, y.data() + t * hidden, work);
+    return y;
+}
+
+void check_mixture(const KernelTable& k) {
+    std::vector<Matrix> rows;
+    for (std::size_t i = 0; i < 5 * 3; ++i) rows.push_back(matrix(96, 128));
+    const std::vector<float> router = normal(4 * 128), x = normal(9 * 128);
+    const std::vector<float> whole = mixed(k, rows, router, x, true);
+    expect(near(whole, mixed(fairlead::plain_table(), rows, router, x, true), 1e-3F), k.isa,
+           "a mixture equals the plain one");
+    expect(whole == mixed(k, rows, router, x, false), k.isa, "a mixture's batch has the bits of its tokens");
+}
+
 void check(const KernelTable& k) {
     check_products(k, matrix(203, 256));
     check_feed_forward(k, fairlead::Activation::drelu, "drelu equals the plain one");
@@ -241,6 +275,7 @@ void check(const KernelTable& k) {
         for (const std::size_t columns : {32UL, 224UL, 640UL, 2048UL}) check_packed_products(k, packed(37, columns, bits));
         check_packed_feed_forward(k, bits);
     }
+    check_mixture(k);
     check_attention(k);
     check_quantization(k);
     check_small(k);
