@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +20,9 @@ F32 = NDArray[np.float32]
 TILE = 8
 #: Neurons of a program.
 _ROWS = 16
-_SUMMED_COLUMNS, _SUMMED_PROGRAMS, _ROUNDED_GROUPS = 64, 32, 8
+_SUMMED_COLUMNS, _SUMMED_PROGRAMS, _ROUNDED_GROUPS = 32, 128, 8
+#: Columns of a superblock of 16 lanes.
+_SUPERBLOCK = 16 * GROUP
 #: Numbers of tokens whose launches are recorded as a CUDA graph: those of decoding.
 _RECORDED = 8
 
@@ -61,10 +62,11 @@ class TritonAccelerator(Accelerator):
         self._code = activation_code(network.activation)
         self._layers: dict[int, _Layer] = {}
         self._graphs: dict[tuple[int, int], Any] = {}
-        self._thread = 0
         hidden, torch = network.hidden, self._torch
         self._x = torch.zeros(capacity * hidden, dtype=torch.float32, device=self._device)
-        self._rounded = torch.zeros_like(self._x)
+        self._positions = -(-hidden // _SUPERBLOCK) * _SUPERBLOCK
+        # What stands for no column stays zero.
+        self._rounded = torch.zeros(capacity * self._positions, dtype=torch.float32, device=self._device)
         self._y = torch.zeros(capacity * (hidden + 1), dtype=torch.float32, device=self._device)
         self._partial = torch.zeros(0, dtype=torch.float32, device=self._device)
         self._counts = torch.zeros(0, dtype=torch.int32, device=self._device)
@@ -114,7 +116,7 @@ class TritonAccelerator(Accelerator):
         """Room for what the programs keep apart."""
         sums = TILE * -(-neurons // _ROWS)
         if sums > len(self._counts):
-            self._partial = self._partial.new_zeros(sums * self.network.hidden)
+            self._partial = self._partial.new_zeros(sums * self._positions)
             self._counts = self._counts.new_zeros(sums)
             self._graphs.clear()
 
@@ -128,10 +130,9 @@ class TritonAccelerator(Accelerator):
         if not self._cuda:
             self._launch(self._layers[layer], tokens)
             return
-        if self._thread != threading.get_ident():
-            # PyTorch's current stream is a thread's own.
+        if self._torch.cuda.current_stream(self._device) != self._stream:
+            # The current one is a thread's own, and others may change it.
             self._torch.cuda.set_stream(self._stream)
-            self._thread = threading.get_ident()
         if tokens > _RECORDED:
             self._launch(self._layers[layer], tokens)
             return
@@ -161,7 +162,10 @@ class TritonAccelerator(Accelerator):
         hidden = self.network.hidden
         self._x[: tokens * hidden].copy_(self._given[: tokens * hidden], non_blocking=True)
         rounding = (-(-hidden // (GROUP * _ROUNDED_GROUPS)), tokens)
-        self._kernels.round_input[rounding](self._x, self._rounded, hidden, GROUPS=_ROUNDED_GROUPS)
+        self._kernels.round_input[rounding](
+            self._x, self._rounded, hidden, padded_groups(hidden), self._positions,
+            BITS=layer.bits, GROUPS=_ROUNDED_GROUPS,
+        )  # fmt: skip
         for start in range(0, tokens, TILE):
             self._launch_tile(layer, start, min(TILE, tokens - start))
         size = self.capacity + tokens * hidden
@@ -169,18 +173,19 @@ class TritonAccelerator(Accelerator):
 
     def _launch_tile(self, layer: _Layer, start: int, tokens: int) -> None:
         hidden, programs = self.network.hidden, -(-layer.neurons // _ROWS)
+        lanes, positions = padded_groups(hidden), self._positions
         bias = layer.scale[0] if layer.bias is None else layer.bias
-        x, output = self._rounded[start * hidden :], self._y[self.capacity + start * hidden :]
+        x, output = self._rounded[start * positions :], self._y[self.capacity + start * hidden :]
         (gate, up, down), (gate_scale, up_scale, down_scale) = layer.data, layer.scale
         self._kernels.hot_neurons[(tokens, programs)](
             x, gate, gate_scale, up, up_scale, down, down_scale, bias, self._partial, self._counts,
-            layer.neurons, hidden, padded_groups(hidden), self.network.threshold,
+            layer.neurons, hidden, lanes, positions, self.network.threshold,
             ROWS=_ROWS, BITS=layer.bits, ACTIVATION=self._code, GATED=layer.gated,
-            BIASED=layer.bias is not None, WHOLE=hidden % (16 * GROUP) == 0,
+            BIASED=layer.bias is not None, WHOLE=hidden == positions,
         )  # fmt: skip
-        self._kernels.sum_partials[(tokens, -(-hidden // _SUMMED_COLUMNS))](
-            self._partial, self._counts, output, self._y[start:], programs, hidden,
-            COLUMNS=_SUMMED_COLUMNS, CHUNK=_SUMMED_PROGRAMS,
+        self._kernels.sum_partials[(tokens, positions // _SUMMED_COLUMNS)](
+            self._partial, self._counts, output, self._y[start:], programs, hidden, lanes, positions,
+            BITS=layer.bits, COLUMNS=_SUMMED_COLUMNS, CHUNK=_SUMMED_PROGRAMS,
         )  # fmt: skip
 
     def close(self) -> None:
