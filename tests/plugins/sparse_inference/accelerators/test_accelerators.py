@@ -157,6 +157,22 @@ def test_a_token_has_the_same_bits_alone_and_among_others(opened: list[Accelerat
 
 
 @missing("torch", "triton")
+@pytest.mark.skipif(not cuda(), reason="no GPU")
+def test_a_stream_that_others_set_changes_nothing(opened: list[Accelerator]) -> None:
+    import torch
+
+    network = Network(512)
+    device = triton(network, "packed")
+    opened.append(device)
+    device.load(0, neurons(network, 4))
+    x = tokens(network, 4)
+    expected = device.compute(0, x)
+    with torch.cuda.stream(torch.cuda.Stream()):
+        torch.randn(4096, 4096, device="cuda") @ torch.randn(4096, 4096, device="cuda")
+        np.testing.assert_array_equal(device.compute(0, x), expected)
+
+
+@missing("torch", "triton")
 def test_packed_rows_take_on_the_device_what_they_take_in_memory(opened) -> None:
     network = Network(512)
     device, hot = triton(network, "packed"), neurons(network, 4)
