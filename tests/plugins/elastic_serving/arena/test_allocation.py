@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fairlead_elastic_serving.arena.allocation import Ring, fill, slices
 from fairlead_elastic_serving.errors import OutOfPages
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 20), st.lists(st.tuples(st.booleans(), st.integers(0, 8)), max_size=20))
 def test_a_ring_is_a_queue(capacity: int, steps: list[tuple[bool, int]]) -> None:
     ring, queue = Ring(capacity, np.arange(capacity)), list(range(capacity))
@@ -44,7 +44,7 @@ def test_pages_can_be_removed_from_the_middle() -> None:
     assert ring.peek(5).tolist() == [2, 7]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=12), st.booleans(), st.integers(0, 2**31))
 def test_each_row_gets_a_slice_of_its_own(counts: list[int], from_right: bool, seed: int) -> None:
     random = np.random.default_rng(seed)

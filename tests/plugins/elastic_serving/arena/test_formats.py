@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fairlead_elastic_serving.arena.formats import ALIGNMENT, BITS, K4V2, K8V4, K16V16, KVFormat, page_layout
@@ -17,7 +17,7 @@ def test_ratios_are_those_of_the_paper(format: KVFormat, bare: float, whole: flo
     assert format.ratio(128) == pytest.approx(whole, abs=0.005)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(FORMATS, st.sampled_from([8, 64, 80, 128, 256]), st.sampled_from([2304, 4096, 8192]))
 def test_segments_fill_a_page_without_overlap(format: KVFormat, head_dim: int, page_bytes: int) -> None:
     layout = page_layout(format, head_dim, page_bytes)

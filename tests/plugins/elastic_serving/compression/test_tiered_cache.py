@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fairlead_elastic_serving.arena.formats import K4V2, K8V4, K32V32
@@ -84,7 +84,7 @@ def generate(texts: list[Text], steps: int, tolerance: float = 1e-4) -> None:
                 assert newest <= set(text.positions(head, HIGH)), "the window stays high"
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 30), st.integers(1, 25), st.floats(0, 2), st.integers(0, 2**31))
 def test_without_pruning_attention_is_exact_whatever_moves(tokens: int, steps: int, alpha: float, seed: int) -> None:
     random = np.random.default_rng(seed)
@@ -96,7 +96,7 @@ def test_without_pruning_attention_is_exact_whatever_moves(tokens: int, steps: i
         assert sorted(everything) == list(range(tokens + steps))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(6, 40), st.integers(1, 12), st.integers(1, 12), st.floats(0, 0.6), st.integers(0, 2**31))
 def test_forks_go_their_own_ways(tokens: int, before: int, after: int, alpha: float, seed: int) -> None:
     random = np.random.default_rng(seed)

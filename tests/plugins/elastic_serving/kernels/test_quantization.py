@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -14,7 +14,7 @@ BITS = st.sampled_from([2, 4, 8])
 VECTORS = arrays.arrays(np.float32, (3, 16), elements=st.floats(-6e4, 6e4, width=32))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(VECTORS, BITS)
 def test_no_element_differs_by_more_than_the_bound(vectors: np.ndarray, bits: int) -> None:
     packed, scale, zero = quantize(vectors, bits)
@@ -35,7 +35,7 @@ def test_an_element_is_off_by_half_a_step_on_ordinary_vectors(bits: int) -> None
     assert packed.shape == (50, 128 * bits // 8)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data(), BITS)
 def test_unpacking_gives_what_was_packed(data: st.DataObject, bits: int) -> None:
     codes = data.draw(arrays.arrays(np.uint8, (2, 16), elements=st.integers(0, 2**bits - 1)))

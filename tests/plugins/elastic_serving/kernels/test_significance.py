@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fairlead_elastic_serving.kernels.placement import PRUNED, Thresholds, compact, place_prompt, place_step
@@ -59,7 +59,7 @@ def test_a_running_mean_is_the_mean() -> None:
     assert old[0] == pytest.approx(1 - 1 / HORIZON)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 90), st.integers(0, 70), st.integers(0, 2**31))
 def test_a_prompts_tokens_are_placed_by_their_thresholds(tokens: int, window: int, seed: int) -> None:
     random = np.random.default_rng(seed)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fairlead_elastic_serving.planning.cost_model import Chunk, CostModel, fit
@@ -49,7 +49,7 @@ def test_batches_of_one_say_nothing_of_sharing() -> None:
     assert found.shared_s == 0 and found.chunk_s == pytest.approx(MODEL.chunk_s, rel=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.lists(CHUNKS, min_size=1, max_size=3), st.floats(1e-6, 1e3)), min_size=1, max_size=6))
 def test_no_part_of_a_fit_is_negative(measured) -> None:
     found = fit(measured)
@@ -62,7 +62,7 @@ def test_steps_that_say_nothing_are_refused(wrong) -> None:
         fit(wrong)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(CHUNKS, max_size=8), st.integers(1, 600))
 def test_microbatches_are_the_queue_cut_up(queue: list[Chunk], least: int) -> None:
     cuts = lookahead(queue, MODEL, least)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fairlead_elastic_serving.planning.drop_plan import Group, Stage, most_freeable, plan_drop, plan_restore
@@ -21,7 +21,7 @@ def covered(group: Group, layers: int) -> bool:
 SIZES = st.lists(st.integers(1, 50), min_size=1, max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 12), SIZES, st.data())
 def test_plans_after_plans_cover_the_model_and_free_what_they_say(instances: int, sizes: list[int], data) -> None:
     layers, whole, groups = len(sizes), sum(sizes), alone(instances, len(sizes))
@@ -50,7 +50,7 @@ def test_the_smallest_groups_merge_first() -> None:
     assert plan.dropped == {"c": (2, 3), "d": (0, 1)}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(2, 16), st.integers(1, 16))
 def test_pipelines_are_as_short_as_the_number_of_groups_allows(instances: int, merges: int) -> None:
     merges = min(merges, instances - 1)
@@ -98,7 +98,7 @@ def test_groups_that_do_not_hold_the_model_once_are_refused(groups: list[Group],
         plan_drop(groups, [1] * 4, 1, 1)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(2, 9), SIZES)
 def test_restoring_splits_the_longest_group_and_fetches_only(instances: int, sizes: list[int]) -> None:
     layers = len(sizes)

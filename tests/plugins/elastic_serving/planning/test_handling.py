@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fairlead_elastic_serving.planning.cost_model import CostModel
@@ -57,7 +57,7 @@ def test_impossible_demands_are_refused(wrong: tuple[int, int, int]) -> None:
 WAYS = st.lists(st.tuples(st.integers(0, 100), st.floats(0, 10)), max_size=5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(WAYS, st.integers(0, 200))
 def test_the_cheapest_combination_that_frees_enough_is_chosen(some: list[tuple[int, float]], needed: int) -> None:
     ways = [Way(str(place), freed, seconds) for place, (freed, seconds) in enumerate(some)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fairlead_elastic_serving.arena.page_arena import PageArena
@@ -48,7 +48,7 @@ class Memory:
 REQUESTS = st.lists(st.tuples(st.integers(1, 14), st.integers(1, 10), st.integers(0, 6)), min_size=1, max_size=9)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(REQUESTS, st.integers(12, 30), st.integers(0, 20), st.integers(1, 20), st.data())
 def test_every_request_ends_and_reads_what_it_stored(some, pages: int, host: int, budget: int, data) -> None:
     subject = scheduler(pages, layers=(4, 4), host_pages=host, step_tokens=budget)
