@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..accelerators import Accelerator, open_accelerator
 from ..accelerators.split import hot_of_plan, hot_within, neuron_bytes
-from ..bundle import is_bundle, open_bundle
+from ..bundle import all_networks, is_bundle, open_bundle
 from ..settings import AcceleratorSettings, Settings
 from ..sparsity.profile.file import read_profile, require_model
 from .errors import ModelUnsupported
@@ -60,7 +60,7 @@ def frequencies(model: SparseModel, path: Path, wanted: AcceleratorSettings) -> 
     if wanted.profile is not None:
         file = Path(wanted.profile)
         profile = read_profile(file)
-        require_model(profile, len(layers), layers[0].neurons, file)
+        require_model(profile, list(all_networks(model.config)), file)
         return profile.frequencies()
     if not is_bundle(path):
         return [np.ones(layer.neurons) for layer in layers]
