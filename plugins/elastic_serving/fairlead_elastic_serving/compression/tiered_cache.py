@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..arena.allocation import I32
 from ..arena.page_arena import Moves
-from ..arena.page_tables import PageTables
+from ..arena.page_tables import PageTables, RowFull
 from ..errors import OutOfPages
 from ..kernels import reference
 from ..kernels.placement import WINDOW, Step, Thresholds, compact, place_prompt, place_step
@@ -123,6 +123,7 @@ class TieredCache:
 
         Raises:
             OutOfPages: the low tiers found no room; nothing was moved.
+            RowFull: the tiers of a row would meet; nothing was moved.
         """
         flat, heads = rows.reshape(-1), rows.shape[1]
         step = self._decide(flat, np.repeat(now, heads), np.tile(np.arange(heads), len(rows)))
@@ -137,6 +138,11 @@ class TieredCache:
         wanted = self.tables.missing(flat, after) + int(any((token >= 0).any() for token in to_low)) * len(flat)
         if wanted > self.tables.arena.free:
             raise OutOfPages(wanted, self.tables.arena.free)
+        # Before anything moves: gaps that are filled for a step that is refused would lose tokens.
+        width, needed = self.tables.tables.shape[1], self.tables.pages_for(after).sum(axis=1)
+        if (needed > width).any():
+            row = int(flat[needed.argmax()])
+            raise RowFull(f"table row {row}: {int(needed.max())} pages; accepted: {width} in all")
         read = [self._gather(flat, token) for token in to_low]
         self._close_gaps(flat, HIGH, counts[:, HIGH], [step.leaving, step.demoted])
         self._close_gaps(flat, LOW, counts[:, LOW], [step.pruned])

@@ -85,9 +85,10 @@ def fit(steps: Sequence[tuple[Batch, float]]) -> CostModel:
     ).astype(float)
     # By chunk, gamma |b| - lambda (|b| - 1) is gamma + (gamma - lambda) (|b| - 1): both parts are not negative, as a
     # further chunk is never cheaper than none.
-    columns = [0, 1, 2, 3] if len(set(sizes)) > 1 else [0, 1, 2]
-    pair_s, token_s, first_s, further_s = _not_negative(features / seconds[:, None], np.ones(len(steps)), columns)
-    shared_s = first_s - further_s if 3 in columns else 0.0
+    if len(set(sizes)) == 1:
+        return _without_sharing(features, seconds)
+    pair_s, token_s, first_s, further_s = _not_negative(features / seconds[:, None], np.ones(len(steps)), [0, 1, 2, 3])
+    shared_s = first_s - further_s
     return CostModel(pair_s, token_s, first_s, shared_s) if shared_s >= 0 else _without_sharing(features, seconds)
 
 
