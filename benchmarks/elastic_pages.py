@@ -223,7 +223,8 @@ def allocation(options: Options, device: Device, requests: int, kv_heads: int) -
     rows, first = np.arange(asked, dtype=np.int32), np.zeros(asked, np.int32)
     tables = np.zeros((asked, 8), np.int32)
     own, borrowed = Ring(2 * total, order[: total // 2]), Ring(2 * total, order[total // 2 :])
-    rings = DeviceRings.of(own, borrowed, 2 * total, device.torch)
+    is_borrowed = np.isin(np.arange(2 * total), order[total // 2 :])
+    rings = DeviceRings.of(own, borrowed, is_borrowed, device.torch)
     on_device = [torch.from_numpy(array.copy()).to(device.torch) for array in (tables, rows, first, counts)]
     start = rings.state.clone()
 

@@ -20,5 +20,5 @@ class IntegrityError(ElasticServingError):
     """Pages are lost, shared by mistake, or counted wrongly: a bug, never a consequence of a request."""
 
 
-class MissingBackend(ElasticServingError):
-    """A kernel was asked for whose library is not installed."""
+class MissingBackend(ElasticServingError, ImportError):
+    """Kernels were imported whose library is not installed."""

@@ -69,6 +69,11 @@ class PageArena:
         return tuple(self._dropped)
 
     @property
+    def is_borrowed(self) -> NDArray[np.bool_]:
+        """Which pages belong to a layer, dropped or not, whoever holds them: bool [pages]."""
+        return self._layer != OWN
+
+    @property
     def free(self) -> int:
         """Pages that keys and values may take."""
         return self._own.count + self._borrowed.count

@@ -146,6 +146,16 @@ class PageTables:
         self.tables[rows[copied], column[copied]] = copies
         return moves
 
+    def copies(self, rows: NDArray[np.integer], tier: int, places: NDArray[np.integer]) -> int:
+        """Return how many pages `own` takes for these rows; places that a row has no page for yet take none."""
+        there = np.asarray(places) < self._room[rows, tier]
+        row, place = np.asarray(rows)[there], np.asarray(places)[there]
+        pages, times = np.unique(
+            self.tables[row, self.tables.shape[1] - 1 - place if tier == LOW else place], return_counts=True
+        )
+        # Where all of its holders write to a page, one of them keeps it.
+        return int(np.minimum(times, self.arena.holders(pages) - 1).sum())
+
     def apply(self, moves: Moves) -> None:
         """Write the new page numbers after the arena moved pages."""
         if len(moves):

@@ -9,6 +9,7 @@ found by one price of a byte for all heads (a Lagrange multiplier, by bisection)
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -98,7 +99,7 @@ def outcome(
 
 
 def save(calibration: Calibration, path: Path, model: str) -> None:
-    """Write a calibration file; ``model`` is the fingerprint of the model that it is for."""
+    """Write a calibration file, whole or not at all; ``model`` is the fingerprint of the model that it is for."""
     content = {
         "format": FORMAT,
         "model": model,
@@ -107,7 +108,12 @@ def save(calibration: Calibration, path: Path, model: str) -> None:
         "high": calibration.high.tolist(),
         "low": calibration.low.tolist(),
     }
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(json.dumps(content, indent=1) + "\n")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def load(path: Path, model: str, layers: int, kv_heads: int) -> Calibration:

@@ -134,20 +134,13 @@ class TieredCache:
         counts, after = self.tables.counts[flat], self.tables.counts[flat].copy()
         after[:, HIGH] -= (step.leaving >= 0).astype(np.int32) + (step.demoted >= 0)
         after[:, LOW] += sum((token >= 0).astype(np.int32) for token in to_low) - (step.pruned >= 0)
-        # A copy of the page that is appended to may be needed beside the new ones.
-        wanted = self.tables.missing(flat, after) + int(any((token >= 0).any() for token in to_low)) * len(flat)
-        if wanted > self.tables.arena.free:
-            raise OutOfPages(wanted, self.tables.arena.free)
+        place = counts[:, LOW] - (step.pruned >= 0)
         # Before anything moves: gaps that are filled for a step that is refused would lose tokens.
-        width, needed = self.tables.tables.shape[1], self.tables.pages_for(after).sum(axis=1)
-        if (needed > width).any():
-            row = int(flat[needed.argmax()])
-            raise RowFull(f"table row {row}: {int(needed.max())} pages; accepted: {width} in all")
+        self._refuse_without_room(flat, after, place, (to_low[0] >= 0) | (to_low[1] >= 0))
         read = [self._gather(flat, token) for token in to_low]
         self._close_gaps(flat, HIGH, counts[:, HIGH], [step.leaving, step.demoted])
         self._close_gaps(flat, LOW, counts[:, LOW], [step.pruned])
         self.tables.resize(flat, after)
-        place = counts[:, LOW] - (step.pruned >= 0)
         for token, vectors in zip(to_low, read, strict=True):
             self._append_low(flat, token, place, vectors)
             place = place + (token >= 0)
@@ -168,6 +161,18 @@ class TieredCache:
         low_scores = np.where(low_shared, np.float32(np.inf), low_scores)
         counts = self.tables.counts[rows]
         return place_step(high_scores, high_positions, low_scores, counts, now, of_row, self.window)
+
+    def _refuse_without_room(self, rows: I32, counts: I32, place: I32, appended: NDArray[np.bool_]) -> None:
+        """Raise OutOfPages or RowFull unless there is room for ``counts`` tokens, the new ones at ``place`` if low."""
+        # A shared page that is appended to is copied.
+        copies = self.tables.copies(rows[appended], LOW, place[appended] // self.tiers.low.tokens)
+        wanted, free = self.tables.missing(rows, counts) + copies, self.tables.arena.free
+        if wanted > free:
+            raise OutOfPages(wanted, free)
+        width, needed = self.tables.tables.shape[1], self.tables.pages_for(counts).sum(axis=1)
+        if (needed > width).any():
+            row = int(rows[needed.argmax()])
+            raise RowFull(f"table row {row}: {int(needed.max())} pages; accepted: {width} in all")
 
     def _tokens(self, rows: I32, tier: int) -> tuple[F32, I32, NDArray[np.bool_]]:
         """Scores, positions, and whether their page is shared, of all tokens of a tier: [rows, longest]."""

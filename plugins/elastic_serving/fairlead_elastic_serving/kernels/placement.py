@@ -31,7 +31,8 @@ class Thresholds:
     low: float | F32 = 0.02
 
     def __post_init__(self) -> None:
-        if not (np.asarray(self.low) >= 0).all() or (np.asarray(self.high) < np.asarray(self.low)).any():
+        # Asked so that a NaN, which compares with nothing, is refused.
+        if not ((np.asarray(self.low) >= 0).all() and (np.asarray(self.high) >= np.asarray(self.low)).all()):
             raise ValueError(f"alphas high {self.high}, low {self.low}: accepted: high >= low >= 0")
 
     def tier(self, scores: F32) -> I32:

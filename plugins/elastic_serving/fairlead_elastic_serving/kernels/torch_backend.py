@@ -1,7 +1,7 @@
-"""The kernels in torch, for any device that torch has: slow and simple, and the announced fallback where triton is
-missing.
+"""The kernels in torch, for any device that torch has: slow and simple.
 
-Arguments are those of `reference`, as tensors.
+Nothing comes here by itself where triton is missing: whoever may do without it imports this module instead. Arguments
+are those of `reference`, as tensors.
 """
 
 from __future__ import annotations

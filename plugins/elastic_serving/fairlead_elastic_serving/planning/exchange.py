@@ -87,7 +87,10 @@ def parts_of(plan: DropPlan, stored: Iterable[Stored], tokens: int) -> list[Part
 
     Raises:
         ElasticServingError: an instance that is in no group holds keys and values.
+        ValueError: ``tokens`` below 1.
     """
+    if tokens < 1:
+        raise ValueError(f"tokens {tokens}: accepted: 1 and above")
     keeper = {
         (stage.instance, layer): other.instance
         for group in plan.groups

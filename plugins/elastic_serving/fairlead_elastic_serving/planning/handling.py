@@ -81,6 +81,9 @@ def drop_way(
         bytes_per_s: between two instances.
         work_s: prefill seconds that are expected until the layers come back.
         microbatches: that are in flight in a pipeline.
+
+    Raises:
+        ValueError: stages or microbatches below 1.
     """
     share = bubble_share(stages, microbatches)
     bubbles = work_s * share / (1 - share) if stages > 1 else 0.0

@@ -49,8 +49,13 @@ class Fleet:
             demand_bytes: D: keys and values of running and queued requests.
             residence_s: T_res: how long a request holds its memory.
             freed_bytes: added to C by dropping.
+
+        Raises:
+            ValueError: weights and activations leave no room for keys and values.
         """
         capacity = self.kv_capacity() + freed_bytes
+        if not capacity > 0:
+            raise ValueError(f"{self}, freed_bytes {freed_bytes:g}: capacity {capacity:g}; accepted: above 0")
         return prefill_s + max(0.0, demand_bytes - capacity) * residence_s / capacity
 
 

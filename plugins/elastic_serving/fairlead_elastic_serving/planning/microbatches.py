@@ -61,7 +61,12 @@ def cut(queue: Sequence[Chunk], tokens: int) -> tuple[list[Chunk], list[Chunk]]:
 
 
 def bubble_share(stages: int, microbatches: int) -> float:
-    """Return the share of time for which stages wait, if all microbatches take the same time: (g - 1) / (m + g - 1)."""
+    """Return the share of time for which stages wait, if all microbatches take the same time: (g - 1) / (m + g - 1).
+
+    Raises ValueError where either is below 1.
+    """
+    if stages < 1 or microbatches < 1:
+        raise ValueError(f"stages {stages}, microbatches {microbatches}: accepted: 1 and above")
     return (stages - 1) / (microbatches + stages - 1)
 
 

@@ -62,6 +62,9 @@ class Scheduler:
         self._host = Ring(settings.host_pages, np.arange(settings.host_pages))
         self._arrivals = 0
         self._planned: dict[str, Scheduled] = {}
+        self._unanswered = False
+        # Rows of aborted requests that the step that is out may still write.
+        self._aborted: list[I32] = []
 
     @property
     def running(self) -> tuple[str, ...]:
@@ -105,7 +108,7 @@ class Scheduler:
         Raises:
             ElasticServingError: the last plan was not answered.
         """
-        if self._planned:
+        if self._unanswered:
             raise ElasticServingError("the last step was not answered: call computed() first")
         out: list[SwapOut] = []
         recomputed: list[str] = []
@@ -127,6 +130,7 @@ class Scheduler:
             self._waiting.pop(0)
             self._plan(item, tokens)
             left -= tokens
+        self._unanswered = bool(self._planned or out)
         return Step(tuple(self._planned.values()), tuple(out), tuple(came), tuple(recomputed))
 
     def computed(self, ended: Iterable[str] = ()) -> tuple[str, ...]:
@@ -151,15 +155,25 @@ class Scheduler:
                     self._leave(item)
                     done.append(item.request.name)
         self._planned.clear()
+        self._unanswered = False
+        for rows in self._aborted:
+            self.tables.close(rows)
+        self._aborted.clear()
         return tuple(done)
 
     def abort(self, name: str) -> None:
-        """Forget a request, wherever it is; raises ElasticServingError for one that is not there."""
+        """Forget a request, wherever it is; raises ElasticServingError for one that is not there.
+
+        The pages of one that the step that is out computes are free when that step is answered, as it may write them
+        until then.
+        """
         item = next((item for item in self._everyone() if item.request.name == name), None)
         if item is None:
             raise ElasticServingError(f"request {name!r} is not there")
-        self._planned.pop(name, None)
-        if item in self._running:
+        if self._planned.pop(name, None) is not None:
+            self._running.remove(item)
+            self._aborted.append(item.rows)
+        elif item in self._running:
             self._leave(item)
         else:
             self._waiting.remove(item)

@@ -25,6 +25,7 @@ def test_a_dropped_layers_pages_serve_at_once_and_last() -> None:
     arena.release(first[:2])
     assert set(arena.take(2)) == set(first[:2]), "own pages come before borrowed ones"
     arena.check(uses(arena, first))
+    assert np.flatnonzero(arena.is_borrowed).tolist() == [5, 6, 7, 8, 9], "held or free, dropped or not"
 
 
 def test_restoring_moves_what_stands_there_and_nothing_else() -> None:

@@ -79,10 +79,14 @@ class Life(RuleBasedStateMachine):
     def write(self, sequences: list[tuple[int, ...]], tier: int) -> None:
         rows = [row for rows in sequences if self._alive(rows) for row in rows if self.written[row][tier]]
         places = [(row * 7 + self.next) % len(self.written[row][tier]) for row in rows]
+        copies = self.tables.copies(np.array(rows, int), tier, np.array(places, int))
         try:
-            self._copy(self.tables.own(np.array(rows, int), tier, np.array(places, int)))
+            moves = self.tables.own(np.array(rows, int), tier, np.array(places, int))
         except OutOfPages:
+            assert copies > self.arena.free
             return
+        assert len(moves) == copies
+        self._copy(moves)
         for row, place in zip(rows, places, strict=True):
             self.written[row][tier][place] = self._stamp(self._page(row, tier, place))
 
@@ -154,6 +158,8 @@ def test_rows_that_share_a_page_among_themselves_keep_one_of_it() -> None:
     rows = tables.open(3)
     tables.resize(rows[:1], np.array([[1, 0]]))
     tables.fork(rows[[0, 0]], rows[1:])
+    assert tables.copies(rows[:2], HIGH, np.zeros(2, int)) == 2, "the third keeps it"
+    assert tables.copies(rows, HIGH, np.array([0, 0, 1])) == 2, "who has no page there copies none"
     moves = tables.own(rows, HIGH, np.zeros(3, int))
     assert len(moves) == 2 and arena.used == 3
     tables.check()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -71,12 +72,28 @@ def test_a_file_gives_back_what_was_saved(tmp_path: Path) -> None:
     assert again.thresholds(1).tier(np.ones((4, 3), np.float32)).shape == (4, 3)
 
 
+def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    path, kept = tmp_path / "alphas.json", tmp_path / "kept.json"
+    first, second = (calibrate(samples(1), TIERS, budget) for budget in (70.0, 150.0))
+    save(first, path, "model-1")
+    os.link(path, kept)
+    save(second, path, "model-1")
+    # Whoever had the old file open still reads all of it.
+    assert (load(kept, "model-1", 2, 3).high == first.high).all()
+    assert (load(path, "model-1", 2, 3).high == second.high).all()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError):
+        save(first, tmp_path / "folder", "model-1")
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["alphas.json", "folder", "kept.json"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"model": "other"}, "model 'other'; accepted: 'model-1'"),
         ({"high": [[1, 1, 1]]}, r"high \(1, 3\); accepted: \(2, 3\)"),
         ({"low": [[9e9] * 3] * 2}, "accepted: high >= low >= 0"),
+        ({"high": [[1, float("nan"), 1], [1] * 3]}, "accepted: high >= low >= 0"),
         ({"low": "much"}, "ValueError"),
         ({"format": None}, "format None"),
         (None, "JSONDecodeError"),

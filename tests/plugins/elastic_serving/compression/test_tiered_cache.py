@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fairlead_elastic_serving.arena.formats import K4V2, K8V4, K32V32
 from fairlead_elastic_serving.arena.page_arena import PageArena
-from fairlead_elastic_serving.arena.page_tables import PageTables
+from fairlead_elastic_serving.arena.page_tables import PageTables, RowFull
 from fairlead_elastic_serving.compression import TieredCache
 from fairlead_elastic_serving.errors import OutOfPages
 from fairlead_elastic_serving.kernels import reference
@@ -155,6 +155,52 @@ def test_what_finds_no_room_changes_nothing() -> None:
     with pytest.raises(OutOfPages):
         subject.settle(rows, np.array([EXACT.high.tokens + WINDOW], np.int32))
     assert (subject.pages == before).all()
+
+
+def test_a_full_arena_settles_what_needs_no_page() -> None:
+    random = np.random.default_rng(8)
+    # Seven tokens take a page of each tier, and the eighth one more high page: six pages for two heads.
+    subject = cache(Thresholds(high=1e9, low=0.0), pages=6)
+    text = Text(subject, random, 7)
+    generate([text], 1)
+    assert subject.tables.counts[text.rows].tolist() == [[4, 4]] * HEADS
+
+
+@pytest.mark.parametrize(("pages", "fits"), [(14, True), (13, False)])
+def test_only_shared_pages_that_are_appended_to_need_copies(pages: int, fits: bool) -> None:
+    random = np.random.default_rng(9)
+    subject = cache(Thresholds(high=1e9, low=0.0), pages=pages)
+    text = Text(subject, random, 7)
+    twin = text.forked()
+    # The first token that is not shared leaves the window at position 11, and goes to the shared low page: each of the
+    # four rows has two high pages of its own by then, beside the four pages that the twins share. Of two holders who
+    # both append one keeps the page, so two copies are needed.
+    if fits:
+        generate([text, twin], 5)
+        assert subject.tables.counts[twin.rows].tolist() == [[8, 4]] * HEADS
+        return
+    with pytest.raises(OutOfPages, match="2 pages are asked for and 1 are free"):
+        generate([text, twin], 5)
+    subject.tables.check()
+    assert subject.tables.counts[twin.rows].tolist() == [[9, 3]] * HEADS
+
+
+def test_a_row_whose_tiers_would_meet_keeps_all_of_its_tokens() -> None:
+    random = np.random.default_rng(10)
+    tokens = EXACT.high.tokens
+    tables = PageTables(PageArena(20), HEADS, 2, (tokens, EXACT.low.tokens))
+    subject = TieredCache(tables, EXACT, Thresholds(high=1e9, low=0.0), WINDOW)
+    rows = tables.open(HEADS)[None]
+    # Two full high pages: when two tokens go low, six still take both, and the low tier would need a third.
+    for number in range(2 * tokens):
+        vectors = random.normal(0, 1, (2, 1, HEADS, DIM)).astype(np.float32)
+        subject.append(rows, *vectors, np.array([number], np.int32))
+    before = subject.pages.copy(), tables.tables.copy(), tables.counts.copy()
+    with pytest.raises(RowFull, match=r"table row \d: 3 pages; accepted: 2 in all"):
+        subject.settle(rows, np.array([2 * tokens - 1], np.int32))
+    for kept, now in zip(before, (subject.pages, tables.tables, tables.counts), strict=True):
+        assert (kept == now).all()
+    tables.check()
 
 
 def test_tables_of_other_pages_are_refused() -> None:

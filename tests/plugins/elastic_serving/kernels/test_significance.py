@@ -11,6 +11,8 @@ from fairlead_elastic_serving.kernels.placement import PRUNED, Thresholds, compa
 from fairlead_elastic_serving.kernels.significance import HORIZON, prompt_significance, updated
 from fairlead_elastic_serving.kernels.tiers import HIGH, LOW
 
+NAN = float("nan")
+
 
 def by_definition(queries: np.ndarray, keys: np.ndarray, scale: float) -> np.ndarray:
     """Mean attention from later tokens, the highest of a group, times position + 1; token by token."""
@@ -104,7 +106,9 @@ def test_a_step_of_empty_tiers_moves_nothing() -> None:
     assert all((moved == -1).all() for moved in (step.leaving, step.demoted, step.pruned))
 
 
-@pytest.mark.parametrize("alphas", [(0.1, 0.2), (1.0, -0.1), (float("nan"), float("nan"))])
-def test_thresholds_out_of_order_are_refused(alphas: tuple[float, float]) -> None:
+@pytest.mark.parametrize(
+    "alphas", [(0.1, 0.2), (1.0, -0.1), (NAN, NAN), (1.0, NAN), (NAN, 0.02), (np.array([1.0, NAN, 1.0]), 0.02)], ids=str
+)
+def test_thresholds_out_of_order_are_refused(alphas: tuple) -> None:
     with pytest.raises(ValueError, match="accepted: high >= low >= 0"):
         Thresholds(*alphas)

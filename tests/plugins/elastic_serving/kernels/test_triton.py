@@ -107,7 +107,9 @@ def test_allocation_and_recycling_on_the_device(device: str) -> None:
 
     random = np.random.default_rng(7)
     own, borrowed = _rings(random, 9000, 2500)
-    rings = DeviceRings.of(own, borrowed, 9000, device)
+    is_borrowed = np.isin(np.arange(9000), borrowed.peek(9000))
+    held = np.concatenate([own.take(60), borrowed.take(40)])
+    rings = DeviceRings.of(own, borrowed, is_borrowed, device)
     asked = 2100
     expected = np.zeros((asked + 3, 12), np.int32)
     tables = torch.from_numpy(expected.copy()).to(device)
@@ -128,13 +130,20 @@ def test_allocation_and_recycling_on_the_device(device: str) -> None:
         assert (tables.cpu().numpy() == expected).all()
         assert rings.free() == own.count + borrowed.count
     assert rings.missing() > 0, "the last one is more than there is"
-    rings.recycle(torch.from_numpy(pages).to(device))
+    rings.recycle(torch.from_numpy(np.concatenate([held, pages])).to(device))
     head, own_count, borrowed_head, borrowed_count, _ = rings.state.cpu().tolist()
     own_free = rings.own.cpu().numpy()[(head + np.arange(own_count)) % 9000]
     borrowed_free = rings.borrowed.cpu().numpy()[(borrowed_head + np.arange(borrowed_count)) % 9000]
-    is_borrowed = rings.is_borrowed.cpu().numpy()
     assert not is_borrowed[own_free].any() and is_borrowed[borrowed_free].all()
-    assert sorted([*own_free, *borrowed_free]) == sorted([*own.peek(9000), *borrowed.peek(9000), *pages])
+    assert sorted([*own_free, *borrowed_free]) == sorted([*own.peek(9000), *borrowed.peek(9000), *held, *pages])
+
+
+def test_rings_that_are_not_the_arenas_are_refused(device: str) -> None:
+    from fairlead_elastic_serving.kernels.triton_backend.allocation import DeviceRings
+
+    own, borrowed = Ring(2, np.array([0, 1])), Ring(2, np.array([2]))
+    with pytest.raises(ValueError, match=r"is_borrowed: pages \[1, 2\]: accepted"):
+        DeviceRings.of(own, borrowed, np.array([False, True, False, True]), device)
 
 
 def test_what_the_kernels_have_not_is_refused(device: str) -> None:

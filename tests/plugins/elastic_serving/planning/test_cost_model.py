@@ -49,6 +49,20 @@ def test_batches_of_one_say_nothing_of_sharing() -> None:
     assert found.shared_s == 0 and found.chunk_s == pytest.approx(MODEL.chunk_s, rel=1e-5)
 
 
+@pytest.mark.parametrize("size", [2, 5])
+def test_batches_of_one_size_are_fitted_by_chunk(size: int) -> None:
+    def of_size(number: int, seed: int):
+        chunks = [chunk for batch, _ in steps(MODEL, number * size, 0.0, seed, most=1) for chunk in batch]
+        batches = [chunks[first : first + size] for first in range(0, len(chunks), size)]
+        return [(batch, MODEL.batch(batch)) for batch in batches]
+
+    found = fit(of_size(40, 6))
+    assert (found.pair_s, found.token_s) == pytest.approx((MODEL.pair_s, MODEL.token_s), rel=1e-5)
+    each = MODEL.chunk_s - MODEL.shared_s * (size - 1) / size
+    assert found.shared_s == 0 and found.chunk_s == pytest.approx(each, rel=1e-4), "a share of it for each chunk"
+    assert found.error(of_size(20, 7)) < 1e-5
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.lists(CHUNKS, min_size=1, max_size=3), st.floats(1e-6, 1e3)), min_size=1, max_size=6))
 def test_no_part_of_a_fit_is_negative(measured) -> None:
@@ -105,5 +119,8 @@ def test_equal_microbatches_wait_as_long_as_the_formula_says() -> None:
 def test_sizes_below_one_are_refused() -> None:
     with pytest.raises(ValueError, match="accepted: 1 and above"):
         lookahead([Chunk(0, 5)], MODEL, 0)
+    for stages, microbatches in ((1, 0), (2, 0), (0, 2)):
+        with pytest.raises(ValueError, match=f"stages {stages}, microbatches {microbatches}: accepted: 1 and above"):
+            bubble_share(stages, microbatches)
     with pytest.raises(ValueError, match="accepted: prefix 0 and above"):
         Chunk(-1, 5)

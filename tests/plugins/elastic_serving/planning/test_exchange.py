@@ -104,6 +104,12 @@ def test_parts_of_another_epoch_are_refused() -> None:
         parts_of(dropped(2), [Stored("a", "i9", 3, 1)], 3)
 
 
+@pytest.mark.parametrize("tokens", [0, -3])
+def test_parts_of_no_tokens_are_refused(tokens: int) -> None:
+    with pytest.raises(ValueError, match=f"tokens {tokens}: accepted: 1 and above"):
+        parts_of(dropped(2), [Stored("a", "i0", 3, 1)], tokens)
+
+
 def test_long_answers_move_and_short_ones_stay() -> None:
     link = {"layer_token_bytes": 1000.0, "query_bytes": 8000.0, "bytes_per_s": 1e9, "latency_s": 1e-5}
     assert worth_moving(Stored("a", "i0", 2000, 500), **link)

@@ -97,6 +97,8 @@ def test_costs_are_those_of_their_formulas() -> None:
     assert (compressed.freed_bytes, compressed.seconds) == (75000, pytest.approx(0.125))
     with pytest.raises(ValueError, match="accepted: 1 and above"):
         compress_way(1.0, 1, 0.5, 1.0)
+    with pytest.raises(ValueError, match="microbatches 0: accepted: 1 and above"):
+        drop_way(7, 100.0, 0, 2, 1e5, work_s=12.0, microbatches=0)
 
 
 def test_limits_are_those_of_their_formulas() -> None:
@@ -107,5 +109,10 @@ def test_limits_are_those_of_their_formulas() -> None:
     assert fleet.tail_ttft(1.0, 120, 5.0) == 1.0
     assert fleet.tail_ttft(1.0, 240, 5.0) == 6.0
     assert fleet.tail_ttft(1.0, 240, 5.0, freed_bytes=120) == 1.0
+    for memory in (70, 60):
+        full = Fleet(4, memory_bytes=memory, weight_bytes=60, activation_bytes=10)
+        with pytest.raises(ValueError, match=f"capacity {(memory - 70) * 4}; accepted: above 0"):
+            full.tail_ttft(1.0, 120, 5.0)
+        assert full.tail_ttft(1.0, 120, 5.0, freed_bytes=160) == 1.0
     assert decode_step_seconds(100, 2, 10, 5, 2, 10, 1, 1e9) == 15.0
     assert decode_step_seconds(0, 8, 0, 5, 1, 10, 100, 400) == 4.0

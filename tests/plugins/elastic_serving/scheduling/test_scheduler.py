@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -184,6 +186,37 @@ def test_aborted_requests_leave_nothing() -> None:
     assert subject.tables.arena.used == 0 and not subject.waiting
     with pytest.raises(ElasticServingError, match="request 'a' is not there"):
         subject.abort("a")
+
+
+def test_what_the_step_that_is_out_writes_stays_held_when_it_is_aborted() -> None:
+    subject = scheduler(8)
+    subject.add(Request("a", 7, 9))
+    held = subject.tables.tables[subject.step().scheduled[0].rows]
+    subject.abort("a")
+    subject.add(Request("a", 3, 2))
+    with pytest.raises(ElasticServingError, match="was not answered"):
+        subject.step()
+    assert subject.tables.arena.used == 4 and (subject.tables.arena.holders(held[held >= 0]) == 1).all()
+    subject.check()
+    assert subject.computed() == (), "the new one has its name and was not computed"
+    assert subject.tables.arena.used == 0
+    subject.check()
+    assert [(item.chunk.prefix, item.chunk.tokens) for item in run(subject, 1)[0].scheduled] == [(0, 3)]
+
+
+def test_who_is_not_in_the_step_that_is_out_leaves_at_once() -> None:
+    subject = scheduler(12, step_tokens=4)
+    for name in "ab":
+        subject.add(Request(name, 5, 3))
+    run(subject, 2)
+    assert subject.running == ("a", "b")
+    subject.settings = replace(subject.settings, step_tokens=1)
+    assert [item.name for item in subject.step().scheduled] == ["a"]
+    used = subject.tables.arena.used
+    subject.abort("b")
+    assert subject.tables.arena.used == used - 4
+    subject.computed()
+    subject.check()
 
 
 def test_requests_that_end_early_leave_at_once() -> None:

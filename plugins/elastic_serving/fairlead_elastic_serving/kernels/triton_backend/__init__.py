@@ -1,6 +1,7 @@
 """The kernels in Triton, for CUDA devices; with TRITON_INTERPRET=1 also on a processor, for tests.
 
-Importing a module of this package needs torch and triton (the extra ``triton``); ask `available` first.
+Importing this package, or any module of it, raises `MissingBackend` where torch or triton is not installed (the extra
+``triton``); a device is not looked for.
 """
 
 from __future__ import annotations
@@ -10,14 +11,13 @@ from importlib.util import find_spec
 from ...errors import MissingBackend
 
 
-def available() -> bool:
-    """Return whether torch and triton are installed; a device is not looked for."""
-    return find_spec("torch") is not None and find_spec("triton") is not None
-
-
-def require() -> None:
-    """Raise MissingBackend where torch or triton are not installed."""
-    if not available():
+def _require(*packages: str) -> None:
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
         raise MissingBackend(
-            "the Triton kernels need torch and triton; install with: pip install 'fairlead-elastic-serving[triton]'"
+            f"the Triton kernels need {' and '.join(packages)}; missing: {', '.join(missing)}; "
+            "install on Linux with: pip install 'fairlead-elastic-serving[triton]'"
         )
+
+
+_require("torch", "triton")

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import triton
 import triton.language as tl
+from numpy.typing import NDArray
 
 from ...arena import allocation
 from .pages import checked
@@ -139,12 +140,27 @@ class DeviceRings:
     """int32 [5]: heads and counts of both, and what was missing last."""
 
     @classmethod
-    def of(cls, own: allocation.Ring, borrowed: allocation.Ring, pages: int, device: str) -> DeviceRings:
-        """Copy the host's rings over an arena of ``pages`` pages."""
-        flags = np.zeros(pages, np.int8)
-        flags[borrowed.peek(borrowed.count)] = 1
+    def of(
+        cls, own: allocation.Ring, borrowed: allocation.Ring, is_borrowed: NDArray[np.bool_], device: str
+    ) -> DeviceRings:
+        """Copy the host's rings.
+
+        Args:
+            own: free pages of the instance's own.
+            borrowed: free pages of dropped layers.
+            is_borrowed: bool [pages], of the arena's pages those that belong to layers, the held ones included (see
+                `PageArena.is_borrowed`): where each goes when it is given back.
+            device: of torch.
+
+        Raises:
+            ValueError: a free page stands in the other ring than ``is_borrowed`` says.
+        """
+        free = [ring.peek(ring.count) for ring in (own, borrowed)]
+        wrong = np.concatenate([free[0][is_borrowed[free[0]]], free[1][~is_borrowed[free[1]]]])
+        if len(wrong):
+            raise ValueError(f"is_borrowed: pages {wrong[:8].tolist()}: accepted: True for pages of `borrowed` alone")
         state = np.array([own.head, own.count, borrowed.head, borrowed.count, 0], np.int32)
-        arrays = (own.pages, borrowed.pages, flags, state)
+        arrays = (own.pages, borrowed.pages, is_borrowed.astype(np.int8), state)
         return cls(*(torch.from_numpy(array.copy()).to(device) for array in arrays))
 
     def missing(self) -> int:
