@@ -57,7 +57,7 @@ class Shape:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and write; 1 where that is not possible here."""
+    """Measure and write; 1 where what it needs is not installed, nothing where there is no GPU."""
     more = argparse.ArgumentParser(add_help=False)
     more.add_argument("--no-tuning", action="store_true", help="take the kernels' defaults, whatever the device")
     options = parse("elastic_kernels", __doc__, repeats=7, quick=1, arguments=arguments, more=more)
@@ -68,8 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     if not torch.cuda.is_available():
         if not options.quick:
-            print("no CUDA device; --quick runs in Triton's interpreter", file=sys.stderr)
-            return 1
+            print("not measured, no CUDA device; the result file of an earlier run stays", file=sys.stderr)
+            return 0
         os.environ["TRITON_INTERPRET"] = "1"
     from benchmarks.elastic_device import Device
 

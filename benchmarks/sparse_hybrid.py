@@ -1,7 +1,8 @@
 """Decoding with hot neurons on a GPU, cold ones on the processor. Run: ``python -m benchmarks.sparse_hybrid``.
 
 The synthetic 0.99B model (see ``sparse_decode``): on the processor alone; with 10, 30, 50 and 100 % of each layer's
-neurons, the most often active ones, on the GPU; and whole on the GPU in PyTorch, dense. Without a GPU the rows say so.
+neurons, the most often active ones, on the GPU; and whole on the GPU in PyTorch, dense. Without a GPU nothing is measured
+and an earlier result file stays.
 """
 
 from __future__ import annotations
@@ -127,6 +128,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     lacking = why_not("cuda")
     device = "none" if lacking is not None else open_accelerator("cuda", Network(32)).name
     print(f"accelerator: {lacking or device}", flush=True)
+    if lacking is not None and not options.quick:
+        print("not measured; the result file of an earlier run stays")
+        return
     measured = [*layer_rows(bench, lacking), *decode_rows(bench, options.more.threads, lacking)]
     conditions = {**bench.conditions(), "promise": CLAUSE, "accelerator": device, "why_not": lacking}
     options.finish(conditions, measured)

@@ -38,18 +38,19 @@ class OnnxAccelerator(Accelerator):
         self._runtime = _software()
         super().__init__(network, capacity)
         available: list[str] = self._runtime.get_available_providers()
-        self.providers = chosen_providers(providers, available)
+        self.providers, self._asked_for = chosen_providers(providers, available), bool(providers)
         named = {chosen_providers([name], available)[0]: dict(values) for name, values in (options or {}).items()}
         self._options = [named.get(name, {}) for name in self.providers]
         self._weights: Weights = weights
         self._sessions: dict[int, Any] = {}
+        self._used: str | None = None
         self._thread = ThreadPoolExecutor(1, "onnxruntime")
         self._running: Future[None] | None = None
 
     @property
     def name(self) -> str:
         """See `Accelerator`."""
-        return f"onnxruntime:{self.providers[0].removesuffix('ExecutionProvider')}"
+        return f"onnxruntime:{(self._used or self.providers[0]).removesuffix('ExecutionProvider')}"
 
     def load(self, layer: int, hot: HotNeurons) -> None:
         """See `Accelerator`.
@@ -70,9 +71,10 @@ class OnnxAccelerator(Accelerator):
             raise AcceleratorUnavailable(f"{self.providers[0]}: {error}") from error
         used = session.get_providers()
         # ONNX Runtime goes on without a provider that does not start.
-        if self.providers[0] not in used:
+        if self._asked_for and self.providers[0] not in used:
             raise AcceleratorUnavailable(f"{self.providers[0]} did not start here; accepted: {', '.join(used)}")
-        self._sessions[layer] = session
+        # Nobody named any: those that started are the ones that there are.
+        self._sessions[layer], self._used = session, used[0]
         self.loaded_bytes += len(content)
 
     def submit(self, layer: int, tokens: int) -> None:

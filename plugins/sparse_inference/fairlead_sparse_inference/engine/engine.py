@@ -228,13 +228,13 @@ class Engine:
                 job()
             if closing:
                 break
-            self.energy.begin(self.telemetry, self._clock())
             try:
+                self.energy.begin(self.telemetry, self._clock())
                 self._round()
+                self.energy.end(self.telemetry, self._clock(), idle=not any(self.load))
             except Exception as error:
                 # A fault of ours: whoever waits is told, and the next requests are served.
                 self._fail_all(error)
-            self.energy.end(self.telemetry, self._clock(), idle=not any(self.load))
         self._abort_all()
 
     def _round(self) -> None:
@@ -282,11 +282,11 @@ class Engine:
 
     def _fail_all(self, error: Exception) -> None:
         with self._changed:
-            active = tuple(self._scheduler.active)
-            for sequence in active:
+            everyone = (*self._scheduler.active, *self._scheduler.waiting)
+            for sequence in everyone:
                 if not sequence.finished:
                     self._fail(sequence, error)
-            self._scheduler.remove(active)
+            self._scheduler.remove(everyone)
             self._changed.notify_all()
 
     def _fail(self, sequence: Sequence, error: Exception) -> None:

@@ -45,9 +45,10 @@ class Scheduler:
         """Move waiting sequences to the active ones while there is room; return those moved."""
         admitted: list[Sequence] = []
         while self.waiting and self._room(self.waiting[0]):
-            sequence = self.waiting.popleft()
+            # It leaves the queue once it has its pages: an error leaves it where it is found.
+            sequence = self.waiting[0]
             sequence.cached_tokens = self.cache.reserve(sequence.table, sequence.tokens, sequence.limit)
-            self.active.append(sequence)
+            self.active.append(self.waiting.popleft())
             admitted.append(sequence)
         return admitted
 

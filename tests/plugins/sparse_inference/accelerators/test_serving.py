@@ -10,16 +10,20 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import fairlead_kernels as fk
 import fairlead_sparse_inference.light as light
 from fairlead_agent.plugin import Estimate, GpuFacts, MemoryFacts, NodeFacts, ProcessorFacts, Refusal, Workload
 from fairlead_language_model.graph import KVPages
 from fairlead_sparse_inference.accelerators import AcceleratorUnavailable
+from fairlead_sparse_inference.accelerators.split import neuron_bytes
 from fairlead_sparse_inference.engine import ModelUnsupported, SparseModel
 from fairlead_sparse_inference.engine.accelerated_loading import hot_neurons, load_accelerated
 from fairlead_sparse_inference.settings import AcceleratorSettings, Settings, read_settings
 from fairlead_sparse_inference.sparsity.placement.file import PlanError
+from fairlead_sparse_inference.sparsity.profile.command import profile
+from fairlead_sparse_inference.sparsity.profile.file import read_profile
 from fairlead_sparse_inference.worker import Worker
 from tests.plugins.sparse_inference.accelerators.test_accelerators import cuda, missing
 from tests.plugins.sparse_inference.bundles import bundle_of
@@ -175,6 +179,21 @@ def test_a_plan_names_the_hot_neurons(checkpoint: Path, tmp_path: Path) -> None:
     assert len(hot[0]) == neurons
     with pytest.raises(PlanError, match=r"pinned neurons take \d+ bytes; accepted: memory_bytes = 100 or less"):
         hot_neurons(model, checkpoint, wanted, 100)
+
+
+@native
+def test_a_profile_names_the_neurons_that_fire_most(checkpoint: Path, tmp_path: Path) -> None:
+    text, out = tmp_path / "harbour.txt", tmp_path / "profile.npz"
+    text.write_text("the ship lay at anchor in a quiet bay while men sang old songs and the wind turned north. " * 40)
+    done = CliRunner().invoke(profile, [str(checkpoint), str(text), "--out", str(out), "--tokens", "128"])
+    assert done.exit_code == 0, done.output
+    model, often = SparseModel.load(checkpoint), read_profile(out).frequencies()
+    layer = model.weights.layers[0]
+    room = neuron_bytes(layer, "packed") * len(model.weights.layers) * layer.neurons // 4
+    hot = hot_neurons(model, checkpoint, AcceleratorSettings(profile=str(out), weights="packed"), room)
+    assert 0 < sum(int(mask.sum()) for mask in hot) <= len(hot) * layer.neurons // 4 + 1
+    for mask, shares in zip(hot, often, strict=True):
+        assert not mask.any() or shares[mask].min() >= shares[~mask].max()
 
 
 def test_mixtures_are_refused(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
