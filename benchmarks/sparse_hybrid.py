@@ -1,8 +1,8 @@
 """Decoding with hot neurons on a GPU, cold ones on the processor. Run: ``python -m benchmarks.sparse_hybrid``.
 
 The synthetic 0.99B model (see ``sparse_decode``): on the processor alone; with 10, 30, 50 and 100 % of each layer's
-neurons, the most often active ones, on the GPU; and whole on the GPU in PyTorch, dense. Without a GPU nothing is measured
-and an earlier result file stays.
+neurons, the most often active ones, on the GPU; and whole on the GPU in PyTorch, dense. Without a GPU nothing is
+measured and an earlier result file stays.
 """
 
 from __future__ import annotations

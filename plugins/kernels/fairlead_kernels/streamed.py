@@ -169,7 +169,8 @@ class NeuronStore:
         """Bytes of the buffers that reads go to; the process holds them from the beginning."""
         # A bundle of several blocks is read in two phases, and alone.
         alone = self.shape.cluster_neurons == 1 and self.shape.cluster_bytes > BLOCK_BYTES
-        small = self.options.depth * (1 if alone else self.options.run) * self.shape.cluster_bytes
+        run = 1 if alone else min(self.options.run, max(1, LARGE_READ_BYTES // self.shape.cluster_bytes))
+        small = self.options.depth * run * self.shape.cluster_bytes
         return small + LARGE_READS * self.shape.group * self.shape.cluster_bytes
 
     def pass_bytes(self, tokens: int) -> int:

@@ -12,6 +12,8 @@ namespace {
 
 // What is read through rather than read around: another read costs a disk about what three more blocks cost.
 constexpr std::size_t kGapBytes = 3 * kBlock;
+// The largest cluster, and the most that neighbours take which are read at once.
+constexpr std::size_t kMostClusterBytes = std::size_t{1} << 22, kMostRunBytes = std::size_t{256} * 1024;
 // Reads of hot groups and of a prompt's pass that may be in flight.
 constexpr std::uint32_t kLarge = 4;
 
@@ -54,13 +56,19 @@ std::size_t BundleShape::clusters(std::size_t network) const {
 StoreOptions BundleStore::fitted(const BundleShape& shape, StoreOptions options) {
     refuse(!shape.networks.empty() && shape.hidden > 0 && shape.hidden % kGroup == 0, "needs networks of whole groups");
     refuse(shape.bits == 4 || shape.bits == 8, "bits: must be 4 or 8");
-    refuse(shape.cluster_neurons > 0 && shape.cluster_bytes % kBlock == 0 &&
+    refuse(shape.hidden <= std::size_t{1} << 20, "hidden: too large");
+    refuse(shape.cluster_neurons > 0 && shape.cluster_bytes <= kMostClusterBytes && shape.cluster_bytes % kBlock == 0 &&
                shape.cluster_bytes % shape.cluster_neurons == 0 && shape.stride() >= shape.matrices * shape.row_bytes(),
            "cluster_bytes: must be whole blocks that hold the bundles");
+    std::size_t most = 1;
     for (const BundleNetwork& network : shape.networks) {
-        refuse(network.neurons > 0 && network.offset % kBlock == 0, "networks: must lie on blocks");
+        refuse(network.neurons > 0 && network.neurons < std::size_t{1} << 31, "networks: neurons out of range");
+        refuse(network.offset % kBlock == 0, "networks: must lie on blocks");
+        most = std::max(most, (network.neurons + shape.cluster_neurons - 1) / shape.cluster_neurons);
     }
+    refuse(shape.networks.size() <= 0xFFFFFFFFU / most, "networks: too many clusters");
     refuse(options.group > 0 && options.run > 0 && options.depth > 0, "group, run and depth must be at least 1");
+    options.run = std::min(options.run, std::max<std::size_t>(1, kMostRunBytes / shape.cluster_bytes));
     // What is read in parts is read one by one.
     if (shape.two_phases() || (shape.resident_gates && shape.rest_begin() > 0)) options.run = 1;
     return options;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <stdexcept>
 
 namespace fairlead {
 namespace {
@@ -54,6 +55,11 @@ void HybridFeedForward::step(const KernelTable& k, const float* x, float* y, Wor
 
 void HybridFeedForward::step_selected(const KernelTable& k, const float* x, const std::int32_t* neurons,
                                       std::size_t count, float* y, Work& work) {
+    const std::size_t known = cold_->neurons();
+    const auto foreign = [known](std::int32_t neuron) { return static_cast<std::size_t>(neuron) >= known; };
+    if (std::any_of(neurons, neurons + count, foreign)) {
+        throw std::out_of_range("neurons: a hybrid layer takes lists of cold neurons only");
+    }
     overlapped(k, x, 1, y, work, [&] { cold_->step_selected(k, x, neurons, count, y, work); });
 }
 

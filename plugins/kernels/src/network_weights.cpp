@@ -50,7 +50,10 @@ std::shared_ptr<FeedForward> packed_feed_forward_of(nb::handle layer, nb::handle
 std::shared_ptr<FeedForward> network_of(nb::handle layer, nb::handle config, std::size_t hidden,
                                         const SharedScratch& scratch) {
     if (!layer.attr("feed_forward").is_none()) {
-        return nb::cast<std::shared_ptr<FeedForward>>(layer.attr("feed_forward").attr("native"));
+        auto made = nb::cast<std::shared_ptr<FeedForward>>(layer.attr("feed_forward").attr("native"));
+        require(made == nullptr || made->width() == 0 || made->width() == hidden,
+                "feed_forward: was made for another hidden size");
+        return made;
     }
     if (layer.attr("gate").is_none()) return nullptr;
     const auto code = nb::cast<std::int32_t>(config.attr("activation_code"));

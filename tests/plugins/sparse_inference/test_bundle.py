@@ -187,6 +187,7 @@ def damaged(whole: Path, folder: Path) -> Path:
         ("cluster_neurons", 0, "field cluster_neurons = 0"),
         ("cluster_bytes", 4095, "field cluster_bytes = 4095"),
         ("cluster_bytes", 1 << 40, "field cluster_bytes"),
+        ("cluster_bytes", 1 << 26, "field cluster_bytes"),
         ("neurons_bytes", 4096, "field networks"),
         ("neurons_bytes", "8192", "field neurons_bytes = '8192'"),
         ("networks", [], "field networks"),

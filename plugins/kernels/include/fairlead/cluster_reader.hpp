@@ -112,6 +112,7 @@ private:
     std::uint64_t size_ = 0;
     std::int64_t written_ns_ = 0;  // when the file last changed
     std::unique_ptr<ReadEngine> engine_;
+    std::vector<std::uint8_t> asked_direct_;  // by tag: was submitted past the page cache
     std::vector<BlockRead> reads_;  // by tag
     std::vector<ReadDone> done_;
     std::size_t pending_ = 0;

@@ -22,6 +22,8 @@ public:
     virtual ~FeedForward() = default;
 
     virtual std::size_t neurons() const = 0;
+    // Floats of a token where a source has a size of its own; 0 where its maker has checked it.
+    virtual std::size_t width() const { return 0; }
 
     // y [hidden] of one token x [hidden].
     virtual void step(const KernelTable& k, const float* x, float* y, Work& work) = 0;

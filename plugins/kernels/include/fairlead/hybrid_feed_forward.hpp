@@ -17,6 +17,11 @@ public:
         : cold_(std::move(cold)), accelerator_(std::move(accelerator)), layer_(layer), hidden_(hidden), hot_(hot) {}
 
     std::size_t neurons() const override { return cold_->neurons() + hot_; }
+    std::size_t width() const override { return hidden_; }
+    // Of the cold neurons, which come first; the accelerator does not tell which of its own fired.
+    void count_activations(std::shared_ptr<std::int64_t> counts) override {
+        cold_->count_activations(std::move(counts));
+    }
     NeuronPredictor* predictor() const override { return cold_->predictor(); }
     void prefetch() override { cold_->prefetch(); }
     bool wants_guess() override { return cold_->wants_guess(); }

@@ -57,6 +57,7 @@ public:
                         StreamedLayer layer);
 
     std::size_t neurons() const override { return layer_.order.size(); }
+    std::size_t width() const override { return store_->shape().hidden; }
     NeuronPredictor* predictor() const override { return layer_.predictor.get(); }
     void step(const KernelTable& k, const float* x, float* y, Work& work) override;
     void step_selected(const KernelTable& k, const float* x, const std::int32_t* neurons, std::size_t count, float* y,

@@ -46,6 +46,7 @@ ClusterReader::ClusterReader(std::string path, ReaderOptions options) : path_(st
     open();
     engine_ = make_engine(options_);
     reads_.resize(options_.depth);
+    asked_direct_.resize(options_.depth);
 }
 
 ClusterReader::~ClusterReader() {
@@ -93,7 +94,10 @@ void ClusterReader::submit(const BlockRead* reads, std::size_t count) {
     if (count == 0) return;
     if (stale_ && pending_ == 0) reopen();
     if (pending_ == 0) busy_since_ = now();
-    for (std::size_t i = 0; i < count; ++i) reads_[reads[i].tag] = reads[i];
+    for (std::size_t i = 0; i < count; ++i) {
+        reads_[reads[i].tag] = reads[i];
+        asked_direct_[reads[i].tag] = direct_ ? 1 : 0;
+    }
     pending_ += count;
     engine_->submit(file_, reads, count);
 }
@@ -105,13 +109,14 @@ bool ClusterReader::complete(const ReadDone& done, std::vector<std::uint32_t>& f
         finished.push_back(done.tag);
         return true;
     }
-    if (done.result == -EINVAL && direct_) {  // a file system that opens with O_DIRECT, but does not read
-        fcntl(file_, F_SETFL, fcntl(file_, F_GETFL) & ~O_DIRECT);
-        direct_ = false;
+    if (done.result == -EINVAL && asked_direct_[done.tag] != 0) {  // it opens with O_DIRECT, but does not read
+        if (direct_) fcntl(file_, F_SETFL, fcntl(file_, F_GETFL) & ~O_DIRECT);
+        direct_ = options_.direct = false;  // not again when the file is opened anew
+        asked_direct_[done.tag] = 0;
     } else if (done.result > 0) {
         const auto got = static_cast<std::uint32_t>(done.result);
         read = {read.offset + got, read.bytes - got, read.tag, read.target + got};
-    } else if (done.result != -EINTR && done.result != -EAGAIN) {
+    } else if (done.result != -EINTR && done.result != -EAGAIN && done.result != -ECANCELED) {
         return false;
     }
     engine_->submit(file_, &read, 1);

@@ -64,7 +64,7 @@ private:
     void flush() {
         while (io_uring_sq_ready(&ring_) > 0) {
             const int result = io_uring_submit(&ring_);
-            if (result >= 0 || result == -EINTR || result == -EAGAIN || result == -EBUSY) continue;
+            if (result >= 0 || result == -EINTR || result == -EAGAIN || result == -EBUSY || result == -ENOMEM) continue;
             throw std::system_error(-result, std::generic_category(), "io_uring_submit");
         }
     }
@@ -80,11 +80,24 @@ bool start(std::size_t depth, io_uring& ring) {
            io_uring_queue_init(entries, &ring, 0) == 0;
 }
 
+// A filter of system calls may allow a ring and refuse its use: that is found out before a read depends on it.
+bool answers(io_uring& ring) {
+    io_uring_cqe* answer = nullptr;
+    io_uring_prep_nop(io_uring_get_sqe(&ring));
+    if (io_uring_submit(&ring) != 1 || io_uring_wait_cqe(&ring, &answer) != 0) return false;
+    io_uring_cqe_seen(&ring, answer);
+    return true;
+}
+
 }  // namespace
 
 std::unique_ptr<ReadEngine> make_uring_engine(std::size_t depth) {
     io_uring ring{};
     if (!start(depth, ring)) return nullptr;  // an old kernel, or a sandbox that forbids it
+    if (!answers(ring)) {
+        io_uring_queue_exit(&ring);
+        return nullptr;
+    }
     return std::make_unique<UringEngine>(ring);
 }
 

@@ -67,9 +67,9 @@ class BundleLayout:
             return "bits", self.bits, "4 or 8"
         if not 0 < self.cluster_neurons <= BLOCK:
             return "cluster_neurons", self.cluster_neurons, f"1 to {BLOCK}"
-        room = f"a multiple of {BLOCK} up to {1 << 26}, of which each bundle has an equal part of at least "
+        room = f"a multiple of {BLOCK} up to {1 << 22}, of which each bundle has an equal part of at least "
         room += f"{self.matrices * self.row_bytes} bytes, a multiple of 16"
-        if self.cluster_bytes % BLOCK or not 0 < self.cluster_bytes <= 1 << 26:
+        if self.cluster_bytes % BLOCK or not 0 < self.cluster_bytes <= 1 << 22:
             return "cluster_bytes", self.cluster_bytes, room
         if (
             self.cluster_bytes % self.cluster_neurons

@@ -149,3 +149,26 @@ def test_buffers_are_checked() -> None:
     c = config()
     with pytest.raises(ValueError, match=r"accelerator\.input"):
         AcceleratedLayers(open_accelerator("processor", Network(32)), c)
+
+
+@each_backend
+def test_a_list_of_neurons_names_cold_ones_only(choice: str) -> None:
+    fk.select(choice)
+    c = config()
+    weights = hybrid(c, model(c, 8), ProcessorAccelerator(network(c)), 0.5)
+    decoder, x = fk.Decoder(c, weights, *arena(c)), floats(np.random.default_rng(2), 1, c.hidden)
+    cold = int((~masks(0.5)[0]).sum())
+    decoder.feed_forward(0, x, np.array([0, cold - 1], np.int32))
+    with pytest.raises(IndexError):
+        decoder.feed_forward(0, x, np.array([cold], np.int32))
+
+
+@needs_native
+def test_an_accelerator_of_another_width_is_refused() -> None:
+    fk.select("native")
+    c, wide = config(), replace(config(), hidden=2 * config().hidden)
+    other = hybrid(wide, model(wide, 8), ProcessorAccelerator(network(wide)), 0.5).layers[0].feed_forward
+    weights = model(c, 8)
+    layers = (replace(weights.layers[0], feed_forward=other, gate=None, up=None, down_t=None), weights.layers[1])
+    with pytest.raises(ValueError, match="hidden size"):
+        fk.Decoder(c, replace(weights, layers=layers), *arena(c))
