@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fairlead_kernels import LayerWeights, Matrix, PackedMatrix, Predictor, pack_q8, packed_row_bytes
 
 from ..sparsity.placement.file import PlanError, read_plan
-from ..sparsity.placement.program import Problem, solve
+from ..sparsity.placement.program import BATCH, Problem, solve
 from .interface import HotNeurons, Weights
 
 Mask = NDArray[np.bool_]
@@ -42,7 +42,9 @@ def hot_within(frequencies: Frequencies, size: int, memory_bytes: int | None) ->
     """
     if memory_bytes is None or memory_bytes >= size * sum(map(len, frequencies)):
         return [np.ones(len(layer), np.bool_) for layer in frequencies]
-    return solve(Problem(frequencies, size, memory_bytes)).pinned
+    # Little memory is divided finely: else none but a layer's last batch, the smaller and rarer one, may fit.
+    batch = max(1, min(BATCH, memory_bytes // (4 * size * len(frequencies))))
+    return solve(Problem(frequencies, size, memory_bytes, batch=batch)).pinned
 
 
 def hot_of_plan(path: Path, layers: int, neurons: int, size: int, memory_bytes: int | None) -> list[Mask]:
