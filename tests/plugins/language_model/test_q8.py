@@ -126,10 +126,6 @@ def test_a_real_gguf_becomes_a_q8_directory_that_tells_the_same_story(stories: P
             {"architectures": ["OPTForCausalLM"], "ffn_dim": 64, "word_embed_proj_dim": 16},
             "an embedding of width 16 that is projected",
         ),
-        (
-            {"architectures": ["MixtralForCausalLM"], "num_local_experts": 4, "num_experts_per_tok": 2},
-            "a mixture of experts",
-        ),
         ({"hidden_act": "gelu"}, "the activation gelu"),
     ],
 )
