@@ -9,6 +9,8 @@ Arrays that all backends take:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -172,37 +174,119 @@ def update_scores(
 
 
 def attend(
-    queries: F32, pages: Pages, tiers: Tiers, tables: I32, rows: I32, counts: I32, scale: float
+    queries: F32,
+    pages: Pages,
+    tiers: Tiers,
+    tables: I32,
+    rows: I32,
+    counts: I32,
+    scale: float,
+    *,
+    starts: I32 | None = None,
+    window: int | None = None,
+    positions: I32 | None = None,
 ) -> tuple[F32, F32]:
-    """Attention of one query per sequence over the tokens of both tiers (grouped queries: Ainslie et al. 2023).
+    """Attention over the tokens of both tiers (grouped queries: Ainslie et al. 2023).
 
     Args:
-        queries: float [sequences, query_heads, head_dim]; query head h reads KV head h // (query_heads / kv_heads).
+        queries: float [queries, query_heads, head_dim]; query head h reads KV head h // (query_heads / kv_heads).
         pages: see above.
         tiers: the layouts.
         tables: see above.
         rows: see above.
         counts: see above.
         scale: of the logits, as a rule head_dim^-1/2.
+        starts: int32 [sequences + 1], the first query of each sequence and the end of the last. None: one each.
+        window: only tokens less than so many positions before the query are seen (sliding window). None: all are.
+        positions: int32 [queries], of the queries; needed with a window.
 
     Returns:
-        float32 [sequences, query_heads, head_dim]; and the logarithm of the sum of the exponentials of all logits,
-        float32 [sequences, query_heads]: what is needed to combine this with attention over other tokens, elsewhere.
-        A sequence without tokens gives zeros and minus infinity.
+        float32 [queries, query_heads, head_dim]; and the logarithm of the sum of the exponentials of all logits,
+        float32 [queries, query_heads]: what is needed to combine this with attention over other tokens, elsewhere
+        (see `merging`). A query that sees nothing gives zeros and minus infinity.
     """
-    sequences, kv_heads = rows.shape
-    grouped = queries.astype(np.float32).reshape(sequences, kv_heads, -1, tiers.head_dim)
+    starts = np.arange(len(rows) + 1, dtype=np.int32) if starts is None else starts
+    kv_heads = rows.shape[1]
+    grouped = queries.astype(np.float32).reshape(len(queries), kv_heads, -1, tiers.head_dim)
     output = np.zeros_like(grouped)
     total = np.full(grouped.shape[:-1], -np.inf, np.float32)
-    for sequence, head in np.ndindex(sequences, kv_heads):
-        row = rows[sequence, head]
-        parts = [read(pages, tiers, tier, tables[row], counts[row, tier])[:2] for tier in (HIGH, LOW)]
-        keys, values = (np.concatenate(both) for both in zip(*parts, strict=True))
-        if len(keys):
-            logits = grouped[sequence, head] @ keys.T * np.float32(scale)
-            largest = logits.max(axis=-1, keepdims=True)
-            weights = np.exp(logits - largest)
-            summed = weights.sum(axis=-1, keepdims=True)
-            output[sequence, head] = weights @ values / summed
-            total[sequence, head] = (np.log(summed) + largest)[:, 0]
+    for sequence, head in np.ndindex(rows.shape):
+        row, asked = rows[sequence, head], slice(starts[sequence], starts[sequence + 1])
+        parts = [read(pages, tiers, tier, tables[row], counts[row, tier]) for tier in (HIGH, LOW)]
+        keys, values, _, stored = (np.concatenate(all_of) for all_of in zip(*parts, strict=True))
+        seen = np.ones((len(grouped[asked]), len(keys)), bool)
+        if window is not None:
+            seen &= positions[asked, None] - stored < window
+        output[asked, head], total[asked, head], _ = _attended(grouped[asked, head], keys, values, seen, scale)
     return output.reshape(queries.shape), total.reshape(queries.shape[:-1])
+
+
+def attend_chunks(
+    queries: F32,
+    starts: I32,
+    stored: I32,
+    pages: Pages,
+    tiers: Tiers,
+    tables: I32,
+    rows: I32,
+    scale: float,
+    *,
+    window: int | None = None,
+    received: Sequence[F32 | None] | None = None,
+) -> tuple[F32, F32]:
+    """Causal attention of chunks of sequences, whose own keys and values stand in the high tier behind the others.
+
+    Token t of a chunk sees the slots 0 .. stored + t of its rows, in whatever order of positions tokens stand there.
+
+    Args:
+        queries: float [tokens, query_heads, head_dim], the chunks of all sequences one after the other.
+        starts: int32 [sequences + 1], the first token of each chunk and the end of the last.
+        stored: int32 [sequences], tokens that a sequence's rows held before the chunk.
+        pages: see above.
+        tiers: the layouts.
+        tables: see above.
+        rows: see above.
+        scale: of the logits.
+        window: only tokens less than so many positions before the query are seen; positions are the stored ones.
+        received: for each sequence None, or float32 [query_heads, stored + chunk]: to each slot the attention is added
+            that it gets from tokens of the chunk other than the one that stands in it.
+
+    Returns:
+        as `attend`.
+    """
+    kv_heads = rows.shape[1]
+    grouped = queries.astype(np.float32).reshape(len(queries), kv_heads, -1, tiers.head_dim)
+    output = np.zeros_like(grouped)
+    total = np.full(grouped.shape[:-1], -np.inf, np.float32)
+    for sequence, head in np.ndindex(rows.shape):
+        asked = slice(starts[sequence], starts[sequence + 1])
+        own = stored[sequence] + np.arange(starts[sequence + 1] - starts[sequence])
+        if not len(own):
+            continue
+        slots = np.arange(stored[sequence] + len(own))
+        keys, values, _, positions = read(pages, tiers, HIGH, tables[rows[sequence, head]], len(slots))
+        seen = slots <= own[:, None]
+        if window is not None:
+            seen &= positions[own, None] - positions < window
+        output[asked, head], total[asked, head], weights = _attended(grouped[asked, head], keys, values, seen, scale)
+        into = None if received is None else received[sequence]
+        if into is not None:
+            group = weights.shape[1]
+            weights[np.arange(len(own)), :, own] = 0
+            into[head * group : (head + 1) * group] += weights.sum(axis=0)
+    return output.reshape(queries.shape), total.reshape(queries.shape[:-1])
+
+
+def _attended(queries: F32, keys: F32, values: F32, seen: NDArray[np.bool_], scale: float) -> tuple[F32, F32, F32]:
+    """Attention of queries [queries, group, head_dim], each over the tokens that it sees: bool [queries, tokens].
+
+    Returns the output, the logarithms of the sums, and the weights float32 [queries, group, tokens].
+    """
+    logits = np.where(seen[:, None], queries @ keys.T * np.float32(scale), np.float32(-np.inf))
+    largest = logits.max(axis=-1, keepdims=True, initial=-np.inf)
+    # Of a query that sees nothing all logits are minus infinity: 0 keeps the difference a number.
+    weights = np.exp(logits - np.where(np.isneginf(largest), np.float32(0), largest))
+    summed = weights.sum(axis=-1, keepdims=True)
+    weights /= np.maximum(summed, np.finfo(np.float32).tiny)
+    with np.errstate(divide="ignore"):
+        return weights @ values, (np.log(summed) + largest)[..., 0], weights

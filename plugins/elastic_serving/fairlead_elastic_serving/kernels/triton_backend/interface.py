@@ -1,0 +1,89 @@
+"""The Triton kernels behind the interface that `backends` describes."""
+
+from __future__ import annotations
+
+import torch
+
+from ..backends import TorchBackend, refuse_chunks
+from ..tiers import HIGH, LOW, Tiers
+from . import attention, move, scores, write
+
+Tensor = torch.Tensor
+
+
+class TritonBackend(TorchBackend):
+    """Triton where there is a kernel for it; torch on the same device for what is left.
+
+    Torch computes over pages of 32-bit floats and heads whose width is no power of two, over windows, and several
+    queries of one sequence over both tiers.
+    """
+
+    name = "triton"
+
+    def write(  # type: ignore[override]
+        self,
+        pages: Tensor,
+        tiers: Tiers,
+        tier: int,
+        tables: Tensor,
+        rows: Tensor,
+        slots: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        scores: Tensor,
+        positions: Tensor,
+    ) -> None:
+        """Quantize keys and values to a tier's format and store them."""
+        chosen = write.write if _has_kernels(tiers, tier) else TorchBackend.write
+        chosen(pages, tiers, tier, tables, rows, slots, keys, values, scores, positions)
+
+    def gather(  # type: ignore[override]
+        self, pages: Tensor, tiers: Tiers, tier: int, tables: Tensor, rows: Tensor, slots: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return keys, values, scores and positions of single tokens."""
+        chosen = move.read if _has_kernels(tiers, tier) else TorchBackend.gather
+        return chosen(pages, tiers, tier, tables, rows, slots)
+
+    def copy_slots(  # type: ignore[override]
+        self, pages: Tensor, tiers: Tiers, tier: int, tables: Tensor, rows: Tensor, sources: Tensor, targets: Tensor
+    ) -> None:
+        """Copy tokens within their tier."""
+        chosen = move.copy_slots if _has_kernels(tiers, tier) else TorchBackend.copy_slots
+        chosen(pages, tiers, tier, tables, rows, sources, targets)
+
+    def attend(
+        self,
+        queries: Tensor,
+        pages: Tensor,
+        tiers: Tiers,
+        tables: Tensor,
+        rows: Tensor,
+        counts: Tensor,
+        scale: float,
+        *,
+        now: Tensor | None = None,
+        holders: Tensor | None = None,
+        starts: Tensor | None = None,
+        window: int | None = None,
+        positions: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Attention over both tiers, and scores where ``now`` is given. Waits for the device: for the longest row."""
+        stored = (queries, pages, tiers, tables, rows, counts, scale)
+        if starts is not None or window is not None or not (_has_kernels(tiers, HIGH) and _has_kernels(tiers, LOW)):
+            return super().attend(*stored, now=now, holders=holders, starts=starts, window=window, positions=positions)
+        high, low = counts[rows.reshape(-1).long()].amax(dim=0).tolist() if rows.numel() else (0, 0)
+        if now is None:
+            return attention.attend(*stored, longest=(high, low))
+        refuse_chunks(starts, window)
+        logits = torch.empty((*queries.shape[:2], high + low), dtype=torch.float32, device=queries.device)
+        output, total = attention.attend(*stored, longest=(high, low), logits=logits)
+        scores.update_scores(
+            pages, tiers, tables, rows, counts, logits, total, now, longest=(high, low), holders=holders
+        )
+        return output, total
+
+
+def _has_kernels(tiers: Tiers, tier: int) -> bool:
+    """Return whether Triton has kernels for a tier's pages (`pages.layout_arguments`)."""
+    form, width = tiers.layout(tier).format, tiers.head_dim
+    return max(form.key_bits, form.value_bits) <= 16 and not width & (width - 1)
