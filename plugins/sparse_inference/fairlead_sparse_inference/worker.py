@@ -13,7 +13,7 @@ import numpy as np
 import fairlead_kernels
 from fairlead_agent.plugin import Budget, BudgetReply, Context
 
-from .application import Application
+from .application import serve
 from .engine import BudgetTooSmall, Engine, SparseModel
 from .engine.accelerated_loading import load_accelerated
 from .engine.graph_model import GraphModel
@@ -85,7 +85,7 @@ class Worker:
         atexit.register(self._engine.close)
         self._engine.set_threads(_threads(settings, context.budget))
         self._settings = settings
-        application = Application(
+        application = serve(
             self._engine,
             context.workload,
             aliases=(settings.model,),

@@ -12,7 +12,8 @@ import pytest
 from starlette.applications import Starlette
 
 from fairlead_kernels.work import FIELDS
-from fairlead_sparse_inference.application import MAX_BODY_BYTES, Application
+from fairlead_language_model.serving.application import MAX_BODY_BYTES
+from fairlead_sparse_inference.application import serve
 from fairlead_sparse_inference.engine import Engine
 
 MODEL = "tiny-chat"
@@ -26,7 +27,7 @@ def engine(make_engine: Callable[..., Engine]) -> Engine:
 
 @pytest.fixture
 def app(engine: Engine) -> Starlette:
-    return Application(engine, MODEL, aliases=("tiny-drelu",), max_tokens=12).asgi()
+    return serve(engine, MODEL, aliases=("tiny-drelu",), max_tokens=12).asgi()
 
 
 @pytest.fixture

@@ -6,16 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 
 from fairlead_bridge.clock import Moment
 from fairlead_bridge.device_energy import DeviceEnergySensor, EnergyReading
 from fairlead_bridge.reading import Missing
-from fairlead_sparse_inference.api.metrics import EngineCollector, render
 from fairlead_sparse_inference.engine import Engine
 from fairlead_sparse_inference.engine.energy import WINDOW_S, EnergyAccount
 from fairlead_sparse_inference.engine.telemetry import Telemetry
 from fairlead_sparse_inference.measurement import Measurement
+from fairlead_sparse_inference.metrics import EngineCollector
 from fairlead_sparse_inference.top.rates import energy_note, rates
 from fairlead_sparse_inference.top.reading import Reading, parse
 from tests.firmware_bridge.trees import Device, edge_box, phone
@@ -153,7 +153,7 @@ def told_by(engine: Engine) -> Reading:
     engine.close()
     registry = CollectorRegistry()
     registry.register(EngineCollector(engine))
-    return parse(render(registry).decode(), "edge", 1.0)
+    return parse(generate_latest(registry).decode(), "edge", 1.0)
 
 
 def test_an_engine_reports_joules_a_token(make_engine: Callable[..., Engine], box: Device) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 
 from fairlead_language_model.graph import KVPages, LlamaGraph, PageTable
-from fairlead_sparse_inference.api.metrics import EngineCollector, render
 from fairlead_sparse_inference.engine import Engine, SparseModel
 from fairlead_sparse_inference.engine.graph_model import GraphModel
+from fairlead_sparse_inference.metrics import EngineCollector
 from tests.plugins.sparse_inference.conftest import Collected, greedy, run
 from tests.plugins.sparse_inference.experts import FAMILIES, NEURONS, random_experts
 
@@ -56,7 +56,7 @@ def test_requests_at_once_have_the_tokens_of_each_alone(tmp_path: Path, family: 
         work = engine.telemetry.by_field()
         registry = CollectorRegistry()
         registry.register(EngineCollector(engine))
-        told = render(registry).decode()
+        told = generate_latest(registry).decode()
     finally:
         engine.close()
     assert [sink.tokens for sink in sinks] == alone

@@ -11,7 +11,7 @@ import httpx
 import jsonschema
 import pytest
 
-from fairlead_sparse_inference.application import Application
+from fairlead_sparse_inference.application import serve
 from fairlead_sparse_inference.engine import Engine, SparseModel
 from fairlead_sparse_inference.settings import MODELS
 
@@ -38,7 +38,7 @@ def engine() -> Iterator[Engine]:
 
 @pytest.fixture
 async def client(engine: Engine) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(Application(engine, "chat").asgi())
+    transport = httpx.ASGITransport(serve(engine, "chat").asgi())
     async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=60) as client:
         yield client
 

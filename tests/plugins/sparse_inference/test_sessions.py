@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from fairlead_language_model.sampling import SamplingParameters
-from fairlead_sparse_inference.application import Application
+from fairlead_sparse_inference.application import serve
 from fairlead_sparse_inference.engine import Engine, Finish, Request, SparseModel
 from fairlead_sparse_inference.engine.sessions import (
     DamagedSession,
@@ -248,7 +248,7 @@ async def test_a_session_over_the_api(
     answers: list[Any] = []
     for _ in range(2):
         engine = make_engine(sessions=make_store())
-        transport = httpx.ASGITransport(Application(engine, "chat").asgi())
+        transport = httpx.ASGITransport(serve(engine, "chat").asgi())
         async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=30) as client:
             answers.append((await client.post("/v1/chat/completions", json=body)).json())
         engine.close()

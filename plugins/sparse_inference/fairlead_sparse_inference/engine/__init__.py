@@ -1,10 +1,21 @@
 """The engine: a model, a paged key-value cache, and one thread that gives each request one token in turn."""
 
+from fairlead_language_model.serving import (
+    BudgetTooSmall,
+    EngineClosed,
+    EngineError,
+    Event,
+    Failure,
+    Finish,
+    Piece,
+    PromptTooLong,
+    QueueFull,
+    Request,
+)
+
 from .engine import Engine
-from .errors import BudgetTooSmall, EngineClosed, EngineError, ModelUnsupported, PromptTooLong, QueueFull
-from .events import Event, Failure, Finish, Piece
+from .errors import ModelUnsupported
 from .model import SparseModel
-from .request import Request
 
 __all__ = [
     "BudgetTooSmall",

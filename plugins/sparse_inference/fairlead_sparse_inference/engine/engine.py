@@ -10,18 +10,17 @@ from threading import Condition, Thread
 from fairlead_bridge.device_energy import DeviceEnergySensor
 from fairlead_kernels import set_threads
 from fairlead_language_model.graph import KVPages, PrefixCache
+from fairlead_language_model.serving import EngineClosed, Event, Failure, PromptTooLong, Request, Sink
+from fairlead_language_model.tokenizer import Tokenizer
 
 from .bundle_model import EXACT
 from .energy import EnergyAccount, EnergySensor
-from .errors import EngineClosed, PromptTooLong
-from .events import Event, Failure
 from .jobs import Jobs, Result
 from .memory_plan import MemoryPlan, Shares, fewest_slots
 from .model import SparseModel
-from .request import Request
 from .resident import resident_bytes, return_free_memory
 from .scheduler import Scheduler
-from .sequence import NO_DRAFTS, Sequence, Sink
+from .sequence import NO_DRAFTS, Sequence
 from .sessions import SessionKeeper, SessionStore
 from .speculation import DraftSource
 from .telemetry import Telemetry
@@ -112,8 +111,7 @@ class Engine:
         """
         if len(request.prompt) >= self.context:
             raise PromptTooLong(len(request.prompt), self.context)
-        tokenizer, ends = self.model.tokenizer, self.model.end_tokens
-        sequence = Sequence(request, tokenizer, ends, self.context, sink, self._clock(), self._drafts)
+        sequence = Sequence(request, self.tokenizer, self.end_tokens, self.context, sink, self._clock(), self._drafts)
         with self._changed:
             if self._draining or self._jobs.closed:
                 raise EngineClosed
@@ -158,6 +156,21 @@ class Engine:
     def set_threads(self, count: int) -> None:
         """Let the kernels compute on so many threads from the next turn on."""
         self._jobs.submit(lambda: set_threads(count)).result()
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer."""
+        return self.model.tokenizer
+
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """Tokens that end an answer."""
+        return self.model.end_tokens
+
+    @property
+    def vocabulary(self) -> int:
+        """How many token ids the model has."""
+        return self.model.config.vocab_size
 
     @property
     def pages(self) -> tuple[int, int]:

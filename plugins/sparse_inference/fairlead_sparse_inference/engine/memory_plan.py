@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .errors import BudgetTooSmall
+from fairlead_language_model.serving import BudgetTooSmall
 
 _MIB = 2**20
 #: Of what a budget leaves beyond the minimum, the share that pages may take before the neuron cache is complete.

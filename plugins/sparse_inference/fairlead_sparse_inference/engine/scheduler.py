@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Iterable
 
 from fairlead_language_model.graph import KVPages, PrefixCache
+from fairlead_language_model.serving import QueueFull
 
-from .errors import QueueFull
 from .sequence import Sequence
 
 

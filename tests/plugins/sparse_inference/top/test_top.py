@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 
 from fairlead_kernels.work import FIELDS
-from fairlead_sparse_inference.api.metrics import EngineCollector, render
 from fairlead_sparse_inference.engine import Engine
+from fairlead_sparse_inference.metrics import EngineCollector
 from fairlead_sparse_inference.sparsity.command import sparse
 from fairlead_sparse_inference.top.rates import by_layer, rates
 from fairlead_sparse_inference.top.reading import Reading, parse
@@ -30,7 +30,7 @@ STORAGE |= {"read_ns": 4_000_000, "stalled_ns": 1_000_000}
 def scrape(engine: Engine) -> str:
     registry = CollectorRegistry()
     registry.register(EngineCollector(engine))
-    return render(registry).decode()
+    return generate_latest(registry).decode()
 
 
 @pytest.fixture

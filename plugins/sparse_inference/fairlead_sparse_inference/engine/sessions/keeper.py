@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from fairlead_language_model.graph import PrefixCache
+from fairlead_language_model.serving import EngineClosed, Request
 
-from ..errors import EngineClosed
-from ..request import Request
 from .session_file import Session
 from .store import SessionStore
 

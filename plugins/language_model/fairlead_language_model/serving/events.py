@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from fairlead_language_model.sampling import TokenLogprob
+from ..sampling import TokenLogprob
 
 FinishReason = Literal["stop", "length", "abort"]
 
@@ -15,13 +16,13 @@ class Piece:
     """A token and the text that may be shown now (empty while a character or a stop string is incomplete).
 
     `active_neurons` counts, over all layers, the active neurons of the step that chose the token; where that step read
-    several tokens of a prompt, their mean.
+    several tokens of a prompt, their mean. An engine that does not count them leaves it out.
     """
 
     text: str
     token: int
-    active_neurons: int
     logprob: TokenLogprob | None = None
+    active_neurons: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +48,4 @@ class Failure:
 
 
 Event = Piece | Finish | Failure
+Sink = Callable[[Event], None]

@@ -6,15 +6,17 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from fairlead_language_model.openai import ApiError
-
-from ..engine import Engine, EngineClosed, Event, Failure, Piece, PromptTooLong, QueueFull, Request
+from ..openai import ApiError
+from .engine import ServingEngine
+from .errors import EngineClosed, PromptTooLong, QueueFull
+from .events import Event, Failure, Piece
+from .request import Request
 
 
 class Generation:
     """Bridges the generation thread and the event loop; ends early when it is aborted."""
 
-    def __init__(self, engine: Engine, request: Request) -> None:
+    def __init__(self, engine: ServingEngine, request: Request) -> None:
         """Submit the request.
 
         Raises:

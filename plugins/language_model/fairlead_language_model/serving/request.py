@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fairlead_language_model.grammar import Constraint
-from fairlead_language_model.sampling import SamplingParameters
+from ..grammar import Constraint
+from ..sampling import SamplingParameters
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
-from fairlead_language_model.openai import (
+from ..openai import (
     SSE_DONE,
     ApiError,
     ChatChunk,
@@ -17,10 +17,11 @@ from fairlead_language_model.openai import (
     sse_data,
     sse_error,
 )
-
-from ..engine import Engine, Event, Finish, Piece, Request
+from .engine import ServingEngine
+from .events import Event, Finish, Piece
 from .generation import Generation
 from .reply import Reply
+from .request import Request
 
 
 @dataclass(slots=True)
@@ -35,7 +36,7 @@ class _Choice:
 class Answer:
     """Runs a request's choices; the first begins alone, so that the others find its prompt computed."""
 
-    def __init__(self, engine: Engine, wanted: Sequence[Request], make_reply: Callable[[], Reply]) -> None:
+    def __init__(self, engine: ServingEngine, wanted: Sequence[Request], make_reply: Callable[[], Reply]) -> None:
         """Submit the first choice; raises ApiError as `Generation` does."""
         self._engine, self._wanted = engine, wanted
         self._choices = [_Choice(make_reply()) for _ in wanted]

@@ -6,9 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fairlead_language_model.openai import ChatChunk, ChatCompletion, Completion, FinishReason, Usage
-
-from ..engine import Finish, Piece
+from ..openai import ChatChunk, ChatCompletion, Completion, FinishReason, Usage
+from .events import Finish, Piece
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ..engine import Engine
-from ..engine.telemetry import TOKEN_BOUNDS_S, TokenTimes
-
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+from .engine import Engine
+from .engine.telemetry import TOKEN_BOUNDS_S, TokenTimes
 
 NS = 1e9
 
@@ -111,11 +108,6 @@ class EngineCollector(Collector):
         yield _gauge("sequences", "Requests under way.", "state", {"active": active, "waiting": waiting})
         memory = {"": self._engine.memory_in_use()}
         yield _gauge("memory_bytes", "Memory that counts against the budget.", None, memory)
-
-
-def render(registry: CollectorRegistry) -> bytes:
-    """Return a registry's metrics as text."""
-    return generate_latest(registry)
 
 
 def _by_layer(values: Iterable[float]) -> Samples:

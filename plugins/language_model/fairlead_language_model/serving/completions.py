@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fairlead_language_model.openai import ChatChunk, ChatCompletion, Completion, CompletionChoice, CompletionLogprobs
-from fairlead_language_model.tokenizer import Tokenizer
-
-from ..engine import Finish, Piece
+from ..openai import ChatChunk, ChatCompletion, Completion, CompletionChoice, CompletionLogprobs
+from ..tokenizer import Tokenizer
+from .events import Finish, Piece
 from .reply import Reply, Stamp, reason_of, text_of, usage_of
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from functools import cached_property
 
-from fairlead_language_model.errors import GrammarError, GrammarUnavailable
-from fairlead_language_model.grammar import Constraint, GrammarCompiler
-from fairlead_language_model.guide import Guide
-from fairlead_language_model.openai import ApiError
-from fairlead_language_model.tokenizer import Tokenizer
+from ..errors import GrammarError, GrammarUnavailable
+from ..grammar import Constraint, GrammarCompiler
+from ..guide import Guide
+from ..openai import ApiError
+from ..tokenizer import Tokenizer
 
 
 class Guides:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fairlead_language_model.openai import (
+from ..openai import (
     ChatChoice,
     ChatChoiceLogprobs,
     ChatChunk,
@@ -16,10 +16,9 @@ from fairlead_language_model.openai import (
     Completion,
     TopLogprob,
 )
-from fairlead_language_model.tokenizer import Tokenizer
-
-from ..engine import Finish, Piece
+from ..tokenizer import Tokenizer
 from .completions import token_text
+from .events import Finish, Piece
 from .reply import Reply, Stamp, reason_of, text_of, usage_of
 
 
