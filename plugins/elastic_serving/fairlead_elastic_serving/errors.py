@@ -22,3 +22,11 @@ class IntegrityError(ElasticServingError):
 
 class MissingBackend(ElasticServingError, ImportError):
     """Kernels were imported whose library is not installed."""
+
+
+class ModelUnsupported(ElasticServingError):
+    """The checkpoint is sound, but a part of this model is not computed here: names the part."""
+
+    def __init__(self, part: str, architecture: str) -> None:
+        super().__init__(f"architecture {architecture!r} has {part}; accepted: models without it")
+        self.part = part
