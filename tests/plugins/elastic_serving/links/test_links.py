@@ -1,0 +1,203 @@
+"""Links: what is sent arrives as it was, in its lane's order, and a dead or silent peer is noticed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairlead_elastic_serving.errors import ElasticServingError
+from fairlead_elastic_serving.links.door import Door, LinkSettings, dial
+from fairlead_elastic_serving.links.frames import HEAD_BYTES, body_bytes, body_in, decode, encode, fits, head_of
+from fairlead_elastic_serving.links.link import Inbox, Lane, LinkLost, Message, Received
+from fairlead_elastic_serving.links.meeting import Meeting, Torchrun
+from fairlead_elastic_serving.links.memory_link import memory_pair
+from fairlead_elastic_serving.links.pace import TokenBucket
+from fairlead_elastic_serving.links.torch_link import TorchLink
+
+PEER = Path(__file__).with_name("link_peer.py")
+DTYPES = [torch.float32, torch.bfloat16, torch.int64, torch.int32, torch.uint8]
+
+
+@given(
+    st.dictionaries(st.text(max_size=9), st.integers(-(2**40), 2**40) | st.text(max_size=30), max_size=4),
+    st.lists(st.tuples(st.sampled_from(DTYPES), st.lists(st.integers(0, 5), max_size=3)), max_size=4),
+)
+def test_a_message_comes_back_from_its_bytes(fields: dict, kinds: list) -> None:
+    tensors = {f"t{n}": torch.randint(0, 100, shape).to(kind) for n, (kind, shape) in enumerate(kinds)}
+    body = encode(Message("kind", fields, tensors))
+    head = head_of(body)
+    assert head.numel() == HEAD_BYTES and body_bytes(head) == body.numel()
+    found = decode(body_in(head) if fits(body.numel()) else body)
+    assert found.kind == "kind" and dict(found.fields) == fields and list(found.tensors) == list(tensors)
+    for name, tensor in tensors.items():
+        assert found.tensors[name].dtype == tensor.dtype and torch.equal(found.tensors[name], tensor)
+
+
+def test_bytes_that_are_no_message_are_refused() -> None:
+    body = encode(Message("k", {}, {"t": torch.zeros(9)}))
+    for broken in (body[:40], body[:3], torch.full((64,), 255, dtype=torch.uint8), body[:-40]):
+        with pytest.raises(ElasticServingError, match="cannot be read"):
+            decode(broken)
+    with pytest.raises(ElasticServingError, match="accepted: up to"):
+        body_bytes(torch.full((HEAD_BYTES,), 255, dtype=torch.uint8))
+    with pytest.raises(ElasticServingError, match="complex64"):
+        encode(Message("k", {}, {"t": torch.zeros(2, dtype=torch.complex64)}))
+
+
+def test_what_is_urgent_is_taken_first_and_lanes_keep_their_order() -> None:
+    inbox = Inbox()
+    for number, lane in enumerate([Lane.EXCHANGE, Lane.ACTIVATIONS, Lane.CONTROL, Lane.ACTIVATIONS]):
+        inbox.put(Received("a", lane, Message(str(number))))
+    assert [inbox.take(most=Lane.ACTIVATIONS).message.kind for _ in range(3)] == ["2", "1", "3"]
+    assert inbox.take(most=Lane.ACTIVATIONS) is None and inbox.take().message.kind == "0"
+
+
+def test_links_in_one_process_stall_and_break_as_others_do() -> None:
+    inboxes = {"a": Inbox(), "b": Inbox()}
+    one, two = memory_pair("a", "b", inboxes)
+    one.held = []
+    one.send(Lane.CONTROL, Message("late"))
+    assert inboxes["b"].take() is None and one.waiting(Lane.CONTROL) == 1
+    one.resume()
+    assert inboxes["b"].take().message.kind == "late"
+    two.lose("died")
+    assert [inboxes[name].take() for name in "ab"] == [
+        Received("b", Lane.CONTROL, None, "died"),
+        Received("a", Lane.CONTROL, None, "died"),
+    ]
+    with pytest.raises(LinkLost, match="died"):
+        one.send(Lane.CONTROL, Message("never"))
+
+
+@given(st.lists(st.tuples(st.integers(1, 10**6), st.floats(0, 1)), min_size=1, max_size=20))
+def test_a_bucket_lets_no_more_through_than_its_link(takes: list[tuple[int, float]]) -> None:
+    bucket, now, sent = TokenBucket(1e6, burst_bytes=1000), 0.0, 0
+    for number, pause in takes:
+        now += pause
+        now += bucket.take(number, now)
+        sent += number
+        assert sent <= 1e6 * now + 1000 * (len(takes) + 1)
+    assert now >= (sum(number for number, _ in takes) - 1000 * len(takes)) / 1e6 - 1e-9
+
+
+@contextlib.contextmanager
+def _pair(settings: LinkSettings) -> Iterator[tuple[TorchLink, TorchLink, Inbox, Inbox]]:
+    mine, theirs, made = Inbox(), Inbox(), {}
+    door = Door("a", settings)
+    dialing = threading.Thread(target=lambda: made.update(link=dial(door.address, "a", "b", theirs, settings)))
+    dialing.start()
+    while not (asked := door.dials()):
+        time.sleep(0.005)
+    link = door.accept(asked[0], mine)
+    dialing.join()
+    try:
+        yield link, made["link"], mine, theirs
+    finally:
+        link.close()
+        made["link"].close()
+
+
+def test_lanes_carry_what_is_long_and_what_is_short() -> None:
+    with _pair(LinkSettings(stall_s=2.0)) as (one, two, mine, theirs):
+        long = torch.arange(600_000, dtype=torch.float32)
+        one.send(Lane.EXCHANGE, Message("long", {}, {"t": long}))
+        for number in range(20):
+            two.send(Lane.CONTROL, Message("short", {"number": number}))
+        found = theirs.take(10.0)
+        assert found.peer == "a" and found.lane is Lane.EXCHANGE and torch.equal(found.message.tensors["t"], long)
+        assert [mine.take(10.0).message.fields["number"] for _ in range(20)] == list(range(20))
+        one.close()
+        assert theirs.take(10.0) == Received("a", Lane.CONTROL, None, "closed by the other side")
+        with pytest.raises(LinkLost):
+            two.send(Lane.CONTROL, Message("never"))
+
+
+def test_a_link_without_traffic_stands() -> None:
+    with _pair(LinkSettings(stall_s=0.4)) as (one, two, mine, theirs):
+        assert mine.take(1.2) is None and theirs.take(0.0) is None
+        assert one.lost is None and two.lost is None
+
+
+def test_activations_overtake_an_exchange_that_is_under_way() -> None:
+    # Four slices a second: the exchange alone takes over two seconds.
+    with _pair(LinkSettings(stall_s=8.0, bytes_per_s=4 << 18)) as (one, _, _, theirs):
+        one.send(Lane.EXCHANGE, Message("long", {}, {"t": torch.zeros(10 << 18, dtype=torch.uint8)}))
+        while not one.waiting(Lane.EXCHANGE):
+            time.sleep(0.001)
+        one.send(Lane.ACTIVATIONS, Message("urgent", {}, {"t": torch.zeros(1 << 10)}))
+        assert [theirs.take(20.0).message.kind for _ in range(2)] == ["urgent", "long"]
+
+
+@pytest.mark.parametrize("fault", ["kill", "stop"])
+def test_a_peer_that_dies_or_stands_still_is_noticed(fault: str) -> None:
+    inbox, settings = Inbox(), LinkSettings(stall_s=1.0)
+    door = Door("a", settings)
+    peer = subprocess.Popen([sys.executable, str(PEER), door.address, fault])
+    try:
+        while not (asked := door.dials()):
+            time.sleep(0.01)
+        link = door.accept(asked[0], inbox)
+        link.send(Lane.ACTIVATIONS, Message("say", {"last": False}, {"t": torch.ones(3)}))
+        assert torch.equal(inbox.take(20.0).message.tensors["t"], torch.ones(3))
+        link.send(Lane.CONTROL, Message("say", {"last": True}))
+        received = inbox.take(20.0)
+        while received is not None and received.message is not None:
+            received = inbox.take(20.0)
+        assert received is not None and received.peer == "b"
+        with pytest.raises(LinkLost):
+            link.send(Lane.CONTROL, Message("say"))
+        link.close()
+    finally:
+        os.kill(peer.pid, signal.SIGKILL)
+        peer.wait()
+
+
+def test_instances_that_know_each_other_have_a_link_and_get_another_after_a_fault() -> None:
+    settings = LinkSettings(stall_s=2.0)
+    inboxes = {name: Inbox() for name in "abc"}
+    meetings = {name: Meeting(name, inboxes[name], settings) for name in "abc"}
+    doors = {name: meeting.door.address for name, meeting in meetings.items()}
+    try:
+        for meeting in meetings.values():
+            meeting.know(doors)
+        _wait(lambda: all(len(meeting.links) == 2 for meeting in meetings.values()))
+        first = meetings["a"].links["b"]
+        first.send(Lane.CONTROL, Message("hello"))
+        assert inboxes["b"].take(10.0).message.kind == "hello"
+        first.close()
+        _wait(lambda: "b" in meetings["a"].links and meetings["a"].links["b"] is not first)
+        _wait(lambda: "a" in meetings["b"].links)
+        meetings["c"].know({})
+        for name in "ab":
+            meetings[name].know({other: doors[other] for other in "ab"})
+        _wait(lambda: list(meetings["a"].links) == ["b"] and not meetings["c"].links)
+    finally:
+        for meeting in meetings.values():
+            meeting.close()
+
+
+def test_what_torchrun_did_not_set_is_named() -> None:
+    with pytest.raises(ElasticServingError, match="RANK, MASTER_PORT not set"):
+        Torchrun.from_environment({"WORLD_SIZE": "2", "MASTER_ADDR": "here"})
+    assert Torchrun.from_environment(
+        {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "here", "MASTER_PORT": "5"}
+    ) == Torchrun(1, 2, "here", 5)
+
+
+def _wait(done) -> None:
+    deadline = time.monotonic() + 20.0
+    while not done():
+        assert time.monotonic() < deadline, "it never came to be"
+        time.sleep(0.01)
