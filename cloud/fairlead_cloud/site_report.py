@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fairlead_agent.daemon.site_view import SiteView
+from fairlead_agent.graph import instance_id
 from fairlead_agent.messages import InstanceReport, InstanceState, LeaseKey, PlacementRecord, Workload
 from fairlead_agent.placement.explain import explain, text
 from fairlead_cloud.api.views import ExplainView, LeaseView, NodeView, WorkloadView
@@ -76,7 +77,17 @@ class SiteReport:
             slots=record.slots if record is not None else (),
             instances=instances,
             ready=len({report.key.replica for report in instances if report.state is InstanceState.READY}),
+            told=self._told(name),
         )
+
+    def _told(self, workload: str) -> dict[int, dict[str, float]]:
+        """What plugins say of the workload's instances; of a replica that moves, the one that serves speaks."""
+        found: dict[int, dict[str, float]] = {}
+        for node, report in sorted(self.instances_of(workload), key=lambda each: each[1].state is InstanceState.READY):
+            told = self._view.graph.told(instance_id(node, workload, report.key.replica))
+            if told:
+                found[report.key.replica] = told
+        return found
 
     def nodes(self) -> list[NodeView]:
         """All nodes."""

@@ -10,6 +10,7 @@ import click
 from fairlead_agent.cli.api_client import ApiClient, with_client
 from fairlead_agent.cli.errors import CliError
 from fairlead_agent.cli.output import Column, bytes_text, console, json_option, print_json, styled, table
+from fairlead_agent.graph.display import plain_name, show
 
 KINDS = ("workloads", "nodes", "placements", "leases")
 
@@ -58,21 +59,37 @@ def workload_table(workloads: Iterable[dict[str, Any]], records: Iterable[dict[s
     for workload in workloads:
         reports = {(report["key"]["replica"], report["epoch"]): report for report in workload["instances"]}
         bids = by_workload.get(workload["name"], {}).get("bids", ())
-        slots = workload["slots"]
-        rows.extend(_slot_row(workload["name"], slot, reports, bids) for slot in slots)
+        slots, told = workload["slots"], workload.get("told", {})
+        rows.extend(_slot_row(workload["name"], slot, reports, bids, told) for slot in slots)
         if not slots:
             why = "no replica is wanted" if workload["workload"]["replicas"] == 0 else "no steward has taken it up yet"
-            rows.append((workload["name"], None, styled("pending"), *[None] * 4, why))
-    columns = ("workload", "replica", "state", "node", Column("variant", 2), Column("epoch", 4), Column("memory", 3))
-    return table("Workloads", (*columns, Column("why", 1, wraps=True)), rows)
+            rows.append((workload["name"], None, styled("pending"), *[None] * 5, why))
+    columns = ("workload", "replica", "state", "node", Column("variant", 2), Column("epoch", 5), Column("memory", 3))
+    if not any(row[-2] for row in rows):
+        rows = [(*row[:-2], row[-1]) for row in rows]
+        return table("Workloads", (*columns, Column("why", 1, wraps=True)), rows)
+    return table("Workloads", (*columns, Column("measured", 1, wraps=True), Column("why", 4, wraps=True)), rows)
 
 
-def _slot_row(name: str, slot: Mapping[str, Any], reports: Mapping[Any, Any], bids: Iterable[Any]) -> tuple[Any, ...]:
+def _slot_row(
+    name: str,
+    slot: Mapping[str, Any],
+    reports: Mapping[Any, Any],
+    bids: Iterable[Any],
+    told: Mapping[str, Mapping[str, float]],
+) -> tuple[Any, ...]:
     replica, epoch = slot["key"]["replica"], slot["epoch"]
     report: Mapping[str, Any] = reports.get((replica, epoch), {})
     state: str = report["state"] if slot["state"] == "placed" and report else slot["state"]
     why = report.get("reason") or _why(slot, bids)
-    return name, replica, styled(state), slot["node"], slot["variant"], epoch or None, _memory(report), why
+    measured = _told(told.get(str(replica), {})) if slot["state"] == "placed" else None
+    return name, replica, styled(state), slot["node"], slot["variant"], epoch or None, _memory(report), measured, why
+
+
+def _told(values: Mapping[str, float]) -> str | None:
+    """What the plugin says of its instance: names without their unit, which the number has."""
+    shown = [f"{plain_name(name)} {show(name, value)}" for name, value in values.items()]
+    return ", ".join(shown) or None
 
 
 def _memory(report: Mapping[str, Any]) -> str | None:

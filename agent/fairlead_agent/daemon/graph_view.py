@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fairlead_agent.graph import ResourceGraph
+from fairlead_agent.graph import ResourceGraph, VertexKind
+from fairlead_agent.graph.attributes import VERTEX_ATTRIBUTES
 from fairlead_agent.graph.queries import subtree
 from fairlead_agent.graph.update import ShardUpdate
 from fairlead_agent.graph.views import to_mapping
@@ -43,6 +44,13 @@ class GraphView:
             }
             for vertex in subtree(self.graph, node)
         }
+
+    def told(self, instance: str) -> dict[str, float]:
+        """What a plugin measured of its instance, beside what the agent measures of every one."""
+        vertex, ours = self.graph.vertices.get(instance), VERTEX_ATTRIBUTES[VertexKind.INSTANCE]
+        if vertex is None:
+            return {}
+        return {name: measured.value for name, measured in vertex.measured.items() if name not in ours}
 
     def to_mapping(self) -> dict[str, Any]:
         """The whole graph as cytoscape.js elements."""

@@ -16,6 +16,7 @@ from fairlead_agent.daemon.device import Device, link_target
 from fairlead_agent.daemon.outgoing import Outgoing
 from fairlead_agent.daemon.readings import DeviceReader, measure_once
 from fairlead_agent.graph import Edge, EdgeKind, GraphError, Measured, Vertex, VertexKind, instance_id
+from fairlead_agent.graph.attributes import VERTEX_ATTRIBUTES
 from fairlead_agent.graph.update import ShardUpdate
 from fairlead_agent.graph.writer import ShardWriter
 from fairlead_agent.messages import Envelope, GraphUpdate, InstanceReport, RebirthRequest
@@ -167,7 +168,16 @@ class Sensor:
             "epoch": report.epoch,
         }
         key = instance_id(self._bus.node, report.key.workload, report.key.replica)
-        return Vertex(key, VertexKind.INSTANCE, measured, properties, simulated=report.simulated)
+        told = self._told_by_plugin(key, report.epoch)
+        return Vertex(key, VertexKind.INSTANCE, {**told, **measured}, properties, simulated=report.simulated)
+
+    def _told_by_plugin(self, key: str, epoch: int) -> dict[str, Measured]:
+        """What the plugin said of the same instance; of one that ended it says nothing any more."""
+        known = self._writer.get(key)
+        if not isinstance(known, Vertex) or known.properties.get("epoch") != epoch:
+            return {}
+        ours = VERTEX_ATTRIBUTES[VertexKind.INSTANCE]
+        return {name: measured for name, measured in known.measured.items() if name not in ours}
 
 
 def message(update: ShardUpdate) -> GraphUpdate:

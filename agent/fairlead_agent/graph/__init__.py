@@ -6,7 +6,7 @@ Pure data: no I/O, no clock, no randomness. A node keeps a :class:`ShardWriter` 
 
 from fairlead_agent.graph.attributes import EDGE_ATTRIBUTES, VERTEX_ATTRIBUTES, Attribute
 from fairlead_agent.graph.capacity import Capacity
-from fairlead_agent.graph.display import show, show_measured
+from fairlead_agent.graph.display import plain_name, show, show_measured
 from fairlead_agent.graph.edge import Edge
 from fairlead_agent.graph.entry import Entry
 from fairlead_agent.graph.errors import GraphError
@@ -66,6 +66,7 @@ __all__ = [
     "instances",
     "merged",
     "owner",
+    "plain_name",
     "quickest_path",
     "read_entries",
     "shortest_path",

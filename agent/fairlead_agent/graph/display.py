@@ -35,6 +35,13 @@ def show(name: str, value: float) -> str:
     return f"{value:.4g} {unit}".rstrip()
 
 
+def plain_name(name: str) -> str:
+    """``plain_name("kv_free_bytes")`` is ``kv free``: what is left where a number shows its unit itself."""
+    endings = sorted(("_bytes", *_UNITS), key=len, reverse=True)
+    ending = next((ending for ending in endings if name.endswith(ending) and name != ending), "")
+    return name.removesuffix(ending).replace("_", " ")
+
+
 def show_measured(name: str, measured: Measured) -> str:
     """As :func:`show`, with the uncertainty where there is one."""
     text = show(name, measured.value)

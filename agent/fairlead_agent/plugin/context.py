@@ -53,6 +53,11 @@ class Context(Protocol):
         ...
 
     @property
+    def instance(self) -> str:
+        """Its vertex in the resource graph; what `publish_fact` tells of it is seen in `fairlead get`."""
+        ...
+
+    @property
     def variant(self) -> str:
         """The variant that was awarded."""
         ...

@@ -27,6 +27,10 @@ class WorkloadView(BaseModel):
     slots: tuple[SlotPlacement, ...] = ()
     instances: tuple[InstanceReport, ...] = ()
     ready: int = Field(default=0, description="Replicas that serve now.")
+    told: dict[int, dict[str, float]] = Field(
+        default_factory=dict[int, dict[str, float]],
+        description="What plugins measured of their instances, by replica; names end in their unit.",
+    )
 
 
 class AppliedView(BaseModel):

@@ -100,6 +100,16 @@ def test_workloads_in_all_their_states(fairlead: Run, canned: Canned) -> None:
         assert said in " ".join(fairlead("get", "workloads").output.split()), said
 
 
+def test_what_plugins_measured_of_their_instances_is_shown(fairlead: Run, canned: Canned) -> None:
+    told = {"0": {"goodput_per_s": 3.25, "kv_capacity_bytes": 64 << 20, "dropped_layers": 3.0}}
+    canned.answers["/api/v1/placements"] = (200, b"[]")
+    canned.answers["/api/v1/workloads"] = (200, text_of([view(slots=[slot()], told=told)]))
+    output = " ".join(fairlead("get", "workloads").output.split())
+    assert "measured" in output and "goodput 3.25 /s, kv capacity 64 MiB, dropped layers 3" in output
+    canned.answers["/api/v1/workloads"] = (200, text_of([view(slots=[slot()])]))
+    assert "measured" not in fairlead("get", "workloads").output
+
+
 def test_nothing_there_is_told(fairlead: Run, canned: Canned) -> None:
     for kind in ("workloads", "nodes", "placements", "leases"):
         canned.answers[f"/api/v1/{kind}"] = (200, b"[]")

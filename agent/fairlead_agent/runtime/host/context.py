@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from fairlead_agent.graph.keys import instance_id
 from fairlead_agent.plugin.budget import Budget
 from fairlead_agent.plugin.context import Logger, Peer
 from fairlead_agent.plugin.facts import NodeFacts
@@ -44,6 +45,10 @@ class WorkerContext:
     @property
     def node(self) -> str:
         return self._spec.node
+
+    @property
+    def instance(self) -> str:
+        return instance_id(self.node, self.workload, self.replica)
 
     @property
     def variant(self) -> str:

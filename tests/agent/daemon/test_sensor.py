@@ -1,0 +1,52 @@
+"""What a node tells of its instances, and what their plugins do."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from fairlead_agent.config import AgentProfile
+from fairlead_agent.daemon.graph_view import GraphView
+from fairlead_agent.daemon.readings import Readings
+from fairlead_agent.daemon.sensor import Sensor
+from fairlead_agent.graph import instance_id
+from fairlead_agent.messages import InstanceReport, InstanceState, LeaseKey
+from fairlead_agent.placement.resources import Resources
+from tests.agent.daemon.devices import READINGS
+
+INSTANCE = instance_id("edge", "chat", 0)
+
+
+def told_by(view: GraphView) -> Sensor:
+    """A sensor whose updates go straight into a view."""
+    topics = SimpleNamespace(delta=lambda node: "delta", graph=lambda node: "graph")
+    bus: Any = SimpleNamespace(node="edge", incarnation=1, topics=topics)
+    outgoing: Any = SimpleNamespace(post_to=lambda topic, update, retain=False: view.merge(update))
+    reader: Any = SimpleNamespace(read=lambda: Readings(**READINGS))
+    return Sensor(bus, outgoing, AgentProfile(name="box"), reader, Resources, 5.0)
+
+
+def report(epoch: int = 3, **fields: Any) -> InstanceReport:
+    key = LeaseKey(site="home", workload="chat", replica=0)
+    return InstanceReport(key=key, epoch=epoch, variant="any", state=InstanceState.READY, **fields)
+
+
+def test_what_a_plugin_told_of_its_instance_stays_beside_what_the_agent_measures() -> None:
+    view = GraphView()
+    sensor = told_by(view)
+    sensor.fact(INSTANCE, "goodput_per_s", 2.0, 0.0)
+    assert view.told(INSTANCE) == {}, "an instance that nobody reported"
+    sensor.instances((report(),))
+    sensor.fact(INSTANCE, "goodput_per_s", 3.0, 0.0)
+    sensor.instances((report(memory_bytes=1 << 30),))
+    assert view.told(INSTANCE) == {"goodput_per_s": 3.0}
+    assert view.facts("edge")[INSTANCE]["memory_bytes"] == 1 << 30
+
+
+def test_of_an_instance_that_came_after_it_says_nothing() -> None:
+    view = GraphView()
+    sensor = told_by(view)
+    sensor.instances((report(),))
+    sensor.fact(INSTANCE, "goodput_per_s", 3.0, 0.0)
+    sensor.instances((report(epoch=4),))
+    assert view.told(INSTANCE) == {}
