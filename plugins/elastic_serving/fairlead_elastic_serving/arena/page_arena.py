@@ -21,6 +21,8 @@ from .allocation import I32, Ring
 
 OWN = -1
 """The layer of a page that belongs to no layer."""
+RETIRED = -2
+"""The layer of a page that is out of use, as the budget does not cover it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ class PageArena:
         self._borrowed = Ring(pages - own)
         self._dropped: list[int] = []
         self._layers = len(sizes)
+        self._sizes = sizes
+        self._own_capacity = own
 
     @property
     def pages(self) -> int:
@@ -71,7 +75,12 @@ class PageArena:
     @property
     def is_borrowed(self) -> NDArray[np.bool_]:
         """Which pages belong to a layer, dropped or not, whoever holds them: bool [pages]."""
-        return self._layer != OWN
+        return self._layer >= 0
+
+    @property
+    def retired(self) -> int:
+        """Pages that are out of use."""
+        return int((self._layer == RETIRED).sum())
 
     @property
     def free(self) -> int:
@@ -86,12 +95,12 @@ class PageArena:
     @property
     def capacity(self) -> int:
         """Pages for keys and values, held and free."""
-        return self.own_capacity + int(np.isin(self._layer, self._dropped).sum())
+        return self._own_capacity + int(self._sizes[self._dropped].sum())
 
     @property
     def own_capacity(self) -> int:
         """Pages for keys and values where no layer is dropped."""
-        return int((self._layer == OWN).sum())
+        return self._own_capacity
 
     @property
     def used(self) -> int:
@@ -145,6 +154,26 @@ class PageArena:
         self.release(shared)
         return Moves(shared, copies)
 
+    def retire(self, number: int) -> I32:
+        """Take free own pages out of use, as the budget shrinks; their bytes are nobody's.
+
+        Raises:
+            OutOfPages: too few own pages are free; nothing was changed.
+        """
+        pages = self._own.take(number)
+        self._layer[pages] = RETIRED
+        self._own_capacity -= number
+        return pages
+
+    def revive(self, number: int) -> None:
+        """Take retired pages into use again; raises ElasticServingError, changing nothing, if there are too few."""
+        retired = np.flatnonzero(self._layer == RETIRED)
+        if number > len(retired):
+            raise ElasticServingError(f"{number} pages: accepted: up to {len(retired)}, as many as are retired")
+        self._layer[retired[:number]] = OWN
+        self._own_capacity += number
+        self._own.give(retired[:number])
+
     def drop(self, layers: Iterable[int]) -> None:
         """Turn layers' pages into pages for keys and values, at once.
 
@@ -195,10 +224,10 @@ class PageArena:
         """
         self._refuse(np.flatnonzero(self._holders != uses), "not held as often as counted")
         serving = (self._layer == OWN) | np.isin(self._layer, self._dropped)
-        self._refuse(np.flatnonzero(~serving & (self._holders > 0)), "weights, and held for keys and values")
+        self._refuse(np.flatnonzero(~serving & (self._holders > 0)), "weights or retired, and held for keys and values")
         for name, ring, right in (
             ("own", self._own, self._layer == OWN),
-            ("borrowed", self._borrowed, (self._layer != OWN) & serving),
+            ("borrowed", self._borrowed, (self._layer >= 0) & serving),
         ):
             free = ring.peek(ring.count)
             wanted = np.flatnonzero(right & (self._holders == 0))

@@ -116,6 +116,34 @@ class PageTables:
         for kept in (self.tables, self.counts, self._room):
             kept[target] = kept[source]
 
+    def adopt(self, rows: NDArray[np.integer], pages: I32) -> None:
+        """Let empty rows begin with full pages of the high tier that others hold too; nobody may write them.
+
+        Args:
+            rows: each at most once.
+            pages: int32 [rows, pages of each], all held by somebody.
+
+        Raises:
+            RowFull: a row is too short; nothing was changed.
+        """
+        self._refuse_closed(rows)
+        count = pages.shape[1]
+        if self._room[rows].any() or len(pages) != len(rows):
+            raise ElasticServingError(f"{len(pages)} rows of pages to {len(rows)}: accepted: as many, and empty ones")
+        if count > self.tables.shape[1]:
+            raise RowFull(f"{count} pages a row; accepted: {self.tables.shape[1]} in all")
+        self.arena.retain(pages.reshape(-1))
+        self.tables[rows, :count] = pages
+        self._room[rows, HIGH] = count
+        self.counts[rows, HIGH] = count * self._tokens[HIGH]
+
+    def exchange(self, rows: NDArray[np.integer], place: int, pages: I32) -> None:
+        """Let each row's page at a place of the high tier be another one with the same content, int32 [rows]."""
+        had = self.tables[rows, place]
+        self.arena.retain(pages)
+        self.tables[rows, place] = pages
+        self.arena.release(had)
+
     def own(self, rows: NDArray[np.integer], tier: int, places: NDArray[np.integer]) -> Moves:
         """Copy on write: make one page of each row the row's own, so that it may be written.
 

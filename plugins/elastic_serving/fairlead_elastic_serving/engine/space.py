@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ..arena.allocation import I32
+from ..arena.page_arena import Moves
 from ..scheduling.requests import SwapIn, SwapOut
 
 
@@ -93,6 +94,10 @@ class KVSpace(Protocol):
 
     def rows(self, name: str) -> I32:
         """Return the rows of this instance's page tables that a request has: int32 [layers, kv_heads]."""
+        ...
+
+    def moved(self, moves: Moves) -> None:
+        """Follow pages that the arena moved to restore a layer."""
         ...
 
     def check(self) -> None:

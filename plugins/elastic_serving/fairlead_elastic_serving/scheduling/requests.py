@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-import numpy as np
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ..arena.allocation import I32
 from ..planning.cost_model import Chunk
@@ -18,25 +17,28 @@ class Request:
         name: unique among those that are not done.
         prompt: tokens of the prompt, 1 and above.
         most_tokens: that are generated, 1 and above.
+        tokens: ids of the prompt's tokens and of those generated so far: whoever draws a token appends it here before
+            it says that the step was computed. Where it is empty, nothing is shared between requests.
     """
 
     name: str
     prompt: int
     most_tokens: int
+    tokens: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         if self.prompt < 1 or self.most_tokens < 1:
             raise ValueError(f"{self}: accepted: prompt and most_tokens 1 and above")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Scheduled:
     """A chunk that the next step computes.
 
     Attributes:
         name: of the request.
         chunk: tokens that are computed, after those whose keys and values are there.
-        rows: of the page tables, one for each layer and KV head.
+        rows: of the page tables: int32 [layers, kv_heads].
         samples: whether the chunk's last token gives a new one.
     """
 
@@ -80,7 +82,7 @@ class Step:
         return sum(item.chunk.tokens for item in self.scheduled)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Running:
     """What the scheduler knows of a request. `stored` tokens of `known` ones have keys and values."""
 
@@ -88,9 +90,14 @@ class Running:
     arrival: int
     known: int
     stored: int = 0
-    rows: I32 = field(default_factory=lambda: np.zeros(0, np.int32))
-    slots: I32 | None = None
-    """Slots of host memory while it is swapped out."""
+    flying: int = 0
+    """Tokens that steps compute which are out."""
+    room: int = 0
+    """Tokens for which there was room when it came in."""
+    suspended: bool = False
+    """Whether it waits in host memory."""
+    cached: int = 0
+    """Tokens that were stored already when it came in first."""
     preemptions: int = 0
 
     @property
@@ -100,5 +107,10 @@ class Running:
 
     @property
     def missing(self) -> int:
-        """Tokens that must be computed before the next one can be drawn."""
-        return self.known - self.stored
+        """Tokens that nobody computes yet and that are computed before the next one can be drawn."""
+        return self.known - self.stored - self.flying
+
+    @property
+    def tokens(self) -> Sequence[int]:
+        """Ids of the stored tokens, if they are known."""
+        return self.request.tokens[: self.stored]

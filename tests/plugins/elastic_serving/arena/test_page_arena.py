@@ -108,3 +108,22 @@ def test_misuse_is_found_and_changes_nothing() -> None:
 def test_layers_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="accepted: at least 1"):
         PageArena(3, [2, 2])
+
+
+def test_retired_pages_are_nobodys_until_they_are_revived() -> None:
+    arena = PageArena(10, [3])
+    held = arena.take(2)
+    retired = arena.retire(4)
+    assert (arena.capacity, arena.free, arena.used, arena.retired) == (3, 1, 2, 4)
+    assert not np.isin(retired, held).any() and not arena.is_borrowed[retired].any()
+    with pytest.raises(OutOfPages):
+        arena.retire(2)
+    arena.drop([0])
+    assert arena.capacity == 6 and not np.isin(arena.take(4), retired).any()
+    with pytest.raises(ElasticServingError, match="5 pages: accepted: up to 4"):
+        arena.revive(5)
+    arena.revive(3)
+    assert (arena.own_capacity, arena.free, arena.retired) == (6, 3, 1)
+    uses = np.zeros(10, int)
+    uses[np.flatnonzero(arena.holders(np.arange(10)))] = 1
+    arena.check(uses)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fairlead_elastic_serving.arena.page_arena import PageArena
 from fairlead_elastic_serving.arena.page_tables import PageTables
+from fairlead_elastic_serving.engine.local_space import LocalSpace
 from fairlead_elastic_serving.errors import ElasticServingError, OutOfPages
 from fairlead_elastic_serving.planning.cost_model import CostModel
 from fairlead_elastic_serving.planning.overload import overloaded
@@ -19,9 +20,14 @@ from fairlead_elastic_serving.scheduling import Request, Scheduler, Settings, St
 ROWS, TOKENS, WIDTH = 2, 4, 12
 
 
-def scheduler(pages: int, *, layers: tuple[int, ...] = (), rows: int = 40, **more) -> Scheduler:
+def scheduler(pages: int, *, layers: tuple[int, ...] = (), rows: int = 40, host_pages: int = 0, **more) -> Scheduler:
     tables = PageTables(PageArena(pages + sum(layers), layers), rows, WIDTH, (TOKENS, TOKENS))
-    return Scheduler(tables, Settings(**{"step_tokens": 16, "sequences": 6, "rows": ROWS, **more}))
+    space = LocalSpace(tables, 1, ROWS, host_pages=host_pages)
+    return Scheduler(space, Settings(**{"step_tokens": 16, "sequences": 6, **more}))
+
+
+def arena_of(subject: Scheduler) -> PageArena:
+    return subject.space.tables.arena
 
 
 class Memory:
@@ -29,8 +35,8 @@ class Memory:
 
     def __init__(self, subject: Scheduler) -> None:
         self.subject = subject
-        self.pages = np.full((subject.tables.arena.pages, TOKENS), "", object)
-        self.host = np.full((max(1, subject.settings.host_pages), TOKENS), "", object)
+        self.pages = np.full((arena_of(subject).pages, TOKENS), "", object)
+        self.host = np.full((100, TOKENS), "", object)
 
     def run(self, step: Step) -> None:
         for swap in step.swaps_out:
@@ -38,8 +44,8 @@ class Memory:
         for swap in step.swaps_in:
             self.pages[swap.pages] = self.host[swap.slots]
         for item in step.scheduled:
-            for number, row in enumerate(item.rows):
-                table = self.subject.tables.tables[row]
+            for number, row in enumerate(item.rows.reshape(-1)):
+                table = self.subject.space.tables.tables[row]
                 for token in range(item.chunk.prefix):
                     stored = self.pages[table[token // TOKENS], token % TOKENS]
                     assert stored == f"{item.name}/{number}/{token}"
@@ -54,7 +60,7 @@ REQUESTS = st.lists(st.tuples(st.integers(1, 14), st.integers(1, 10), st.integer
 @given(REQUESTS, st.integers(12, 30), st.integers(0, 20), st.integers(1, 20), st.data())
 def test_every_request_ends_and_reads_what_it_stored(some, pages: int, host: int, budget: int, data) -> None:
     subject = scheduler(pages, layers=(4, 4), host_pages=host, step_tokens=budget)
-    memory, arena = Memory(subject), subject.tables.arena
+    memory, arena = Memory(subject), arena_of(subject)
     arrivals = sorted((when, number, prompt, most) for number, (prompt, most, when) in enumerate(some))
     drawn: dict[str, int] = {}
     for now in range(2000):
@@ -121,10 +127,10 @@ def test_a_prompt_that_came_in_keeps_its_room_while_it_is_cut() -> None:
     memory = Memory(subject)
     subject.add(Request("a", 20, 2))
     run(subject, 1, memory)
-    assert subject.tables.arena.used == 10
+    assert arena_of(subject).used == 10
     subject.add(Request("b", 5, 1))
     run(subject, 1, memory)
-    assert subject.running == ("a",) and subject.tables.arena.used == 10
+    assert subject.running == ("a",) and arena_of(subject).used == 10
 
 
 def test_the_youngest_gives_its_pages_up_and_comes_back() -> None:
@@ -165,7 +171,7 @@ def test_a_dropped_layer_lets_the_queue_in_at_once() -> None:
         subject.add(Request(name, 13, 3))
     run(subject, 1, memory)
     assert subject.running == ("a",) and overloaded(subject.demand())
-    subject.tables.arena.drop([0])
+    arena_of(subject).drop([0])
     assert not overloaded(subject.demand())
     run(subject, 1, memory)
     assert subject.running == ("a", "b")
@@ -183,23 +189,24 @@ def test_aborted_requests_leave_nothing() -> None:
         subject.abort(name)
     subject.computed()
     subject.check()
-    assert subject.tables.arena.used == 0 and not subject.waiting
+    assert arena_of(subject).used == 0 and not subject.waiting
     with pytest.raises(ElasticServingError, match="request 'a' is not there"):
         subject.abort("a")
 
 
 def test_what_the_step_that_is_out_writes_stays_held_when_it_is_aborted() -> None:
     subject = scheduler(8)
-    subject.add(Request("a", 7, 9))
-    held = subject.tables.tables[subject.step().scheduled[0].rows]
+    subject.add(Request("a", 15, 2))
+    held = subject.space.tables.tables[subject.step().scheduled[0].rows]
     subject.abort("a")
-    subject.add(Request("a", 3, 2))
-    with pytest.raises(ElasticServingError, match="was not answered"):
-        subject.step()
-    assert subject.tables.arena.used == 4 and (subject.tables.arena.holders(held[held >= 0]) == 1).all()
+    with pytest.raises(ElasticServingError, match="'a' is there already"):
+        subject.add(Request("a", 3, 2))
+    subject.add(Request("b", 3, 2))
+    assert not subject.step().scheduled, "its pages are not free yet"
+    assert arena_of(subject).used == 8 and (arena_of(subject).holders(held[held >= 0]) == 1).all()
     subject.check()
-    assert subject.computed() == (), "the new one has its name and was not computed"
-    assert subject.tables.arena.used == 0
+    assert subject.computed() == ()
+    assert arena_of(subject).used == 0
     subject.check()
     assert [(item.chunk.prefix, item.chunk.tokens) for item in run(subject, 1)[0].scheduled] == [(0, 3)]
 
@@ -212,9 +219,9 @@ def test_who_is_not_in_the_step_that_is_out_leaves_at_once() -> None:
     assert subject.running == ("a", "b")
     subject.settings = replace(subject.settings, step_tokens=1)
     assert [item.name for item in subject.step().scheduled] == ["a"]
-    used = subject.tables.arena.used
+    used = arena_of(subject).used
     subject.abort("b")
-    assert subject.tables.arena.used == used - 4
+    assert arena_of(subject).used == used - 4
     subject.computed()
     subject.check()
 
@@ -224,7 +231,7 @@ def test_requests_that_end_early_leave_at_once() -> None:
     subject.add(Request("a", 3, 9))
     subject.step()
     assert subject.computed(ended=["a"]) == ("a",)
-    assert subject.tables.arena.used == 0
+    assert arena_of(subject).used == 0
 
 
 def test_what_cannot_run_is_refused() -> None:
@@ -237,12 +244,35 @@ def test_what_cannot_run_is_refused() -> None:
     with pytest.raises(ValueError, match="accepted: prompt and most_tokens 1 and above"):
         Request("b", 0, 1)
     with pytest.raises(ValueError, match="accepted: step_tokens"):
-        Settings(0, 1, 1)
+        Settings(0, 1)
 
 
-def test_a_plan_must_be_answered() -> None:
+def test_several_steps_may_be_out_and_who_is_in_them_gives_nothing_up() -> None:
+    subject = scheduler(8, step_tokens=4)
+    for name in "ab":
+        subject.add(Request(name, 7, 2))
+    first, second, third, fourth = (subject.step() for _ in range(4))
+    chunks = [
+        [(item.name, item.chunk.prefix, item.chunk.tokens) for item in step.scheduled] for step in (first, second)
+    ]
+    assert chunks == [[("a", 0, 4)], [("a", 4, 3), ("b", 0, 1)]]
+    assert [item.samples for item in second.scheduled] == [True, False]
+    assert [item.chunk.prefix for item in third.scheduled] == [1] and [
+        (item.name, item.chunk.prefix) for item in fourth.scheduled
+    ] == [("b", 5)]
+    assert not subject.step().scheduled, "everything that can be computed is out"
+    subject.computed(first.scheduled)
+    subject.computed(second.scheduled)
+    assert [(item.name, item.chunk.prefix) for item in subject.step().scheduled] == [("a", 7)]
+    subject.check()
+
+
+def test_a_chunk_that_is_out_is_cut_for_two_microbatches() -> None:
     subject = scheduler(8)
-    subject.add(Request("a", 1, 2))
-    subject.step()
-    with pytest.raises(ElasticServingError, match="was not answered"):
-        subject.step()
+    subject.add(Request("a", 7, 2))
+    first, second = subject.cut(subject.step().scheduled[0], 3)
+    assert (first.chunk.prefix, first.chunk.tokens, first.samples) == (0, 3, False)
+    assert (second.chunk.prefix, second.chunk.tokens, second.samples) == (3, 4, True)
+    subject.computed([first])
+    subject.computed([second])
+    assert [item.chunk.prefix for item in subject.step().scheduled] == [7]

@@ -1,0 +1,1 @@
+"""Keys and values that outlive their request, for prompts that begin alike."""
