@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from importlib.util import find_spec
-from pathlib import Path
 
-_CUDA = re.compile(r"^cuda[^=\n]*=\s*(None|['\"][^'\"]*['\"])", re.MULTILINE)
+from fairlead_language_model.installed import torch_without_cuda
 
 
 def lacking_for(kind: str) -> str | None:
@@ -16,16 +14,4 @@ def lacking_for(kind: str) -> str | None:
     if missing:
         extra = "gpu" if kind == "cuda" else "onnx"
         return f"{' and '.join(missing)} (`pip install 'fairlead-sparse-inference[{extra}]'`)"
-    return _torch_without_cuda() if kind == "cuda" else None
-
-
-def _torch_without_cuda() -> str | None:
-    """PyTorch says in a file of its own for which CUDA it was built."""
-    spec = find_spec("torch")
-    if spec is None or spec.origin is None:
-        return None
-    try:
-        found = _CUDA.search(Path(spec.origin).with_name("version.py").read_text())
-    except OSError:
-        return None
-    return "a build of torch with CUDA" if found is not None and found[1] == "None" else None
+    return torch_without_cuda() if kind == "cuda" else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .gguf_header import GgufHeader
+from fairlead_language_model.gguf_header import GgufHeader
 
 
 @dataclass(frozen=True, slots=True)

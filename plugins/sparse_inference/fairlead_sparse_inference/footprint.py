@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fairlead_language_model.gguf_header import GgufHeader
+
 from .expert_footprint import FeedForwardSizes, sizes_of_config, sizes_of_gguf
-from .gguf_header import GgufHeader
 
 #: Bytes of one weight in Q8_0: one int8, and a float16 scale for each 32.
 Q8_BYTES = 1 + 2 / 32

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import platform
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from fairlead_agent.plugin import Description, Estimate, GpuFacts, NodeFacts, Refusal, Workload, hookimpl
+from fairlead_language_model.installed import kernels, processor_flags
 
 from .accelerated_cost import accelerated
 from .cost import estimate as predict
@@ -28,7 +26,7 @@ class LightPlugin:
         return Description(
             summary="Sparse language-model inference, OpenAI-compatible; exact: skips only what is zero",
             software={
-                "kernels": kernels(platform.machine(), _processor_flags()),
+                "kernels": kernels(platform.machine(), processor_flags()),
                 "models": ", ".join(shipped_models()),
             },
         )
@@ -74,28 +72,6 @@ class LightPlugin:
         return read_settings(config).model_dump(mode="json")
 
 
-def kernels(architecture: str, features: tuple[str, ...]) -> str:
-    """Return "native:ISA" where the compiled kernels are installed, else "numpy:REASON"; imports none of them."""
-    forced = os.environ.get("FAIRLEAD_KERNELS", "")
-    if forced == "numpy":
-        return "numpy:forced by FAIRLEAD_KERNELS"
-    spec = find_spec("fairlead_kernels")
-    folders = spec.submodule_search_locations if spec else None
-    if not folders or not any(path for folder in folders for path in Path(folder).glob("*native*.so")):
-        return "numpy:no compiled module is installed"
-    return f"native:{forced if forced not in ('', 'native') else isa(architecture, features)}"
-
-
-def isa(architecture: str, features: tuple[str, ...]) -> str:
-    """Return the instruction set that the kernels' dispatch takes on such a processor."""
-    has = {feature.lower() for feature in features}
-    if architecture in ("aarch64", "arm64"):
-        return "neon_dotprod" if has & {"asimddp", "dotprod"} else "neon"
-    if {"avx512f", "avx512bw", "avx512vl"} <= has:
-        return "avx512vnni" if "avx512_vnni" in has else "avx512"
-    return "avx2" if {"avx2", "fma"} <= has else "plain"
-
-
 def _real_gpus(facts: NodeFacts) -> list[GpuFacts]:
     return [gpu for gpu in facts.gpus if not gpu.simulated]
 
@@ -128,14 +104,6 @@ def _free(tier: str, facts: NodeFacts) -> int | None:
         return max((gpu.memory_free_bytes for gpu in _real_gpus(facts)), default=0)
     found = facts.tier(tier)
     return None if found is None else found.free_bytes
-
-
-def _processor_flags() -> tuple[str, ...]:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return ()
-    return next((tuple(line.split(":", 1)[1].split()) for line in lines if line.startswith(("flags", "Features"))), ())
 
 
 plugin = LightPlugin()

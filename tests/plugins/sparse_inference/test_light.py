@@ -18,8 +18,9 @@ from safetensors import safe_open
 
 from fairlead_agent.plugin import Estimate, GpuFacts, MemoryFacts, NodeFacts, ProcessorFacts, Refusal, Workload
 from fairlead_kernels import packed_row_bytes
+from fairlead_language_model.installed import isa
 from fairlead_sparse_inference.footprint import Footprint, UnknownModel, read_footprint
-from fairlead_sparse_inference.light import GPU, NATIVE, NUMPY, isa, plugin
+from fairlead_sparse_inference.light import GPU, NATIVE, NUMPY, plugin
 
 from .bundles import synthetic_bundle
 from .experts import FAMILIES, random_experts
@@ -174,9 +175,9 @@ def test_the_instruction_set_follows_the_processor() -> None:
 
 def test_probe_says_what_the_kernels_say() -> None:
     import fairlead_kernels
-    from fairlead_sparse_inference.light import _processor_flags
+    from fairlead_language_model.installed import processor_flags
 
-    found = plugin.probe(facts(processor={"features": _processor_flags()}))
+    found = plugin.probe(facts(processor={"features": processor_flags()}))
     backend = fairlead_kernels.backend()
     assert found["kernels"].split(":")[0] == backend.name
     if backend.name == "native":
