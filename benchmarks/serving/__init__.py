@@ -1,0 +1,1 @@
+"""What the serving benchmarks share: a small model, traces, their scale, replay and statistics."""
