@@ -32,8 +32,8 @@ class Batches:
         self.epoch, self.index = epoch, index
         self._order = self._shuffle()
 
-    def next(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return inputs and targets, int64 [batch, context]."""
+    def next(self, done: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+        """Return inputs and targets, int64 [batch, context], however much of the run is ``done``."""
         if self.index + self.batch > len(self._order):
             self.seek(self.epoch + 1, 0)
         starts = self._order[self.index : self.index + self.batch]

@@ -28,6 +28,10 @@ def _shape_options(command: click.decorators.FC) -> click.decorators.FC:
 @click.option("--steps", type=_SOME, help="Limit in steps.")
 @click.option("--vocabulary", type=click.IntRange(1, 65536), default=4096, show_default=True)
 @_shape_options
+@click.option("--head-dim", type=_SOME, help="Elements of a head; the width divided by the heads unless given.")
+@click.option(
+    "--tasks", default="", metavar="NAMES", help="Train on tasks beside the text: some of recall,copy,arithmetic."
+)
 @click.option("--ffn", type=click.Choice(["drelu", "swiglu"]), default="drelu", show_default=True, help="Activation.")
 @click.option("--batch", type=_SOME, default=8, show_default=True)
 @click.option("--optimizer", type=click.Choice(["adamw", "muon"]), default="adamw", show_default=True)
@@ -66,6 +70,8 @@ def train_tiny(
     **options: object,
 ) -> None:
     """Train a small dReLU (or SwiGLU) language model on CORPUS, a directory or tar archive of Markdown books.
+
+    With --tasks, most documents are tasks whose answers lie up to a context back, written anew for each step.
 
     Run again with the same run directory to resume.
     """

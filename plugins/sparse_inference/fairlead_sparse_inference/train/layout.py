@@ -102,7 +102,15 @@ def shape_of(written: dict[str, Any]) -> ModelShape:
         norm_epsilon=written["rms_norm_eps"],
         ffn="drelu" if written["fairlead"]["ffn"] == "drelu" else "swiglu",
         tied=written["tie_word_embeddings"],
+        head_dim=_own_head_dim(written),
     )
+
+
+def _own_head_dim(written: dict[str, Any]) -> int | None:
+    """The size of a head where it is not the width's share."""
+    shared = written["hidden_size"] // written["num_attention_heads"]
+    found = written.get("head_dim", shared)
+    return None if found == shared else found
 
 
 def tokenizer_config(shape: ModelShape) -> dict[str, Any]:

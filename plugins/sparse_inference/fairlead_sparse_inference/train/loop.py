@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 
 from .batches import Batches, windows
 from .evaluate import Score, evaluate
@@ -20,6 +21,9 @@ from .objective import Objective, arithmetic, pick_device
 from .optimizers import optimizers
 from .schedule import learning_rate, progress
 from .shape import ModelShape
+from .task_batches import TaskBatches
+from .task_scores import TaskScore, mean_loss, score_tasks
+from .tasks import Document, Tasks, held_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,8 @@ class Recipe:
     device: str = "cpu"
     compile: bool = False
     started_from: str | None = None
+    tasks: tuple[str, ...] = ()
+    task_documents: int = 4
 
     def __post_init__(self) -> None:
         """Refuse a run without an end."""
@@ -73,20 +79,39 @@ class Loop:
     """Trains one model in one run directory: `log.jsonl`, `last.pt` to resume from, `best.pt` to export."""
 
     def __init__(
-        self, shape: ModelShape, recipe: Recipe, train: np.ndarray, validation: np.ndarray, directory: Path
+        self,
+        shape: ModelShape,
+        recipe: Recipe,
+        train: np.ndarray,
+        validation: np.ndarray,
+        directory: Path,
+        tokenizer: Tokenizer | None = None,
     ) -> None:
         torch.manual_seed(recipe.seed)
         self.shape, self.recipe, self.directory = shape, recipe, directory
         self.device = pick_device(recipe.device)
         self.model = LlamaDrelu(shape, recipe.dropout).to(self.device)
-        objective = Objective(self.model, recipe.gate_l1).to(self.device)
+        objective = Objective(self.model, recipe.gate_l1, some_ignored=bool(recipe.tasks)).to(self.device)
         self._objective = torch.compile(objective) if recipe.compile else objective
         self.optimizers = optimizers(self.model, recipe)
-        self.batches = Batches(train, shape.context, recipe.batch, recipe.seed)
+        self.batches = self._batches(train, tokenizer)
+        self._documents = self._held_out(validation, tokenizer)
         self.validation = windows(validation, shape.context, recipe.validation_windows)
         self.progress = Progress()
         self._losses: list[torch.Tensor] = []
         directory.mkdir(parents=True, exist_ok=True)
+
+    def _batches(self, train: np.ndarray, tokenizer: Tokenizer | None) -> Batches | TaskBatches:
+        recipe, context = self.recipe, self.shape.context
+        if not recipe.tasks:
+            return Batches(train, context, recipe.batch, recipe.seed)
+        return TaskBatches(_tasks(tokenizer, train), recipe.tasks, context, recipe.batch, recipe.seed)
+
+    def _held_out(self, validation: np.ndarray, tokenizer: Tokenizer | None) -> dict[str, list[Document]]:
+        if not self.recipe.tasks:
+            return {}
+        written = _tasks(tokenizer, validation)
+        return held_out(written, self.recipe.tasks, self.shape.context + 1, self.recipe.task_documents, seed=1)
 
     def run(self) -> Progress:
         """Train until a limit is reached or validation has not improved `patience` times in a row."""
@@ -121,7 +146,8 @@ class Loop:
             group["lr"] = rate
         if self.recipe.fade:
             self._mix(max(0.0, 1 - self.fraction / self.recipe.fade))
-        tokens, targets = (torch.from_numpy(part).to(self.device, non_blocking=True) for part in self.batches.next())
+        batch = self.batches.next(self.fraction)
+        tokens, targets = (torch.from_numpy(part).to(self.device, non_blocking=True) for part in batch)
         with arithmetic(self.device, self.recipe.bf16):
             minimised, loss = self._objective(tokens, targets)
         minimised.backward()
@@ -145,15 +171,17 @@ class Loop:
         if self.recipe.fade:
             self._mix(0.0)
         score = evaluate(self.model, self.validation, bf16=self.recipe.bf16)
-        improved = score.loss < self.progress.best_loss
+        tasks = score_tasks(self.model, self._documents, self.recipe.bf16)
+        loss = mean_loss(tasks) if tasks else score.loss
+        improved = loss < self.progress.best_loss
         self.progress.stale = 0 if improved else self.progress.stale + 1
-        self.progress.best_loss = min(score.loss, self.progress.best_loss)
-        self._log(score, tokens_per_s)
+        self.progress.best_loss = min(loss, self.progress.best_loss)
+        self._log(score, tokens_per_s, tasks)
         if improved:
             self.save("best.pt")
         self.save("last.pt")
 
-    def _log(self, score: Score, tokens_per_s: float) -> None:
+    def _log(self, score: Score, tokens_per_s: float, tasks: dict[str, TaskScore]) -> None:
         losses, self._losses = self._losses, []
         line = {
             "step": self.progress.step,
@@ -167,6 +195,9 @@ class Loop:
             "tokens_per_s": round(tokens_per_s, 1),
             "learning_rate": self._groups()[0]["lr"],
         }
+        if tasks:
+            line["accuracy"] = {name: round(found.accuracy, 4) for name, found in tasks.items()}
+            line["task_loss"] = {name: round(found.loss, 4) for name, found in tasks.items()}
         with (self.directory / "log.jsonl").open("a") as log:
             log.write(json.dumps(line) + "\n")
 
@@ -201,6 +232,12 @@ class Loop:
         self.progress = Progress(**state["progress"])
         self.batches.seek(*state["position"])
         return True
+
+
+def _tasks(tokenizer: Tokenizer | None, prose: np.ndarray) -> Tasks:
+    if tokenizer is None:
+        raise ValueError("tasks are written with the tokenizer of the run; none was given")
+    return Tasks(tokenizer, prose)
 
 
 def load_model(path: Path) -> tuple[LlamaDrelu, dict[str, Any]]:

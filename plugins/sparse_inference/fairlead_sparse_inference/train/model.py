@@ -32,22 +32,21 @@ class Attention(nn.Module):
         super().__init__()
         self.shape = shape
         kv_width = shape.kv_heads * shape.head_width
-        self.q_proj = nn.Linear(shape.width, shape.width, bias=False)
+        self.q_proj = nn.Linear(shape.width, shape.heads * shape.head_width, bias=False)
         self.k_proj = nn.Linear(shape.width, kv_width, bias=False)
         self.v_proj = nn.Linear(shape.width, kv_width, bias=False)
-        self.o_proj = nn.Linear(shape.width, shape.width, bias=False)
+        self.o_proj = nn.Linear(shape.heads * shape.head_width, shape.width, bias=False)
 
     def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
         """Attend over [batch, time, width]."""
-        batch, time, width = x.shape
+        batch, time, _ = x.shape
         heads = (batch, time, -1, self.shape.head_width)
         q = rotate(self.q_proj(x).view(heads).transpose(1, 2), rotation)
         k = rotate(self.k_proj(x).view(heads).transpose(1, 2), rotation)
         v = self.v_proj(x).view(heads).transpose(1, 2)
-        groups = self.shape.heads // self.shape.kv_heads
-        k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
-        out = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return self.o_proj(out.transpose(1, 2).reshape(batch, time, width))
+        grouped = self.shape.heads != self.shape.kv_heads
+        out = functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
+        return self.o_proj(out.transpose(1, 2).reshape(batch, time, -1))
 
 
 class FeedForward(nn.Module):
@@ -135,12 +134,20 @@ class LlamaDrelu(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map token ids [batch, time] to logits [batch, time, vocabulary]."""
+        return self.head(self.hidden(tokens))
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """Map token ids [batch, time] to what the logits are computed from, [batch, time, width]."""
         rotation = rotation_table(self.shape, tokens.shape[1], tokens.device)
         x = self.model.embed_tokens(tokens)
         for layer in self.model.layers:
             x = layer(x, rotation)
+        return self.model.norm(x)
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Map hidden rows [..., width] to logits [..., vocabulary]."""
         head = self.model.embed_tokens if self.shape.tied else self.lm_head
-        return functional.linear(self.model.norm(x), head.weight)
+        return functional.linear(hidden, head.weight)
 
     def feed_forwards(self) -> list[FeedForward]:
         """Return the feed-forward network of each layer."""

@@ -14,18 +14,33 @@ from .model import LlamaDrelu
 class Objective(nn.Module):
     """The loss of a batch; one module, so that it is compiled as one graph where a device gains by that."""
 
-    def __init__(self, model: LlamaDrelu, gate_l1: float) -> None:
+    def __init__(self, model: LlamaDrelu, gate_l1: float, *, some_ignored: bool = False) -> None:
         super().__init__()
         self.model = model
+        self.some_ignored = some_ignored
         # A tensor: one compiled graph serves every weight.
         self.register_buffer("gate_l1", torch.tensor(gate_l1), persistent=False)
 
     def forward(self, tokens: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what to minimise and the loss alone, both scalars, of token ids [batch, time]."""
-        logits = self.model(tokens)
-        loss = functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+        """Return what to minimise and the loss alone, both scalars, of token ids [batch, time].
+
+        Targets that are ignored (negative) count in no row; each row counts alike, however many it has.
+        """
+        loss = self._answers(tokens, targets) if self.some_ignored else self._all(tokens, targets)
         means = [layer.gate_mean for layer in self.model.feed_forwards() if layer.gate_mean is not None]
         return loss + self.gate_l1 * torch.stack(means).mean(), loss
+
+    def _all(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        logits = self.model(tokens)
+        return functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+
+    def _answers(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """Logits of the rows that have a target alone: they are a few of each document."""
+        kept = targets >= 0
+        weights = (kept / kept.sum(dim=1, keepdim=True).clamp(min=1))[kept]
+        logits = self.model.head(self.model.hidden(tokens)[kept])
+        losses = functional.cross_entropy(logits.float(), targets[kept], reduction="none")
+        return (losses * weights).sum() / len(tokens)
 
 
 def arithmetic(device: torch.device, bf16: bool) -> contextlib.AbstractContextManager[object]:

@@ -18,6 +18,7 @@ from .model import LlamaDrelu
 from .objective import pick_device
 from .prepare import prepare
 from .shape import ModelShape
+from .tasks import parse_tasks
 
 
 def train(corpus: Path, directory: Path, vocabulary: int, options: dict[str, Any]) -> None:
@@ -34,13 +35,17 @@ def train(corpus: Path, directory: Path, vocabulary: int, options: dict[str, Any
     on_gpu = device.type == "cuda"
     bf16 = options["bf16"] if options["bf16"] is not None else on_gpu or bf16_is_faster(shape)
     options["compile"] = on_gpu if options["compile"] is None else options["compile"]
+    options["tasks"] = parse_tasks(options["tasks"])
     names = {field.name for field in fields(Recipe)} - {"bf16", "limit_s", "device"}
     chosen = {name: value for name, value in options.items() if name in names}
+    if options["tasks"]:
+        # The tasks are scored beside them; a validation must not take longer than what it validates.
+        chosen["validation_windows"] = 4
     start = options.pop("init")
     started_from = start.name if start else None
     limit_s = minutes * 60 if minutes else None
     recipe = Recipe(**chosen, bf16=bf16, limit_s=limit_s, started_from=started_from, device=device.type)
-    loop = Loop(shape, recipe, prepared.train, prepared.validation, directory)
+    loop = Loop(shape, recipe, prepared.train, prepared.validation, directory, prepared.tokenizer)
     resumed = loop.resume()
     if start and not resumed:
         start_from(loop.model, start, prepared.tokenizer)
