@@ -1,4 +1,4 @@
-"""Batches of documents of tasks and of prose; short ones first, and as long as the context at the end (a curriculum)."""
+"""Batches of documents of tasks and of prose: short ones first, as long as the context at the end (a curriculum)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Documents of tasks with known answers, in plain text, beside prose: what a context is good for can be counted in them.
+"""Documents of tasks with known answers, in plain text, beside prose: they count what a context is good for.
 
     recall      "# river amber" states a fact, "? river amber" asks for it later: the answer is the word after the key.
     copy        "> silence piece trust" shows a list, "= silence piece trust" repeats it: all but the first word follow.
@@ -10,7 +10,7 @@ tokens of the tokenizer; a document is as many tokens as are asked for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,9 +68,7 @@ class Tasks:
         pairs = np.indices((LARGEST_TERM + 1, LARGEST_TERM + 1)).reshape(2, -1).T
         asked = tokenizer.encode_batch([f"{a}+{b}=" for a, b in pairs.tolist()], add_special_tokens=False)
         digits = tokenizer.encode_batch([str(a + b) for a, b in pairs.tolist()], add_special_tokens=False)
-        self._sums = [
-            _Line(np.array(a.ids + d.ids, np.int64), len(d.ids)) for a, d in zip(asked, digits, strict=True)
-        ]
+        self._sums = [_Line(np.array(a.ids + d.ids, np.int64), len(d.ids)) for a, d in zip(asked, digits, strict=True)]
 
     def document(self, task: str, length: int, random: np.random.Generator, prose: float) -> Document:
         """Write a document of one task.
@@ -107,7 +105,7 @@ class Tasks:
         """Return the line that states a fact or asks for it, its answer included, without the line's end."""
         return np.concatenate([self._marks["?" if asked else "#"], [key, value]])
 
-    def _recall(self, random: np.random.Generator, length: int):  # noqa: ANN202 - a generator of lines
+    def _recall(self, random: np.random.Generator, length: int) -> Iterator[_Line]:
         # As many facts as leave room to ask for each about twice, however long the document is.
         most = int(random.integers(4, max(6, length // 24)))
         keys = random.choice(self.words, min(most, len(self.words)), replace=False)
@@ -121,7 +119,7 @@ class Tasks:
                 which = int(random.integers(stated))
                 yield _Line(self.fact(keys[which], values[which], asked=True), 1)
 
-    def _copy(self, random: np.random.Generator, length: int):  # noqa: ANN202 - a generator of lines
+    def _copy(self, random: np.random.Generator, length: int) -> Iterator[_Line]:
         shown: list[Tokens] = []
         order = random.permutation(self.words)
         used = 0
@@ -137,7 +135,7 @@ class Tasks:
                 again = shown[int(random.integers(len(shown)))]
                 yield _Line(np.concatenate([self._marks["="], again]), len(again) - 1)
 
-    def _arithmetic(self, random: np.random.Generator, length: int):  # noqa: ANN202 - a generator of lines
+    def _arithmetic(self, random: np.random.Generator, length: int) -> Iterator[_Line]:
         while True:
             yield self._sums[int(random.integers(len(self._sums)))]
 
