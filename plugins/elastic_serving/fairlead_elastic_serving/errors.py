@@ -30,3 +30,15 @@ class ModelUnsupported(ElasticServingError):
     def __init__(self, part: str, architecture: str) -> None:
         super().__init__(f"architecture {architecture!r} has {part}; accepted: models without it")
         self.part = part
+
+
+class MicrobatchLost(ElasticServingError):
+    """A microbatch was not computed, as an instance that computes a part of it is gone.
+
+    Attributes:
+        names: requests whose keys and values are lost with it, wholly or in part.
+    """
+
+    def __init__(self, reason: str, names: frozenset[str] = frozenset()) -> None:
+        super().__init__(reason)
+        self.names = names

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 97,
@@ -58,6 +59,7 @@ class RandomModel:
                 parameter.normal_(1.0 if parameter.dim() == 1 else 0.0, 0.3)
         self.directory = directory
         self.model.save_pretrained(directory)
+        tokenizer().save(str(directory / "tokenizer.json"))
 
     def logits(self, tokens: list[int]) -> np.ndarray:
         """Return logits float32 [tokens, vocabulary]."""
@@ -75,6 +77,16 @@ class RandomModel:
                 torch.tensor([prompt]), max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False, eos_token_id=None
             )
         return out[0, len(prompt) :].tolist()
+
+
+def tokenizer() -> tokenizers.Tokenizer:
+    """Return a tokenizer whose tokens are the printable characters of ASCII and a line's end; the last ends a text."""
+    characters = [chr(code) for code in range(33, 127)] + ["\u0120", "\u010a"]
+    core = tokenizers.Tokenizer(tokenizers.models.BPE({name: i for i, name in enumerate(characters)}, []))
+    core.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = tokenizers.decoders.ByteLevel()
+    core.add_special_tokens(["<end>"])
+    return core
 
 
 def some_tokens(count: int, seed: int = 0) -> list[int]:

@@ -93,6 +93,11 @@ class PageArena:
         return self._borrowed.count
 
     @property
+    def free_own(self) -> int:
+        """How many of them belong to no layer."""
+        return self._own.count
+
+    @property
     def capacity(self) -> int:
         """Pages for keys and values, held and free."""
         return self._own_capacity + int(self._sizes[self._dropped].sum())

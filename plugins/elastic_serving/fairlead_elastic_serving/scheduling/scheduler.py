@@ -170,6 +170,28 @@ class Scheduler:
         self._out = [] if scheduled is None else [chunk for chunk in self._out if chunk not in scheduled]
         return tuple(done)
 
+    def undo(self, scheduled: Sequence[Scheduled] | None = None) -> None:
+        """Take chunks back that are out, by default all: they were not computed, and are planned again."""
+        undone = tuple(self._out) if scheduled is None else scheduled
+        self._out = [chunk for chunk in self._out if chunk not in undone]
+        for chunk in undone:
+            item = self._item(chunk.name)
+            item.flying -= chunk.chunk.tokens
+            if item in self._leaving:
+                self._let_go(item)
+
+    def restart(self, name: str) -> None:
+        """Compute a request again from its first token on, as its keys and values are lost; nothing of it is out."""
+        item = self._item(name)
+        if item in self._running:
+            self._running.remove(item)
+            self._wait(item)
+        elif not item.suspended:
+            return
+        self.space.release(name, ())
+        item.stored, item.suspended = 0, False
+        item.preemptions += 1
+
     def cut(self, whole: Scheduled, tokens: int) -> tuple[Scheduled, Scheduled]:
         """Cut a chunk that is out in two, so that they are computed in different microbatches."""
         first = Chunk(whole.chunk.prefix, tokens)
@@ -309,6 +331,9 @@ class Scheduler:
         item.preemptions += 1
         self.preemptions += 1
         self._running.remove(item)
+        self._wait(item)
+
+    def _wait(self, item: Running) -> None:
         self._waiting.append(item)
         self._waiting.sort(key=lambda other: other.arrival)
 

@@ -11,11 +11,11 @@ from fairlead_bridge.device_energy import DeviceEnergySensor
 from fairlead_kernels import set_threads
 from fairlead_language_model.graph import KVPages, PrefixCache
 from fairlead_language_model.serving import EngineClosed, Event, Failure, PromptTooLong, Request, Sink
+from fairlead_language_model.serving.jobs import Jobs, Result
 from fairlead_language_model.tokenizer import Tokenizer
 
 from .bundle_model import EXACT
 from .energy import EnergyAccount, EnergySensor
-from .jobs import Jobs, Result
 from .memory_plan import MemoryPlan, Shares, fewest_slots
 from .model import SparseModel
 from .resident import resident_bytes, return_free_memory

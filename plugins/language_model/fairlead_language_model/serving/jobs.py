@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from threading import Condition
 from typing import TypeVar
 
-from fairlead_language_model.serving import EngineClosed
+from .errors import EngineClosed
 
 Result = TypeVar("Result")
 

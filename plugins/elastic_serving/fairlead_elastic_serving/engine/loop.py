@@ -1,0 +1,287 @@
+"""The generation loop without its thread: plan, compute, draw, report, again and again."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+
+from fairlead_language_model.serving import Event, Failure
+
+from ..errors import MicrobatchLost
+from ..planning.cost_model import Chunk, CostModel
+from ..planning.microbatches import lookahead
+from ..scheduling import Request, Scheduled, Scheduler, Step
+from .batching import make_batch
+from .executor import Executor
+from .sequence import ServedSequence
+from .telemetry import Telemetry
+
+NO_LOGITS = np.zeros(0, np.float32)
+#: Where nothing was measured yet, microbatches are cut by tokens.
+BY_TOKENS = CostModel(0.0, 1.0, 0.0)
+
+
+def ignore(event: str, **values: object) -> None:
+    """Where nobody listens."""
+
+
+class Loop:
+    """Requests, their scheduler, and whoever computes. One thread calls.
+
+    Attributes:
+        scheduler: of the requests.
+        executor: computes; may be exchanged while nothing is in flight.
+        sequences: requests by name.
+        telemetry: what was measured.
+
+    Args:
+        scheduler: of the requests.
+        executor: computes.
+        carry_out: makes a step's copies between the arena and host memory.
+        telemetry: counts.
+        objectives: time to the first token and mean time between tokens, in seconds, of good requests.
+        warn: hears of requests that failed, with the exception as `exc_info`.
+        clock: in seconds.
+        check: whether everything is held as it must be is checked after every step: for tests.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        executor: Executor,
+        carry_out: Callable[[Step], None],
+        telemetry: Telemetry,
+        *,
+        objectives: tuple[float, float] = (1.0, 0.1),
+        warn: Callable[..., object] = ignore,
+        clock: Callable[[], float] = time.monotonic,
+        check: bool = False,
+    ) -> None:
+        self.scheduler, self.executor, self.telemetry = scheduler, executor, telemetry
+        self.sequences: dict[str, ServedSequence] = {}
+        self._tokens: dict[str, list[int]] = {}
+        self._flying: deque[tuple[Scheduled, ...]] = deque()
+        self._carry_out, self._objectives = carry_out, objectives
+        self._warn, self._clock, self._check = warn, clock, check
+
+    @property
+    def in_flight(self) -> int:
+        """Microbatches that are computed."""
+        return len(self._flying)
+
+    def add(self, sequence: ServedSequence) -> None:
+        """Take a request; one that could never run fails, the others are not touched."""
+        prompt = len(sequence.request.prompt)
+        try:
+            self.scheduler.add(Request(sequence.name, prompt, sequence.limit - prompt, sequence.tokens))
+        except Exception as error:
+            self._report([(sequence, self._failure(sequence, error))])
+            return
+        self.sequences[sequence.name] = sequence
+        self._tokens[sequence.name] = sequence.tokens
+
+    def abort(self, sequence: ServedSequence) -> None:
+        """Stop a request wherever it is; harmless when it has ended."""
+        if not sequence.finished:
+            self._finish(sequence, "abort")
+
+    def cut_to(self, context: int) -> None:
+        """End sequences at a shorter context, at once where they are as long already."""
+        for sequence in list(self.sequences.values()):
+            sequence.limit = min(sequence.limit, context)
+            if len(sequence.tokens) >= context:
+                self._finish(sequence, "length")
+
+    def turn(self) -> bool:
+        """Plan all that may be in flight and wait for the oldest microbatch; false if nothing could be computed."""
+        while (room := self.executor.capacity - len(self._flying)) > 0:
+            step = self.scheduler.step()
+            self._carry_out(step)
+            if not step.scheduled:
+                break
+            self._admitted(step.scheduled)
+            for part in self._parts(step.scheduled, room):
+                self.executor.submit(make_batch(part, self._tokens))
+                self._flying.append(part)
+        if not self._flying:
+            return False
+        self._answer()
+        if self._check:
+            self.scheduler.check()
+        return True
+
+    def land(self) -> None:
+        """Wait for everything that is in flight."""
+        while self._flying:
+            self._answer()
+
+    def preempt(self) -> bool:
+        """Let the youngest request that nobody computes give its pages up; false if there is none."""
+        self.land()
+        if not self.scheduler.running:
+            return False
+        self._carry_out(self.scheduler.preempt())
+        return True
+
+    def fail_all(self, error: Exception) -> None:
+        """A fault of ours: tell whoever waits."""
+        while self._flying:
+            with contextlib.suppress(Exception):
+                self.executor.next()
+            self._flying.popleft()
+        self.scheduler.undo()
+        for sequence in list(self.sequences.values()):
+            self._fail(sequence, error)
+
+    def _parts(self, scheduled: tuple[Scheduled, ...], room: int) -> Iterator[tuple[Scheduled, ...]]:
+        """Cut a step to microbatches of about the same cost; a chunk may be cut in two."""
+        if room == 1:
+            yield scheduled
+            return
+        chunks = [item.chunk for item in scheduled]
+        least = max(1, sum(chunk.tokens for chunk in chunks) // room)
+        queue = deque(scheduled)
+        for part in lookahead(chunks, self.scheduler.settings.cost or BY_TOKENS, least):
+            yield tuple(self._taken(queue, chunk) for chunk in part)
+
+    def _taken(self, queue: deque[Scheduled], chunk: Chunk) -> Scheduled:
+        item = queue.popleft()
+        if item.chunk.tokens == chunk.tokens:
+            return item
+        first, rest = self.scheduler.cut(item, chunk.tokens)
+        queue.appendleft(rest)
+        return first
+
+    def _answer(self) -> None:
+        started_s, part = self._clock(), self._flying[0]
+        try:
+            _, logits = self.executor.next()
+        except MicrobatchLost as lost:
+            self._lost(lost)
+            return
+        except Exception as error:
+            self._flying.popleft()
+            self.scheduler.undo(part)
+            for item in part:
+                if item.name in self.sequences:
+                    self._fail(self.sequences[item.name], error)
+            return
+        self._flying.popleft()
+        events, ended, failed = self._draw(part, logits)
+        self.scheduler.computed(part, ended)
+        for sequence, error in failed:
+            self._fail(sequence, error)
+        for name in ended:
+            self._forget(name)
+        if self.executor.capacity == 1:
+            self.telemetry.count_step([item.chunk for item in part], self._clock() - started_s)
+        # Reported last, so that who has seen an answer also finds it counted.
+        self._report(events)
+
+    def _draw(
+        self, part: Sequence[Scheduled], logits: torch.Tensor
+    ) -> tuple[list[tuple[ServedSequence, Event]], list[str], list[tuple[ServedSequence, Exception]]]:
+        """Draw the tokens that a microbatch gives; return what there is to report, who ended and who failed."""
+        drawing = [self.sequences.get(item.name) for item in part if item.samples]
+        draw = _Draw(logits)
+        events: list[tuple[ServedSequence, Event]] = []
+        ended: list[str] = []
+        failed: list[tuple[ServedSequence, Exception]] = []
+        for place, sequence in enumerate(drawing):
+            if sequence is None:
+                # Aborted while it was computed.
+                continue
+            try:
+                events += [(sequence, event) for event in draw.advance(sequence, place)]
+            except Exception as error:
+                # One request's trouble (a bias outside the vocabulary) is not the others'.
+                failed.append((sequence, error))
+                continue
+            sequence.times.token(self.telemetry, self._clock())
+            if sequence.finished:
+                ended.append(sequence.name)
+                # The last event says why.
+                self._ended(sequence, events[-1][1].reason)
+        return events, ended, failed
+
+    def _admitted(self, scheduled: Sequence[Scheduled]) -> None:
+        for item in scheduled:
+            sequence = self.sequences[item.name]
+            if sequence.times.admitted_s is None:
+                now_s = sequence.times.admitted_s = self._clock()
+                sequence.cached_tokens = self.scheduler.cached(item.name)
+                self.telemetry.queue_s.add(now_s - sequence.arrived_s)
+                self.telemetry.prompt_tokens += len(sequence.request.prompt)
+                self.telemetry.queried_tokens += len(sequence.request.prompt)
+                self.telemetry.cached_tokens += sequence.cached_tokens
+
+    def _lost(self, lost: MicrobatchLost) -> None:
+        while self._flying:
+            self.scheduler.undo(self._flying.popleft())
+        for name in lost.names & self.sequences.keys():
+            self.scheduler.restart(name)
+
+    def _finish(self, sequence: ServedSequence, reason: str) -> None:
+        event = sequence.finish(reason)
+        self._ended(sequence, reason)
+        self.scheduler.abort(sequence.name)
+        self._forget(sequence.name)
+        self._report([(sequence, event)])
+
+    def _ended(self, sequence: ServedSequence, reason: str) -> None:
+        sequence.times.end(self.telemetry, reason, *self._objectives)
+
+    def _fail(self, sequence: ServedSequence, error: Exception) -> None:
+        event = self._failure(sequence, error)
+        self.scheduler.abort(sequence.name)
+        self._forget(sequence.name)
+        self._report([(sequence, event)])
+
+    def _failure(self, sequence: ServedSequence, error: Exception) -> Failure:
+        sequence.finished = True
+        self.telemetry.failed += 1
+        reason = f"{type(error).__name__}: {error}"
+        self._warn("request failed", reason=reason, exc_info=error)
+        return Failure(reason)
+
+    def _forget(self, name: str) -> None:
+        self.sequences.pop(name, None)
+        self._tokens.pop(name, None)
+
+    def _report(self, events: Sequence[tuple[ServedSequence, Event]]) -> None:
+        for sequence, event in events:
+            sequence.sink(event)
+
+
+class _Draw:
+    """Draws from logits [samples, vocabulary]; what only needs the best tokens moves no logits to the host."""
+
+    def __init__(self, logits: torch.Tensor) -> None:
+        self._logits = logits
+        self._rows: np.ndarray | None = None
+        self._best: list[int] | None = None
+
+    def advance(self, sequence: ServedSequence, place: int) -> list[Event]:
+        if not sequence.plain:
+            return sequence.advance(self._row(place))
+        if self._best is None:
+            self._find_best()
+        assert self._best is not None
+        if not self._finite[place]:
+            raise ValueError("logits hold NaN or infinity")
+        return sequence.append(self._best[place], NO_LOGITS if sequence.request.logprobs is None else self._row(place))
+
+    def _find_best(self) -> None:
+        values, best = self._logits.max(dim=-1)
+        self._finite: list[bool] = values.isfinite().tolist()
+        self._best = best.tolist()
+
+    def _row(self, place: int) -> np.ndarray:
+        if self._rows is None:
+            self._rows = self._logits.cpu().numpy()
+        return self._rows[place]

@@ -1,0 +1,73 @@
+"""Engines over random models, and what their requests report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from threading import Event
+from typing import Any
+
+from fairlead_elastic_serving.engine.engine import Engine
+from fairlead_elastic_serving.engine.loop import Loop
+from fairlead_elastic_serving.engine.sequence import ServedSequence
+from fairlead_language_model.sampling import SamplingParameters
+from fairlead_language_model.serving import Event as EngineEvent
+from fairlead_language_model.serving import Failure, Finish, Piece, Request
+
+WAIT_S = 60.0
+
+
+@dataclass
+class Collected:
+    """A sink that keeps everything and says when the last event came."""
+
+    events: list[EngineEvent] = field(default_factory=list)
+    done: Event = field(default_factory=Event)
+
+    def __call__(self, event: EngineEvent) -> None:
+        self.events.append(event)
+        if isinstance(event, Finish | Failure):
+            self.done.set()
+
+    @property
+    def pieces(self) -> list[Piece]:
+        return [event for event in self.events if isinstance(event, Piece)]
+
+    @property
+    def tokens(self) -> list[int]:
+        return [piece.token for piece in self.pieces]
+
+    @property
+    def text(self) -> str:
+        return "".join(event.text for event in self.events if isinstance(event, Piece | Finish))
+
+    @property
+    def end(self) -> Finish:
+        last = self.events[-1]
+        assert isinstance(last, Finish), last
+        return last
+
+    def wait(self) -> Collected:
+        assert self.done.wait(WAIT_S), "the request did not end"
+        return self
+
+
+def request(prompt: list[int], tokens: int, **parameters: Any) -> Request:
+    """A greedy request by default."""
+    logprobs = parameters.pop("logprobs", None)
+    return Request(tuple(prompt), SamplingParameters(**{"temperature": 0.0, **parameters}), tokens, logprobs)
+
+
+def run(engine: Engine, *requests: Request) -> list[Collected]:
+    """Send requests at once and wait for all."""
+    sinks = [Collected() for _ in requests]
+    for one, sink in zip(requests, sinks, strict=True):
+        engine.submit(one, sink)
+    return [sink.wait() for sink in sinks]
+
+
+def add(loop: Loop, name: str, model: Any, one: Request) -> tuple[ServedSequence, Collected]:
+    """Give a request to a loop without a thread."""
+    sink = Collected()
+    sequence = ServedSequence(name, one, model.tokenizer, model.end_tokens, model.context, sink, 0.0)
+    loop.add(sequence)
+    return sequence, sink
