@@ -7,26 +7,17 @@ values in the burst is as many times the capacity as wanted. The same demand of 
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.serving.simulation import Speed, compute_load, simulate, spread
 from benchmarks.serving.traces import Arrival
+from fairlead_elastic_serving.load.scaling import Scale, scaled
+
+__all__ = ["Fit", "Scale", "busiest", "chosen", "judged", "scaled"]
 
 MOST_LOAD, LEAST_DEMAND = 0.70, 1.5
 _HALVINGS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """Factors of the lengths, and the share of the requests that is kept."""
-
-    prompt: float
-    answer: float
-    kept: float
-    most_tokens: int
-    """Of a prompt and of an answer, each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +39,6 @@ class Fit:
     def fits(self) -> bool:
         """Whether memory is short and computation is not."""
         return self.load < MOST_LOAD and self.demand > LEAST_DEMAND
-
-
-def scaled(arrivals: Sequence[Arrival], scale: Scale, seed: int) -> list[Arrival]:
-    """The same requests with other lengths, thinned at random; raises ValueError where a factor is not above 0."""
-    if min(scale.prompt, scale.answer, scale.kept, scale.most_tokens) <= 0 or scale.kept > 1:
-        raise ValueError(f"{scale}: accepted: above 0, kept 1 at most")
-    drawn = random.Random(seed)
-    return [
-        Arrival(item.at_s, _times(item.prompt, scale.prompt, scale), _times(item.answer, scale.answer, scale))
-        for item in arrivals
-        if drawn.random() < scale.kept
-    ]
 
 
 def judged(arrivals: Sequence[Arrival], scale: Scale, speed: Speed, instances: int, capacity: int, seed: int) -> Fit:
@@ -118,7 +97,3 @@ def chosen(
     if not fit.fits:
         raise ValueError(f"{fit}: accepted: load below {MOST_LOAD}, demand above {LEAST_DEMAND}")
     return fit
-
-
-def _times(tokens: int, factor: float, scale: Scale) -> int:
-    return min(scale.most_tokens, max(1, round(tokens * factor)))

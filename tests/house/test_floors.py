@@ -39,6 +39,7 @@ SAME_FLOOR = {
         "fairlead_sparse_inference",
         "fairlead_agent.cli",
     ): "its commands reach the control plane as all do",
+    ("fairlead_elastic_serving", "fairlead_agent.cli"): "its commands reach the control plane as all do",
     ("fairlead_language_model", "fairlead_kernels"): "models run on kernels",
     ("fairlead_agent.plugin", "fairlead_agent.config"): "a manifest is YAML, and its errors have lines too",
 }

@@ -11,8 +11,9 @@ class SamplingParameters(BaseModel):
     """How tokens are drawn, and when to stop.
 
     A temperature of 0 takes the most likely token. top_k = 0, top_p = 1 and min_p = 0 switch their filters off.
-    Repetition penalty 1 and presence and frequency penalties 0 do nothing. `stop` and `max_tokens` are obeyed by
-    whoever runs the generation (see StopMatcher); they travel here so that a request is one object.
+    Repetition penalty 1 and presence and frequency penalties 0 do nothing. `stop`, `ignore_eos` (tokens that
+    end an answer do not end it) and `max_tokens` are obeyed by whoever runs the generation (see StopMatcher); they
+    travel here so that a request is one object.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -27,6 +28,7 @@ class SamplingParameters(BaseModel):
     logit_bias: Mapping[int, float] = Field(default_factory=dict[int, float])
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    ignore_eos: bool = False
     max_tokens: int | None = Field(default=None, ge=1)
 
     @property

@@ -66,6 +66,7 @@ def test_every_setting_reaches_the_sampler() -> None:
         "logit_bias": {"5": -100},
         "seed": -12345678901,
         "stop": "\n",
+        "ignore_eos": True,
         "max_completion_tokens": 9,
     }
     sampling = chat(**fields).sampling()

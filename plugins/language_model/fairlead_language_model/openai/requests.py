@@ -36,8 +36,9 @@ class StreamOptions(BaseModel):
 class _GenerationRequest(GuidedRequest):
     """The fields that both kinds of request share; `top_k`, `min_p` and `repetition_penalty` are extensions.
 
-    So is `session`, the name under which what was computed is kept for the next request of the same conversation. A
-    field that is null counts as absent. Numbers are not taken from strings.
+    So are `ignore_eos`, which generates on to the number of tokens asked for, and `session`, the name under which what
+    was computed is kept for the next request of the same conversation. A field that is null counts as absent. Numbers
+    are not taken from strings.
     """
 
     model: str = Field(min_length=1)
@@ -54,6 +55,7 @@ class _GenerationRequest(GuidedRequest):
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] = Field(default_factory=dict[str, float])
     seed: int | None = None
     stop: StopStrings = Field(default_factory=list[str])
+    ignore_eos: bool = False
     user: str | None = None
     session: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 
@@ -89,6 +91,7 @@ class _GenerationRequest(GuidedRequest):
             logit_bias=bias,
             seed=self.seed,
             stop=tuple(self.stop),
+            ignore_eos=self.ignore_eos,
             max_tokens=max_tokens,
         )
 

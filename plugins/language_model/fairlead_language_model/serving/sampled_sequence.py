@@ -36,7 +36,7 @@ class SampledSequence:
         self.aborted = False
         self.finished = False
         self.random = make_generator(request.parameters.seed)
-        self._ends = ends
+        self._ends = frozenset[int]() if request.parameters.ignore_eos else ends
         self._text = tokenizer.stream()
         self._stops = StopMatcher(request.parameters.stop)
 

@@ -55,6 +55,13 @@ def test_an_end_token_ends_it_and_is_not_shown(tokenizer: Tokenizer) -> None:
     assert shown(said + ended) == " rain" and sequence.finished
 
 
+def test_a_request_may_ask_for_tokens_beyond_the_end(tokenizer: Tokenizer) -> None:
+    sequence = sequence_of(tokenizer, max_tokens=3, ignore_eos=True)
+    events = [e for _ in range(3) for e in sequence.advance(logits_of(tokenizer, min(tokenizer.eos_token_ids)))]
+    assert isinstance(events[-1], Finish)
+    assert (events[-1].reason, events[-1].completion_tokens) == ("length", 3)
+
+
 @pytest.mark.parametrize("stop", ["harb", "our all", " on the"])
 def test_a_stop_string_is_never_shown_in_part(tokenizer: Tokenizer, stop: str) -> None:
     text = " rain fell on the harbour all night"

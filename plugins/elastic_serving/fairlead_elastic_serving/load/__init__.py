@@ -1,0 +1,1 @@
+"""Load for servers of language models: when requests come, how long they are, and what their clients see."""
