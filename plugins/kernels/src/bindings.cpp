@@ -8,4 +8,5 @@ NB_MODULE(_native, module) {
     fairlead::python::bind_reader(module);
     fairlead::python::bind_streamed(module);
     fairlead::python::bind_hybrid(module);
+    fairlead::python::bind_unified(module);
 }

@@ -11,5 +11,6 @@ void bind_cache(nanobind::module_& module);
 void bind_reader(nanobind::module_& module);
 void bind_streamed(nanobind::module_& module);
 void bind_hybrid(nanobind::module_& module);
+void bind_unified(nanobind::module_& module);
 
 }  // namespace fairlead::python

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import MissingBackend
-from . import torch_backend
+from . import native_backend, torch_backend
 from .tiers import Tiers
 
 Tensor = torch.Tensor
@@ -157,6 +157,132 @@ class TorchBackend:
         return torch_backend.update_scores(*stored, now, holders)
 
 
+class NativeBackend(TorchBackend):
+    """The native kernels over processor tensors, whose memory they share; float vectors of other types are converted.
+
+    Args:
+        device: a processor.
+        threads: that the kernels' pool is set to; None: as many as torch uses.
+    """
+
+    name = "native"
+
+    def __init__(self, device: torch.device, threads: int | None = None) -> None:
+        super().__init__(device)
+        import fairlead_kernels
+
+        fairlead_kernels.set_threads(threads or torch.get_num_threads())
+
+    def write(  # type: ignore[override]
+        self,
+        pages: Tensor,
+        tiers: Tiers,
+        tier: int,
+        tables: Tensor,
+        rows: Tensor,
+        slots: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        scores: Tensor,
+        positions: Tensor,
+    ) -> None:
+        """Quantize keys and values to a tier's format and store them."""
+        vectors = (_floats(keys), _floats(values), _floats(scores))
+        native_backend.write(
+            pages.numpy(), tiers, tier, tables.numpy(), rows.numpy(), slots.numpy(), *vectors, positions.numpy()
+        )
+
+    def gather(  # type: ignore[override]
+        self, pages: Tensor, tiers: Tiers, tier: int, tables: Tensor, rows: Tensor, slots: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return keys, values, scores and positions of single tokens."""
+        found = native_backend.gather(pages.numpy(), tiers, tier, tables.numpy(), rows.numpy(), slots.numpy())
+        keys, values, scores, positions = map(torch.from_numpy, found)
+        return keys, values, scores, positions
+
+    def copy_slots(  # type: ignore[override]
+        self, pages: Tensor, tiers: Tiers, tier: int, tables: Tensor, rows: Tensor, sources: Tensor, targets: Tensor
+    ) -> None:
+        """Copy tokens within their tier."""
+        native_backend.copy_slots(
+            pages.numpy(), tiers, tier, tables.numpy(), rows.numpy(), sources.numpy(), targets.numpy()
+        )
+
+    def copy_pages(self, pages: Tensor, sources: Tensor, targets: Tensor) -> None:
+        """Copy whole pages by number."""
+        native_backend.copy_pages(pages.numpy(), sources.int().numpy(), targets.int().numpy())
+
+    def attend(
+        self,
+        queries: Tensor,
+        pages: Tensor,
+        tiers: Tiers,
+        tables: Tensor,
+        rows: Tensor,
+        counts: Tensor,
+        scale: float,
+        *,
+        now: Tensor | None = None,
+        holders: Tensor | None = None,
+        starts: Tensor | None = None,
+        window: int | None = None,
+        positions: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Attention over both tiers, and scores where ``now`` is given."""
+        output, total = native_backend.attend(
+            _floats(queries),
+            pages.numpy(),
+            tiers,
+            tables.numpy(),
+            rows.numpy(),
+            counts.numpy(),
+            scale,
+            now=_numpy(now),
+            holders=_numpy(holders),
+            starts=_numpy(starts),
+            window=window,
+            positions=_numpy(positions),
+        )
+        return torch.from_numpy(output).to(queries.dtype), torch.from_numpy(total)
+
+    def attend_chunks(  # type: ignore[override]
+        self,
+        queries: Tensor,
+        starts: Tensor,
+        stored: Tensor,
+        pages: Tensor,
+        tiers: Tiers,
+        tables: Tensor,
+        rows: Tensor,
+        scale: float,
+        *,
+        window: int | None = None,
+        received: Sequence[Tensor | None] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Causal attention of chunks of sequences."""
+        output, total = native_backend.attend_chunks(
+            _floats(queries),
+            starts.numpy(),
+            stored.numpy(),
+            pages.numpy(),
+            tiers,
+            tables.numpy(),
+            rows.numpy(),
+            scale,
+            window=window,
+            received=None if received is None else [_numpy(one) for one in received],
+        )
+        return torch.from_numpy(output).to(queries.dtype), torch.from_numpy(total)
+
+
+def _floats(vectors: Tensor) -> NDArray[np.float32]:
+    return vectors.float().contiguous().numpy()
+
+
+def _numpy(tensor: Tensor | None) -> NDArray | None:
+    return None if tensor is None else tensor.numpy()
+
+
 def refuse_chunks(starts: object, window: object) -> None:
     """Raise ValueError unless each sequence has one query that sees everything: what scores are updated by."""
     if starts is not None or window is not None:
@@ -179,23 +305,20 @@ def backend(device: str | torch.device = "cpu", name: str | None = None) -> Kern
         raise ValueError(f"kernels {name!r}: accepted: {', '.join(NAMES)}")
     if name == "torch":
         return TorchBackend(place, "chosen by name")
-    best = "native" if place.type == "cpu" and name is None else name or "triton"
-    if name is None:
-        reason = _why_not(best)
-        return TorchBackend(place, reason) if reason else _made(best, place)
-    return _made(best, place)
+    if name == "native" and place.type != "cpu":
+        raise ValueError(f"kernels 'native' on {place}: accepted: torch and triton")
+    best = name or ("native" if place.type == "cpu" else "triton")
+    reason = native_backend.why_not() if best == "native" else _why_no_triton()
+    if reason and name is not None:
+        raise MissingBackend(f"kernels {name!r}: {reason}")
+    if reason:
+        return TorchBackend(place, reason)
+    if best == "native":
+        return NativeBackend(place)
+    from .triton_backend.interface import TritonBackend
+
+    return TritonBackend(place)
 
 
-def _made(name: str, device: torch.device) -> KernelBackend:
-    if name == "triton":
-        from .triton_backend.interface import TritonBackend
-
-        return TritonBackend(device)
-    raise MissingBackend(_why_not(name))
-
-
-def _why_not(name: str) -> str:
-    """Return why the native or the Triton kernels cannot compute here; empty where they can."""
-    if name == "triton":
-        return "" if find_spec("triton") else "triton is not installed"
-    return "the native kernels for unified pages are not installed"
+def _why_no_triton() -> str:
+    return "" if find_spec("triton") else "triton is not installed"

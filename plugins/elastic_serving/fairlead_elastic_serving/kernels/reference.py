@@ -207,7 +207,7 @@ def attend(
     """
     starts = np.arange(len(rows) + 1, dtype=np.int32) if starts is None else starts
     kv_heads = rows.shape[1]
-    grouped = queries.astype(np.float32).reshape(len(queries), kv_heads, -1, tiers.head_dim)
+    grouped = queries.astype(np.float32).reshape(len(queries), kv_heads, queries.shape[1] // kv_heads, tiers.head_dim)
     output = np.zeros_like(grouped)
     total = np.full(grouped.shape[:-1], -np.inf, np.float32)
     for sequence, head in np.ndindex(rows.shape):
@@ -255,7 +255,7 @@ def attend_chunks(
         as `attend`.
     """
     kv_heads = rows.shape[1]
-    grouped = queries.astype(np.float32).reshape(len(queries), kv_heads, -1, tiers.head_dim)
+    grouped = queries.astype(np.float32).reshape(len(queries), kv_heads, queries.shape[1] // kv_heads, tiers.head_dim)
     output = np.zeros_like(grouped)
     total = np.full(grouped.shape[:-1], -np.inf, np.float32)
     for sequence, head in np.ndindex(rows.shape):

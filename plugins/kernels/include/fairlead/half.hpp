@@ -33,4 +33,13 @@ FAIRLEAD_INLINE std::uint16_t magnitude_to_half(float value) {
     return static_cast<std::uint16_t>((rounded - 0x38000000U) >> 13);
 }
 
+// Any float32 -> float16 bits, to nearest even; overflow gives infinity, NaN a quiet one.
+FAIRLEAD_INLINE std::uint16_t float_to_half(float value) {
+    const std::uint32_t bits = __builtin_bit_cast(std::uint32_t, value);
+    const std::uint16_t sign = static_cast<std::uint16_t>(bits >> 16 & 0x8000U);
+    const std::uint32_t magnitude = bits & 0x7FFFFFFFU;
+    if (magnitude > 0x7F800000U) return static_cast<std::uint16_t>(sign | 0x7E00U | (magnitude >> 13 & 0x3FFU));
+    return static_cast<std::uint16_t>(sign | magnitude_to_half(__builtin_bit_cast(float, magnitude)));
+}
+
 }  // namespace fairlead

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "fairlead/quantized_input.hpp"
+#include "fairlead/unified_pages.hpp"
 #include "fairlead/views.hpp"
 
 namespace fairlead {
@@ -70,6 +71,25 @@ struct KernelTable {
     // x *= up_function(up).
     void (*multiply_up)(Activation activation, const float* up, float* x, std::size_t count);
     void (*add)(const float* y, float* x, std::size_t count);
+
+    // Keys or values of single tokens in unified pages, from and to float32 vectors (reading: [count, head_dim]).
+    void (*read_vectors)(const TokenPlace* places, std::size_t count, bool values, const PageFormat& format,
+                         std::size_t head_dim, float* out);
+    void (*write_vectors)(const TokenPlace* places, const float* const* vectors, std::size_t count, bool values,
+                          const PageFormat& format, std::size_t head_dim);
+    // Attention of a tile over splits [begin, end): into its output, or, where `partial` is given, what split `begin`
+    // alone leaves behind: [rows, partial_floats(head_dim)]. scratch holds tile_floats(rows, head_dim) floats.
+    void (*attend_tile)(const UnifiedTile& tile, std::size_t begin, std::size_t end, float* scratch, float* partial);
+    // Puts the splits [splits, rows, partial_floats] of a tile together, in their order.
+    void (*merge_tile)(const UnifiedTile& tile, std::size_t splits, const float* partial, float* scratch);
+    std::size_t (*tile_floats)(std::size_t rows, std::size_t head_dim);
+    std::size_t (*partial_floats)(std::size_t head_dim);
+    // Takes one query's attention into the scores of the tokens of a row.
+    void (*update_scores)(const ScoreTask& task);
+    // Adds to received [group, received_stride] what tokens [first, end) of the high tier get from the tile's queries
+    // other than their own, whose totals are known. scratch holds tile_floats(1, head_dim) floats.
+    void (*add_received)(const UnifiedTile& tile, std::size_t first, std::size_t end, float* received,
+                         std::size_t received_stride, float* scratch);
 };
 
 // The most rows that a tile of multiply_rows holds dequantized.

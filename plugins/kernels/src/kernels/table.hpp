@@ -17,6 +17,8 @@
 #include "kernels/sum_rows.hpp"
 #include "kernels/sum_rows_batch.hpp"
 #include "kernels/sum_rows_packed_batch.hpp"
+#include "kernels/unified_attend.hpp"
+#include "kernels/unified_scores.hpp"
 
 namespace fairlead::kernels {
 
@@ -46,6 +48,14 @@ inline constexpr KernelTable table_of = {
     .gate = gate<V>,
     .multiply_up = multiply_up<V>,
     .add = add<V>,
+    .read_vectors = read_vectors<V>,
+    .write_vectors = write_vectors<V>,
+    .attend_tile = attend_tile<V>,
+    .merge_tile = merge_tile<V>,
+    .tile_floats = tile_floats<V>,
+    .partial_floats = padded_partial_floats<V>,
+    .update_scores = update_scores<V>,
+    .add_received = add_received<V>,
 };
 
 }  // namespace fairlead::kernels

@@ -17,6 +17,8 @@ struct Avx2 {
     static constexpr int packed_batch = 2;
     static constexpr int sum_chunks = 1;
     static constexpr int sum_batch = 1;
+    static constexpr int attend_rows = 6;
+    static constexpr int attend_vectors = 2;
     using Vec = __m256;
     using Int = __m256i;
     using Raw = __m256i;
@@ -82,6 +84,46 @@ struct Avx2 {
         __m128 s = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
         s = _mm_max_ps(s, _mm_movehl_ps(s, s));
         return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+    }
+
+    // Bytes as unsigned integers; `field` takes bits out of them.
+    static FAIRLEAD_INLINE Int widen(const std::uint8_t* p) {
+        return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+    }
+    template <int Shift, int Bits>
+    static FAIRLEAD_INLINE Vec field(Int a) {
+        if constexpr (Shift + Bits < 8) a = _mm256_and_si256(a, _mm256_set1_epi32(((1 << Bits) - 1) << Shift));
+        return _mm256_cvtepi32_ps(Shift > 0 ? _mm256_srli_epi32(a, Shift) : a);
+    }
+    static FAIRLEAD_INLINE void to_half(std::uint16_t* p, Vec v, std::size_t n) {
+        const __m128i halves = _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT);
+        if (n >= 8) {
+            _mm_storeu_si128(reinterpret_cast<__m128i*>(p), halves);
+        } else {
+            __builtin_memcpy(p, &halves, n * sizeof(std::uint16_t));
+        }
+    }
+    static FAIRLEAD_INLINE void transpose(Vec (&r)[8]) {
+        Vec t[8];
+        FAIRLEAD_UNROLL
+        for (int i = 0; i < 8; i += 2) {
+            t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+            t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+        }
+        FAIRLEAD_UNROLL
+        for (int i = 0; i < 8; i += 4) {
+            r[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+            r[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xEE);
+            r[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+            r[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xEE);
+        }
+        FAIRLEAD_UNROLL
+        for (int i = 0; i < 4; ++i) {
+            t[i] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x20);
+            t[i + 4] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x31);
+        }
+        FAIRLEAD_UNROLL
+        for (int i = 0; i < 8; ++i) r[i] = t[i];
     }
 
     static FAIRLEAD_INLINE Raw raw(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }

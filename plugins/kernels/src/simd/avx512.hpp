@@ -17,6 +17,8 @@ struct Avx512 {
     static constexpr int packed_batch = 6;
     static constexpr int sum_chunks = 2;
     static constexpr int sum_batch = 3;
+    static constexpr int attend_rows = 6;
+    static constexpr int attend_vectors = 4;
     using Vec = __m512;
     using Int = __m512i;
     using Raw = __m512i;
@@ -67,6 +69,52 @@ struct Avx512 {
         return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
     }
     static FAIRLEAD_INLINE float largest(Vec v) { return _mm512_reduce_max_ps(v); }
+
+    // Bytes as unsigned integers; `field` takes bits out of them.
+    static FAIRLEAD_INLINE Int widen(const std::uint8_t* p) {
+        return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    }
+    template <int Shift, int Bits>
+    static FAIRLEAD_INLINE Vec field(Int a) {
+        if constexpr (Shift + Bits < 8) a = _mm512_and_si512(a, _mm512_set1_epi32(((1 << Bits) - 1) << Shift));
+        return _mm512_cvtepi32_ps(Shift > 0 ? _mm512_srli_epi32(a, Shift) : a);
+    }
+    static FAIRLEAD_INLINE void to_half(std::uint16_t* p, Vec v, std::size_t n) {
+        _mm256_mask_storeu_epi16(p, mask(n), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    }
+    static FAIRLEAD_INLINE void transpose(Vec (&r)[16]) {
+        Vec t[16];
+        FAIRLEAD_UNROLL
+        for (int i = 0; i < 16; i += 2) {
+            t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+            t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+        }
+        FAIRLEAD_UNROLL
+        for (int i = 0; i < 16; i += 4) {
+            r[i] = pairs_low(t[i], t[i + 2]);
+            r[i + 1] = pairs_high(t[i], t[i + 2]);
+            r[i + 2] = pairs_low(t[i + 1], t[i + 3]);
+            r[i + 3] = pairs_high(t[i + 1], t[i + 3]);
+        }
+        FAIRLEAD_UNROLL
+        for (int i = 0; i < 4; ++i) {
+            const Vec a = _mm512_shuffle_f32x4(r[i], r[i + 4], 0x88), b = _mm512_shuffle_f32x4(r[i], r[i + 4], 0xDD);
+            const Vec c = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0x88);
+            const Vec d = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0xDD);
+            t[i] = _mm512_shuffle_f32x4(a, c, 0x88);
+            t[i + 8] = _mm512_shuffle_f32x4(a, c, 0xDD);
+            t[i + 4] = _mm512_shuffle_f32x4(b, d, 0x88);
+            t[i + 12] = _mm512_shuffle_f32x4(b, d, 0xDD);
+        }
+        FAIRLEAD_UNROLL
+        for (int i = 0; i < 16; ++i) r[i] = t[i];
+    }
+    static FAIRLEAD_INLINE Vec pairs_low(Vec a, Vec b) {
+        return _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+    }
+    static FAIRLEAD_INLINE Vec pairs_high(Vec a, Vec b) {
+        return _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+    }
 
     static FAIRLEAD_INLINE Raw raw(const void* p) { return _mm512_loadu_si512(p); }
     static FAIRLEAD_INLINE Raw raw_n(const void* p, std::size_t lanes) {

@@ -18,6 +18,8 @@ struct Neon {
     static constexpr int packed_batch = 4;
     static constexpr int sum_chunks = 2;
     static constexpr int sum_batch = 2;
+    static constexpr int attend_rows = 6;
+    static constexpr int attend_vectors = 4;
     using Vec = float32x4_t;
     using Int = int32x4_t;
     using Raw = uint8x16_t;
@@ -76,6 +78,32 @@ struct Neon {
     }
     static FAIRLEAD_INLINE float sum(Vec v) { return vaddvq_f32(v); }
     static FAIRLEAD_INLINE float largest(Vec v) { return vmaxvq_f32(v); }
+
+    // Bytes as unsigned integers; `field` takes bits out of them.
+    static FAIRLEAD_INLINE Int widen(const std::uint8_t* p) {
+        std::uint32_t four;
+        __builtin_memcpy(&four, p, sizeof four);
+        const uint16x8_t wide = vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(four)));
+        return vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(wide)));
+    }
+    template <int Shift, int Bits>
+    static FAIRLEAD_INLINE Vec field(Int a) {
+        if constexpr (Shift > 0) a = vshrq_n_s32(a, Shift);
+        if constexpr (Shift + Bits < 8) a = vandq_s32(a, vdupq_n_s32((1 << Bits) - 1));
+        return vcvtq_f32_s32(a);
+    }
+    static FAIRLEAD_INLINE void to_half(std::uint16_t* p, Vec v, std::size_t n) {
+        std::uint16_t lanes[4];
+        vst1_u16(lanes, vreinterpret_u16_f16(vcvt_f16_f32(v)));
+        __builtin_memcpy(p, lanes, (n < 4 ? n : 4) * sizeof(std::uint16_t));
+    }
+    static FAIRLEAD_INLINE void transpose(Vec (&r)[4]) {
+        const float32x4x2_t a = vtrnq_f32(r[0], r[1]), b = vtrnq_f32(r[2], r[3]);
+        r[0] = vcombine_f32(vget_low_f32(a.val[0]), vget_low_f32(b.val[0]));
+        r[1] = vcombine_f32(vget_low_f32(a.val[1]), vget_low_f32(b.val[1]));
+        r[2] = vcombine_f32(vget_high_f32(a.val[0]), vget_high_f32(b.val[0]));
+        r[3] = vcombine_f32(vget_high_f32(a.val[1]), vget_high_f32(b.val[1]));
+    }
 
     static FAIRLEAD_INLINE Raw raw(const void* p) { return vld1q_u8(static_cast<const std::uint8_t*>(p)); }
     // Lanes come in fours: always a whole vector.

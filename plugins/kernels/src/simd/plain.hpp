@@ -17,6 +17,8 @@ struct Plain {
     static constexpr int packed_batch = 2;
     static constexpr int sum_chunks = 1;
     static constexpr int sum_batch = 1;
+    static constexpr int attend_rows = 2;
+    static constexpr int attend_vectors = 2;
     typedef float Vec __attribute__((vector_size(32)));
     typedef std::int32_t Int __attribute__((vector_size(32)));
     typedef std::uint8_t Raw __attribute__((vector_size(32)));
@@ -76,6 +78,30 @@ struct Plain {
         float best = v[0];
         for (int i = 1; i < width; ++i) best = v[i] > best ? v[i] : best;
         return best;
+    }
+
+    // Bytes as unsigned integers; `field` takes bits out of them.
+    static FAIRLEAD_INLINE Int widen(const std::uint8_t* p) {
+        Int a{};
+        for (int i = 0; i < width; ++i) a[i] = p[i];
+        return a;
+    }
+    template <int Shift, int Bits>
+    static FAIRLEAD_INLINE Vec field(Int a) {
+        return __builtin_convertvector(a >> Shift & ((1 << Bits) - 1), Vec);
+    }
+    static FAIRLEAD_INLINE void to_half(std::uint16_t* p, Vec v, std::size_t n) {
+        const int lanes = n < static_cast<std::size_t>(width) ? static_cast<int>(n) : width;
+        for (int i = 0; i < lanes; ++i) p[i] = float_to_half(v[i]);
+    }
+    static FAIRLEAD_INLINE void transpose(Vec (&r)[8]) {
+        for (int i = 0; i < width; ++i) {
+            for (int j = 0; j < i; ++j) {
+                const float kept = r[i][j];
+                r[i][j] = r[j][i];
+                r[j][i] = kept;
+            }
+        }
     }
 
     static FAIRLEAD_INLINE Raw raw(const void* p) {

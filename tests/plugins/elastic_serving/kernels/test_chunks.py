@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
 
 from fairlead_elastic_serving.arena.formats import K4V2, K8V4, K16V16, K32V32, KVFormat
+from fairlead_elastic_serving.errors import MissingBackend
 from fairlead_elastic_serving.kernels import reference
 from fairlead_elastic_serving.kernels.merging import merge
 from fairlead_elastic_serving.kernels.significance import prompt_significance, relative
-from fairlead_elastic_serving.kernels.tiers import HIGH, Tiers
+from fairlead_elastic_serving.kernels.tiers import HIGH, LOW, Tiers
 from tests.plugins.elastic_serving.kernels.mixed_pages import MixedPages, mixed_pages
 
 CASES = [(K32V32, 16, 512), (K16V16, 64, 4096), (K32V32, 72, 8192), (K8V4, 32, 1024)]
@@ -124,18 +126,28 @@ def test_merging_nothing_is_nothing_and_what_cannot_be_merged_is_refused() -> No
         merge([some, (some[0][:1], some[1][:1])])
 
 
+def kernels_named(name: str) -> Any:
+    pytest.importorskip("torch", reason="torch is not installed: pip install 'fairlead-elastic-serving[torch]'")
+    from fairlead_elastic_serving.kernels.backends import backend
+
+    try:
+        return backend("cpu", name)
+    except MissingBackend as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.mark.parametrize("name", ["torch", "native"])
 @pytest.mark.parametrize("window", [None, 12])
 @pytest.mark.parametrize(("form", "head_dim", "page_bytes"), CASES, ids=str)
-def test_torch_computes_what_the_reference_does(
-    form: KVFormat, head_dim: int, page_bytes: int, window: int | None
+def test_backends_compute_what_the_reference_does(
+    name: str, form: KVFormat, head_dim: int, page_bytes: int, window: int | None
 ) -> None:
-    torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'fairlead-elastic-serving[torch]'")
-    from fairlead_elastic_serving.kernels.backends import backend
+    kernels = kernels_named(name)
+    import torch
 
     case = chunks(form, head_dim, page_bytes, [(5, 37), (60, 1), (0, 20), (3, 0)], 3, 5)
     expected_received, found_received = received(case), received(case)
     expected = reference.attend_chunks(*case.arguments, 0.2, window=window, received=expected_received)
-    kernels = backend("cpu", "torch")
     given_tensors = [each if isinstance(each, Tiers) else torch.from_numpy(each) for each in case.arguments]
     into = [None if one is None else torch.from_numpy(one) for one in found_received]
     found = kernels.attend_chunks(*given_tensors, 0.2, window=window, received=into)
@@ -143,3 +155,48 @@ def test_torch_computes_what_the_reference_does(
         assert np.allclose(one.numpy(), other, atol=3e-5)
     for one, other in zip(found_received, expected_received, strict=True):
         assert (one is None and other is None) or np.allclose(one, other, atol=3e-5)
+
+
+@pytest.mark.parametrize("name", ["torch", "native"])
+@pytest.mark.parametrize("shared", [False, True])
+def test_scores_take_a_query_in_as_the_reference_does(name: str, shared: bool) -> None:
+    kernels = kernels_named(name)
+    import torch
+
+    random = np.random.default_rng(11)
+    mixed = mixed_pages(Tiers.of(K8V4, K4V2, 32, 1024), random.integers(1, 80, (3, 2, 2)), random)
+    queries = random.normal(0, 1, (3, 4, 32)).astype(np.float32)
+    now = np.array([10, 79, 200], np.int32)
+    holders = random.integers(1, 3, len(mixed.pages)).astype(np.int32) if shared else None
+    found = torch.from_numpy(mixed.pages.copy())
+    arrays = (mixed.tables, mixed.rows, mixed.counts)
+    output, _ = kernels.attend(
+        torch.from_numpy(queries), found, mixed.tiers, *map(kernels.put, arrays), 0.2, now=kernels.put(now),
+        holders=None if holders is None else kernels.put(holders),
+    )  # fmt: skip
+    assert np.allclose(output, reference.attend(queries, mixed.pages, mixed.tiers, *arrays, 0.2)[0], atol=1e-5)
+    reference.update_scores(queries, mixed.pages, mixed.tiers, *arrays, 0.2, now, holders)
+    for tier in (HIGH, LOW):
+        for row, table in enumerate(mixed.tables):
+            count = int(mixed.counts[row, tier])
+            one, other = (
+                reference.read(pages, mixed.tiers, tier, table, count)[2].astype(float)
+                for pages in (found.numpy(), mixed.pages)
+            )
+            assert np.allclose(one, other, rtol=2e-3, atol=1e-5)
+
+
+def test_where_the_native_kernels_are_missing_torch_computes_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels_named("torch")
+    from fairlead_elastic_serving.kernels import native_backend
+    from fairlead_elastic_serving.kernels.backends import backend
+
+    monkeypatch.setattr(native_backend, "why_not", lambda: "the kernels compute in NumPy")
+    chosen = backend("cpu")
+    assert (chosen.name, chosen.reason) == ("torch", "the kernels compute in NumPy")
+    with pytest.raises(MissingBackend, match="kernels 'native': the kernels compute in NumPy"):
+        backend("cpu", "native")
+    with pytest.raises(ValueError, match="kernels 'numpy': accepted: native, torch, triton"):
+        backend("cpu", "numpy")
+    with pytest.raises(ValueError, match="kernels 'native' on cuda"):
+        backend("cuda", "native")
