@@ -20,11 +20,11 @@ from fairlead_kernels import backend, set_threads
 from fairlead_kernels.streamed import NeuronStore
 from fairlead_kernels.work import FIELDS, empty_work
 from fairlead_language_model.graph import KVPages
+from fairlead_language_model.serving.resident import resident_bytes, return_free_memory
 from fairlead_sparse_inference.accelerators import KINDS, open_accelerator
 from fairlead_sparse_inference.bundle import open_bundle
 from fairlead_sparse_inference.engine.hybrid_model import HybridModel, network_of
 from fairlead_sparse_inference.engine.model import SparseModel
-from fairlead_sparse_inference.engine.resident import resident_bytes, return_free_memory
 
 PAGE_TOKENS, PREFILL_TOKENS = 16, 16
 #: What a limited process leaves free: the interpreter's own growth, and pages of files that the kernel counts.

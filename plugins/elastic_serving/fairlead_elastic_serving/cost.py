@@ -39,6 +39,8 @@ BASE_BYTES, CUDA_BASE_BYTES = 300 * 2**20, 1200 * 2**20
 WORKSPACE_BYTES = 512 * 2**20
 #: Importing torch and starting the server; a CUDA context comes on top of it.
 BASE_STARTUP_S, CUDA_STARTUP_S = 4.0, 5.0
+#: Tokens of one sequence without room for which nothing is served.
+LEAST_TOKENS = 256
 #: Prompt and answer of a reference request.
 REFERENCE_PROMPT, REFERENCE_ANSWER = 256, 64
 ASSUMED_BANDWIDTH = 8e9
@@ -108,19 +110,15 @@ def overhead_s(model: Footprint) -> float:
 
 def memory_bytes(model: Footprint, settings: Settings, variant: str) -> dict[str, int]:
     """Return the bytes by tier with which an instance serves max_sequences whole contexts, or kv_bytes."""
-    whole = _kv_bytes(model, settings, variant, settings.max_sequences)
+    context, sequences = settings.context_of(model.context), settings.max_sequences
+    whole = model.kv_bytes(sequences, context, VARIANTS[variant], settings.page_bytes)
     return _by_tier(model, settings, variant, whole if settings.kv_bytes is None else min(whole, settings.kv_bytes))
 
 
 def least_memory_bytes(model: Footprint, settings: Settings, variant: str) -> dict[str, int]:
-    """Return the fewest bytes by tier with which an instance serves: one whole context, or kv_bytes."""
-    one = _kv_bytes(model, settings, variant, 1)
-    return _by_tier(model, settings, variant, one if settings.kv_bytes is None else min(one, settings.kv_bytes))
-
-
-def _kv_bytes(model: Footprint, settings: Settings, variant: str, sequences: int) -> int:
-    context = settings.context_of(model.context)
-    return model.kv_bytes(sequences, context, VARIANTS[variant], settings.page_bytes)
+    """Return the fewest bytes by tier with which an instance serves: LEAST_TOKENS of one sequence."""
+    tokens = min(LEAST_TOKENS, settings.context_of(model.context))
+    return _by_tier(model, settings, variant, model.kv_bytes(1, tokens, VARIANTS[variant], settings.page_bytes))
 
 
 def _by_tier(model: Footprint, settings: Settings, variant: str, kv_bytes: int) -> dict[str, int]:

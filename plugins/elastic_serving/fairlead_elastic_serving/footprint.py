@@ -20,6 +20,7 @@ _OTHERS = {
 }
 #: Bytes of the bookkeeping of a token of one head: significance and position.
 BOOKKEEPING_BYTES = 6
+PAGE_STEP, PAGE_TOKENS = 4096, 16
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2}
 
 
@@ -65,10 +66,15 @@ class Footprint:
         """Bytes of one token's keys and values in all layers (kappa), uncompressed."""
         return self.layers * self.kv_heads * (2 * self.head_dim * DTYPE_BYTES[dtype] + BOOKKEEPING_BYTES)
 
-    def kv_bytes(self, sequences: int, tokens: int, dtype: str, page_bytes: int) -> int:
-        """Bytes of the pages of so many sequences of so many tokens: a page holds tokens of one head of one layer."""
-        in_page = max(1, page_bytes // (self.token_bytes(dtype) // (self.layers * self.kv_heads)))
-        return sequences * self.layers * self.kv_heads * -(-tokens // in_page) * page_bytes
+    def kv_bytes(self, sequences: int, tokens: int, dtype: str, page_bytes: int | None = None) -> int:
+        """Bytes of the pages of so many sequences of so many tokens: a page holds tokens of one head of one layer.
+
+        Without a size, pages are the smallest multiple of 4 KiB that holds 16 tokens, as the engine's are.
+        """
+        a_token = self.token_bytes(dtype) // (self.layers * self.kv_heads)
+        page = page_bytes or -(-a_token * PAGE_TOKENS // PAGE_STEP) * PAGE_STEP
+        in_page = max(1, page // a_token)
+        return sequences * self.layers * self.kv_heads * -(-tokens // in_page) * page
 
 
 def read_footprint(path: Path) -> Footprint:

@@ -87,7 +87,13 @@ class Settings(BaseModel):
         description="For keys and values while no layer is given away, at most. Default: what the budget leaves beside "
         "the weights, up to max_sequences whole contexts.",
     )
-    page_bytes: int = Field(default=8192, ge=256, le=1 << 22, multiple_of=64, description="Of a page of memory.")
+    page_bytes: int | None = Field(
+        default=None,
+        ge=256,
+        le=1 << 22,
+        multiple_of=64,
+        description="Of a page of memory. Default: the smallest multiple of 4 KiB that holds 16 tokens of a head.",
+    )
     swap_bytes: int = Field(default=0, ge=0, description="Of host memory for requests that make room for others.")
     prefix_cache: bool = Field(default=True, description="Keep keys and values for prompts that begin alike.")
     threads: int | None = Field(default=None, ge=1, le=256, description="Default: the cores of the budget.")

@@ -85,11 +85,11 @@ def test_sizes_are_those_of_the_architecture(model: Path) -> None:
 def test_memory_holds_weights_and_keys_and_values(model: Path) -> None:
     whole = estimated(model, "bf16-cpu", facts(256 * GIB), max_sequences=8).memory_bytes["dram"]
     least = estimated(model, "bf16-cpu", facts(256 * GIB), max_sequences=8).memory_minimum_bytes["dram"]
-    assert 16 * GIB < least < whole
-    assert whole - least == pytest.approx(7 * GIB, rel=0.1), "seven more contexts of a GiB, and what pages round up"
+    assert 15 * GIB < least < whole
+    assert whole - least == pytest.approx(8 * GIB, rel=0.1), "eight contexts of a GiB, and what pages round up"
     assert estimated(model, "f32-cpu", facts(256 * GIB)).memory_minimum_bytes["dram"] > 1.9 * least
     capped = estimated(model, "bf16-cpu", facts(256 * GIB), max_sequences=8, kv_bytes=GIB // 2)
-    assert capped.memory_bytes == capped.memory_minimum_bytes and capped.memory_bytes["dram"] < least
+    assert capped.memory_bytes["dram"] - capped.memory_minimum_bytes["dram"] < GIB // 2
     answer = refused(model, "bf16-cpu", facts(8 * GIB))
     assert (answer.reason, answer.has) == ("too little free memory", "8192 MiB of dram")
 

@@ -89,7 +89,7 @@ class ServedModel:
         settings = settings or EngineSettings()
         checkpoint = source if isinstance(source, Checkpoint) else open_checkpoint(source)
         tokenizer = tokenizer or open_tokenizer(checkpoint.path, checkpoint.config)
-        plan, context = _plan(checkpoint.config, settings)
+        plan, context = plan_memory(checkpoint.config, settings)
         pages = plan.kv_pages(memory_bytes)
         reserve = max(pages, plan.kv_pages(max(memory_bytes, most_bytes or 0)))
         loaded = load_model(checkpoint, reserve, plan.page_bytes, settings.torch_dtype, settings.device)
@@ -120,7 +120,8 @@ class ServedModel:
         return cls(loaded, tokenizer, settings, plan, context, tables, tiers, kernels, stage, space, host)
 
 
-def _plan(config: ModelConfig, settings: EngineSettings) -> tuple[MemoryPlan, int]:
+def plan_memory(config: ModelConfig, settings: EngineSettings) -> tuple[MemoryPlan, int]:
+    """Return how a budget for a model would be divided, and the longest sequence; raises ModelUnsupported."""
     context = min(settings.context or config.max_position_embeddings, config.max_position_embeddings)
     layout = layer_layout(config, settings.torch_dtype)
     page_bytes = settings.page_bytes or page_bytes_for(RAW_FORMATS[settings.torch_dtype], config.head_dim)

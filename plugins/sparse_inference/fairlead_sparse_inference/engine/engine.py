@@ -12,13 +12,13 @@ from fairlead_kernels import set_threads
 from fairlead_language_model.graph import KVPages, PrefixCache
 from fairlead_language_model.serving import EngineClosed, Event, Failure, PromptTooLong, Request, Sink
 from fairlead_language_model.serving.jobs import Jobs, Result
+from fairlead_language_model.serving.resident import resident_bytes, return_free_memory
 from fairlead_language_model.tokenizer import Tokenizer
 
 from .bundle_model import EXACT
 from .energy import EnergyAccount, EnergySensor
 from .memory_plan import MemoryPlan, Shares, fewest_slots
 from .model import SparseModel
-from .resident import resident_bytes, return_free_memory
 from .scheduler import Scheduler
 from .sequence import NO_DRAFTS, Sequence
 from .sessions import SessionKeeper, SessionStore
