@@ -28,6 +28,8 @@ LIGHT_S = 0.5
 _ALLOWED = frozenset(
     (
         "fairlead_agent",
+        # Sizes of models and what is installed, for bids; what of it is heavy imports numpy, which is foreign.
+        "fairlead_language_model",
         "pydantic",
         "pydantic_core",
         "annotated_types",
