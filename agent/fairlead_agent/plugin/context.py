@@ -58,6 +58,11 @@ class Context(Protocol):
         ...
 
     @property
+    def host(self) -> str | None:
+        """The address at which peers reach this node; None where only MQTT does."""
+        ...
+
+    @property
     def variant(self) -> str:
         """The variant that was awarded."""
         ...

@@ -51,6 +51,10 @@ class WorkerContext:
         return instance_id(self.node, self.workload, self.replica)
 
     @property
+    def host(self) -> str | None:
+        return self._spec.tcp_host
+
+    @property
     def variant(self) -> str:
         return self._spec.variant
 
