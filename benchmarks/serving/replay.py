@@ -140,6 +140,7 @@ class Replay:
     def closed_loop(self, asked: Sequence[Asked], clients: int) -> None:
         """Keep so many requests under way until all are done."""
         queue = [(item, item.tokens(self._seed, self._vocabulary)) for item in asked]
+        self._start = time.monotonic()
         while queue or self._open:
             while queue and len(self._open) < clients:
                 item, prompt = queue.pop(0)

