@@ -29,7 +29,7 @@ from benchmarks.serving.burst_rows import COORDINATION, DROP, FULL, RECOMPUTE, S
 from benchmarks.serving.calibration import Calibration, measure
 from benchmarks.serving.instances import Budget, Instances, Replayed, System, fairlead, transformers, vllm
 from benchmarks.serving.replay import Asked, Served
-from benchmarks.serving.scaling import chosen, scaled
+from benchmarks.serving.scaling import Scale, chosen, judged, scaled
 from benchmarks.serving.simulation import Speed
 from benchmarks.serving.small_model import SmallShape, prepared
 from benchmarks.serving.traces import BURST_S, WINDOW_S, Arrival, opened
@@ -38,7 +38,7 @@ INSTANCES = 2
 PLOT = Path(__file__).parents[1] / "docs/elastic_serving/burst.png"
 #: Tokens of keys and values that an instance holds beside its weights, the factor of prompts, and the requests kept.
 CAPACITY, PROMPTS, KEPT, MOST_TOKENS = 2000, 1 / 16, 0.3, 512
-DEMAND = 1.65
+DEMAND, QUICK_ANSWERS = 1.65, 8.0
 SHOWN = (RECOMPUTE, VLLM, FULL)
 
 
@@ -100,8 +100,13 @@ def planned(fitted: Calibration, budget: Budget, options: Options) -> tuple[Burs
     data = os.environ.get("FAIRLEAD_DATA")
     arrivals, source = opened(Path(data) if data else None, options.seed)
     speed = Speed(fitted.cost, budget.step_tokens, budget.sequences)
-    fit = chosen(arrivals, speed, INSTANCES, INSTANCES * budget.capacity, options.seed, prompt=PROMPTS, kept=KEPT,
-                 most_tokens=MOST_TOKENS, wanted=DEMAND)  # fmt: skip
+    capacity = INSTANCES * budget.capacity
+    if options.quick:  # whatever the machine is busy with
+        fit = judged(arrivals, Scale(PROMPTS, QUICK_ANSWERS, KEPT, MOST_TOKENS), speed, INSTANCES, capacity,
+                     options.seed)  # fmt: skip
+    else:
+        fit = chosen(arrivals, speed, INSTANCES, capacity, options.seed, prompt=PROMPTS, kept=KEPT,
+                     most_tokens=MOST_TOKENS, wanted=DEMAND)  # fmt: skip
     return Burst(scaled(arrivals, fit.scale, options.seed), fit, fitted, budget, INSTANCES, speed), source
 
 

@@ -73,6 +73,7 @@ def rows(clients: int, ready: Mapping[str, Instances], options: Options) -> Iter
     for repeat in range(options.repeats + 1):
         for name, system in ready.items():
             replay = system.closed_loop(requests, clients)
+            print(f"{clients} clients, {name}: {tokens_per_s(replay):.0f} tokens/s", flush=True)
             if repeat:  # the first warms up
                 turns[name].append(replay)
     case = f"{clients} client{'s' if clients > 1 else ''}, {PROMPT} + {ANSWER} tokens, {options.more.dtype}"
