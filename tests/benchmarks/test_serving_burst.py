@@ -1,0 +1,116 @@
+"""What a burst's replays come to: limits, rows, the cost model's judgement, and the picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.serving.burst_plot import draw, totals
+from benchmarks.serving.burst_rows import FULL, RECOMPUTE, VLLM, Burst, limits, paired, ratio_of_tails, rows
+from benchmarks.serving.calibration import Calibration, calibrated, mixed_load
+from benchmarks.serving.instances import Budget, Replayed, System
+from benchmarks.serving.replay import Served
+from benchmarks.serving.scaling import Fit, Scale
+from benchmarks.serving.simulation import Speed, simulate, spread
+from benchmarks.serving.small_model import SmallShape
+from benchmarks.serving.traces import Arrival
+from fairlead_elastic_serving.planning.cost_model import Chunk, CostModel
+
+COST = CostModel(2e-8, 4e-5, 4e-3, 3.9e-3)
+SHAPE = SmallShape()
+BUDGET = Budget(4 * SHAPE.parameters + 500 * SHAPE.token_bytes("float32"), SHAPE, "float32", 32, 128)
+SPEED = Speed(COST, 128, 32)
+
+
+def burst() -> Burst:
+    arrivals = [Arrival(30 + 0.02 * index, 60, 60) for index in range(40)]
+    peak = sum(simulate(part, SPEED).peak for part in spread(arrivals, 2))
+    scale = Scale(1.0, 1.0, 1.0, 512)
+    return Burst(arrivals, Fit(scale, 0.5, peak, peak / 1000), calibrated(steps()), BUDGET, 2, SPEED)
+
+
+def steps(wrong: float = 1.0) -> list[tuple[list[Chunk], float]]:
+    kinds = [[Chunk(0, 20 + 5 * index)] for index in range(20)]
+    kinds += [[Chunk(30 + other, 1) for other in range(index + 1)] for index in range(20)]
+    return [(chunks, COST.batch(chunks) * (wrong if index % 2 else 1.0)) for index, chunks in enumerate(kinds)]
+
+
+def replayed(wait_s: float, digest: int = 1) -> Replayed:
+    served = [
+        Served(f"b{i}", 30 + 0.02 * i, 60, 3, at_s=[30 + 0.02 * i + wait_s + 0.1 * token for token in range(3)])
+        for i in range(40)
+    ]
+    for item in served:
+        item.digest = digest
+    gauge = {"at_s": 1.0, "capacity": 2.0**20, "held": 2.0**19}
+    return Replayed(served, [[gauge], [gauge]], [{"preemptions": 1}, {"preemptions": 2}])
+
+
+def test_a_model_is_judged_by_steps_that_it_has_not_seen() -> None:
+    exact, wrong = calibrated(steps()), calibrated(steps(1.25))
+    assert exact.error < 1e-6 < exact.by_tokens_error
+    assert wrong.error == pytest.approx(0.2, abs=0.01)  # 1 - 1 / 1.25
+    assert Calibration.from_json(wrong.as_json() | {"cost": wrong.as_json()["cost"]}) == wrong
+    with pytest.raises(ValueError, match="8 and above"):
+        calibrated(steps()[:7])
+
+
+def test_the_mixed_load_comes_again_and_has_many_kinds() -> None:
+    load = mixed_load(2)
+    assert load == mixed_load(2)
+    assert len({item.prompt for item in load}) > 3 and max(item.due_s for item in load) <= 20.0
+
+
+def test_limits_see_what_dropping_frees() -> None:
+    found = limits(burst())
+    assert found.dropping < found.without and found.formula_dropping < found.formula_without
+    assert found.ratio == found.without / found.dropping
+
+
+def test_promises_hold_or_do_not_by_what_was_measured() -> None:
+    found = list(rows(burst(), {RECOMPUTE: replayed(4.0), FULL: replayed(0.1), VLLM: replayed(0.05)}, 1))
+    held = {(item.case, item.metric): item for item in found}
+    lower = held[FULL, f"P99 TTFT, against {RECOMPUTE}"]
+    assert (lower.ratio, lower.holds) == (pytest.approx(40.0), True)
+    assert held[FULL, f"P99 TTFT, against {VLLM}"].holds is False
+    assert held[FULL, "P99 TTFT, against transformers"].ours is None  # a promise that was not measured does not hold
+    assert held[RECOMPUTE, "preemptions"].ours == 3
+    assert held["fairlead", "greedy answers that are the same in all of our modes"].holds is True
+
+
+def test_other_answers_in_another_mode_are_seen() -> None:
+    found = list(rows(burst(), {RECOMPUTE: replayed(4.0), FULL: replayed(0.1, digest=2)}, 1))
+    assert any("greedy" in item.metric and item.holds is False for item in found)
+
+
+def test_a_request_that_was_lost_counts_as_the_longest_wait() -> None:
+    ours, theirs = replayed(0.1).served, replayed(4.0).served
+    ours[3].error = "lost"
+    mine, others = paired(ours, theirs)
+    assert len(mine) == len(others) == 40
+    assert max(mine) == pytest.approx(4.0)
+    value, low, high = ratio_of_tails([1.0] * 50, [3.0] * 50, 1)
+    assert (value, low, high) == (3.0, 3.0, 3.0)
+
+
+def test_more_or_less_than_the_bytes_is_refused() -> None:
+    def ready(kv_bytes: int) -> dict[str, int]:
+        return {"weight_bytes": BUDGET.weight_bytes, "kv_bytes": kv_bytes}
+
+    BUDGET.require_kept("it", ready(500 * BUDGET.token_bytes))
+    for kv_bytes in (501 * BUDGET.token_bytes, 100 * BUDGET.token_bytes):
+        with pytest.raises(ValueError, match=f"it: .* accepted: {BUDGET.memory_bytes}"):
+            BUDGET.require_kept("it", ready(kv_bytes))
+    assert BUDGET.capacity == 500
+    assert System("it", "some.module").python
+
+
+def test_gauges_of_instances_are_added_as_last_known(tmp_path: Path) -> None:
+    first = [{"at_s": 0.0, "capacity": 1.0, "held": 0.0}, {"at_s": 2.0, "capacity": 3.0, "held": 1.0}]
+    second = [{"at_s": 1.0, "capacity": 10.0}]
+    at, capacity, held = totals([first, second])
+    assert (at, capacity, held) == ([0.0, 1.0, 2.0], [11.0, 11.0, 13.0], [0.0, 0.0, 1.0])
+    pytest.importorskip("matplotlib")
+    draw({FULL: replayed(0.1)}, (FULL,), (15.0, 90.0), tmp_path / "new" / "burst.png")
+    assert (tmp_path / "new" / "burst.png").stat().st_size > 1000
