@@ -67,6 +67,17 @@ class PageTables:
         self._open[rows] = True
         return rows
 
+    def grow(self, number: int) -> None:
+        """Add rows; `tables` and `counts` are other arrays then."""
+        if number < 1:
+            raise ValueError(f"{number} rows: accepted: 1 and above")
+        first, width = self.tables.shape
+        self.tables = np.concatenate([self.tables, np.full((number, width), NOTHING, np.int32)])
+        self.counts = np.concatenate([self.counts, np.zeros((number, 2), np.int32)])
+        self._room = np.concatenate([self._room, np.zeros((number, 2), np.int32)])
+        self._open = np.concatenate([self._open, np.zeros(number, bool)])
+        self._free_rows = [*range(first, first + number)][::-1] + self._free_rows
+
     def close(self, rows: NDArray[np.integer]) -> None:
         """Give rows and their pages back."""
         self._refuse_closed(rows)

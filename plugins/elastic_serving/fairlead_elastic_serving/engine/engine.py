@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from itertools import count
 from threading import Condition, Thread
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 
@@ -29,6 +29,24 @@ from .telemetry import Telemetry
 Result = TypeVar("Result")
 #: Where requests wait for room that others give back, who knows when.
 PATIENCE_S = 0.02
+
+
+class Companion(Protocol):
+    """What an engine does beside its own requests: its part in a group of instances."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is something to do at once."""
+        ...
+
+    @property
+    def poll_s(self) -> float:
+        """Within how many seconds `turn` is called, whether anything happens or not."""
+        ...
+
+    def turn(self) -> bool:
+        """Do what is due between two steps; return whether the next one may be planned."""
+        ...
 
 
 class Engine:
@@ -77,6 +95,7 @@ class Engine:
         self._incoming: deque[ServedSequence] = deque()
         self._aborted: deque[ServedSequence] = deque()
         self._draining = False
+        self._companion: Companion | None = None
         self._thread = Thread(target=self._run, name="generation", daemon=True)
         self._thread.start()
 
@@ -140,6 +159,18 @@ class Engine:
             self._aborted.append(sequence)
             self._changed.notify_all()
 
+    def accompany(self, make: Callable[[Loop, Callable[[], None]], Companion]) -> None:
+        """Have a companion, made in the generation thread from the loop and from what wakes the engine."""
+
+        def wake() -> None:
+            with self._changed:
+                self._changed.notify_all()
+
+        def begin() -> None:
+            self._companion = make(self.loop, wake)
+
+        self._jobs.submit(begin).result()
+
     def between_steps(self, job: Callable[[], Result]) -> Future[Result]:
         """Have a job done in the generation thread while nothing is in flight; raises EngineClosed."""
         return self._jobs.submit(job)
@@ -194,10 +225,14 @@ class Engine:
     def _idle(self) -> bool:
         return not (self.loop.sequences or self._incoming or self._aborted or self._jobs)
 
+    def _called(self) -> bool:
+        return self._companion is not None and self._companion.pending
+
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._jobs.closed or not self._idle())
+                poll_s = None if self._companion is None else self._companion.poll_s
+                self._changed.wait_for(lambda: self._jobs.closed or not self._idle() or self._called(), poll_s)
                 jobs, closing = self._jobs.take(), self._jobs.closed
             if closing:
                 break
@@ -214,11 +249,12 @@ class Engine:
         for job in jobs:
             job()
         self._take_in()
-        progress = self.loop.turn()
+        may_plan = self._companion is None or self._companion.turn()
+        progress = self.loop.turn() if may_plan else False
         with self._changed:
             if self._idle():
                 self._changed.notify_all()
-            elif not progress and self.loop.sequences:
+            elif not progress and self.loop.sequences and not self._called():
                 self._changed.wait(PATIENCE_S)
 
     def _take_in(self) -> None:

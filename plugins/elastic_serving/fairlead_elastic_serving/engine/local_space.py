@@ -208,6 +208,19 @@ class LocalSpace:
         """Give up pages of blocks that nobody uses; return how many."""
         return self.tree.evict(pages) if self.tree is not None else 0
 
+    def hand_over(self) -> dict[str, I32]:
+        """Give all running requests' rows to the caller, int32 [layers, kv_heads] each; nothing is kept for others."""
+        given = {name: held.rows.reshape(self.shape) for name, held in self._held.items() if held.slots is None}
+        for name in given:
+            self._leave(self._held.pop(name).blocks)
+        self.evict(self.tables.arena.pages)
+        return given
+
+    def take_over(self, name: str, rows: I32, tokens: int) -> None:
+        """Take a request with its rows, int32 [layers, kv_heads], that hold at least so many tokens each."""
+        held = self._held[name] = _Held(rows.reshape(-1))
+        self._resize(held, self._pages(tokens))
+
     def check(self) -> None:
         """Raise IntegrityError or ElasticServingError unless pages, rows and host memory are held as they must be."""
         self.tables.check(self.tree.uses() if self.tree is not None else None)

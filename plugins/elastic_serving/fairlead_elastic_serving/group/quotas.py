@@ -95,11 +95,12 @@ class Ledger:
         self.capacity = capacity
         return True
 
-    def offers(self, capacity: int | None = None) -> dict[str, Offer]:
+    def offers(self, capacity: int | None = None, *, first: bool = False) -> dict[str, Offer]:
         """Return what each driver is to be told now; those whose last offer is not answered are left out.
 
         Args:
             capacity: pages to share; less than the capacity where some will be needed otherwise. None: all.
+            first: whether drivers are told even where nothing changes, as they have not heard of it yet.
         """
         target = self.capacity if capacity is None else min(capacity, self.capacity)
         held = {driver: min(self._held[driver], self._granted[driver]) for driver in self._granted}
@@ -109,7 +110,7 @@ class Ledger:
         for driver, pages in sorted(wanted.items(), key=lambda item: item[1] - self._granted[item[0]]):
             more = max(0, target - self.granted)
             pages = min(pages, self._granted[driver] + more)
-            if driver in self._offered or pages == self._granted[driver]:
+            if driver in self._offered or (pages == self._granted[driver] and not first):
                 continue
             self._number += 1
             found[driver] = self._offered[driver] = Offer(self._number, pages)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Protocol
@@ -93,9 +93,14 @@ class Link(Protocol):
 
 
 class Inbox:
-    """What all links of an instance delivered. Any thread may put, one takes."""
+    """What all links of an instance delivered. Any thread may put, one takes.
+
+    Attributes:
+        listener: called after every message, for whoever waits for other things too.
+    """
 
     def __init__(self) -> None:
+        self.listener: Callable[[], None] | None = None
         self._lanes: dict[Lane, deque[Received]] = {lane: deque() for lane in Lane}
         self._some = threading.Condition()
 
@@ -104,6 +109,8 @@ class Inbox:
         with self._some:
             self._lanes[received.lane].append(received)
             self._some.notify_all()
+        if self.listener is not None:
+            self.listener()
 
     def take(self, timeout_s: float = 0.0, most: Lane = Lane.EXCHANGE) -> Received | None:
         """Return the oldest message of the most urgent lane that has one, down to ``most``.
@@ -114,11 +121,6 @@ class Inbox:
             self._some.wait_for(lambda: self._first(most) is not None, timeout_s)
             lane = self._first(most)
             return None if lane is None else self._lanes[lane].popleft()
-
-    def wake(self) -> None:
-        """Let whoever waits look again."""
-        with self._some:
-            self._some.notify_all()
 
     def __len__(self) -> int:
         return sum(map(len, self._lanes.values()))

@@ -50,12 +50,14 @@ class PagedAttention:
     ) -> None:
         self.config, self.memory, self.tables, self.tiers, self.backend = config, memory, tables, tiers, backend
 
-    def begin(self, batch: Batch, layers: range) -> StepAttention:
+    def begin(self, batch: Batch, layers: range) -> PagedStep:
         """Return the attention of one microbatch, whose rows are those of ``layers``."""
-        return _Step(self, batch, layers)
+        return PagedStep(self, batch, layers)
 
 
-class _Step:
+class PagedStep:
+    """Attention of one microbatch over a stage's own pages."""
+
     def __init__(self, attention: PagedAttention, batch: Batch, layers: range) -> None:
         self._attention, self._first = attention, layers.start
         backend, lengths = attention.backend, batch.lengths
@@ -73,17 +75,23 @@ class _Step:
         self._scale = attention.config.head_dim**-0.5
 
     def __call__(self, layer: int, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """Store a layer's new keys and values, and attend; see `layers.StepAttention`."""
+        return self.attend(layer, queries, keys, values)[0]
+
+    def attend(
+        self, layer: int, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same; returns also the logarithms of the sums of all logits' exponentials, float32 [tokens, heads]."""
         it, place = self._attention, layer - self._first
         kernels, pages, tiers = it.backend, it.memory.pages_t, it.tiers
         kernels.write(
             pages, tiers, HIGH, self._tables_t, self._token_rows[place], self._slots,
             keys.contiguous(), values.contiguous(), self._scores, self._positions,
         )  # fmt: skip
-        output, _ = kernels.attend_chunks(
+        return kernels.attend_chunks(
             queries.contiguous(), self._starts, self._stored, pages, tiers, self._tables_t, self._rows[place],
             self._scale, window=it.config.window(layer),
         )  # fmt: skip
-        return output
 
     def _tables(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         """The tables and the batch's rows of them; for another device only what the batch needs of them."""

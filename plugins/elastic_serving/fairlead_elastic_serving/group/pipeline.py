@@ -1,0 +1,148 @@
+"""A driver's microbatches through the stages of its group: several in flight, answered in their order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..errors import MicrobatchLost
+from ..links.link import Lane, LinkLost
+from ..model.batch import Batch
+from ..model.stage import Stage as ModelStage
+from .attention import Older
+from .microbatch import Microbatch
+from .post import Post
+from .space import GroupSpace
+
+
+@dataclass(slots=True)
+class _Flying:
+    number: int
+    batch: Batch
+    hidden: torch.Tensor | None = None
+    reason: str | None = None
+
+
+class PipelineExecutor:
+    """See `engine.executor.Executor`.
+
+    Attributes:
+        submitted: number of microbatches that were sent.
+        answered: number of those that came back.
+
+    Args:
+        stage: embedding and output are computed here.
+        space: says where which tokens are.
+        post: sends.
+        take: queues a microbatch whose first segment is here.
+        work: does something of what this instance has to do, for itself and others, or waits a little.
+        epoch: of the plan in force.
+        microbatches: to have in flight.
+    """
+
+    def __init__(
+        self,
+        stage: ModelStage,
+        space: GroupSpace,
+        post: Post,
+        take: Callable[[Microbatch], None],
+        work: Callable[[], None],
+        epoch: int,
+        microbatches: int,
+    ) -> None:
+        self.capacity = microbatches
+        self.submitted = 0
+        self.answered = 0
+        self.epoch = epoch
+        self._stage, self._space, self._post, self._take, self._work = stage, space, post, take, work
+        self._flying: deque[_Flying] = deque()
+        self._broken: str | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """Microbatches that were not answered."""
+        return len(self._flying)
+
+    def submit(self, batch: Batch) -> None:
+        """Send a microbatch to the first stage; never waits."""
+        self.submitted += 1
+        flying = _Flying(self.submitted, batch)
+        self._flying.append(flying)
+        microbatch = self._made(batch)
+        first = microbatch.segment.instance
+        if first == self._post.me:
+            self._take(microbatch)
+            return
+        try:
+            self._post.send(first, Lane.ACTIVATIONS, microbatch.to_message())
+        except LinkLost as error:
+            flying.reason = str(error)
+
+    def next(self) -> tuple[Batch, torch.Tensor]:
+        """Work until the oldest microbatch is there; return it and its logits float32 [samples, vocabulary].
+
+        Raises MicrobatchLost when the group is broken, or a stage could not compute it.
+        """
+        oldest = self._flying[0]
+        while oldest.hidden is None and oldest.reason is None and self._broken is None:
+            self._work()
+        if self._broken is not None:
+            self._flying.clear()
+            raise MicrobatchLost(self._broken, frozenset(self._space.names))
+        if oldest.hidden is None:
+            # What came after it may have been computed on what it should have stored.
+            names = frozenset(name for flying in self._flying for name in flying.batch.names)
+            self._flying.clear()
+            self.answered = self.submitted
+            raise MicrobatchLost(oldest.reason or "lost", names)
+        self._flying.popleft()
+        self.answered = oldest.number
+        return oldest.batch, self._stage.logits(oldest.hidden.to(self._stage.ends.head.device))
+
+    def done(self, number: int, hidden: torch.Tensor) -> None:
+        """Take what the last stage made of a microbatch; one that nobody waits for changes nothing."""
+        for flying in self._flying:
+            if flying.number == number:
+                flying.hidden = hidden
+
+    def failed(self, number: int, reason: str) -> None:
+        """Take note that a stage could not compute a microbatch."""
+        for flying in self._flying:
+            if flying.number == number:
+                flying.reason = reason
+
+    def break_off(self, reason: str) -> None:
+        """Give up everything: the group is broken."""
+        self._broken = reason
+
+    def _made(self, batch: Batch) -> Microbatch:
+        segments = self._space.segments
+        parts = [self._space.parts(name) for name in batch.names]
+        base = np.array([[some[place].base for some in parts] for place in range(len(segments))], np.int32)
+        older = tuple(
+            tuple(
+                Older(sequence, old.instance, old.piece, old.tokens)
+                for sequence, some in enumerate(parts)
+                for old in some[place].older
+                if old.tokens
+            )
+            for place in range(len(segments))
+        )
+        return Microbatch(
+            epoch=self.epoch,
+            driver=self._post.me,
+            number=self.submitted,
+            segments=segments,
+            place=0,
+            hidden=self._stage.embed(batch),
+            positions=batch.positions,
+            starts=batch.starts,
+            samples=batch.samples.astype(np.int32),
+            pieces=tuple(tuple(some[place].piece for some in parts) for place in range(len(segments))),
+            stored=(batch.stored[None, :] - base).astype(np.int32),
+            older=older,
+        )

@@ -1,0 +1,120 @@
+"""Computes this instance's layers of microbatches, its own and others', in the order in which they come."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+
+import numpy as np
+import torch
+
+from ..errors import OutOfPages
+from ..links.link import Lane, LinkLost, Message
+from ..model.stage import Stage as ModelStage
+from .attention import GroupBatch
+from .microbatch import Microbatch
+from .post import Post
+from .row_store import RowStore
+
+PATIENCE_S = 10.0
+"""How long a microbatch may wait for pages: what gives them back is on its way over another link."""
+
+
+class StageService:
+    """The stage of one instance.
+
+    Attributes:
+        busy_s: seconds that it computed.
+        computed: microbatches.
+
+    Args:
+        stage: the layers.
+        store: where keys and values are.
+        post: sends what comes out.
+        clock: in seconds.
+    """
+
+    def __init__(
+        self, stage: ModelStage, store: RowStore, post: Post, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.stage = stage
+        self.busy_s = 0.0
+        self.computed = 0
+        self._store, self._post, self._clock = store, post, clock
+        self._tasks: deque[tuple[float, Microbatch]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def add(self, microbatch: Microbatch) -> None:
+        """Queue a microbatch whose next segment is here."""
+        self._tasks.append((self._clock(), microbatch))
+
+    def forget(self, driver: str | None = None) -> None:
+        """Drop what is queued, of one driver or of all."""
+        self._tasks = deque(task for task in self._tasks if driver not in (None, task[1].driver))
+
+    def step(self) -> bool:
+        """Compute the first microbatch that has its pages; false if there is none."""
+        for _ in range(len(self._tasks)):
+            came, microbatch = self._tasks.popleft()
+            began = self._clock()
+            try:
+                hidden = self._run(microbatch)
+            except OutOfPages as error:
+                if self._clock() - came > PATIENCE_S:
+                    self._fail(microbatch, error)
+                else:
+                    self._tasks.append((came, microbatch))
+                continue
+            except LinkLost as error:
+                self._fail(microbatch, error)
+                return True
+            self.busy_s += self._clock() - began
+            self.computed += 1
+            self._pass_on(microbatch, hidden)
+            return True
+        return False
+
+    def _run(self, microbatch: Microbatch) -> torch.Tensor:
+        segment, place = microbatch.segment, microbatch.place
+        ends = microbatch.stored[place] + np.diff(microbatch.starts)
+        rows = [
+            self._store.ensure(name, microbatch.driver, segment.layers, int(end))
+            for name, end in zip(microbatch.pieces[place], ends, strict=True)
+        ]
+        batch = GroupBatch(
+            names=microbatch.pieces[place],
+            tokens=np.zeros(len(microbatch.positions), np.int64),
+            positions=microbatch.positions,
+            starts=microbatch.starts,
+            rows=np.stack(rows),
+            stored=np.ascontiguousarray(microbatch.stored[place]),
+            samples=microbatch.samples,
+            older=microbatch.older[place],
+        )
+        weights = self.stage.ends.embedding
+        return self.stage.run(batch, microbatch.hidden.to(weights.device), segment.layers)
+
+    def _pass_on(self, microbatch: Microbatch, hidden: torch.Tensor) -> None:
+        if microbatch.last:
+            wanted = hidden[torch.from_numpy(microbatch.samples.astype(np.int64)).to(hidden.device)]
+            self._reply(microbatch, Message("done", {"number": microbatch.number}, {"hidden": wanted}))
+            return
+        microbatch.place += 1
+        microbatch.hidden = hidden
+        if microbatch.segment.instance == self._post.me:
+            self._tasks.appendleft((self._clock(), microbatch))
+            return
+        with suppress(LinkLost):
+            self._post.send(microbatch.segment.instance, Lane.ACTIVATIONS, microbatch.to_message())
+
+    def _fail(self, microbatch: Microbatch, error: Exception) -> None:
+        self._reply(microbatch, Message("failed", {"number": microbatch.number, "reason": str(error)}))
+
+    def _reply(self, microbatch: Microbatch, message: Message) -> None:
+        # Where the driver is gone, nobody waits.
+        with suppress(LinkLost):
+            self._post.send(microbatch.driver, Lane.ACTIVATIONS, message)
