@@ -31,7 +31,7 @@ class ReferenceStore:
     guesses = (0, 0)
 
     def __init__(self, path: str, shape: Any, sizes: Any) -> None:
-        self._path, self._shape = path, shape
+        self._path, self._shape, self._broken = path, shape, sizes.broken
         self._width = packed_row_bytes(shape.hidden, shape.bits)
         self._clusters = max(-(-neurons // shape.cluster_neurons) for _, neurons, _ in shape.networks)
         hot = [count // (shape.cluster_neurons * sizes.group) for _, _, count in shape.networks]
@@ -134,6 +134,8 @@ class ReferenceStore:
         size = self._shape.cluster_bytes
         offset = self._shape.networks[network][0] + cluster * size
         try:
+            if any(begin < offset + size and offset < end for begin, end in self._broken):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
             content = os.pread(self._file, size, offset)
             if len(content) != size:
                 raise OSError(errno.EIO, f"the file ends before {size} bytes at offset {offset}: truncated?")

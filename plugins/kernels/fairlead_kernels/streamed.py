@@ -83,6 +83,7 @@ class StreamOptions:
         threads: threads that call pread where io_uring cannot be had.
         direct: read past the page cache where the file system can.
         uring: use io_uring where it can be had.
+        broken: (begin, end) of bytes whose reads fail as those of bad blocks do, to test what follows.
     """
 
     hot_share: float = 0.5
@@ -91,6 +92,7 @@ class StreamOptions:
     threads: int = 4
     direct: bool = True
     uring: bool = True
+    broken: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.hot_share <= 1:
@@ -112,6 +114,7 @@ class _Sizes:
     threads: int
     direct: bool
     uring: bool
+    broken: tuple[tuple[int, int], ...]
 
 
 class NeuronStore:
@@ -138,7 +141,7 @@ class NeuronStore:
 
     def _sizes(self, slots: int) -> _Sizes:
         o = self.options
-        return _Sizes(slots, self._hot(slots), self.shape.group, o.run, o.depth, o.threads, o.direct, o.uring)
+        return _Sizes(slots, self._hot(slots), self.shape.group, o.run, o.depth, o.threads, o.direct, o.uring, o.broken)
 
     def _hot(self, slots: int) -> int:
         return int(min(slots, self.shape.total_slots) * self.options.hot_share)

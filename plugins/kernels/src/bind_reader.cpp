@@ -21,7 +21,7 @@ class BoundReader {
 public:
     BoundReader(std::string path, Array<std::uint8_t, 1> buffer, std::size_t depth, std::size_t threads, bool direct,
                 bool uring)
-        : buffer_(buffer), reader_(std::move(path), {depth, threads, direct, uring}), in_use_(depth, false) {
+        : buffer_(buffer), reader_(std::move(path), {depth, threads, direct, uring, {}}), in_use_(depth, false) {
         require(reinterpret_cast<std::uintptr_t>(buffer.data()) % kBlock == 0, "buffer: must be aligned to 4096 bytes");
     }
 

@@ -61,6 +61,10 @@ private:
         out.threads = size("threads");
         out.direct = nb::cast<bool>(options.attr("direct"));
         out.uring = nb::cast<bool>(options.attr("uring"));
+        for (const nb::handle range : options.attr("broken")) {
+            const auto [begin, end] = nb::cast<std::pair<std::uint64_t, std::uint64_t>>(range);
+            out.broken.push_back({begin, end});
+        }
         return out;
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -378,6 +379,61 @@ def test_after_a_failed_read_the_next_token_is_right(models: Any, tmp_path: Path
     model.path.write_bytes(content)
     os.utime(model.path, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert_same(generate(decoder, 3), expected)
+
+
+def block_of(model: Model, layer: int, neuron: int) -> tuple[int, int]:
+    """The bytes of the file in which a neuron's bundle lies."""
+    place = int(np.flatnonzero(model.orders[layer] == neuron)[0]) // model.together
+    begin = (layer * model.clusters + place) * model.cluster_bytes
+    return begin, begin + model.cluster_bytes
+
+
+def walked(decoder: fk.Decoder) -> list[np.ndarray]:
+    """Logits of some tokens one by one, so that only what fires is needed."""
+    return [decoder.step(int(token), at, PAGES).logits for at, token in enumerate(PROMPT)]
+
+
+@needs_native
+@pytest.mark.parametrize(
+    ("mode", "hidden", "bits", "uring"),
+    [("exact", 1024, 8, True), ("exact", 2560, 4, False), ("exact", 4096, 8, True), ("predictor", 1024, 8, True)],
+)
+def test_a_bad_block_fails_only_tokens_that_need_it(
+    tmp_path: Path, mode: str, hidden: int, bits: int, uring: bool
+) -> None:
+    model = Model(tmp_path, hidden, bits, activation="relu")
+    for layer in model.weights.layers:
+        layer.predictor.bias[::3] = -1e6  # never predicted
+    counts = np.zeros((LAYERS, model.neurons), np.int64)
+    expected = walked(model.memory(mode, counts))
+    looked_at = counts > 0 if mode == "exact" else np.broadcast_to(np.arange(model.neurons) % 3 > 0, counts.shape)
+    silent, used = (tuple(block_of(model, *one) for one in np.argwhere(which)) for which in (~looked_at, counts > 0))
+    assert silent and used
+    total = model.clusters * LAYERS
+    for hot, slots in ((0, total), (64, total // 2)):
+        decoder, _ = model.streamed(mode, slots, hot=hot, uring=uring, broken=silent)
+        assert_same(walked(decoder), expected)
+        assert_same(walked(decoder), expected)
+        decoder, _ = model.streamed(mode, slots, hot=hot, uring=uring, broken=(used[len(used) // 2],))
+        for _ in range(2):
+            with pytest.raises(OSError, match=r"neurons\.bin: \d+ bytes at offset \d+ cannot be read") as caught:
+                walked(decoder)
+            assert caught.value.errno == errno.EIO
+
+
+def test_in_numpy_too_a_bad_block_fails_only_who_needs_it(models: Any) -> None:
+    fk.select("numpy")
+    model = models(64, 8, activation="relu")
+    counts = np.zeros((LAYERS, model.neurons), np.int64)
+    expected = walked(model.memory("exact", counts))
+    blocks = {block_of(model, layer, neuron) for layer, neuron in np.argwhere(counts > 0)}
+    unused = {block_of(model, layer, neuron) for layer, neuron in np.argwhere(counts == 0)} - blocks
+    decoder, _ = model.streamed("exact", 8, broken=tuple(unused))
+    for one, other in zip(walked(decoder), expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+    decoder, _ = model.streamed("exact", 8, broken=(min(blocks),))
+    with pytest.raises(OSError, match=r"\d+ bytes at offset \d+: Input/output error"):
+        walked(decoder)
 
 
 def test_what_does_not_fit_is_refused(models: Any, tmp_path: Path) -> None:

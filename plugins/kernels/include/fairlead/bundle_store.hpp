@@ -59,6 +59,7 @@ struct StoreOptions {
     std::size_t threads = 4;
     bool direct = true;
     bool uring = true;
+    std::vector<FileRange> broken;  // as a reader has them
 };
 
 enum class Part : std::size_t { gate = 0, up = 1, down = 2 };
@@ -66,8 +67,9 @@ enum class Part : std::size_t { gate = 0, up = 1, down = 2 };
 // Slots of memory that hold neurons of a bundle file, and the reads that fill them. Used by one thread at a time.
 //
 // A layer claims the clusters it needs, starts the reads of what is missing, computes what is there, collects
-// arrivals until nothing is pending, and finishes. Whoever sees a ReadError must abandon(): what was being read is
-// forgotten, and the store goes on.
+// arrivals until nothing is pending, and finishes. Of a read that fails, what a layer has claimed is read again alone,
+// so that a bad block fails only who needs it (a prompt needs all). Whoever sees a ReadError must abandon():
+// what was being read is forgotten, and the store goes on.
 class BundleStore {
 public:
     using Item = NeuronCache::Item;
@@ -160,6 +162,9 @@ private:
         Extent extent = Extent::whole;
     };
 
+    // Reads of hot groups and of a prompt's pass that may be in flight.
+    static constexpr std::uint32_t kLarge = 4;
+
     static StoreOptions fitted(const BundleShape& shape, StoreOptions options);
     static CacheShape cache_shape(const BundleShape& shape, const StoreOptions& options);
     void check_file() const;
@@ -173,6 +178,11 @@ private:
     void merge(std::vector<Item>& wanted, Extent extent);
     void pump();
     void deliver(std::uint32_t tag, std::vector<Slot>& arrived);
+    void release_tag(std::uint32_t tag);
+    void recover(const ReadFailed& failed);
+    // Whether one of these clusters was in a read that failed, and has not been read alone since.
+    bool suspected(Item first, Item last) const;
+    bool awaits(Slot slot, Extent extent) const;
     bool take(const Run& run, Slot slot, const std::uint8_t* cluster);
     void copy_rows(Slot slot, const std::uint8_t* cluster, std::size_t first, std::size_t count);
     void free_tags();
@@ -196,12 +206,16 @@ private:
     std::size_t large_bytes_ = 0;
     std::vector<Stage> stage_;
     std::vector<std::uint8_t> guessed_;  // by slot
+    std::vector<std::uint8_t> needed_;   // by slot: claimed since its read was asked for
+    std::vector<std::uint8_t> suspect_;  // by item
+    bool suspicious_ = false;            // whether any read has failed
     std::vector<Item> wanted_, wanted_rest_;
     std::vector<Run> queue_;
     std::size_t queued_ = 0;  // the first of queue_ that was not submitted
     std::vector<Run> runs_;   // by tag
     std::vector<std::uint32_t> small_, large_;  // free tags
     std::vector<std::uint32_t> finished_;
+    std::vector<ReadFailed> failed_;
     std::vector<BlockRead> batch_;
     std::uint64_t guesses_ = 0;
     std::uint64_t confirmed_ = 0;

@@ -40,6 +40,18 @@ struct ReadDone {
     std::int32_t result = 0;
 };
 
+// A read that came to nothing, and errno (0 where the file is shorter than it should be).
+struct ReadFailed {
+    std::uint32_t tag = 0;
+    int code = 0;
+};
+
+// Bytes [begin, end) of a file.
+struct FileRange {
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
+};
+
 // How reads are carried out: io_uring, or threads that call pread.
 class ReadEngine {
 public:
@@ -56,12 +68,15 @@ public:
 // Null where the build or the kernel has no io_uring.
 std::unique_ptr<ReadEngine> make_uring_engine(std::size_t depth);
 std::unique_ptr<ReadEngine> make_thread_engine(std::size_t threads);
+// Reads with another engine, and answers as a medium with bad blocks does (EIO) what touches the ranges.
+std::unique_ptr<ReadEngine> make_broken_engine(std::unique_ptr<ReadEngine> inner, std::vector<FileRange> broken);
 
 struct ReaderOptions {
     std::size_t depth = 64;   // reads in flight
     std::size_t threads = 4;  // of the pread engine
     bool direct = true;       // past the page cache, where the file system takes O_DIRECT
     bool uring = true;        // io_uring where it can be had
+    std::vector<FileRange> broken;  // fail, to test what faults of a medium do
 };
 
 // Reads blocks of one file, many at a time. Used by one thread at a time. After a failed read the file is opened
@@ -92,6 +107,10 @@ public:
     // Appends the tags of finished reads; with wait, waits for at least one if any is in flight. Throws ReadError for
     // a read that failed: then drain() and give up what was not finished.
     void wait(std::vector<std::uint32_t>& finished, bool wait);
+    // The same, but reads that failed are appended to a list; their tags are free again.
+    void wait(std::vector<std::uint32_t>& finished, std::vector<ReadFailed>& failed, bool wait);
+    // What is wrong with a read that failed, before its tag is used again.
+    ReadError error_of(const ReadFailed& failed) const;
     // Waits for everything in flight and drops it, errors too.
     void drain() noexcept;
     int descriptor() const { return file_; }

@@ -76,6 +76,8 @@ private:
         // Whether value[] holds the gates already.
         bool gates_known;
     };
+    // What is known of a candidate's gate.
+    static constexpr std::uint8_t kUnknown = 0, kSilent = 1, kActive = 2;
 
     // Leaves the store and the buffers in a state from which the next call can go on, where a read fails.
     template <class Body>

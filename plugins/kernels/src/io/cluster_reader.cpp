@@ -23,7 +23,8 @@ std::string what_failed(const std::string& path, std::uint64_t offset, std::size
 
 std::unique_ptr<ReadEngine> make_engine(const ReaderOptions& options) {
     std::unique_ptr<ReadEngine> engine = options.uring ? make_uring_engine(options.depth) : nullptr;
-    return engine ? std::move(engine) : make_thread_engine(options.threads);
+    if (!engine) engine = make_thread_engine(options.threads);
+    return options.broken.empty() ? std::move(engine) : make_broken_engine(std::move(engine), options.broken);
 }
 
 int open_file(const char* path, int flags) {
@@ -39,7 +40,7 @@ int open_file(const char* path, int flags) {
 ReadError::ReadError(std::string path, std::uint64_t offset, std::size_t bytes, int code)
     : std::runtime_error(what_failed(path, offset, bytes, code)), path_(std::move(path)), offset_(offset), code_(code) {}
 
-ClusterReader::ClusterReader(std::string path, ReaderOptions options) : path_(std::move(path)), options_(options) {
+ClusterReader::ClusterReader(std::string path, ReaderOptions options) : path_(std::move(path)), options_(std::move(options)) {
     if (options_.depth == 0 || options_.depth > 4096 || options_.threads == 0 || options_.threads > 256) {
         throw std::invalid_argument("reader: depth must be 1 to 4096, threads 1 to 256");
     }
@@ -128,30 +129,34 @@ void ClusterReader::settled(std::size_t count) {
     if (pending_ == 0 && count > 0) busy_ += now() - busy_since_;
 }
 
-void ClusterReader::wait(std::vector<std::uint32_t>& finished, bool wait) {
+void ClusterReader::wait(std::vector<std::uint32_t>& finished, std::vector<ReadFailed>& failed, bool wait) {
     const std::size_t before = finished.size();
+    const std::size_t failed_before = failed.size();
     const double started = wait ? now() : 0.0;
-    ReadDone failed{0, 1};
-    while (pending_ > 0 && failed.result > 0) {
+    while (pending_ > 0) {
         done_.clear();
-        engine_->collect(wait && finished.size() == before ? 1 : 0, done_);
-        std::size_t ended = finished.size();
-        std::size_t lost = 0;
+        engine_->collect(wait ? 1 : 0, done_);
+        const std::size_t ended = finished.size() + failed.size();
         for (const ReadDone& done : done_) {
-            if (complete(done, finished)) continue;
-            failed = done;
-            ++lost;
+            if (!complete(done, finished)) failed.push_back({done.tag, -done.result});
         }
-        ended = finished.size() - ended;
-        settled(ended + lost);
-        if (!wait || finished.size() > before) break;
+        settled(finished.size() + failed.size() - ended);
+        if (!wait || finished.size() > before || failed.size() > failed_before) break;
     }
     if (wait) waited_ += now() - started;
     for (std::size_t i = before; i < finished.size(); ++i) account(reads_[finished[i]]);
-    if (failed.result > 0) return;
-    stale_ = true;
+    stale_ = stale_ || failed.size() > failed_before;
+}
+
+void ClusterReader::wait(std::vector<std::uint32_t>& finished, bool wait) {
+    std::vector<ReadFailed> failed;
+    this->wait(finished, failed, wait);
+    if (!failed.empty()) throw error_of(failed.front());
+}
+
+ReadError ClusterReader::error_of(const ReadFailed& failed) const {
     const BlockRead& read = reads_[failed.tag];
-    throw ReadError(path_, read.offset, read.bytes, -failed.result);
+    return {path_, read.offset, read.bytes, failed.code};
 }
 
 void ClusterReader::account(const BlockRead& read) {
