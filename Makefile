@@ -49,12 +49,13 @@ $(VENV)/.installed-test: $(VENV)/.kernels $(MANIFESTS)
 	@$(PIP) --editable ".[test]" $(EDITABLE)
 	@touch $(VENV)/.installed $@
 
-test: setup-test ## All tests (torch and transformers are used where they are installed)
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: setup-test ## All tests, several at once (PYTEST_ARGS="-n 0": one after another)
+	@$(BIN)/python -m pytest -n auto --dist loadgroup $(PYTEST_ARGS)
 
 test-sanitized: setup-test ## The kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(PIP) 'cmake>=3.18' 'nanobind>=2.4'
-	@PATH="$(abspath $(BIN)):$$PATH" PYTHON=$(abspath $(BIN)/python) plugins/kernels/sanitize.sh $(SANITIZED_ARGS)
+	@PATH="$(abspath $(BIN)):$$PATH" PYTHON=$(abspath $(BIN)/python) plugins/kernels/sanitize.sh \
+		-n auto --dist loadgroup $(SANITIZED_ARGS)
 
 test-aarch64: setup-test ## The agent's tests as aarch64, under qemu-user (as root; see docs/aarch64.md)
 	@PYTHON=$(abspath $(BIN)/python) tools/aarch64/run all

@@ -74,10 +74,10 @@ def large(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_budget_that_moves_while_it_generates_changes_no_token(
     large: Path, start: Callable[..., Engine], mode: str
 ) -> None:
-    expected = run(start(large, mode=mode, streamed=False), greedy(PROMPT, 60)).tokens
+    expected = run(start(large, mode=mode, streamed=False), greedy(PROMPT, 20)).tokens
     engine = start(large, mode=mode, memory_bytes=None)
     collected = Collected()
-    engine.submit(greedy(PROMPT, 60), collected)
+    engine.submit(greedy(PROMPT, 20), collected)
     plan, random = engine.plan, np.random.default_rng(5)
     full = plan.bytes_for(plan.max_pages, plan.max_slots)
     while not collected.done.is_set():

@@ -113,10 +113,10 @@ def test_experts_are_asked_for_before_the_attention(bundle: Path) -> None:
 
 @native
 def test_a_budget_that_moves_while_it_generates_changes_no_token(bundle: Path, start: Callable[..., Engine]) -> None:
-    expected = run(start(bundle, streamed=False), greedy(PROMPT, 60)).tokens
+    expected = run(start(bundle, streamed=False), greedy(PROMPT, 20)).tokens
     engine = start(bundle)
     collected, plan, random = Collected(), engine.plan, np.random.default_rng(5)
-    engine.submit(greedy(PROMPT, 60), collected)
+    engine.submit(greedy(PROMPT, 20), collected)
     full = plan.bytes_for(plan.max_pages, plan.max_slots)
     while not collected.done.is_set():
         budget = int(random.integers(plan.minimum_bytes, full + 1))

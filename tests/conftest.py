@@ -1,0 +1,91 @@
+"""How tests share a machine when several run at once (`pytest -n`).
+
+Tests that compute are given out by file. Tests of processes, which wait for each other and look at the time, run one
+after another within their group, ahead of the others and with the higher priority.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+
+if TYPE_CHECKING:
+    from xdist.scheduler import LoadGroupScheduling
+
+GROUPS = {
+    "agent": ("agent/bus", "agent/cli", "agent/daemon", "agent/plugin", "agent/runtime", "firmware_bridge"),
+    "fleet": ("aarch64", "cloud", "fleet"),
+}
+FOLDERS = {f"tests/{folder}/": group for group, folders in GROUPS.items() for folder in folders}
+PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
+BEHIND = 10
+
+# Slowness fails no test: neither of the machine, nor of those who share it.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
+if PARALLEL:
+    os.environ.setdefault("FAIRLEAD_TEST_PATIENCE", "2")
+    # Read when numpy and torch are imported: threads that spin for each other stall where each worker has its own.
+    for library in ("OMP", "OPENBLAS", "MKL"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+
+
+def _file(nodeid: str) -> str:
+    return nodeid.split("::", 1)[0]
+
+
+def _group(item: pytest.Item) -> str | None:
+    marker = item.get_closest_marker("xdist_group")
+    if marker is not None:
+        return marker.args[0]
+    return next((group for folder, group in FOLDERS.items() if item.nodeid.startswith(folder)), None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: the tests of processes wait for most of their time."""
+    return (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadGroupScheduling | None:
+    """Give out whole files, so that fixtures of a module are made once, and groups as they are marked."""
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadGroupScheduling
+
+    class ByFileOrGroup(LoadGroupScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            scope = super()._split_scope(nodeid)
+            return _file(nodeid) if scope == nodeid else scope
+
+    config.option.loadscopereorder = False
+    return ByFileOrGroup(config, log)  # pyright: ignore[reportArgumentType]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order what is given out: groups, files with slow tests, files with many tests."""
+    if not PARALLEL:
+        return
+    for item in items:
+        if (group := _group(item)) is not None:
+            item.add_marker(pytest.mark.xdist_group(group))
+    sizes = Counter(_file(item.nodeid) for item in items)
+    slow = {_file(item.nodeid) for item in items if item.get_closest_marker("slow")}
+
+    def place(item: pytest.Item) -> tuple[int, int, str]:
+        file = _file(item.nodeid)
+        return (0, 0, "") if _group(item) else (2 - (file in slow), -sizes[file], file)
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Computing takes the time that processes leave."""
+    if PARALLEL and _group(item) is None:
+        os.nice(max(0, BEHIND - os.nice(0)))
