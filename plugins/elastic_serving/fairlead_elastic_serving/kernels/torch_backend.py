@@ -97,6 +97,29 @@ def gather(
     )
 
 
+def bookkeeping(
+    pages: torch.Tensor, tiers: Tiers, tier: int, tables: torch.Tensor, rows: torch.Tensor, counts: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return scores float32, positions and page numbers of all tokens of a tier in some rows: [rows, longest] each.
+
+    Args:
+        pages: see `reference`.
+        tiers: the layouts.
+        tier: HIGH or LOW.
+        tables: see `reference`.
+        rows: int32 [rows].
+        counts: int32 [rows, 2] of these rows; what lies beyond them is anything.
+    """
+    layout = tiers.layout(tier)
+    longest = int(counts[:, tier].max()) if len(counts) else 0
+    number = torch.arange(longest, dtype=torch.int32, device=pages.device)
+    valid = number < counts[:, tier, None]
+    page, slot = _places(tiers, tier, tables, rows[:, None].expand_as(valid), torch.where(valid, number, 0))
+    page = torch.where(valid, page, 0)
+    scores = _segment(pages, layout.scores, torch.float16, layout, 1)[page, slot, 0].float()
+    return scores, _segment(pages, layout.positions, torch.int32, layout, 1)[page, slot, 0], page
+
+
 def copy_slots(
     pages: torch.Tensor,
     tiers: Tiers,

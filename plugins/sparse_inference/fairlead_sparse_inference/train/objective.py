@@ -27,6 +27,8 @@ class Objective(nn.Module):
         Targets that are ignored (negative) count in no row; each row counts alike, however many it has.
         """
         loss = self._answers(tokens, targets) if self.some_ignored else self._all(tokens, targets)
+        if self.some_ignored and not self.gate_l1:
+            return loss, loss
         means = [layer.gate_mean for layer in self.model.feed_forwards() if layer.gate_mean is not None]
         return loss + self.gate_l1 * torch.stack(means).mean(), loss
 

@@ -2,7 +2,7 @@
 
     recall      "# river amber" states a fact, "? river amber" asks for it later: the answer is the word after the key.
     copy        "> silence piece trust" shows a list, "= silence piece trust" repeats it: all but the first word follow.
-    arithmetic  "37+85=122": the digits behind the equals sign.
+    arithmetic  "37+48=85": the digits behind the equals sign.
 
 Between them stand passages of the corpus, so that an answer lies as far back as the document is long. Words are single
 tokens of the tokenizer; a document is as many tokens as are asked for.
@@ -20,8 +20,8 @@ from tokenizers import Tokenizer
 from .tokenizer import BEGIN
 
 TASKS = ("recall", "copy", "arithmetic")
-LARGEST_TERM = 99
-_WORDS = 512
+LARGEST_TERM = 49
+_WORDS = 256
 """A few words that come often: a small model has little time to learn to repeat each of them."""
 _PASSAGE = (16, 96)
 _LIST = (4, 24)
