@@ -203,6 +203,10 @@ class PageTables:
             new[moves.source] = moves.target
             self.tables[...] = new[self.tables]
 
+    def held(self, rows: NDArray[np.integer]) -> I32:
+        """Return all pages of some rows, in an order that the rows' counts decide: int32 [pages]."""
+        return self._held(rows)
+
     def uses(self) -> NDArray[np.int64]:
         """Return how often each of the arena's pages stands in a table."""
         pages = self._held(np.arange(len(self.tables)))

@@ -18,6 +18,7 @@ from ..model.attention import RAW_FORMATS, PagedAttention, raw_tiers
 from ..model.layout import layer_layout
 from ..model.loading import LoadedModel, load_model
 from ..model.stage import Stage
+from .compressed_model import compressed
 from .local_space import LocalSpace
 from .memory_plan import MemoryPlan, page_bytes_for
 from .settings import EngineSettings
@@ -105,16 +106,19 @@ class ServedModel:
         layers, heads = config.num_hidden_layers, config.num_key_value_heads
         width, tokens = tiers.high.pages_for(context), tiers.high.tokens
         tables = PageTables(loaded.arena, settings.sequences * layers * heads, width, (tokens, tokens))
-        attention = PagedAttention(config, loaded.memory, tables, tiers, kernels)
         host_pages = settings.host_bytes // plan.page_bytes
-        space = LocalSpace(
-            tables,
-            layers,
-            heads,
-            host_pages=host_pages,
-            prefix=settings.prefix_cache,
-            copy=loaded.memory.copy,
-        )
+        if settings.compression is None:
+            attention = PagedAttention(config, loaded.memory, tables, tiers, kernels)
+            space = LocalSpace(
+                tables,
+                layers,
+                heads,
+                host_pages=host_pages,
+                prefix=settings.prefix_cache,
+                copy=loaded.memory.copy,
+            )
+        else:
+            attention, space = compressed(loaded, settings, tables, tiers, kernels, context, host_pages)
         stage = Stage(config, loaded.layers, loaded.ends, attention, context)
         host = torch.empty((host_pages, plan.page_bytes), dtype=torch.uint8)
         return cls(loaded, tokenizer, settings, plan, context, tables, tiers, kernels, stage, space, host)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..compression.options import Compression
 from ..model.layout import DTYPES
 
 
@@ -25,6 +26,7 @@ class EngineSettings:
         prefix_cache: whether what was computed is kept for prompts that begin alike.
         kernels: name of the kernels' backend; None: the best that is installed.
         least_tokens: of one sequence that a budget must hold, if the context is as long.
+        compression: of keys and values; None: they stay as they are.
         ttft_s: time to a request's first token below which it counts as good.
         tpot_s: mean time between its tokens, likewise.
     """
@@ -40,6 +42,7 @@ class EngineSettings:
     prefix_cache: bool = True
     kernels: str | None = None
     least_tokens: int = 256
+    compression: Compression | None = None
     ttft_s: float = 1.0
     tpot_s: float = 0.1
 
