@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="rows are computed in torch")
 
 from fairlead_elastic_serving.arena.formats import K32V32  # noqa: E402
 from fairlead_elastic_serving.arena.page_arena import PageArena  # noqa: E402
