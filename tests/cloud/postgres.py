@@ -6,13 +6,14 @@ import contextlib
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from fairlead_agent.bus.broker.process import free_port
 
 
 def programs() -> Path | None:
@@ -22,12 +23,6 @@ def programs() -> Path | None:
         return found[-1].parent
     beside = shutil.which("initdb")
     return Path(beside).parent if beside else None
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager

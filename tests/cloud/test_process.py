@@ -17,9 +17,9 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
+from fairlead_agent.bus.broker.process import free_port
 from fairlead_cloud.commands import control_plane
 from tests.cloud.place import Place, apply, place
-from tests.cloud.postgres import free_port
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -16,7 +15,7 @@ from typing import Any
 from fairlead_agent.bus.address import BrokerAddress
 from fairlead_agent.bus.broker.base import Broker
 from fairlead_agent.bus.broker.choose import choose
-from fairlead_agent.bus.broker.process import is_free
+from fairlead_agent.bus.broker.process import free_port, is_free, listens
 from fairlead_agent.bus.topics import AUTHORITY
 from fairlead_agent.config import AgentEntry, FleetConfig
 from fairlead_agent.daemon.fleet_child import Child
@@ -169,8 +168,9 @@ class LocalFleet:
         write_private(path, json.dumps(settings, indent=1))
         arguments = [sys.executable, "-m", "fairlead_cloud", "--settings", str(path)]
         self._say(f"starting control plane: {self.url}")
-        await self._start(Child(CONTROL_PLANE, arguments, folder / "control-plane.log"))
-        await self._until(lambda: answers(port), CONTROL_PLANE, 30.0)
+        child = Child(CONTROL_PLANE, arguments, folder / "control-plane.log")
+        await self._start(child)
+        await self._until(lambda: _serves(child, port), CONTROL_PLANE, 30.0)
         self._write_client_file(folder)
 
     async def start_agent(self, entry: AgentEntry) -> None:
@@ -272,6 +272,11 @@ def _ending(code: int) -> str:
     return f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
 
 
+async def _serves(child: Child, port: int) -> bool:
+    # Something that accepts connections there may be a stranger who took the port meanwhile.
+    return child.process is not None and listens(child.process.pid, port) and await answers(port)
+
+
 async def answers(port: int) -> bool:
     """Whether something accepts connections on a port of this machine."""
     try:
@@ -280,11 +285,3 @@ async def answers(port: int) -> bool:
         return False
     writer.close()
     return True
-
-
-def free_port() -> int:
-    """A TCP port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: Any = probe.getsockname()[1]
-    return int(port)

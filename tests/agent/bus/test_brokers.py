@@ -77,6 +77,26 @@ async def test_program_that_ends_at_once_is_an_error_with_its_last_words(tmp_pat
         await process.start(sys.executable, "-c", "print('my last words'); exit(3)", port=free_port())
 
 
+async def test_a_strangers_port_is_not_taken_for_the_brokers(tmp_path: Path) -> None:
+    stranger = await asyncio.start_server(lambda *_: None, "127.0.0.1", free_port())
+    port = stranger.sockets[0].getsockname()[1]
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=asyncio.subprocess.PIPE)
+    async with stranger:
+        assert process.listens(os.getpid(), port)
+        assert not process.listens(os.getpid(), free_port())
+        assert not process.listens(child.pid, port)
+        child.kill()
+        await child.wait()
+        assert not process.listens(child.pid, port)
+
+
+def test_free_ports_are_those_that_the_system_gives_to_nobody() -> None:
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    ports = {free_port() for _ in range(20)}
+    assert len(ports) > 10 and all(process.is_free(port) for port in ports)
+    assert first <= 20_000 or max(ports) < first
+
+
 ORPHAN = """
 import asyncio, os, pathlib, sys
 from fairlead_agent.bus.broker import process

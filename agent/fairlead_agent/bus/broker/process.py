@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import os
+import secrets
 import signal
 import socket
 from pathlib import Path
@@ -14,6 +16,9 @@ from fairlead_agent.bus.broker.base import BrokerError
 READY_S = 15.0
 STOP_S = 5.0
 PR_SET_PDEATHSIG = 1
+_SOCKETS = Path("/proc/net/tcp")
+_GIVEN_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_FIRST_PORT = 20_000
 # Loaded here, because nothing may be loaded between fork and exec.
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -92,9 +97,8 @@ class BrokerProcess:
         while asyncio.get_running_loop().time() < deadline_s:
             if process.returncode is not None:
                 raise BrokerError(f"{self._name} ended with status {process.returncode}: {self._last_lines()}")
-            with contextlib.suppress(OSError):
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.close()
+            # A stranger may have taken the port meanwhile.
+            if listens(process.pid, port) and await _answers(port):
                 return
             await asyncio.sleep(0.03)
         raise BrokerError(f"{self._name} does not answer on port {port} after {READY_S} s: {self._last_lines()}")
@@ -106,10 +110,26 @@ class BrokerProcess:
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that nobody uses now."""
+    """A TCP port of the loopback interface that nobody uses now.
+
+    Where possible one that the system gives to nobody who asks for any: it is still free when a program is up that
+    listens there.
+    """
+    first = _first_given_port()
+    for _ in range(100 if first > _FIRST_PORT else 0):
+        port = _FIRST_PORT + secrets.randbelow(first - _FIRST_PORT)
+        if is_free(port):
+            return port
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _first_given_port() -> int:
+    try:
+        return int(_GIVEN_PORTS.read_text().split()[0])
+    except OSError:
+        return 0
 
 
 def is_free(port: int) -> bool:
@@ -121,6 +141,30 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+async def _answers(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+def listens(pid: int, port: int) -> bool:
+    """Whether a process itself listens on the loopback ``port``; True where the system does not tell."""
+    if not _SOCKETS.exists():
+        return True
+    rows = [line.split() for line in _SOCKETS.read_text().splitlines()[1:]]
+    # Local address, state (0A: listening), inode: proc(5).
+    sockets = {f"socket:[{row[9]}]" for row in rows if row[3] == "0A" and int(row[1].split(":")[1], 16) == port}
+    try:
+        return any(os.readlink(file) in sockets for file in Path(f"/proc/{pid}/fd").iterdir())
+    except PermissionError:
+        return True
+    except OSError:
+        return False  # it ends, or changes what it has open
 
 
 def _die_with_parent() -> None:
