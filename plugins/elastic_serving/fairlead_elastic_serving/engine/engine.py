@@ -77,11 +77,10 @@ class Engine:
         scheduler = Scheduler(
             model.space, Settings(settings.step_tokens, settings.sequences, page_bytes=model.plan.page_bytes)
         )
-        host = HostPages(model.loaded.memory, model.host)
         self.loop = Loop(
             scheduler,
             LocalExecutor(model.stage),
-            host.carry_out,
+            HostPages(model.loaded.memory, model.host, clock),
             self.telemetry,
             objectives=(settings.ttft_s, settings.tpot_s),
             warn=warn,

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,15 +14,18 @@ import torch
 from fairlead_language_model.serving import Event, Failure
 
 from ..errors import MicrobatchLost
-from ..planning.cost_model import Chunk, CostModel
+from ..planning.cost_model import Chunk, CostModel, fit
 from ..planning.microbatches import lookahead
-from ..scheduling import Request, Scheduled, Scheduler, Step
+from ..scheduling import Request, Scheduled, Scheduler
 from .batching import make_batch
 from .executor import Executor
 from .sequence import ServedSequence
+from .swapping import HostPages
 from .telemetry import Telemetry
 
 NO_LOGITS = np.zeros(0, np.float32)
+#: Steps after which their cost is fitted for the first time.
+FIRST_LESSON = 64
 #: Where nothing was measured yet, microbatches are cut by tokens.
 BY_TOKENS = CostModel(0.0, 1.0, 0.0)
 
@@ -42,7 +46,7 @@ class Loop:
     Args:
         scheduler: of the requests.
         executor: computes.
-        carry_out: makes a step's copies between the arena and host memory.
+        host: makes a step's copies between the arena and host memory.
         telemetry: counts.
         objectives: time to the first token and mean time between tokens, in seconds, of good requests.
         warn: hears of requests that failed, with the exception as `exc_info`.
@@ -54,7 +58,7 @@ class Loop:
         self,
         scheduler: Scheduler,
         executor: Executor,
-        carry_out: Callable[[Step], None],
+        host: HostPages,
         telemetry: Telemetry,
         *,
         objectives: tuple[float, float] = (1.0, 0.1),
@@ -66,7 +70,8 @@ class Loop:
         self.sequences: dict[str, ServedSequence] = {}
         self._tokens: dict[str, list[int]] = {}
         self._flying: deque[tuple[Scheduled, ...]] = deque()
-        self._carry_out, self._objectives = carry_out, objectives
+        self._host, self._objectives = host, objectives
+        self._learn_at = FIRST_LESSON
         self._warn, self._clock, self._check = warn, clock, check
 
     @property
@@ -99,9 +104,11 @@ class Loop:
 
     def turn(self) -> bool:
         """Plan all that may be in flight and wait for the oldest microbatch; false if nothing could be computed."""
+        if self.telemetry.step_count >= self._learn_at:
+            self._learn()
         while (room := self.executor.capacity - len(self._flying)) > 0:
             step = self.scheduler.step()
-            self._carry_out(step)
+            self._host.carry_out(step)
             if not step.scheduled:
                 break
             self._admitted(step.scheduled)
@@ -125,7 +132,7 @@ class Loop:
         self.land()
         if not self.scheduler.running:
             return False
-        self._carry_out(self.scheduler.preempt())
+        self._host.carry_out(self.scheduler.preempt())
         return True
 
     def fail_all(self, error: Exception) -> None:
@@ -137,6 +144,16 @@ class Loop:
         self.scheduler.undo()
         for sequence in list(self.sequences.values()):
             self._fail(sequence, error)
+
+    def _learn(self) -> None:
+        """Fit what steps cost to those that were measured, twice as rarely each time."""
+        self._learn_at *= 2
+        settings = self.scheduler.settings
+        self.scheduler.settings = replace(
+            settings,
+            cost=fit([step for step in self.telemetry.steps if step[1] > 0]),
+            host_bytes_per_s=self._host.bytes_per_s or settings.host_bytes_per_s,
+        )
 
     def _parts(self, scheduled: tuple[Scheduled, ...], room: int) -> Iterator[tuple[Scheduled, ...]]:
         """Cut a step to microbatches of about the same cost; a chunk may be cut in two."""
