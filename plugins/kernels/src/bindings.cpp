@@ -9,4 +9,5 @@ NB_MODULE(_native, module) {
     fairlead::python::bind_streamed(module);
     fairlead::python::bind_hybrid(module);
     fairlead::python::bind_unified(module);
+    fairlead::python::bind_dense(module);
 }

@@ -12,5 +12,6 @@ void bind_reader(nanobind::module_& module);
 void bind_streamed(nanobind::module_& module);
 void bind_hybrid(nanobind::module_& module);
 void bind_unified(nanobind::module_& module);
+void bind_dense(nanobind::module_& module);
 
 }  // namespace fairlead::python

@@ -49,8 +49,9 @@ void multiply(const KernelTable& k, const Q8View& matrix, const float* x, std::s
 
 void multiply_floats(const KernelTable& k, const float* matrix, std::size_t rows, std::size_t columns, const float* x,
                      std::size_t batch, float* out) {
-    parallel_for(rows, grain(columns * batch), 4, [&](std::size_t begin, std::size_t end) {
-        for (std::size_t b = 0; b < batch; ++b) k.dot_floats(matrix, columns, begin, end, x + b * columns, out + b * rows);
+    // Chunks that whole tiles of every ISA fill.
+    parallel_for(rows, grain(columns * batch), 12, [&](std::size_t begin, std::size_t end) {
+        k.multiply_floats(matrix, columns, begin, end, x, batch, out, rows);
     });
 }
 

@@ -188,7 +188,7 @@ class Engine:
 
     def set_threads(self, number: int) -> None:
         """Let the kernels compute on so many threads from the next step on."""
-        self._jobs.submit(lambda: torch.set_num_threads(number)).result()
+        self._jobs.submit(lambda: _compute_on(number)).result()
 
     def memory_in_use(self) -> int:
         """Bytes of the budget that the engine holds; all of its pages count, whether filled or not."""
@@ -274,3 +274,10 @@ class Engine:
             self.loop.abort(sequence)
         with self._changed:
             self._changed.notify_all()
+
+
+def _compute_on(threads: int) -> None:
+    from fairlead_kernels import set_threads
+
+    torch.set_num_threads(threads)
+    set_threads(threads)

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 
 from fairlead_language_model.config import ModelConfig
 
+from .batch import Batch
 from .layout import LayerLayout
-from .rotary import rotate
+from .rotary import Rotary, rotate
 
 Turn = tuple[torch.Tensor, torch.Tensor]
 
@@ -51,8 +52,13 @@ class Layer:
         self._heads = (self._turned + config.num_key_value_heads, config.head_dim)
         self._activate = _activation(config)
 
+    def turn(self, rotary: Rotary, batch: Batch, dtype: torch.dtype) -> Turn:
+        """Return what turns a batch's heads to their positions."""
+        positions = torch.from_numpy(batch.positions).to(self.weights["qkv"].device)
+        return rotary.at(positions, dtype)
+
     def __call__(self, hidden: torch.Tensor, turn: Turn, attend: StepAttention) -> torch.Tensor:
-        """Return the next states [tokens, hidden_size]; `turn` is what `Rotary.at` gives for the tokens."""
+        """Return the next states [tokens, hidden_size]; `turn` is what the method of that name gives."""
         weights = self.weights
         normal = self._norm(hidden, "input_norm")
         joined = F.linear(normal, weights["qkv"], weights.get("qkv_bias")).unflatten(-1, self._heads)

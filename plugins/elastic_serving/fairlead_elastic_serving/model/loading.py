@@ -13,6 +13,7 @@ from ..arena.page_arena import PageArena
 from ..memory import PageMemory
 from .layers import Layer
 from .layout import LayerLayout, layer_layout
+from .native_layer import NativeLayer, computes
 from .weights import Ends, load_ends, load_layer
 
 
@@ -34,7 +35,7 @@ class LoadedModel:
     arena: PageArena
     memory: PageMemory
     ends: Ends
-    layers: dict[int, Layer]
+    layers: dict[int, Layer | NativeLayer]
 
     def load_layer(self, layer: int) -> None:
         """Read a layer from its files into its pages; raises CheckpointError."""
@@ -45,7 +46,9 @@ class LoadedModel:
     def adopt_layer(self, layer: int) -> None:
         """Compute a layer from now on with what stands in its pages."""
         flat = self.memory.layer(self.arena.layer_range(layer))
-        self.layers[layer] = Layer(self.checkpoint.config, layer, self.layout, flat)
+        config, layout = self.checkpoint.config, self.layout
+        kind = NativeLayer if computes(config, layout.dtype, flat.device) else Layer
+        self.layers[layer] = kind(config, layer, layout, flat)
 
 
 def load_model(

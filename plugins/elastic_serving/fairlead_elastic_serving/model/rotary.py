@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fairlead_language_model.config import ModelConfig
 from fairlead_language_model.graph.rotary import inverse_frequencies
@@ -22,6 +23,7 @@ class Rotary:
         frequencies = inverse_frequencies(config, None if factors is None else factors.numpy())
         angles = np.arange(context, dtype=np.float64)[:, None] * frequencies
         cosine, sine = (turn(angles).astype(np.float32) for turn in (np.cos, np.sin))
+        self._halves = (cosine, sine)
         self.cosine = torch.from_numpy(np.concatenate([cosine, cosine], axis=1)).to(device)
         self.sine = torch.from_numpy(np.concatenate([-sine, sine], axis=1)).to(device)
 
@@ -29,6 +31,11 @@ class Rotary:
         """Return cosine and sine [tokens, 1, head_dim] of positions int [tokens]."""
         cosine, sine = self.cosine[positions], self.sine[positions]
         return cosine[:, None].to(dtype), sine[:, None].to(dtype)
+
+    def halves(self, positions: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return cosine and sine of each pair, float32 [tokens, head_dim / 2], in host memory."""
+        cosine, sine = self._halves
+        return cosine[positions], sine[positions]
 
 
 def rotate(heads: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:

@@ -14,6 +14,7 @@ from fairlead_language_model.config import ModelConfig
 from .attention import Attention
 from .batch import Batch
 from .layers import Layer, rms_norm
+from .native_layer import NativeLayer, computes, product
 from .rotary import Rotary
 from .weights import Ends
 
@@ -34,12 +35,18 @@ class Stage:
     """
 
     def __init__(
-        self, config: ModelConfig, layers: Mapping[int, Layer], ends: Ends, attention: Attention, context: int
+        self,
+        config: ModelConfig,
+        layers: Mapping[int, Layer | NativeLayer],
+        ends: Ends,
+        attention: Attention,
+        context: int,
     ) -> None:
         self.config, self.layers, self.ends, self.attention = config, dict(layers), ends, attention
         device = ends.embedding.device
         self._rotary = Rotary(config, context, ends.rope_factors, device)
         self._device = device
+        self._native = computes(config, ends.head.dtype, device)
 
     @torch.inference_mode()
     def embed(self, batch: Batch) -> torch.Tensor:
@@ -58,7 +65,7 @@ class Stage:
         Returns:
             the states after the last of them.
         """
-        turn = self._rotary.at(self._put(batch.positions), hidden.dtype)
+        turn = self.layers[layers.start].turn(self._rotary, batch, hidden.dtype)
         attend = self.attention.begin(batch, layers)
         for layer in layers:
             hidden = self.layers[layer](hidden, turn, attend)
@@ -68,6 +75,8 @@ class Stage:
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return logits float32 [rows, vocabulary] of states [rows, hidden_size] after the last layer."""
         normal = rms_norm(hidden, self.ends.norm, self.config.rms_norm_eps)
+        if self._native:
+            return product(self.ends.head, normal)
         return F.linear(normal, self.ends.head).float()
 
     @torch.inference_mode()

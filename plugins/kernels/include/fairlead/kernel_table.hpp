@@ -19,9 +19,9 @@ struct KernelTable {
     void (*multiply_rows)(const Q8View& matrix, std::size_t begin, std::size_t end, const float* x,
                           std::size_t batch, float* out, float* scratch);
 
-    // out[i] = dot(row i of a float32 matrix, x) for i in [begin, end); columns are a multiple of kGroup.
-    void (*dot_floats)(const float* matrix, std::size_t columns, std::size_t begin, std::size_t end, const float* x,
-                       float* out);
+    // out[b * out_stride + i] = dot(row i of a float32 matrix, x[b]) for i in [begin, end).
+    void (*multiply_floats)(const float* matrix, std::size_t columns, std::size_t begin, std::size_t end,
+                            const float* x, std::size_t batch, float* out, std::size_t out_stride);
 
     // y[c] = sum_i weight[i] * matrix[rows ? rows[i] : i, c] for the columns of groups [begin, end).
     void (*sum_rows)(const Q8View& matrix, const std::int32_t* rows, const float* weight, std::size_t count,

@@ -3,10 +3,10 @@
 #include "fairlead/kernel_table.hpp"
 #include "kernels/activation.hpp"
 #include "kernels/attend.hpp"
-#include "kernels/dot_floats.hpp"
 #include "kernels/dot_rows.hpp"
 #include "kernels/dot_rows_packed.hpp"
 #include "kernels/layernorm.hpp"
+#include "kernels/multiply_floats.hpp"
 #include "kernels/multiply_rows.hpp"
 #include "kernels/multiply_rows_packed.hpp"
 #include "kernels/quantize.hpp"
@@ -27,7 +27,7 @@ inline constexpr KernelTable table_of = {
     .isa = V::name,
     .dot_rows = dot_rows<V>,
     .multiply_rows = multiply_rows<V>,
-    .dot_floats = dot_floats<V>,
+    .multiply_floats = multiply_floats<V>,
     .sum_rows = sum_rows<V>,
     .sum_rows_batch = sum_rows_batch<V>,
     .dequantize = dequantize<V>,
