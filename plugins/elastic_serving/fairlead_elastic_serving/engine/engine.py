@@ -77,11 +77,13 @@ class Engine:
         scheduler = Scheduler(
             model.space, Settings(settings.step_tokens, settings.sequences, page_bytes=model.plan.page_bytes)
         )
+        host = HostPages(model.loaded.memory, model.host, clock)
         self.loop = Loop(
             scheduler,
             LocalExecutor(model.stage),
-            HostPages(model.loaded.memory, model.host, clock),
+            host.carry_out,
             self.telemetry,
+            copy_speed=lambda: host.bytes_per_s,
             objectives=(settings.ttft_s, settings.tpot_s),
             warn=warn,
             clock=clock,

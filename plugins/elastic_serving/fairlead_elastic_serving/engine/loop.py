@@ -16,11 +16,10 @@ from fairlead_language_model.serving import Event, Failure
 from ..errors import MicrobatchLost
 from ..planning.cost_model import Chunk, CostModel, fit
 from ..planning.microbatches import lookahead
-from ..scheduling import Request, Scheduled, Scheduler
+from ..scheduling import Request, Scheduled, Scheduler, Step
 from .batching import make_batch
 from .executor import Executor
 from .sequence import ServedSequence
-from .swapping import HostPages
 from .telemetry import Telemetry
 
 NO_LOGITS = np.zeros(0, np.float32)
@@ -46,8 +45,9 @@ class Loop:
     Args:
         scheduler: of the requests.
         executor: computes.
-        host: makes a step's copies between the arena and host memory.
+        carry_out: makes a step's copies between the arena and host memory.
         telemetry: counts.
+        copy_speed: bytes per second of those copies, as measured; None: not yet.
         objectives: time to the first token and mean time between tokens, in seconds, of good requests.
         warn: hears of requests that failed, with the exception as `exc_info`.
         clock: in seconds.
@@ -58,9 +58,10 @@ class Loop:
         self,
         scheduler: Scheduler,
         executor: Executor,
-        host: HostPages,
+        carry_out: Callable[[Step], None],
         telemetry: Telemetry,
         *,
+        copy_speed: Callable[[], float | None] = lambda: None,
         objectives: tuple[float, float] = (1.0, 0.1),
         warn: Callable[..., object] = ignore,
         clock: Callable[[], float] = time.monotonic,
@@ -70,7 +71,7 @@ class Loop:
         self.sequences: dict[str, ServedSequence] = {}
         self._tokens: dict[str, list[int]] = {}
         self._flying: deque[tuple[Scheduled, ...]] = deque()
-        self._host, self._objectives = host, objectives
+        self._carry_out, self._copy_speed, self._objectives = carry_out, copy_speed, objectives
         self._learn_at = FIRST_LESSON
         self._warn, self._clock, self._check = warn, clock, check
 
@@ -108,7 +109,7 @@ class Loop:
             self._learn()
         while (room := self.executor.capacity - len(self._flying)) > 0:
             step = self.scheduler.step()
-            self._host.carry_out(step)
+            self._carry_out(step)
             if not step.scheduled:
                 break
             self._admitted(step.scheduled)
@@ -132,7 +133,7 @@ class Loop:
         self.land()
         if not self.scheduler.running:
             return False
-        self._host.carry_out(self.scheduler.preempt())
+        self._carry_out(self.scheduler.preempt())
         return True
 
     def fail_all(self, error: Exception) -> None:
@@ -152,7 +153,7 @@ class Loop:
         self.scheduler.settings = replace(
             settings,
             cost=fit([step for step in self.telemetry.steps if step[1] > 0]),
-            host_bytes_per_s=self._host.bytes_per_s or settings.host_bytes_per_s,
+            host_bytes_per_s=self._copy_speed() or settings.host_bytes_per_s,
         )
 
     def _parts(self, scheduled: tuple[Scheduled, ...], room: int) -> Iterator[tuple[Scheduled, ...]]:

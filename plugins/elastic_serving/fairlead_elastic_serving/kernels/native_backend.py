@@ -38,7 +38,8 @@ def why_not() -> str:
 
 
 @cache
-def _kernels() -> Any:
+def native_kernels() -> Any:
+    """Return `fairlead_kernels.unified`; raises MissingBackend where it cannot compute."""
     reason = why_not()
     if reason:
         raise MissingBackend(f"native kernels for unified pages: {reason}; install with: pip install fairlead-kernels")
@@ -48,8 +49,9 @@ def _kernels() -> Any:
 
 
 @cache
-def _layout(tiers: Tiers) -> Any:
-    return _kernels().layout(tiers.head_dim, tiers.page_bytes, _numbers(tiers.high), _numbers(tiers.low))
+def native_layout(tiers: Tiers) -> Any:
+    """Return two tiers' layouts as the native kernels take them."""
+    return native_kernels().layout(tiers.head_dim, tiers.page_bytes, _numbers(tiers.high), _numbers(tiers.low))
 
 
 def _numbers(layout: PageLayout) -> tuple[int, ...]:
@@ -80,24 +82,24 @@ def write(
     positions: I32,
 ) -> None:
     """Quantize keys and values to a tier's format and store them; see `reference.write`."""
-    _kernels().write(_layout(tiers), pages, tier, tables, rows, slots, keys, values, scores, positions)
+    native_kernels().write(native_layout(tiers), pages, tier, tables, rows, slots, keys, values, scores, positions)
 
 
 def gather(
     pages: Pages, tiers: Tiers, tier: int, tables: I32, rows: I32, slots: I32
 ) -> tuple[F32, F32, NDArray[np.float16], I32]:
     """Return keys, values, scores and positions of single tokens; see `reference.gather`."""
-    return _kernels().gather(_layout(tiers), tiers.head_dim, pages, tier, tables, rows, slots)
+    return native_kernels().gather(native_layout(tiers), tiers.head_dim, pages, tier, tables, rows, slots)
 
 
 def copy_slots(pages: Pages, tiers: Tiers, tier: int, tables: I32, rows: I32, sources: I32, targets: I32) -> None:
     """Copy tokens within their tier; see `reference.copy_slots`."""
-    _kernels().copy_slots(_layout(tiers), pages, tier, tables, rows, sources, targets)
+    native_kernels().copy_slots(native_layout(tiers), pages, tier, tables, rows, sources, targets)
 
 
 def copy_pages(pages: Pages, sources: I32, targets: I32) -> None:
     """Copy whole pages by number, one after the other."""
-    _kernels().copy_pages(pages, sources, targets)
+    native_kernels().copy_pages(pages, sources, targets)
 
 
 def attend(
@@ -116,8 +118,8 @@ def attend(
     positions: I32 | None = None,
 ) -> tuple[F32, F32]:
     """Attention over both tiers; see `reference.attend`, and with ``now`` also `reference.update_scores`."""
-    return _kernels().attend(
-        _layout(tiers),
+    return native_kernels().attend(
+        native_layout(tiers),
         queries,
         pages,
         tables,
@@ -146,6 +148,6 @@ def attend_chunks(
     received: Sequence[F32 | None] | None = None,
 ) -> tuple[F32, F32]:
     """Causal attention of chunks of sequences; see `reference.attend_chunks`."""
-    return _kernels().attend_chunks(
-        _layout(tiers), queries, starts, stored, pages, tables, rows, scale, window=window, received=received
+    return native_kernels().attend_chunks(
+        native_layout(tiers), queries, starts, stored, pages, tables, rows, scale, window=window, received=received
     )

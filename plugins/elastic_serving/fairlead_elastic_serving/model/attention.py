@@ -6,12 +6,14 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fairlead_language_model.config import ModelConfig
 
 from ..arena.formats import K16V16, K32V32, KVFormat
 from ..arena.page_tables import HIGH, PageTables
 from ..kernels.backends import KernelBackend
+from ..kernels.native_backend import native_kernels, native_layout
 from ..kernels.tiers import Tiers
 from ..memory import PageMemory
 from .batch import Batch
@@ -52,7 +54,7 @@ class PagedAttention:
 
     def begin(self, batch: Batch, layers: range) -> PagedStep:
         """Return the attention of one microbatch, whose rows are those of ``layers``."""
-        return PagedStep(self, batch, layers)
+        return (NativePagedStep if self.backend.name == "native" else PagedStep)(self, batch, layers)
 
 
 class PagedStep:
@@ -102,3 +104,34 @@ class PagedStep:
         width = self._attention.tiers.high.pages_for(tokens)
         own = tables[batch.rows.reshape(-1), :width]
         return own, np.arange(batch.rows.size, dtype=np.int32).reshape(batch.rows.shape)
+
+
+class NativePagedStep(PagedStep):
+    """The same by the native kernels, without a detour over tensors for what every layer takes."""
+
+    def __init__(self, attention: PagedAttention, batch: Batch, layers: range) -> None:
+        super().__init__(attention, batch, layers)
+        self._kernels, self._layout = native_kernels(), native_layout(attention.tiers)
+        self._pages, self._tables_n = attention.memory.pages, self._tables_t.numpy()
+        self._rows_n, self._token_rows_n = self._rows.numpy(), self._token_rows.numpy()
+        self._written = [self._scores.numpy(), batch.positions]
+        self._slots_n, self._batch = self._slots.numpy(), batch
+
+    def attend(
+        self, layer: int, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `PagedStep.attend`."""
+        place, batch, pages, tables = layer - self._first, self._batch, self._pages, self._tables_n
+        self._kernels.write(
+            self._layout, pages, HIGH, tables, self._token_rows_n[place], self._slots_n,
+            _floats(keys), _floats(values), *self._written,
+        )  # fmt: skip
+        output, total = self._kernels.attend_chunks(
+            self._layout, _floats(queries), batch.starts, batch.stored, pages, tables, self._rows_n[place],
+            self._scale, window=self._attention.config.window(layer),
+        )  # fmt: skip
+        return torch.from_numpy(output).to(queries.dtype), torch.from_numpy(total)
+
+
+def _floats(vectors: torch.Tensor) -> NDArray[np.float32]:
+    return vectors.float().contiguous().numpy()

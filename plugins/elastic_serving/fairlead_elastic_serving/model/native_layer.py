@@ -55,7 +55,7 @@ class NativeLayer:
 
     def __call__(self, hidden: torch.Tensor, turn: Turn, attend: StepAttention) -> torch.Tensor:
         """Return the next states [tokens, hidden_size]; `turn` is what the method of that name gives."""
-        state = hidden.numpy()
+        state = hidden.contiguous().numpy()
         seen = attend(self.number, *map(torch.from_numpy, self._layer.before(state, *turn)))
         return torch.from_numpy(self._layer.after(state, seen.contiguous().numpy()))
 
