@@ -89,7 +89,8 @@ def test_predictors_of_opt(tmp_path: Path) -> None:
     source, text, out = opt(tmp_path / "model"), tmp_path / "text.txt", tmp_path / "p.safetensors"
     text.write_text(TEXT * 2)
     sizes = ("--tokens", "512", "--held-tokens", "128", "--test-tokens", "128", "--context", "32", "--epochs", "2")
-    report = command("train-predictor", source, text, "--out", out, *sizes, "--numpy", "--perplexity-rise", "1")
+    gates = ("--recall", "0.95", "--perplexity-budget", "1")
+    report = command("train-predictor", source, text, "--out", out, *sizes, "--numpy", *gates)
     assert all(layer["weighted_recall"] > 0.9 for layer in report["layers"])
     command("profile", source, text, "--out", tmp_path / "profile.npz", "--part", "all", "--context", "32")
     command("convert", source, tmp_path / "b", "--predictors", out, "--profile", tmp_path / "profile.npz")

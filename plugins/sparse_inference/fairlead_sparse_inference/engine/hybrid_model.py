@@ -8,9 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead_kernels import Decoder, DecoderConfig, DecoderWeights, LayerWeights
+from fairlead_kernels import DecoderConfig, DecoderWeights, LayerWeights
 from fairlead_kernels.hybrid import AcceleratedLayers
-from fairlead_language_model.graph import KVPages
 
 from ..accelerators import Accelerator
 from ..accelerators.interface import Network
@@ -51,25 +50,13 @@ class HybridModel(SparseModel):
     def __init__(self, model: SparseModel, accelerator: Accelerator, hot: Sequence[NDArray[np.bool_]]) -> None:
         """Move the hot neurons of a model; see `accelerated`."""
         self.__dict__.update(model.__dict__)
-        self.accelerator = accelerator
+        self.accelerator, self._counted = accelerator, None
         self.weights = accelerated(model.weights, self.decoder_config, accelerator, hot)
 
     @property
     def on_gpu(self) -> bool:
         """Whether the hot neurons lie in a GPU's memory."""
         return self.accelerator.name.startswith("cuda")
-
-    def decoder(self, pages: KVPages) -> Decoder:
-        """Return a decoder over an arena; it holds references only."""
-        return Decoder(
-            self.decoder_config,
-            self.weights,
-            pages.keys,
-            pages.values,
-            key_scale=pages.key_scale,
-            value_scale=pages.value_scale,
-            inverse_frequency=self._frequencies,
-        )
 
 
 def network_of(model: SparseModel) -> Network:

@@ -44,6 +44,7 @@ class SparseModel:
         self._frequencies = np.ascontiguousarray(frequencies, np.float32)
         self.decoder_config = replace(decoder_config(config), mode=mode)
         self.activations = [np.zeros(layer.neurons, np.int64) for layer in weights.layers]
+        self._counted: list[NDArray[np.int64]] | None = self.activations
 
     @classmethod
     def load(
@@ -112,7 +113,7 @@ class SparseModel:
             key_scale=pages.key_scale,
             value_scale=pages.value_scale,
             inverse_frequency=self._frequencies,
-            activation_counts=self.activations,
+            activation_counts=self._counted,
         )
 
     @property

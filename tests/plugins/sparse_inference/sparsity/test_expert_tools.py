@@ -119,10 +119,8 @@ def test_experts_have_predictors_of_their_own(
         "--epochs",
         "2",
         "--numpy",
-        "--recall",
-        "0.9",
-        "--perplexity-rise",
-        "1",
+        "--perplexity-budget",
+        "0.05",
         "--fewest-samples",
         "170",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import expm1
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,22 @@ from ..reporting import Report, clear_errors, format_option, json_option, plots_
 @click.option("--test-tokens", type=click.IntRange(min=64), default=16384, show_default=True, help="To report on.")
 @click.option("--context", type=click.IntRange(min=8), help="Tokens a window; default: the model's, at most 512.")
 @click.option(
-    "--recall",
-    type=click.FloatRange(0.5, 1, max_open=True),
-    default=0.99,
+    "--perplexity-budget",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.004,
     show_default=True,
-    help="Share of what firing neurons add to the output that predicted ones must hold.",
+    help="By which share validation perplexity may rise; thresholds spend it where it saves the most reads.",
 )
 @click.option(
-    "--perplexity-rise",
-    type=click.FloatRange(min=0),
-    default=0.005,
-    show_default=True,
-    help="By which share validation perplexity may rise; the recall is raised until it does not.",
+    "--recall",
+    type=click.FloatRange(0.5, 1, max_open=True),
+    help="Instead of spending the budget: one share of what firing neurons add to the output that predicted ones of "
+    "each network must hold; raised until perplexity rises by less than the budget.",
+)
+@click.option(
+    "--calibrate",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Predictors to set the thresholds of anew, instead of training.",
 )
 @click.option(
     "--fewest-samples",
@@ -55,8 +60,9 @@ def train_predictor(
     held_tokens: int,
     test_tokens: int,
     context: int | None,
-    recall: float,
-    perplexity_rise: float,
+    perplexity_budget: float,
+    recall: float | None,
+    calibrate: Path | None,
     fewest_samples: int,
     epochs: int,
     seed: int,
@@ -83,9 +89,8 @@ def train_predictor(
     torch = _choose(use_torch, threads)
     recipe = Recipe(epochs=epochs, seed=seed)
     sizes = {"train": tokens, "validation": held_tokens, "test": test_tokens}
-    content = _run(
-        report, loaded, text, sizes, context, Wanted(recall, perplexity_rise, fewest_samples), recipe, torch, out
-    )
+    wanted = Wanted(perplexity_budget, recall, fewest_samples)
+    content = _run(report, loaded, text, sizes, context, wanted, recipe, torch, calibrate, out)
     content["plots"] = report.plot(plots, lambda directory: _draw(content, directory, plot_format))
     report.result(content, *_tables(content))
     if not content["allowed"]:
@@ -114,47 +119,61 @@ def _run(
     wanted: Any,
     recipe: Any,
     use_torch: bool,
+    calibrate: Path | None,
     out: Path,
 ) -> dict[str, Any]:
     from dataclasses import replace
 
     from ...bundle import all_networks
+    from ..perplexity.compare import Reference
     from ..perplexity.speed import time_share
     from ..text import read_windows
     from .examples import capture_inputs
     from .file import write_predictors
-    from .train import gated, network_records, train_layers, verdict
+    from .train import gated, network_records, train_layers, trained_before, verdict
 
     def read(part: str) -> Any:
         return read_windows(text, part, model.tokenizer, model.config, sizes[part], context)
 
-    learn, hold = read("train"), read("validation")
-    with report.progress("capturing inputs", len(learn.rows) + len(hold.rows)) as advance:
-        inputs, held = (capture_inputs(model, part.rows, advance) for part in (learn, hold))
+    before = None if calibrate is None else trained_before(calibrate, model)
+    learn, hold = None if before else read("train"), read("validation")
+    with report.progress("capturing inputs", len(hold.rows) + (len(learn.rows) if learn else 0)) as advance:
+        held = capture_inputs(model, hold.rows, advance)
+        inputs = capture_inputs(model, learn.rows, advance) if learn else held
     with report.progress("training layers", model.config.num_hidden_layers) as advance:
-        trained = train_layers(model, inputs, held, wanted, recipe, use_torch, report.say, advance)
+        trained = before or train_layers(model, inputs, held, wanted, recipe, use_torch, report.say, advance)
     first = {name: item.predictor for name, item in trained.items()}
-    predictors, recall, validation_rise, allowed = gated(model, first, held, hold.rows, wanted, report.say)
+    set_ = gated(model, first, held, Reference(model, hold.rows), wanted, report.say)
+    predictors = set_.predictors
     trained = {name: replace(item, predictor=predictors[name]) for name, item in trained.items()}
     test = read("test")
     with report.progress("testing once", len(test.rows)) as advance:
         seen = capture_inputs(model, test.rows, advance)
-    qualities, exact, predicted = verdict(model, predictors, seen, test.rows)
+    qualities, cost = verdict(model, predictors, seen, test.rows)
+    exact, predicted = cost.exact, cost.approximate
     moved, error = predicted.moved_from(exact)
     parameters = sum(predictor.parameters for predictor in predictors.values())
     exact_experts = [str(name) for name in all_networks(model.config) if str(name) not in predictors]
     content = {
         "model": model.path.name,
-        "trained_with": "PyTorch" if use_torch else "NumPy",
-        "documents": {"train": len(learn.documents), "validation": list(hold.documents), "test": list(test.documents)},
-        "tokens": {"train": learn.tokens, "validation": hold.tokens, "test": test.tokens},
-        "calibrated_recall": recall,
-        "validation_rise": round(validation_rise, 6),
-        "allowed": allowed,
+        "trained_with": calibrate.name if calibrate else "PyTorch" if use_torch else "NumPy",
+        "documents": {
+            "train": len(learn.documents) if learn else 0,
+            "validation": list(hold.documents),
+            "test": list(test.documents),
+        },
+        "tokens": {"train": learn.tokens if learn else 0, "validation": hold.tokens, "test": test.tokens},
+        "calibrated_recall": set_.recall,
+        "perplexity_budget": wanted.perplexity_budget,
+        "validation_rise": round(set_.cost.rise, 6),
+        "validation_divergence": round(set_.cost.divergence, 7),
+        "layer_prices": set_.prices,
+        "allowed": set_.allowed,
         "test_exact": exact.record(test.bytes_per_token),
         "test_predicted": predicted.record(test.bytes_per_token),
         "test_rise": round(moved, 6),
         "test_rise_95": round(error, 6),
+        "test_divergence": round(cost.divergence, 7),
         "parameters": parameters,
         "parameter_share": round(parameters / model.parameters, 4),
         "time_share": time_share(model, list(predictors.values()), seen),
@@ -184,6 +203,7 @@ def _tables(content: dict[str, Any]) -> list[Any]:
         ["test perplexity, exact", f"{content['test_exact']['perplexity']:.3f}"],
         ["test perplexity, predicted", f"{content['test_predicted']['perplexity']:.3f}"],
         ["rise", rise(content["test_rise"], content["test_rise_95"])],
+        ["rise to expect from the divergence", f"{expm1(content['test_divergence']):.3%}"],
         ["parameters", f"{content['parameters']} ({content['parameter_share']:.1%} of the model)"],
         ["time, of the feed-forward layers", "not measured" if share is None else f"{share:.1%}"],
     ]

@@ -1,25 +1,30 @@
-"""Trains the predictors of a model: a hidden size for each network, gated by recall, then by perplexity."""
+"""Trains the predictors of a model: a hidden size for each network, and thresholds that spend a budget."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...bundle import NetworkName
+from ...bundle import NetworkName, all_networks
 from ..model import FloatArray, ToolModel, is_sparse, wide
 from ..networks import Routed
+from ..perplexity.compare import Comparison, Reference
 from ..perplexity.modes import Predicted, layer_choices
-from ..perplexity.score import Score, score
 from ..profile.statistics import gini
+from .budget import spend
 from .calibrate import Quality, calibrated, quality, relative_cost
 from .examples import Examples, examples
+from .file import read_predictors
 from .fit import Recipe, fit
 from .network import Predictor, first_rank, from_weights, most_rank
 
+#: Hidden sizes are compared at this recall where the budget decides: about what it leaves.
+_COMPARED_AT = 0.95
 #: A larger hidden size is kept where it saves at least this share of the weights that are read.
 _WORTH = 0.98
 _TIGHTENINGS = 6
@@ -27,14 +32,14 @@ _TIGHTENINGS = 6
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The gates: share of what fires that must be found, and by which share perplexity may rise.
+    """By which share perplexity may rise, and, where it is asked for, the share of what fires that must be found.
 
     An expert with fewer tokens than `fewest_samples` to learn from, or an eighth of that to calibrate on, gets no
     predictor: its neurons' habits are not known well enough to leave any out.
     """
 
-    weighted_recall: float = 0.99
-    perplexity_rise: float = 0.005
+    perplexity_budget: float = 0.004
+    weighted_recall: float | None = None
     fewest_samples: int = 256
 
 
@@ -91,6 +96,17 @@ def train_layers(
     return made
 
 
+def trained_before(path: Path, model: ToolModel) -> dict[str, Trained]:
+    """Read predictors of an earlier training, and what its report says of hidden sizes; raises PredictorError."""
+    predictors, report = read_predictors(path, all_networks(model.config), model.config.hidden_size)
+    known = {layer.get("network"): layer for layer in report.get("layers", [])}
+    tried = {
+        name: {int(rank): cost for rank, cost in known.get(name, {}).get("tried", {}).items()} for name in predictors
+    }
+    samples = {name: known.get(name, {}).get("samples", (0, 0)) for name in predictors}
+    return {name: Trained(one, tried[name], (samples[name][0], samples[name][1])) for name, one in predictors.items()}
+
+
 def too_few(name: NetworkName, data: Examples, held: Examples, wanted: Wanted) -> str | None:
     """Return why a network gets no predictor, or None."""
     counts, least = (len(data.inputs), len(held.inputs)), (wanted.fewest_samples, -(-wanted.fewest_samples // 8))
@@ -119,7 +135,7 @@ def train_network(
         if network.first_bias is not None:
             start = replace(start, bias=network.first_bias.astype(np.float32))
         fitted = fit(start, data, recipe, use_torch).rounded()
-        fitted = calibrated(fitted, held, wanted.weighted_recall)
+        fitted = calibrated(fitted, held, wanted.weighted_recall or _COMPARED_AT)
         cost = relative_cost(fitted, quality(fitted, held), hidden, neurons, network.others)
         if best is not None and cost > _WORTH * min(tried.values()):
             tried[rank] = round(cost, 4)
@@ -130,31 +146,56 @@ def train_network(
         rank = min(2 * rank, most_rank(hidden))
 
 
+@dataclass(frozen=True, slots=True)
+class Gated:
+    """Predictors whose thresholds are set: what they cost on validation text, and whether that is allowed.
+
+    `recall` is the one that they were calibrated for, None where the budget decided; `prices` as `Spent` has them.
+    """
+
+    predictors: dict[str, Predictor]
+    recall: float | None
+    cost: Comparison
+    prices: list[float]
+    allowed: bool
+
+
 def gated(
     model: ToolModel,
     predictors: Mapping[str, Predictor],
     held_inputs: Sequence[FloatArray],
-    rows: NDArray[np.int64],
+    reference: Reference,
     wanted: Wanted,
     say: Callable[[str], None],
-) -> tuple[dict[str, Predictor], float, float, bool]:
-    """Lower thresholds until perplexity rises by less than is allowed.
+) -> Gated:
+    """Set thresholds that spend the budget, or those of the recall that is asked for."""
+    if wanted.weighted_recall is None:
+        spent = spend(model, predictors, held_inputs, reference, wanted.perplexity_budget, say)
+        return Gated(spent.predictors, None, spent.cost, spent.prices, spent.allowed)
+    return _by_recall(model, predictors, held_inputs, reference, wanted, say)
 
-    Returns the predictors, the recall that they were calibrated for, the rise that is left, and whether it is allowed.
-    """
-    exact, recall = score(model, rows), wanted.weighted_recall
-    chosen = dict(predictors)
-    rise = 0.0
-    for _ in range(_TIGHTENINGS):
-        rise, _error = score(model, rows, Predicted(model.graph, layer_choices(model.graph, chosen))).moved_from(exact)
-        say(f"at a weighted recall of {recall:.2%} validation perplexity rises by {rise:.3%}")
-        if rise <= wanted.perplexity_rise:
-            return chosen, recall, rise, True
-        recall = 1 - (1 - recall) / 2
-        chosen = {
-            name: calibrated(chosen[name], held, recall) for name, held in _of(model, held_inputs) if name in chosen
-        }
-    return chosen, recall, rise, False
+
+def _by_recall(
+    model: ToolModel,
+    predictors: Mapping[str, Predictor],
+    held_inputs: Sequence[FloatArray],
+    reference: Reference,
+    wanted: Wanted,
+    say: Callable[[str], None],
+) -> Gated:
+    """One recall for all networks, raised until perplexity rises by less than the budget."""
+    assert wanted.weighted_recall is not None
+    recall, chosen = wanted.weighted_recall, dict(predictors)
+    for attempt in range(_TIGHTENINGS):
+        if attempt:
+            recall = 1 - (1 - recall) / 2
+        held = _of(model, held_inputs)
+        chosen |= {name: calibrated(chosen[name], found, recall) for name, found in held if name in chosen}
+        (cost,) = reference.compare([Predicted(model.graph, layer_choices(model.graph, chosen))])
+        say(f"at a weighted recall of {recall:.2%} validation perplexity rises by {cost.rise:.3%}")
+        if cost.rise <= wanted.perplexity_budget:
+            return Gated(chosen, recall, cost, [], True)
+    return Gated(chosen, recall, cost, [], False)
 
 
 def _of(model: ToolModel, inputs: Sequence[FloatArray]) -> Iterator[tuple[str, Examples]]:
@@ -165,15 +206,15 @@ def _of(model: ToolModel, inputs: Sequence[FloatArray]) -> Iterator[tuple[str, E
 
 def verdict(
     model: ToolModel, predictors: Mapping[str, Predictor], inputs: Sequence[FloatArray], rows: NDArray[np.int64]
-) -> tuple[dict[str, Quality], Score, Score]:
-    """Measure predictors on text that decided nothing: quality by network that got a token, and both scores."""
+) -> tuple[dict[str, Quality], Comparison]:
+    """Measure predictors on text that decided nothing: quality by network that got a token, and what they cost."""
     qualities = {
         name: quality(predictors[name], found)
         for name, found in _of(model, inputs)
         if name in predictors and len(found.inputs)
     }
-    choices = layer_choices(model.graph, predictors)
-    return qualities, score(model, rows), score(model, rows, Predicted(model.graph, choices))
+    (cost,) = Reference(model, rows).compare([Predicted(model.graph, layer_choices(model.graph, predictors))])
+    return qualities, cost
 
 
 def network_records(
