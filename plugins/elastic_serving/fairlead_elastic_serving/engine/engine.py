@@ -237,30 +237,35 @@ class Engine:
                 jobs, closing = self._jobs.take(), self._jobs.closed
             if closing:
                 break
-            try:
-                self._turn(jobs)
-            except Exception as error:
-                # A fault of ours: whoever waits is told, and the next requests are served.
-                self.loop.fail_all(error)
+            if jobs:
+                self._guarded(self.loop.land)
+            for job in jobs:
+                job()
+            self._guarded(self._turn)
+            with self._changed:
+                if self._idle():
+                    self._changed.notify_all()
         self._end(jobs)
 
-    def _turn(self, jobs: list[Callable[[], None]]) -> None:
-        if jobs:
-            self.loop.land()
-        for job in jobs:
-            job()
+    def _guarded(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except Exception as error:
+            # A fault of ours: whoever waits is told, and the next requests are served.
+            self.loop.fail_all(error)
+
+    def _turn(self) -> None:
         self._take_in()
         may_plan = self._companion is None or self._companion.turn()
         progress = self.loop.turn() if may_plan else False
         with self._changed:
-            if self._idle():
-                self._changed.notify_all()
-            elif not progress and self.loop.sequences and not self._called():
+            if not progress and self.loop.sequences and not self._called():
                 self._changed.wait(PATIENCE_S)
 
     def _take_in(self) -> None:
         while self._incoming:
-            # It is counted as waiting until the scheduler has it.
+            # The budget may have shrunk since it came. It is counted as waiting until the scheduler has it.
+            self._incoming[0].limit = min(self._incoming[0].limit, self.context)
             self.loop.add(self._incoming[0])
             self._incoming.popleft()
         while self._aborted:

@@ -142,9 +142,14 @@ class Loop:
             with contextlib.suppress(Exception):
                 self.executor.next()
             self._flying.popleft()
-        self.scheduler.undo()
+        # Whatever broke may have left the scheduler's books in disorder; nobody goes on waiting for that.
+        with contextlib.suppress(Exception):
+            self.scheduler.undo()
         for sequence in list(self.sequences.values()):
-            self._fail(sequence, error)
+            with contextlib.suppress(Exception):
+                self.scheduler.abort(sequence.name)
+            self._forget(sequence.name)
+            self._report([(sequence, self._failure(sequence, error))])
 
     def _learn(self) -> None:
         """Fit what steps cost to those that were measured, twice as rarely each time."""

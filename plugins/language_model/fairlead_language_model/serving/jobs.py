@@ -33,6 +33,8 @@ class Jobs:
         future: Future[Result] = Future()
 
         def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                return  # whoever asked for it has given up
             try:
                 future.set_result(job())
             except BaseException as error:
