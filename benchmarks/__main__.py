@@ -26,6 +26,8 @@ BENCHMARKS: dict[str, tuple[list[str], list[str] | None]] = {
     "negotiation": ([], ["--quick"]),
     "recovery": ([], ["--quick"]),
     "elastic_kernels": ([], ["--quick"]),
+    "elastic_serving": ([], ["--quick"]),
+    "elastic_burst": ([], ["--quick"]),
 }
 
 

@@ -38,7 +38,8 @@ INSTANCES = 2
 PLOT = Path(__file__).parents[1] / "docs/elastic_serving/burst.png"
 #: Tokens of keys and values that an instance holds beside its weights, the factor of prompts, and the requests kept.
 CAPACITY, PROMPTS, KEPT, MOST_TOKENS = 2000, 1 / 16, 0.3, 512
-DEMAND, QUICK_ANSWERS = 1.65, 8.0
+DEMAND = 1.65
+QUICK_ANSWERS, QUICK_REQUESTS = 8.0, 40
 SHOWN = (RECOMPUTE, VLLM, FULL)
 
 
@@ -89,7 +90,8 @@ def calibration(kept: Kept, model: Path, budget: Budget, options: Options) -> Ca
     if found is not None:
         return Calibration.from_json(found)
     seconds = 6.0 if options.quick else 20.0
-    with Instances(fairlead(), model, budget, options.seed, count=INSTANCES, threads=1) as instances:
+    system = fairlead("--keep-steps")
+    with Instances(system, model, budget, options.seed, count=INSTANCES, threads=1) as instances:
         fitted = measure(instances, options.seed, seconds=seconds)
     kept.write("calibration", fitted.as_json())
     return fitted
@@ -168,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fitted = calibration(Kept(folder, same), model, budget, options)
         burst, source = planned(fitted, budget, options)
         if options.quick:
-            burst = Burst(burst.arrivals[:60], burst.fit, fitted, budget, INSTANCES, burst.speed)
+            burst = Burst(burst.arrivals[:QUICK_REQUESTS], burst.fit, fitted, budget, INSTANCES, burst.speed)
         print(f"{source}: {burst.fit}\n{burst_rows.limits(burst)}\n{burst_rows.goal(burst)}", flush=True)
         found = replays(Kept(folder, {**same, "fit": asdict(burst.fit)}), model, burst, options)
     finish(options, burst, source, found)

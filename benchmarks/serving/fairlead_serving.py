@@ -1,4 +1,8 @@
-"""Our engine as one instance of the serving benchmarks; see ``replay.py`` for what it is asked."""
+"""Our engine as one instance of the serving benchmarks; see ``replay.py`` for what it is asked.
+
+With ``--group`` it meets its peers as under torchrun (RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT are set), and gives
+layers away and takes them back by itself.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,8 @@ import argparse
 import json
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from importlib import metadata
 from threading import Event as Flag
 from typing import Any
@@ -15,14 +20,58 @@ import torch
 
 from benchmarks.serving.replay import News, answer_parent, claim_output, pin
 from fairlead_elastic_serving.engine.engine import Engine
+from fairlead_elastic_serving.engine.loop import Loop
 from fairlead_elastic_serving.engine.served_model import ServedModel
 from fairlead_elastic_serving.engine.settings import EngineSettings
+from fairlead_elastic_serving.group.node import GroupNode
+from fairlead_elastic_serving.group.post import Post
+from fairlead_elastic_serving.group.settings import GroupSettings
+from fairlead_elastic_serving.links.door import LinkSettings
+from fairlead_elastic_serving.links.link import Inbox
+from fairlead_elastic_serving.links.meeting import Meeting, Torchrun
 from fairlead_language_model.sampling import SamplingParameters
 from fairlead_language_model.serving import Event, Failure, Finish, Piece, Request
 
 #: Holds 15 tokens of a head of 64 elements in float32: little is lost in a request's last page.
 PAGE_BYTES = 8192
-MOST_STEPS = 200_000
+#: Kept for the fit of the cost model.
+MOST_STEPS = 20_000
+MEET_S, RESTORE_S = 60.0, 10.0
+
+
+class Member:
+    """The engine's part in a group of all instances that were started together."""
+
+    def __init__(self, engine: Engine, asked: argparse.Namespace) -> None:
+        """Join; raises TimeoutError where a peer cannot be reached."""
+        place = Torchrun.from_environment()
+        self._me = f"{place.rank:03d}"
+        self._inbox = Inbox()
+        self._meeting = Meeting(self._me, self._inbox, LinkSettings(bytes_per_s=asked.link_bytes_per_s))
+        self._settings = GroupSettings(exchange=asked.coordination)
+        self._model = engine.model
+        engine.loop.by_tokens = not asked.lookahead
+        engine.accompany(self._join)
+        self._meeting.know(place.doors(self._me, self._meeting.door.address))
+        if not _until(lambda: len(self._meeting.links) == place.ranks - 1, MEET_S):
+            raise TimeoutError(f"{self._me}: {len(self._meeting.links)} of {place.ranks - 1} links after {MEET_S:g} s")
+
+    def _join(self, loop: Loop, wake: Callable[[], None]) -> GroupNode:
+        self._inbox.listener = wake
+        post = Post(self._me, self._inbox, lambda: self._meeting.links)
+        self.node = GroupNode(self._me, self._model, loop, post, self._settings)
+        return self.node
+
+    def told(self) -> dict[str, Any]:
+        """Plans, idle time and what moved; waits a little for the layers to be back."""
+        restored = _until(lambda: not self.node.grouped, RESTORE_S)
+        telemetry = self.node.telemetry
+        share = telemetry.idle_s / telemetry.grouped_s if telemetry.grouped_s else None
+        return {**asdict(telemetry), "restored": restored, "bubbles": share}
+
+    def close(self) -> None:
+        """Close the links."""
+        self._meeting.close()
 
 
 class FairleadEngine:
@@ -42,7 +91,9 @@ class FairleadEngine:
         work_bytes = ServedModel.open(asked.model, 2 * asked.budget_bytes, self.settings).plan.work_bytes
         self.model = ServedModel.open(asked.model, asked.budget_bytes + work_bytes, self.settings)
         self.engine = Engine(self.model)
-        self.engine.telemetry.steps = deque(maxlen=MOST_STEPS)
+        if asked.keep_steps:
+            self.engine.telemetry.steps = deque(maxlen=MOST_STEPS)
+        self.member = Member(self.engine, asked) if asked.group else None
         self._news: deque[News] = deque()
         self._ended = Flag()
 
@@ -78,12 +129,12 @@ class FairleadEngine:
 
     def gauge(self) -> Mapping[str, float]:
         """Bytes of pages for keys and values, in all and held, and how many requests wait."""
-        held, capacity = self.engine.pages
+        arena, size = self.model.loaded.arena, self.model.plan.page_bytes
+        capacity, free = arena.capacity, arena.free
         running, waiting = self.engine.load
-        size = self.model.plan.page_bytes
         return {
             "capacity": float(capacity * size),
-            "held": float(held * size),
+            "held": float((capacity - free) * size),
             "running": float(running),
             "waiting": float(waiting),
         }
@@ -92,14 +143,25 @@ class FairleadEngine:
         """Preemptions and steps of this replay."""
         telemetry, scheduler = self.engine.telemetry, self.engine.loop.scheduler
         steps = [
-            ([(chunk.prefix, chunk.tokens) for chunk in chunks], seconds)
-            for chunks, seconds in (telemetry.steps.popleft() for _ in range(len(telemetry.steps)))
+            ([(chunk.prefix, chunk.tokens) for chunk in chunks], seconds) for chunks, seconds in list(telemetry.steps)
         ]
-        return {"preemptions": scheduler.preemptions, "steps": steps}
+        group = self.member.told() if self.member is not None else {}
+        return {"preemptions": scheduler.preemptions, "steps": steps, **group}
 
     def close(self) -> None:
         """End its thread."""
         self.engine.close()
+        if self.member is not None:
+            self.member.close()
+
+
+def _until(done: Callable[[], bool], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def main() -> None:
@@ -114,6 +176,11 @@ def main() -> None:
     parser.add_argument("--core", type=int, default=None)
     parser.add_argument("--host-bytes", type=int, default=0, help="beside the budget, for requests swapped out")
     parser.add_argument("--kernels", default=None)
+    parser.add_argument("--keep-steps", action="store_true", help="tell all steps, not the last alone")
+    parser.add_argument("--group", action="store_true", help="give layers away in a burst")
+    parser.add_argument("--coordination", action="store_true", help="move keys and values to where they are used")
+    parser.add_argument("--lookahead", action="store_true", help="cut microbatches by what they cost, not by tokens")
+    parser.add_argument("--link-bytes-per-s", type=float, default=None, help="makes links slower (simulated)")
     asked = parser.parse_args()
     out = claim_output()
     pin(asked.core)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -134,11 +135,13 @@ class Instances:
         self._processes: list[DecodingProcess] = []
         shared = [str(model), *budget.arguments(), "--seed", str(seed), "--threads", str(threads), *system.options]
 
+        port = str(_free_port())
+
         def started(index: int) -> DecodingProcess:
             place = ["--core", str(index)] if count > 1 else []
-            rank = {"RANK": str(index), "WORLD_SIZE": str(count), **system.environment}
+            rank = {"RANK": str(index), "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
             command = [system.python, "-m", system.module, *shared, *place]
-            return DecodingProcess(command, environment=rank)
+            return DecodingProcess(command, environment={**rank, **system.environment})
 
         with ThreadPoolExecutor(count) as pool:
             waiting = [pool.submit(started, index) for index in range(count)]
@@ -193,6 +196,12 @@ class Instances:
             )
         served = [Served(**item) for answer in answers for item in answer["served"]]
         return Replayed(served, [answer["gauges"] for answer in answers], [answer["told"] for answer in answers])
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def _plain(asked: Sequence[Asked]) -> list[tuple[str, float, int, int]]:

@@ -41,6 +41,7 @@ class Loop:
         executor: computes; may be exchanged while nothing is in flight.
         sequences: requests by name.
         telemetry: what was measured.
+        by_tokens: whether microbatches are cut by tokens, whatever they cost: to measure what knowing the cost gains.
 
     Args:
         scheduler: of the requests.
@@ -68,6 +69,7 @@ class Loop:
         check: bool = False,
     ) -> None:
         self.scheduler, self.executor, self.telemetry = scheduler, executor, telemetry
+        self.by_tokens = False
         self.sequences: dict[str, ServedSequence] = {}
         self._tokens: dict[str, list[int]] = {}
         self._flying: deque[tuple[Scheduled, ...]] = deque()
@@ -169,7 +171,8 @@ class Loop:
         chunks = [item.chunk for item in scheduled]
         least = max(1, sum(chunk.tokens for chunk in chunks) // room)
         queue = deque(scheduled)
-        for part in lookahead(chunks, self.scheduler.settings.cost or BY_TOKENS, least):
+        cost = None if self.by_tokens else self.scheduler.settings.cost
+        for part in lookahead(chunks, cost or BY_TOKENS, least):
             yield tuple(self._taken(queue, chunk) for chunk in part)
 
     def _taken(self, queue: deque[Scheduled], chunk: Chunk) -> Scheduled:
