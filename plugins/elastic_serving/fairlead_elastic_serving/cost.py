@@ -34,7 +34,7 @@ DEVICE_BYTES_PER_S, DEVICE_FLOPS = 300e9, 40e12
 #: What the interpreter spends on a step, and on each of its layers.
 STEP_OVERHEAD_S, LAYER_OVERHEAD_S = 1e-3, 2e-4
 #: Interpreter, torch, tokenizer, web server and head room, before any weight is loaded: on a processor, beside a GPU.
-BASE_BYTES, CUDA_BASE_BYTES = 300 * 2**20, 1200 * 2**20
+BASE_BYTES, CUDA_BASE_BYTES = 320 * 2**20, 1200 * 2**20
 #: What a step's states and torch's own buffers take on a GPU.
 WORKSPACE_BYTES = 512 * 2**20
 #: Importing torch and starting the server; a CUDA context comes on top of it.
@@ -123,7 +123,8 @@ def least_memory_bytes(model: Footprint, settings: Settings, variant: str) -> di
 
 def _by_tier(model: Footprint, settings: Settings, variant: str, kv_bytes: int) -> dict[str, int]:
     dtype = VARIANTS[variant]
-    held = model.ends_bytes(dtype) + model.layer_bytes(dtype) + kv_bytes
+    work = model.work_bytes(dtype, settings.step_tokens, settings.max_sequences)
+    held = model.ends_bytes(dtype) + model.layer_bytes(dtype) + work + kv_bytes
     if variant == CUDA_VARIANT:
         return {"dram": CUDA_BASE_BYTES + settings.swap_bytes, "vram": held + WORKSPACE_BYTES}
     return {"dram": BASE_BYTES + held + settings.swap_bytes}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from .engine.engine import Engine
+from .group.membership import Membership
 from .standing import standing
 
 INTERVAL_S = 1.0
@@ -33,8 +34,15 @@ class Publisher(Protocol):
 class Facts:
     """A thread that looks at an engine every second and tells what has changed."""
 
-    def __init__(self, engine: Engine, publisher: Publisher, clock: Callable[[], float] = time.monotonic) -> None:
-        self._engine, self._publisher, self._clock = engine, publisher, clock
+    def __init__(
+        self,
+        engine: Engine,
+        membership: Membership | None,
+        publisher: Publisher,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._engine, self._membership = engine, membership
+        self._publisher, self._clock = publisher, clock
         self._told: dict[str, tuple[float, float]] = {}
         self._goods: list[tuple[float, int]] = []
         self._ended = threading.Event()
@@ -52,7 +60,7 @@ class Facts:
 
     def look(self) -> dict[str, float]:
         """Return how the instance stands."""
-        now = standing(self._engine)
+        now = standing(self._engine, self._membership)
         return {
             "group_instances": float(now.group),
             "dropped_layers": float(now.dropped_layers),

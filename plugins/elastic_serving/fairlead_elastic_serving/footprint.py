@@ -62,6 +62,13 @@ class Footprint:
         """Bytes of embedding, last normalization and output matrix, which every instance keeps."""
         return (1 if self.tied else 2) * self.vocabulary * self.hidden * DTYPE_BYTES[dtype]
 
+    def work_bytes(self, dtype: str, step_tokens: int, sequences: int) -> int:
+        """Bytes of the states of a step's tokens and of its logits, and of the tables of positions."""
+        joined = (self.heads + 2 * self.kv_heads) * self.head_dim
+        a_token = 3 * self.hidden + 4 * joined + 3 * self.neurons
+        logits = 2 * min(step_tokens, sequences) * self.vocabulary * 4
+        return step_tokens * a_token * DTYPE_BYTES[dtype] + logits + 2 * self.context * self.head_dim * 4
+
     def token_bytes(self, dtype: str) -> int:
         """Bytes of one token's keys and values in all layers (kappa), uncompressed."""
         return self.layers * self.kv_heads * (2 * self.head_dim * DTYPE_BYTES[dtype] + BOOKKEEPING_BYTES)

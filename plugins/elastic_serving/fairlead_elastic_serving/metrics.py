@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from .engine.engine import Engine
 from .engine.telemetry import Histogram
+from .group.membership import Membership
 from .standing import Standing, standing
 
 #: Reasons of vLLM that are always there, so that a rate over them is never empty.
@@ -23,17 +24,18 @@ class EngineCollector(Collector):
 
     Args:
         engine: that serves.
+        membership: its part in groups, where it has peers.
         model: name that clients know the model by: vLLM's label `model_name`.
         replica: number of the instance: vLLM's label `engine`.
     """
 
-    def __init__(self, engine: Engine, model: str, replica: int) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, membership: Membership | None, model: str, replica: int) -> None:
+        self._engine, self._membership = engine, membership
         self._labels = {"model_name": model, "engine": str(replica)}
 
     def collect(self) -> Iterable[Metric]:
         """Return all metrics."""
-        now = standing(self._engine)
+        now = standing(self._engine, self._membership)
         yield from self._requests(now)
         yield from self._tokens()
         yield from self._times()
@@ -79,6 +81,8 @@ class EngineCollector(Collector):
         yield self._gauge(name("dropped_layers"), "Layers that were given away.", now.dropped_layers)
         yield self._gauge(name("group_instances"), "Instances that hold one copy of the layers together.", now.group)
         yield self._gauge(name("plan_epoch"), "Of the plan in force; 0: none yet.", now.plan_epoch)
+        yield self._counter(name("drops"), "Times that layers were given away.", now.drops)
+        yield self._counter(name("restores"), "Times that they came back.", now.restores)
         yield self._gauge(name("memory_bytes"), "Of the budget, that the engine holds.", now.memory_bytes)
         yield self._counter(
             name("good_requests"), "Requests that met both objectives: their rate is goodput.", told.good

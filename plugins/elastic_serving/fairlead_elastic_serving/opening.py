@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from fairlead_agent.plugin import Budget
 from fairlead_language_model.checkpoint import open_checkpoint
+from fairlead_language_model.fingerprint import fingerprint
 from fairlead_language_model.serving import BudgetTooSmall
 from fairlead_language_model.serving.resident import resident_bytes
 
@@ -13,6 +15,8 @@ from .cost import CUDA_VARIANT, LEAST_TOKENS, VARIANTS, WORKSPACE_BYTES
 from .engine.memory_plan import MemoryPlan
 from .engine.served_model import ServedModel, plan_memory
 from .engine.settings import EngineSettings
+from .group.settings import GroupSettings
+from .links.door import LinkSettings
 from .settings import Settings
 
 #: Room for requests in flight, their text, the event loop, and what torch keeps of its own.
@@ -64,6 +68,26 @@ def engine_settings(settings: Settings, variant: str) -> EngineSettings:
         ttft_s=settings.slo.ttft_s,
         tpot_s=settings.slo.tpot_s,
     )
+
+
+def group_settings(settings: Settings) -> GroupSettings:
+    """Return a workload's settings as groups take them."""
+    drop, speed = settings.drop, settings.links.bytes_per_s
+    known = {} if speed is None else {"link_bytes_per_s": speed}
+    return GroupSettings(drop=drop.enabled, drop_at=drop.at, restore_at=drop.restore_at, **known)
+
+
+def link_settings(settings: Settings, host: str) -> LinkSettings:
+    """Return a workload's settings as links take them; `host` is where peers reach this node."""
+    links = settings.links
+    return LinkSettings(host, stall_s=links.stall_s, join_s=links.join_s, bytes_per_s=links.bytes_per_s)
+
+
+def alike(model: ServedModel) -> str:
+    """Return what must be alike for instances to serve as one: a digest of shape, arithmetic and pages."""
+    told = (model.config.model_dump_json(), model.settings.dtype, model.plan.page_bytes, model.context)
+    weights = fingerprint(model.loaded.checkpoint.path)
+    return hashlib.blake2b(repr((told, weights)).encode(), digest_size=16).hexdigest()
 
 
 def open_within(settings: Settings, variant: str, budget: Budget) -> tuple[ServedModel, Room]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .engine.engine import Engine
+from .group.membership import Membership
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,12 +14,13 @@ class Standing:
 
     Attributes:
         running, waiting: requests.
-        used_pages, capacity_pages: for keys and values.
+        used_pages, capacity_pages: of this instance, for keys and values of requests of anyone in its group.
         kv_capacity_bytes: of the pages for keys and values now, borrowed ones included.
         kv_own_bytes: the same if no layer were given away.
         dropped_layers: layers that were given away.
         group: instances that hold one copy of the layers together.
         plan_epoch: of the plan in force; 0: none yet.
+        drops, restores: how often layers were given away, and came back.
         preemptions: since the start.
         memory_bytes: of the budget, that the engine holds.
     """
@@ -32,6 +34,8 @@ class Standing:
     dropped_layers: int
     group: int
     plan_epoch: int
+    drops: int
+    restores: int
     preemptions: int
     memory_bytes: int
 
@@ -49,10 +53,13 @@ class Standing:
         return min(1.0, 2**20 / used) if used and (free < 2**20 or self.waiting) else 0.0
 
 
-def standing(engine: Engine) -> Standing:
-    """Look at an engine, from any thread."""
-    arena, page_bytes = engine.model.loaded.arena, engine.model.plan.page_bytes
-    (running, waiting), (used, capacity) = engine.load, engine.pages
+def standing(engine: Engine, membership: Membership | None = None) -> Standing:
+    """Look at an engine and its part in a group, from any thread."""
+    arena, page_bytes, tree = engine.model.loaded.arena, engine.model.plan.page_bytes, engine.model.space.tree
+    running, waiting = engine.load
+    capacity = arena.capacity
+    used = max(0, capacity - arena.free - (tree.evictable if tree else 0))
+    node = membership.node if membership is not None else None
     return Standing(
         running=running,
         waiting=waiting,
@@ -61,8 +68,10 @@ def standing(engine: Engine) -> Standing:
         kv_capacity_bytes=capacity * page_bytes,
         kv_own_bytes=arena.own_capacity * page_bytes,
         dropped_layers=len(arena.dropped),
-        group=1,
-        plan_epoch=0,
+        group=len(node.member.group) if node else 1,
+        plan_epoch=node.member.epoch if node else 0,
+        drops=node.telemetry.drops if node else 0,
+        restores=node.telemetry.restores if node else 0,
         preemptions=engine.loop.scheduler.preemptions,
         memory_bytes=engine.memory_in_use(),
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import uuid
 from typing import Any
 
 import torch
+from starlette.routing import Route
 
 from fairlead_agent.plugin import Budget, BudgetReply, Context
 from fairlead_language_model.serving import BudgetTooSmall
@@ -16,9 +18,11 @@ from .cost import CUDA_VARIANT, VARIANTS
 from .engine.engine import Engine
 from .engine.served_model import ServedModel
 from .facts import Facts
+from .group.membership import Membership
 from .measurement import Measurement
 from .metrics import EngineCollector
-from .opening import Room, open_within
+from .opening import Room, alike, group_settings, link_settings, open_within
+from .peering import DoorSign, Peering
 from .settings import Settings, read_settings
 from .standing import standing
 
@@ -32,6 +36,7 @@ class Worker:
     def __init__(self) -> None:
         self._opened: tuple[ServedModel, Room] | None = None
         self._engine: Engine | None = None
+        self._membership: Membership | None = None
 
     def prepare(self, context: Context) -> None:
         """Read the model into the budget.
@@ -65,20 +70,36 @@ class Worker:
         model, self._room = self._opened
         engine = self._engine = Engine(model, warn=context.log.warning)
         self._measurement = Measurement(settings.max_sequences)
-        facts = Facts(engine, context)
-        facts.start()
-        # The interpreter must not end under a thread that computes.
+        # The interpreter must not end under a thread that computes; what is registered last is closed first.
+        routes = self._join(context, settings, engine)
         atexit.register(engine.close)
+        facts = Facts(engine, self._membership, context)
+        facts.start()
         atexit.register(facts.close)
         application = Application(
             engine,
             context.workload,
-            EngineCollector(engine, context.workload, context.replica),
+            EngineCollector(engine, self._membership, context.workload, context.replica),
             aliases=(settings.model,),
             max_tokens=settings.max_tokens,
             registry=context.metrics,
         )
-        return application.asgi()
+        return application.asgi(*routes)
+
+    def _join(self, context: Context, settings: Settings, engine: Engine) -> list[Route]:
+        """Look for the other replicas, where they can reach this one; returns the route by which they find it."""
+        if context.host is None:
+            context.log.info("served alone: peers reach this node over the broker only")
+            return []
+        name = f"{context.replica:05d}.{uuid.uuid4().hex[:8]}"
+        membership = Membership(engine, name, link_settings(settings, context.host), group_settings(settings))
+        sign = DoorSign(name, membership.door, alike(engine.model))
+        peering = Peering(sign, context, membership.know, context.log.warning)
+        peering.start()
+        self._membership = membership
+        atexit.register(membership.close)
+        atexit.register(peering.close)
+        return [sign.route()]
 
     def reconfigure(self, budget: Budget, deadline_s: float) -> BudgetReply:
         """Fit pages and threads into a budget; one that is too small is refused and the old one stays."""
@@ -96,7 +117,7 @@ class Worker:
         return BudgetReply(
             in_use=room.by_tier(engine.memory_in_use()),
             minimum=room.by_tier(engine.least_bytes),
-            marginal_cost={room.tier: standing(engine).marginal_cost},
+            marginal_cost={room.tier: standing(engine, self._membership).marginal_cost},
             accepted=accepted,
             reason=reason,
         )

@@ -12,13 +12,14 @@ import numpy as np
 
 import fairlead_kernels
 from fairlead_agent.plugin import Budget, BudgetReply, Context
+from fairlead_language_model.fingerprint import fingerprint
 
 from .application import serve
 from .engine import BudgetTooSmall, Engine, SparseModel
 from .engine.accelerated_loading import load_accelerated
 from .engine.graph_model import GraphModel
 from .engine.hybrid_model import HybridModel
-from .engine.sessions import SessionStore, fingerprint
+from .engine.sessions import SessionStore
 from .engine.speculation import DraftModel, DraftSource, NgramSource, NoDrafts
 from .light import GPU, NATIVE, NUMPY
 from .measurement import Measurement

@@ -28,6 +28,7 @@ class Given:
     """What the worker host gives, without the host."""
 
     workload, replica, node, instance = "chat", 1, "edge", "edge/instance/chat.1"
+    host: str | None = None
 
     def __init__(self, variant: str = "f32-cpu", budget: Budget | None = None, **config: Any) -> None:
         self.variant, self.budget = variant, budget or Budget(cores=1)
@@ -142,7 +143,7 @@ async def test_facts_say_how_the_instance_stands() -> None:
     worker, given = Worker(), Given(slo={"ttft_s": 60, "tpot_s": 60})
     now = [100.0]
     async with client(worker.application(given)) as http:
-        facts = Facts(worker._running(), given, clock=lambda: now[0])
+        facts = Facts(worker._running(), None, given, clock=lambda: now[0])
         facts.tell()
         assert given.facts["group_instances"] == 1 and given.facts["goodput_per_s"] == 0
         assert given.facts["kv_capacity_bytes"] > 0

@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
+from fairlead_language_model.fingerprint import fingerprint
 from fairlead_language_model.sampling import SamplingParameters
 from fairlead_sparse_inference.application import serve
 from fairlead_sparse_inference.engine import Engine, Finish, Request, SparseModel
@@ -20,7 +21,6 @@ from fairlead_sparse_inference.engine.sessions import (
     DamagedSession,
     Session,
     SessionStore,
-    fingerprint,
     read_session,
     write_session,
 )

@@ -1,8 +1,7 @@
 """Keys and values on disk, so that a conversation goes on after a restart without being computed again."""
 
-from .fingerprint import fingerprint
 from .keeper import SessionKeeper
 from .session_file import DamagedSession, Session, read_session, write_session
 from .store import SessionStore
 
-__all__ = ["DamagedSession", "Session", "SessionKeeper", "SessionStore", "fingerprint", "read_session", "write_session"]
+__all__ = ["DamagedSession", "Session", "SessionKeeper", "SessionStore", "read_session", "write_session"]
