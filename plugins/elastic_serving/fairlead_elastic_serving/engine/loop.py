@@ -157,9 +157,11 @@ class Loop:
         """Fit what steps cost to those that were measured, twice as rarely each time."""
         self._learn_at *= 2
         settings = self.scheduler.settings
+        # Whoever reads the measurements may take them away.
+        steps = [step for step in self.telemetry.steps if step[1] > 0]
         self.scheduler.settings = replace(
             settings,
-            cost=fit([step for step in self.telemetry.steps if step[1] > 0]),
+            cost=fit(steps) if steps else settings.cost,
             host_bytes_per_s=self._copy_speed() or settings.host_bytes_per_s,
         )
 
