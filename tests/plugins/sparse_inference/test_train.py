@@ -15,11 +15,13 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fairlead_sparse_inference.settings import DEFAULT_MODEL, MODELS
 from fairlead_sparse_inference.train.batches import Batches, windows
 from fairlead_sparse_inference.train.command import train_tiny
 from fairlead_sparse_inference.train.corpus import Book, CorpusError, read_books, split, strip_header
 from fairlead_sparse_inference.train.dialogue import conversations
 from fairlead_sparse_inference.train.schedule import learning_rate, progress
+from fairlead_sparse_inference.train.shape import ModelShape
 from fairlead_sparse_inference.train.tokenizer import render, train_tokenizer
 
 WORDS = "the ship lay at anchor in a quiet bay while men sang old songs and the wind turned north".split()  # noqa: SIM905
@@ -222,6 +224,24 @@ def test_options_that_cannot_be_are_one_line(corpus: Path, tmp_path: Path, optio
     result = CliRunner().invoke(train_tiny, [str(corpus), "--run", str(tmp_path / "run"), *option])
     assert result.exit_code in (1, 2) and says in result.output
     assert isinstance(result.exception, SystemExit), "no traceback"
+
+
+def test_the_default_sizes_are_those_of_the_shipped_model() -> None:
+    shipped = json.loads((MODELS / DEFAULT_MODEL / "config.json").read_text())
+    names = {
+        "layers": "num_hidden_layers",
+        "width": "hidden_size",
+        "heads": "num_attention_heads",
+        "kv_heads": "num_key_value_heads",
+        "neurons": "intermediate_size",
+        "context": "max_position_embeddings",
+        "vocabulary": "vocab_size",
+    }
+    defaults = {option.name: option.default for option in train_tiny.params}
+    assert {name: defaults[name] for name in names} == {name: shipped[stored] for name, stored in names.items()}
+    assert {name: getattr(ModelShape(), name) for name in names} == {name: defaults[name] for name in names}
+    card = (MODELS / DEFAULT_MODEL / "MODEL_CARD.md").read_text()
+    assert f"--batch {defaults['batch']} --optimizer {defaults['optimizer']}" in card
 
 
 def test_a_run_keeps_its_vocabulary(corpus: Path, tmp_path: Path) -> None:

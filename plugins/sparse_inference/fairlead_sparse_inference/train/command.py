@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-_SHAPE = {"layers": 6, "width": 256, "heads": 8, "kv_heads": 4, "neurons": 768, "context": 512}
+# Sizes and recipe are those of the model that ships.
+_SHAPE = {"layers": 6, "width": 384, "heads": 12, "kv_heads": 4, "neurons": 1536, "context": 512}
+_PEAK_RATES = {"muon": 6e-3, "adamw": 2e-3}
+_GATE_L1 = {"drelu": 0.08, "swiglu": 0.0}
 _SOME = click.IntRange(min=1)
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 
@@ -33,16 +37,14 @@ def _shape_options(command: click.decorators.FC) -> click.decorators.FC:
     "--tasks", default="", metavar="NAMES", help="Train on tasks beside the text: some of recall,copy,arithmetic."
 )
 @click.option("--ffn", type=click.Choice(["drelu", "swiglu"]), default="drelu", show_default=True, help="Activation.")
-@click.option("--batch", type=_SOME, default=8, show_default=True)
-@click.option("--optimizer", type=click.Choice(["adamw", "muon"]), default="adamw", show_default=True)
+@click.option("--batch", type=_SOME, default=128, show_default=True, help="Windows of a step; fewer take less memory.")
+@click.option("--optimizer", type=click.Choice(["adamw", "muon"]), default="muon", show_default=True)
 @click.option("--init", type=click.Path(exists=True, path_type=Path), help="Start from an exported checkpoint.")
-@click.option("--peak-rate", type=_POSITIVE, default=2e-3, show_default=True)
+@click.option("--peak-rate", type=_POSITIVE, help="Learning rate; default: 0.006 with muon, 0.002 with adamw.")
 @click.option(
     "--gate-l1",
     type=click.FloatRange(min=0),
-    default=0.0,
-    show_default=True,
-    help="Weight of the mean gate activation in the loss.",
+    help="Weight of the mean gate activation in the loss; default: 0.08 for drelu, 0 for swiglu.",
 )
 @click.option("--validate-every", type=_SOME, help="Validate and save every so many steps.")
 @click.option(
@@ -67,7 +69,9 @@ def train_tiny(
     with_test: bool,
     vocabulary: int,
     threads: int,
-    **options: object,
+    peak_rate: float | None,
+    gate_l1: float | None,
+    **options: Any,
 ) -> None:
     """Train a small dReLU (or SwiGLU) language model on CORPUS, a directory or tar archive of Markdown books.
 
@@ -85,6 +89,8 @@ def train_tiny(
     from .run import train, write_export
 
     torch.set_num_threads(threads)
+    options["peak_rate"] = _PEAK_RATES[options["optimizer"]] if peak_rate is None else peak_rate
+    options["gate_l1"] = _GATE_L1[options["ffn"]] if gate_l1 is None else gate_l1
     try:
         if not export_only:
             train(corpus, directory, vocabulary, options)

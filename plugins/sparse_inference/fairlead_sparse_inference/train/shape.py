@@ -13,11 +13,11 @@ class ModelShape:
     """Sizes of a Llama-architecture decoder, and the activation of its feed-forward network."""
 
     vocabulary: int = 4096
-    width: int = 256
+    width: int = 384
     layers: int = 6
-    heads: int = 8
+    heads: int = 12
     kv_heads: int = 4
-    neurons: int = 768
+    neurons: int = 1536
     context: int = 512
     rope_theta: float = 10000.0
     norm_epsilon: float = 1e-5
