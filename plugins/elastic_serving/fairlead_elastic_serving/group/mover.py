@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from ..planning.exchange import Stored, chunk_tokens, worth_moving
 from .space import GroupSpace, Move, Old
 
+PATIENCE_S = 10.0
+"""For a part."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pace:
@@ -42,6 +45,7 @@ class Mover:
         order: tells a source to send tokens.
         trim: tells a source to give back what has moved.
         pace: of all ways.
+        allowed: whether anything moves at all.
     """
 
     def __init__(
@@ -51,10 +55,13 @@ class Mover:
         order: Callable[[Move], bool],
         trim: Callable[[str, str, int], None],
         pace: Pace,
+        *,
+        allowed: bool = True,
     ) -> None:
+        self._allowed = allowed
         self.moved_tokens = 0
         self._space, self._remaining, self._order, self._trim, self._pace = space, remaining, order, trim, pace
-        self._moving: dict[str, Move] = {}
+        self._moving: dict[str, tuple[float, Move]] = {}
         self._left: dict[tuple[str, int, str], tuple[int, str]] = {}
 
     @property
@@ -66,16 +73,18 @@ class Mover:
         """Whether something that is worth moving stands elsewhere, or is under way."""
         return bool(self._moving) or any(self._worth(name, place, old) for name, place, old in self._space.afar())
 
-    def step(self, busy: Callable[[str], bool]) -> bool:
-        """Start what may start now; false if that is nothing."""
-        ways = {(move.source, move.target) for move in self._moving.values()}
-        hit = {(move.name, move.segment) for move in self._moving.values()}
+    def step(self, now: float, busy: Callable[[str], bool]) -> bool:
+        """Start what may start now; false if that is nothing. What is under way for too long is tried again."""
+        for piece in [piece for piece, (began, _) in self._moving.items() if now - began > PATIENCE_S]:
+            self.refused(piece)
+        ways = {(move.source, move.target) for _, move in self._moving.values()}
+        hit = {(move.name, move.segment) for _, move in self._moving.values()}
         started = False
         for name, place, old in self._space.afar():
             way = (old.instance, self._space.segments[place].instance)
             if way in ways or (name, place) in hit or busy(way[1]) or busy(way[0]):
                 continue
-            if self._worth(name, place, old) and self._start(name, place, old):
+            if self._worth(name, place, old) and self._start(now, name, place, old):
                 ways.add(way)
                 started = True
         return started
@@ -84,7 +93,7 @@ class Mover:
         """Take note that a part stands at its target; until ``submitted`` microbatches are answered, it stays at its
         source too.
         """
-        move = self._moving.pop(piece, None)
+        _, move = self._moving.pop(piece, (0.0, None))
         if move is None:
             return
         if self._space.end_move(move, arrived=True):
@@ -93,7 +102,7 @@ class Mover:
 
     def refused(self, piece: str) -> None:
         """Take note that a part was not sent, or found no room: it is tried again."""
-        move = self._moving.pop(piece, None)
+        _, move = self._moving.pop(piece, (0.0, None))
         if move is not None:
             self._space.end_move(move, arrived=False)
 
@@ -111,6 +120,8 @@ class Mover:
         return found
 
     def _worth(self, name: str, place: int, old: Old) -> bool:
+        if not self._allowed:
+            return False
         layers, pace = len(self._space.segments[place].layers), self._pace
         return worth_moving(
             Stored(name, old.instance, old.tokens, self._remaining(name)),
@@ -120,7 +131,7 @@ class Mover:
             layers * pace.latency_s,
         )
 
-    def _start(self, name: str, place: int, old: Old) -> bool:
+    def _start(self, now: float, name: str, place: int, old: Old) -> bool:
         layers, pace = len(self._space.segments[place].layers), self._pace
         tokens = chunk_tokens(pace.stage_s, pace.bytes_per_s, layers * pace.token_bytes)
         move = self._space.begin_move(name, place, old, tokens)
@@ -129,5 +140,5 @@ class Mover:
         if not self._order(move):
             self._space.end_move(move, arrived=False)
             return False
-        self._moving[move.piece] = move
+        self._moving[move.piece] = (now, move)
         return True

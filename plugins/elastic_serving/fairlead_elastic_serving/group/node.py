@@ -16,7 +16,7 @@ import numpy as np
 
 from ..arena.page_arena import Moves
 from ..engine.executor import LocalExecutor
-from ..engine.loop import Loop
+from ..engine.loop import Loop, ignore
 from ..engine.served_model import ServedModel
 from ..errors import ElasticServingError
 from ..links.link import Lane, Message, Received
@@ -81,6 +81,7 @@ class GroupNode:
         loop: of the engine.
         post: reaches the others.
         settings: of groups.
+        warn: hears of messages that could not be handled, with the exception as `exc_info`.
         clock: in seconds.
         wait: lets time pass until a message may have come; replaced where everything is single-stepped.
         wait_for_answer: the same while other instances compute attention.
@@ -94,13 +95,14 @@ class GroupNode:
         post: Post,
         settings: GroupSettings | None = None,
         *,
+        warn: Callable[..., object] = ignore,
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[], None] | None = None,
         wait_for_answer: Callable[[], None] | None = None,
     ) -> None:
         self.me, self.model, self.loop, self.settings = me, model, loop, settings or GroupSettings()
         self.telemetry = GroupTelemetry()
-        self._post, self._clock = post, clock
+        self._post, self._clock, self._warn = post, clock, warn
         self._wait = wait or self._wait_for_mail
         config = model.config
         self._layers = config.num_hidden_layers
@@ -216,8 +218,9 @@ class GroupNode:
             return  # who can be reached is looked at in `_tick`
         try:
             self._dispatch(peer, received, message)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ElasticServingError(f"message {message.kind!r} of {peer!r}: {error!r}") from error
+        except Exception as error:
+            # Another instance's trouble is not that of the requests here.
+            self._warn("message not handled", kind=message.kind, peer=peer, exc_info=error)
 
     def _dispatch(self, peer: str, received: Received, message: Message) -> None:
         fields, now = message.fields, self._clock()
@@ -474,10 +477,10 @@ class GroupNode:
         """Take everything back: the group is broken, and what it held is computed again."""
         self.telemetry.recoveries += 1
         self._stop_grouped(self._clock())
-        self.loop.land()
         space, scheduler = self.space, self.loop.scheduler
+        self.telemetry.lost_requests += len(space.names) if space is not None else 0
+        self.loop.land()
         if space is not None:
-            self.telemetry.lost_requests += len(space.names)
             for name in space.names:
                 scheduler.restart(name)
         self.service.forget()
@@ -556,7 +559,7 @@ class GroupNode:
         mover, pipeline = self.mover, self._pipeline
         if mover is not None and pipeline is not None:
             mover.settle(pipeline.answered)
-            if not self._waiting and not self.member.draining and mover.step(self._post.busy):
+            if not self._waiting and not self.member.draining and mover.step(self._clock(), self._post.busy):
                 return True
         return self._fetch_step() or computed
 
@@ -588,7 +591,7 @@ class GroupNode:
             self._transfers.token_bytes,
             attention_bytes(config.num_attention_heads, config.head_dim),
         )
-        return Mover(space, self._remaining, self._order, self._trim, pace)
+        return Mover(space, self._remaining, self._order, self._trim, pace, allowed=self.settings.exchange)
 
     def _remaining(self, name: str) -> int:
         sequence = self.loop.sequences.get(name)

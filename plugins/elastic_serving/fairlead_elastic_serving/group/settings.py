@@ -14,6 +14,7 @@ class GroupSettings:
 
     Attributes:
         drop: whether layers may be given away at all.
+        exchange: whether running requests' keys and values move to the stages that use them.
         drop_at: share of the pages held from which on waiting requests are a reason to drop, 0 to 1.
         restore_at: share of the pages without dropping, below which layers come back; below ``drop_at``.
         most_stages: of a group; None: as many as there are instances.
@@ -25,6 +26,7 @@ class GroupSettings:
     """
 
     drop: bool = True
+    exchange: bool = True
     drop_at: float = DROP_AT
     restore_at: float = RESTORE_AT
     most_stages: int | None = None

@@ -69,7 +69,8 @@ class StageService:
                 else:
                     self._tasks.append((came, microbatch))
                 continue
-            except LinkLost as error:
+            except Exception as error:
+                # The driver decides what to do about it; this instance serves on.
                 self._fail(microbatch, error)
                 return True
             self.busy_s += self._clock() - began

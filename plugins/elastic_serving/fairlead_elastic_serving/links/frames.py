@@ -28,12 +28,12 @@ _TYPES = {
 def encode(message: Message) -> torch.Tensor:
     """Return a message as uint8 [bytes]; raises ElasticServingError for a tensor of a type that does not travel."""
     entries, at = [], 0
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in message.tensors.items()}
+    tensors = {name: _flat(tensor) for name, tensor in message.tensors.items()}
     for name, tensor in tensors.items():
         kind = str(tensor.dtype).removeprefix("torch.")
         if kind not in _TYPES:
             raise ElasticServingError(f"tensor {name!r} of {kind}: accepted: {', '.join(_TYPES)}")
-        entries.append([name, kind, list(tensor.shape), at])
+        entries.append([name, kind, list(message.tensors[name].shape), at])
         at += _aligned(tensor.nbytes)
     text = json.dumps([message.kind, message.fields, entries], separators=(",", ":")).encode()
     start = _aligned(4 + len(text))
@@ -42,7 +42,7 @@ def encode(message: Message) -> torch.Tensor:
     body[4 : 4 + len(text)] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
     for (_, _, _, place), tensor in zip(entries, tensors.values(), strict=True):
         if tensor.nbytes:
-            body[start + place : start + place + tensor.nbytes] = tensor.reshape(-1).view(torch.uint8)
+            body[start + place : start + place + tensor.nbytes] = tensor.view(torch.uint8)
     return body
 
 
@@ -95,6 +95,12 @@ def _tensor(body: torch.Tensor, start: int, entry: list[Any]) -> torch.Tensor:
         if part.data_ptr() % 16
         else part.view(_TYPES[kind]).reshape(shape)
     )
+
+
+def _flat(tensor: torch.Tensor) -> torch.Tensor:
+    flat = tensor.detach().cpu().reshape(-1)
+    # A single element may have any stride, and then has no bytes to view.
+    return flat if flat.is_contiguous() and flat.stride(0) == 1 else flat.clone(memory_format=torch.contiguous_format)
 
 
 def _aligned(number: int) -> int:

@@ -24,7 +24,7 @@ from fairlead_elastic_serving.scheduling import Scheduler, Settings
 from tests.plugins.elastic_serving.engine.conftest import open_model
 from tests.plugins.elastic_serving.engine.serving import Collected, request
 
-TIMING = Timing(poll_s=0.1, stale_s=1.0, prepare_s=2.0, fetch_s=20.0, pause_s=0.3)
+TIMING = Timing(poll_s=0.03, stale_s=1.0, prepare_s=2.0, fetch_s=20.0, pause_s=0.1)
 STEP_S = 0.01
 
 
@@ -48,6 +48,7 @@ class Instance:
             self.loop,
             post,
             settings,
+            warn=_raise,
             clock=world.clock,
             wait=lambda: world.others(self, "next"),
             wait_for_answer=lambda: world.others(self, "answer"),
@@ -74,6 +75,10 @@ class Instance:
         )
         self.loop.add(sequence)
         return sink
+
+
+def _raise(event: str, **values: Any) -> None:
+    raise AssertionError(f"{event}: {values}") from values.get("exc_info")
 
 
 class World:
@@ -127,7 +132,7 @@ class World:
                 instance.loop.turn()
             instance.node.check()
 
-    def until(self, done: Callable[[], bool], steps: int = 3000) -> None:
+    def until(self, done: Callable[[], bool], steps: int = 1000) -> None:
         """Step until something is so."""
         for _ in range(steps):
             if done():
