@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from threading import Condition, Thread
 
 from fairlead_bridge.device_energy import DeviceEnergySensor
 from fairlead_kernels import set_threads
 from fairlead_language_model.graph import KVPages, PrefixCache
-from fairlead_language_model.serving import EngineClosed, Event, Failure, PromptTooLong, Request, Sink
+from fairlead_language_model.serving import EngineClosed, PromptTooLong, Request, Sink
 from fairlead_language_model.serving.jobs import Jobs, Result
 from fairlead_language_model.serving.resident import resident_bytes, return_free_memory
 from fairlead_language_model.tokenizer import Tokenizer
@@ -19,12 +19,13 @@ from .bundle_model import EXACT
 from .energy import EnergyAccount, EnergySensor
 from .memory_plan import MemoryPlan, Shares, fewest_slots
 from .model import SparseModel
+from .rounds import Rounds
 from .scheduler import Scheduler
 from .sequence import NO_DRAFTS, Sequence
 from .sessions import SessionKeeper, SessionStore
 from .speculation import DraftSource
 from .telemetry import Telemetry
-from .turn import PREFILL_CHUNK, Outcome, Turn, compute, grouped
+from .turn import PREFILL_CHUNK
 
 PAGE_TOKENS = 16
 #: Room for requests in flight, their text and the event loop.
@@ -78,9 +79,11 @@ class Engine:
         self._scheduler = Scheduler(
             pages, max_sequences, max_waiting, prefix_cache=prefix_cache, keep_answers=model.mode == EXACT
         )
-        self._decoder = model.decoder(pages)
-        self._clock, self._warn = clock, warn
+        self._clock = clock
         self._changed = Condition()
+        self._rounds = Rounds(
+            self._scheduler, model.decoder(pages), self.telemetry, self.sessions, self._changed, clock, warn
+        )
         self._jobs = Jobs(self._changed)
         self._draining = False
         self._thread = Thread(target=self._run, name="generation", daemon=True)
@@ -150,7 +153,7 @@ class Engine:
         with self._changed:
             self.telemetry.preempted += self._scheduler.fit(pages)
         # The old decoder is the last reference to the old pages.
-        self._decoder = self.model.decoder(self._scheduler.pages)
+        self._rounds.decoder = self.model.decoder(self._scheduler.pages)
         return_free_memory()
 
     def set_threads(self, count: int) -> None:
@@ -224,7 +227,7 @@ class Engine:
             self._changed.notify_all()
         self._thread.join()
         # The native decoder goes before the interpreter does.
-        self.__dict__.pop("_decoder", None)
+        self._rounds.__dict__.pop("decoder", None)
 
     def _idle(self) -> bool:
         return not (self._scheduler.active or self._scheduler.waiting or self._jobs)
@@ -243,111 +246,9 @@ class Engine:
                 break
             try:
                 self.energy.begin(self.telemetry, self._clock())
-                self._round()
+                self._rounds.run()
                 self.energy.end(self.telemetry, self._clock(), idle=not any(self.load))
             except Exception as error:
                 # A fault of ours: whoever waits is told, and the next requests are served.
-                self._fail_all(error)
-        self._abort_all()
-
-    def _round(self) -> None:
-        with self._changed:
-            self._drop_aborted()
-            admitted = self._scheduler.admit()
-            self.telemetry.cached_tokens += sum(sequence.cached_tokens for sequence in admitted)
-            active = tuple(self._scheduler.active)
-        for group in grouped(list(self._turns(active))):
-            self._compute(group)
-        with self._changed:
-            ended = [sequence for sequence in active if sequence.finished]
-            self._scheduler.remove(ended)
-            for sequence in ended:
-                self.sessions.keep(sequence.request.session, sequence.tokens)
-            if self._idle():
-                self._changed.notify_all()
-
-    def _turns(self, active: tuple[Sequence, ...]) -> Iterator[Turn]:
-        for sequence in active:
-            if sequence.aborted:
-                self._abort(sequence)
-                continue
-            try:
-                yield Turn.of(sequence)
-            except Exception as error:
-                self._fail(sequence, error)
-
-    def _compute(self, turns: list[Turn]) -> None:
-        started_s = self._clock()
-        try:
-            outcomes, work = compute(self._decoder, turns)
-        except Exception as error:
-            for turn in turns:
-                self._fail(turn.sequence, error)
-            return
-        self.telemetry.work += work
-        share_s = (self._clock() - started_s) / len(turns)
-        for turn, outcome in zip(turns, outcomes, strict=True):
-            try:
-                self._advance(turn, outcome, share_s)
-            except Exception as error:
-                # One request's trouble (logits that are not numbers, a bias outside the vocabulary) is not the others'.
-                self._fail(turn.sequence, error)
-
-    def _fail_all(self, error: Exception) -> None:
-        with self._changed:
-            everyone = (*self._scheduler.active, *self._scheduler.waiting)
-            for sequence in everyone:
-                if not sequence.finished:
-                    self._fail(sequence, error)
-            self._scheduler.remove(everyone)
-            self._changed.notify_all()
-
-    def _fail(self, sequence: Sequence, error: Exception) -> None:
-        sequence.finished = True
-        # What led to it is not kept for others.
-        self._scheduler.pages.release(sequence.table)
-        self.telemetry.failed += 1
-        reason = f"{type(error).__name__}: {error}"
-        # A medium that fails needs no trace of our own calls.
-        self._warn("request failed", reason=reason, exc_info=None if isinstance(error, OSError) else error)
-        sequence.sink(Failure(reason))
-
-    def _advance(self, turn: Turn, outcome: Outcome, computed_s: float) -> None:
-        started_s, sequence, draft = self._clock(), turn.sequence, turn.draft
-        table, before = sequence.table, len(sequence.tokens)
-        table.length += len(turn.chunk) - len(draft.tokens)
-        events: list[Event] = []
-        if table.length == before:
-            accepted, events = sequence.verify(outcome.logits, draft, outcome.active_neurons)
-            # What was computed for the other guesses is written over.
-            table.length += accepted
-            self.telemetry.count_answer(len(sequence.tokens) - before, len(draft.tokens), accepted)
-            if not turn.answering:
-                self._scheduler.cache.insert(sequence.tokens, table)
-        now_s = self._clock()
-        spent_s = computed_s + now_s - started_s
-        if turn.decoding:
-            self.telemetry.count_decode(len(sequence.tokens) - before, spent_s)
-        else:
-            self.telemetry.count_prefill(len(turn.chunk), spent_s)
-        if not turn.answering and sequence.generated:
-            self.telemetry.first_token_s.append(now_s - sequence.arrived_s)
-        # Reported last, so that who has seen an answer also finds it counted.
-        for event in events:
-            sequence.sink(event)
-
-    def _abort(self, sequence: Sequence) -> None:
-        self.telemetry.aborted += 1
-        sequence.sink(sequence.finish("abort"))
-
-    def _drop_aborted(self) -> None:
-        for sequence in [s for s in self._scheduler.waiting if s.aborted]:
-            self._abort(sequence)
-            self._scheduler.remove([sequence])
-
-    def _abort_all(self) -> None:
-        with self._changed:
-            for sequence in (*self._scheduler.active, *self._scheduler.waiting):
-                self._abort(sequence)
-                self._scheduler.remove([sequence])
-            self._changed.notify_all()
+                self._rounds.fail_all(error)
+        self._rounds.abort_all()
