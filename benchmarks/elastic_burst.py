@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -23,7 +24,7 @@ from typing import Any
 
 from benchmarks.decoding_process import EngineEnded
 from benchmarks.options import Options, parse
-from benchmarks.results_file import Row, versions
+from benchmarks.results_file import Row
 from benchmarks.serving import burst_plot, burst_rows
 from benchmarks.serving.burst_rows import COORDINATION, DROP, FULL, RECOMPUTE, SWAP, TRANSFORMERS, VLLM, Burst
 from benchmarks.serving.calibration import Calibration, measure
@@ -35,7 +36,8 @@ from benchmarks.serving.small_model import SmallShape, prepared
 from benchmarks.serving.traces import BURST_S, WINDOW_S, Arrival, opened
 
 INSTANCES = 2
-PLOT = Path(__file__).parents[1] / "docs/elastic_serving/burst.png"
+ROOT = Path(__file__).parents[1]
+PLOT = ROOT / "docs/elastic_serving/burst.png"
 #: Tokens of keys and values that an instance holds beside its weights, the factor of prompts, and the requests kept.
 CAPACITY, PROMPTS, KEPT, MOST_TOKENS = 2000, 1 / 16, 0.3, 512
 DEMAND = 1.65
@@ -82,6 +84,16 @@ class Kept:
 
     def _file(self, name: str) -> Path:
         return self._folder / f"burst-{name.replace(' ', '').replace('+', '_')}.json"
+
+
+def sources() -> str:
+    """The committed state of what is measured and of what measures it."""
+    parts = ("plugins/elastic_serving", "plugins/kernels", "plugins/language_model", "benchmarks/serving")
+    command = ["git", "-C", str(ROOT), "rev-parse", *(f"HEAD:{part}" for part in parts)]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
 
 
 def calibration(kept: Kept, model: Path, budget: Budget, options: Options) -> Calibration:
@@ -166,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.more.folder or Path(scratch)
         model = prepared(shape, "float32", options.seed, folder)
-        same = {"budget": asdict(budget), "seed": options.seed, "quick": options.quick, "tree": versions()["commit"]}
+        same = {"budget": asdict(budget), "seed": options.seed, "quick": options.quick, "sources": sources()}
         fitted = calibration(Kept(folder, same), model, budget, options)
         burst, source = planned(fitted, budget, options)
         if options.quick:

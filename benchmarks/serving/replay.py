@@ -23,7 +23,8 @@ from typing import Any, Protocol, TextIO
 GAUGE_S = 0.1
 #: Longest wait for an engine's next token; arrivals and gauges are looked at between waits.
 _WAIT_S = 0.02
-_GIVE_UP_S = 300.0
+#: After the last request is due.
+_GIVE_UP_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
