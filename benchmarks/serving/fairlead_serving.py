@@ -20,15 +20,12 @@ import torch
 
 from benchmarks.serving.replay import News, answer_parent, claim_output, pin
 from fairlead_elastic_serving.engine.engine import Engine
-from fairlead_elastic_serving.engine.loop import Loop
 from fairlead_elastic_serving.engine.served_model import ServedModel
 from fairlead_elastic_serving.engine.settings import EngineSettings
-from fairlead_elastic_serving.group.node import GroupNode
-from fairlead_elastic_serving.group.post import Post
+from fairlead_elastic_serving.group.membership import Membership
 from fairlead_elastic_serving.group.settings import GroupSettings
 from fairlead_elastic_serving.links.door import LinkSettings
-from fairlead_elastic_serving.links.link import Inbox
-from fairlead_elastic_serving.links.meeting import Meeting, Torchrun
+from fairlead_elastic_serving.links.meeting import Torchrun
 from fairlead_language_model.sampling import SamplingParameters
 from fairlead_language_model.serving import Event, Failure, Finish, Piece, Request
 
@@ -45,33 +42,24 @@ class Member:
     def __init__(self, engine: Engine, asked: argparse.Namespace) -> None:
         """Join; raises TimeoutError where a peer cannot be reached."""
         place = Torchrun.from_environment()
-        self._me = f"{place.rank:03d}"
-        self._inbox = Inbox()
-        self._meeting = Meeting(self._me, self._inbox, LinkSettings(bytes_per_s=asked.link_bytes_per_s))
-        self._settings = GroupSettings(exchange=asked.coordination)
-        self._model = engine.model
         engine.loop.by_tokens = not asked.lookahead
-        engine.accompany(self._join)
-        self._meeting.know(place.doors(self._me, self._meeting.door.address))
-        if not _until(lambda: len(self._meeting.links) == place.ranks - 1, MEET_S):
-            raise TimeoutError(f"{self._me}: {len(self._meeting.links)} of {place.ranks - 1} links after {MEET_S:g} s")
-
-    def _join(self, loop: Loop, wake: Callable[[], None]) -> GroupNode:
-        self._inbox.listener = wake
-        post = Post(self._me, self._inbox, lambda: self._meeting.links)
-        self.node = GroupNode(self._me, self._model, loop, post, self._settings)
-        return self.node
+        links = LinkSettings(bytes_per_s=asked.link_bytes_per_s)
+        self._joined = Membership(engine, f"{place.rank:03d}", links, GroupSettings(exchange=asked.coordination))
+        self._joined.know(place.doors(self._joined.me, self._joined.door))
+        if not _until(lambda: len(self._joined.reached) == place.ranks - 1, MEET_S):
+            raise TimeoutError(f"{self._joined.reached} of {place.ranks - 1} peers reached after {MEET_S:g} s")
 
     def told(self) -> dict[str, Any]:
         """Plans, idle time and what moved; waits a little for the layers to be back."""
-        restored = _until(lambda: not self.node.grouped, RESTORE_S)
-        telemetry = self.node.telemetry
+        node = self._joined.node
+        restored = _until(lambda: not node.grouped, RESTORE_S)
+        telemetry = node.telemetry
         share = telemetry.idle_s / telemetry.grouped_s if telemetry.grouped_s else None
         return {**asdict(telemetry), "restored": restored, "bubbles": share}
 
     def close(self) -> None:
         """Close the links."""
-        self._meeting.close()
+        self._joined.close()
 
 
 class FairleadEngine:

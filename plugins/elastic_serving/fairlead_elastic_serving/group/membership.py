@@ -40,6 +40,11 @@ class Membership:
         """host:port where peers dial this instance."""
         return self._meeting.door.address
 
+    @property
+    def reached(self) -> tuple[str, ...]:
+        """Peers to which a link stands."""
+        return tuple(self._meeting.links)
+
     def know(self, doors: Mapping[str, str]) -> None:
         """Say who the peers are: name and door. Whoever is not named any more has left."""
         self._meeting.know(doors)
