@@ -88,8 +88,9 @@ class Worker:
 
     def _join(self, context: Context, settings: Settings, engine: Engine) -> list[Route]:
         """Look for the other replicas, where they can reach this one; returns the route by which they find it."""
-        if context.host is None:
-            context.log.info("served alone: peers reach this node over the broker only")
+        if context.host is None or settings.kv_format != "raw":
+            why = "peers reach this node over the broker only" if context.host is None else "kv_format is not raw"
+            context.log.info("served alone", reason=why)
             return []
         name = f"{context.replica:05d}.{uuid.uuid4().hex[:8]}"
         membership = Membership(engine, name, link_settings(settings, context.host), group_settings(settings))
