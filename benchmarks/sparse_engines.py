@@ -60,6 +60,11 @@ def more_options() -> argparse.ArgumentParser:
         "--folder", type=Path, help="keeps the synthetic model from run to run; default: .work/synthetic"
     )
     parser.add_argument("--shipped-bundle", type=Path, help="the shipped model with predictors, as `convert` makes it")
+    parser.add_argument(
+        "--predictors",
+        type=Path,
+        help="of the shipped model (`train-predictor`): the synthetic ones find and name as much; else 98 %% is found",
+    )
     parser.add_argument("--text", type=Path, help="the corpus of the shipped model; default: that of FAIRLEAD_DATA")
     return parser
 
@@ -82,7 +87,9 @@ class Bench:
         folder = asked.folder or Path(__file__).parents[1] / ".work" / "synthetic"
         self.shape: Shape = SMALL if options.quick else FULL
         source = MODELS / DEFAULT_MODEL
-        self.files: SyntheticFiles = prepared(self.shape, source, text, folder, options.seed, peers=peers)
+        self.files: SyntheticFiles = prepared(
+            self.shape, source, text, folder, options.seed, peers=peers, predictors=asked.predictors
+        )
         self.binary: Path | None = asked.peer_binary
         self.llama_python = self._llama(asked.llama_python)
         self.llama_build = ""
@@ -101,6 +108,8 @@ class Bench:
         facts = {
             name: self.files.facts[name] for name in ("active", "predicted", "recall", "active_by_layer", "states")
         }
+        if self.files.facts.get("predictors"):
+            facts["predictors"] = "find and name as much as the shipped model's do on the same text"
         builds = {"llama.cpp_build": self.llama_build} if self.llama_build else {}
         return {"model": SOURCE, **facts, **builds, "loop": "greedy, no sampler and no text in ours and llama.cpp's"}
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fairlead_kernels import Q8Matrix
 from fairlead_language_model.graph import LlamaGraph, PageTable
 from fairlead_language_model.tokenizer import open_tokenizer
+from fairlead_sparse_inference.sparsity.predictor.network import Predictor
 from fairlead_sparse_inference.train.corpus import read_books, split
 
 F32 = NDArray[np.float32]
@@ -34,11 +35,26 @@ class SourceLayer:
         code: float32 [states, components], each component with mean square 1.
         loadings: float32 [neurons, components]; code @ loadings.T is the gate, scaled to mean square 1 a neuron.
         frequency: [neurons]: share of the states that a neuron's gate is above zero for.
+        predictor: what the real model's predictor does on the same text, where one was given.
     """
 
     code: F32
     loadings: F32
     frequency: F32
+    predictor: PredictorShares | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PredictorShares:
+    """A real predictor on held-out text.
+
+    Attributes:
+        recall: share of the gates above zero whose neuron is named.
+        named: neurons that are named for each gate above zero.
+    """
+
+    recall: float
+    named: float
 
 
 def held_out_tokens(model: Path, text: Path, count: int) -> NDArray[np.int64]:
@@ -56,13 +72,17 @@ def held_out_tokens(model: Path, text: Path, count: int) -> NDArray[np.int64]:
     raise ValueError(f"text {text}: its held-out part has {len(tokens)} tokens; {count} are needed")
 
 
-def gates(graph: LlamaGraph, tokens: NDArray[np.int64]) -> list[F32]:
-    """Each layer's gate before the activation, float32 [tokens, neurons]; the text goes through in windows."""
+def gates(graph: LlamaGraph, tokens: NDArray[np.int64]) -> tuple[list[F32], list[F32]]:
+    """Each layer's gate before the activation, float32 [tokens, neurons], and its normalized input [tokens, hidden].
+
+    The text goes through in windows.
+    """
     size = min(WINDOW, graph.config.max_position_embeddings)
-    found: list[list[F32]] = [[] for _ in graph.weights.layers]
+    found, inputs = (list[list[F32]]([] for _ in graph.weights.layers) for _ in range(2))
 
     def note(layer: int, x: F32) -> F32:
         found[layer].append(x @ _wide(graph.weights.layers[layer].gate).T)
+        inputs[layer].append(x)
         return graph.activations(layer, x)
 
     pages = graph.pages(size)
@@ -70,7 +90,14 @@ def gates(graph: LlamaGraph, tokens: NDArray[np.int64]) -> list[F32]:
         table = PageTable()
         graph.hidden(tokens[start : start + size].tolist(), pages, table, neurons=note)
         pages.release(table)
-    return [np.concatenate(parts) for parts in found]
+    return [np.concatenate(parts) for parts in found], [np.concatenate(parts) for parts in inputs]
+
+
+def predictor_shares(predictor: Predictor, inputs: F32, gate: F32) -> PredictorShares:
+    """What a predictor names of a layer, given its inputs [tokens, hidden] and gates [tokens, neurons]."""
+    named, fires = predictor.predict(inputs), gate > 0
+    count = max(1, int(fires.sum()))
+    return PredictorShares(int((named & fires).sum()) / count, int(named.sum()) / count)
 
 
 def factored(gate: F32, components: int) -> SourceLayer:

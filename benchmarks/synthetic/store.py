@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fairlead_language_model.graph import LlamaGraph
+from fairlead_sparse_inference.bundle import all_networks
+from fairlead_sparse_inference.sparsity.predictor.file import read_predictors
 
 from . import activations, bundle_directory, gguf_files, weights
 from .shape import Shape
@@ -59,7 +62,16 @@ class SyntheticFiles:
         return json.loads((self.folder / "synthetic.json").read_text())
 
 
-def prepared(shape: Shape, model: Path, text: Path, folder: Path, seed: int, *, peers: bool = True) -> SyntheticFiles:
+def prepared(
+    shape: Shape,
+    model: Path,
+    text: Path,
+    folder: Path,
+    seed: int,
+    *,
+    peers: bool = True,
+    predictors: Path | None = None,
+) -> SyntheticFiles:
     """Find the files below ``folder``, or make them (some minutes at full size).
 
     Args:
@@ -69,11 +81,14 @@ def prepared(shape: Shape, model: Path, text: Path, folder: Path, seed: int, *, 
         folder: where synthetic models are kept.
         seed: of all random numbers.
         peers: make the files for other engines, too, or leave them out and be content without.
+        predictors: of the real model; the synthetic ones find and name as much as they do. Else they find 98 % of what
+            is active, and name what their rank makes them.
 
     Raises:
-        CorpusError, ValueError: the text cannot be read or is too short.
+        CorpusError, ValueError: the text cannot be read or is too short, or the predictors are another model's.
     """
-    wanted = {"format": FORMAT, "shape": asdict(shape), "seed": seed, "source": model.name}
+    digest = None if predictors is None else hashlib.sha256(predictors.read_bytes()).hexdigest()
+    wanted = {"format": FORMAT, "shape": asdict(shape), "seed": seed, "source": model.name, "predictors": digest}
     files = SyntheticFiles(folder / f"{shape.parameters}-{seed}")
     try:
         known = files.facts
@@ -84,8 +99,14 @@ def prepared(shape: Shape, model: Path, text: Path, folder: Path, seed: int, *, 
     shutil.rmtree(files.folder, ignore_errors=True)
     files.folder.mkdir(parents=True)
     tokens = activations.held_out_tokens(model, text, shape.states)
-    gates = activations.gates(LlamaGraph.load(model), tokens)
+    graph = LlamaGraph.load(model)
+    gates, inputs = activations.gates(graph, tokens)
     source = [activations.factored(gate, shape.components(len(gates))) for gate in gates]
+    if predictors is not None:
+        config = graph.config
+        found, _ = read_predictors(predictors, all_networks(config), config.hidden_size)
+        shares = map(activations.predictor_shares, found.values(), inputs, gates)
+        source = [replace(layer, predictor=does) for layer, does in zip(source, shares, strict=True)]
     made = weights.build(shape, source, seed)
     if peers:
         gguf_files.write_dense(made, files.dense)
@@ -114,4 +135,5 @@ def _facts(made: weights.SyntheticModel) -> dict[str, Any]:
         "predicted": float(np.mean([layer.predicted for layer in layers])),
         "recall": float(np.mean([layer.recall for layer in layers])),
         "active_by_layer": [round(layer.active, 4) for layer in layers],
+        "predicted_by_layer": [round(layer.predicted, 4) for layer in layers],
     }

@@ -19,7 +19,7 @@ import numpy as np
 from gguf import GGMLQuantizationType, quants
 from numpy.typing import NDArray
 
-from .activations import SourceLayer, scaled
+from .activations import PredictorShares, SourceLayer, scaled
 from .shape import FIRST_STATE, GROUP, Shape
 
 F32 = NDArray[np.float32]
@@ -29,7 +29,7 @@ BLOCK_BYTES = 18
 _ADDED = 0.01
 #: Share of a neuron's gate (as amplitude) from a second real neuron, and from the other columns.
 _SECOND, _OTHER = 0.4, 0.1
-#: The predictor finds this share of the active neurons.
+#: A predictor finds this share of the active neurons where no real one says otherwise.
 RECALL = 0.98
 
 
@@ -114,7 +114,7 @@ def _layer(
     gate, active = _gate(shape, source, wanted, columns, seen, random)
     spread = _ADDED / (0.5 * neurons * shape.active) ** 0.5
     up, down = random_blocks((neurons, hidden), hidden**-0.5, random), _integers((hidden, neurons), random)
-    a, b = _predictor(shape, columns, gate, seen, active)
+    a, b = _predictor(shape, columns, gate, seen, active, source.predictor)
     found = np.maximum(seen @ dequantize(a).T, 0) @ dequantize(b).T > 0
     return SyntheticLayer(
         query=random_blocks((hidden, hidden), hidden**-0.5, random),
@@ -153,9 +153,29 @@ def _gate(
     return blocks, seen @ dequantize(blocks).T > 0
 
 
-def _predictor(shape: Shape, columns: slice, gate: U8, seen: F32, active: NDArray[np.bool_]) -> tuple[U8, U8]:
-    """A and B: the gate on its leading components, by a positive and a negative hidden unit each, plus a constant."""
-    kept = min(shape.predicted_components, columns.stop - columns.start)
+def _predictor(
+    shape: Shape, columns: slice, gate: U8, seen: F32, active: NDArray[np.bool_], real: PredictorShares | None
+) -> tuple[U8, U8]:
+    """A and B: the gate on its leading components, by a positive and a negative hidden unit each, plus a constant.
+
+    Where a real predictor is given, it finds as much as that, and sees as many components as it takes to name no fewer
+    neurons: a matrix of weights that is as hard to foresee as the real one's.
+    """
+    most = min(shape.predicted_components, columns.stop - columns.start)
+    if real is None:
+        return _seeing(most, shape, columns, gate, seen, active, RECALL)[:2]
+    low, high = 1, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        named = _seeing(middle, shape, columns, gate, seen, active, real.recall)[2]
+        low, high = (middle, high) if named >= real.named * active.mean() else (low, middle - 1)
+    return _seeing(low, shape, columns, gate, seen, active, real.recall)[:2]
+
+
+def _seeing(
+    kept: int, shape: Shape, columns: slice, gate: U8, seen: F32, active: NDArray[np.bool_], recall: float
+) -> tuple[U8, U8, float]:
+    """A, B, and the share of neurons that they name, of a predictor of so many components."""
     a = np.zeros((shape.rank, shape.hidden), np.float32)
     a[np.arange(GROUP), np.arange(GROUP)] = 1
     place = columns.start + np.arange(kept)
@@ -168,14 +188,15 @@ def _predictor(shape: Shape, columns: slice, gate: U8, seen: F32, active: NDArra
     a_blocks = quantize(a)
     hidden = np.maximum(seen @ dequantize(a_blocks).T, 0)
     score = hidden @ dequantize(quantize(b)).T / seen[:, :1]
-    b[:, :GROUP] = -_cut(score, weights[:, :GROUP].sum(axis=1), active)[:, None] / GROUP
-    return a_blocks, quantize(b)
+    cut = _cut(score, weights[:, :GROUP].sum(axis=1), active, recall)
+    b[:, :GROUP] = -cut[:, None] / GROUP
+    return a_blocks, quantize(b), float((score > cut).mean())
 
 
-def _cut(score: F32, bias: F32, active: NDArray[np.bool_]) -> F32:
+def _cut(score: F32, bias: F32, active: NDArray[np.bool_], recall: float) -> F32:
     """Each neuron's threshold: its gate's own, lowered alike for all until the predictor has its recall."""
     margin = (score + bias)[active]
-    lowered = np.quantile(margin, 1 - RECALL).astype(np.float32) if margin.size else np.float32(0)
+    lowered = np.quantile(margin, 1 - recall).astype(np.float32) if margin.size else np.float32(0)
     return cast("F32", -bias + lowered)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.synthetic import bundle_directory, gguf_files, weights
-from benchmarks.synthetic.activations import SourceLayer, factored, scaled
+from benchmarks.synthetic.activations import PredictorShares, SourceLayer, factored, predictor_shares, scaled
 from benchmarks.synthetic.shape import FIRST_STATE, Shape
 from fairlead_language_model.graph import KVPages
 from fairlead_sparse_inference.engine.model import SparseModel
+from fairlead_sparse_inference.sparsity.predictor.network import Predictor
 
 SHAPE = Shape(hidden=256, neurons=512, layers=2, heads=4, vocabulary=512)
 
@@ -58,6 +60,26 @@ def test_active_share_recall_and_orientation(model: weights.SyntheticModel) -> N
         assert layer.recall > 0.95
         assert layer.active < layer.predicted < 1
         np.testing.assert_array_equal(weights.dequantize(layer.down).T, weights.dequantize(layer.down_t))
+
+
+def test_predictors_find_and_name_as_much_as_the_real_ones(source: list[SourceLayer]) -> None:
+    real = (PredictorShares(0.9, 2.5), PredictorShares(0.7, 1.2))
+    made = weights.build(SHAPE, [replace(one, predictor=p) for one, p in zip(source, real, strict=True)], seed=3)
+    for layer, wanted in zip(made.layers, real, strict=True):
+        assert layer.recall == pytest.approx(wanted.recall, abs=0.02)
+        assert layer.predicted / layer.active >= 0.95 * wanted.named
+    named = [layer.predicted / layer.active for layer in made.layers]
+    assert named[0] > named[1]
+    plain = weights.build(SHAPE, source, seed=3)
+    assert (plain.layers[0].gate == made.layers[0].gate).all(), "only the predictors differ"
+
+
+def test_what_a_predictor_does_is_counted_by_gates_above_zero() -> None:
+    zero = np.zeros((32, 32), np.float32)
+    predictor = Predictor(zero, np.zeros((4, 32), np.float32), np.array([1, 1, -1, -1], np.float32))
+    gate = np.array([[1, -1, 2, -1], [3, 1, -1, -1]], np.float32)
+    found = predictor_shares(predictor, np.zeros((2, 32), np.float32), gate)
+    assert (found.recall, found.named) == (3 / 4, 4 / 4)
 
 
 def test_same_seed_same_bytes(source: list[SourceLayer], model: weights.SyntheticModel) -> None:
