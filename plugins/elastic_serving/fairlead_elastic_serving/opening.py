@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 from fairlead_agent.plugin import Budget
 from fairlead_language_model.checkpoint import open_checkpoint
@@ -11,6 +12,7 @@ from fairlead_language_model.fingerprint import fingerprint
 from fairlead_language_model.serving import BudgetTooSmall
 from fairlead_language_model.serving.resident import resident_bytes
 
+from .compression.options import Compression
 from .cost import CUDA_VARIANT, LEAST_TOKENS, VARIANTS, WORKSPACE_BYTES
 from .engine.memory_plan import MemoryPlan
 from .engine.served_model import ServedModel, plan_memory
@@ -64,6 +66,7 @@ def engine_settings(settings: Settings, variant: str) -> EngineSettings:
         page_bytes=settings.page_bytes,
         host_bytes=settings.swap_bytes,
         prefix_cache=settings.prefix_cache,
+        compression=_compression(settings),
         least_tokens=LEAST_TOKENS,
         ttft_s=settings.slo.ttft_s,
         tpot_s=settings.slo.tpot_s,
@@ -88,6 +91,12 @@ def alike(model: ServedModel) -> str:
     told = (model.config.model_dump_json(), model.settings.dtype, model.plan.page_bytes, model.context)
     weights = fingerprint(model.loaded.checkpoint.path)
     return hashlib.blake2b(repr((told, weights)).encode(), digest_size=16).hexdigest()
+
+
+def _compression(settings: Settings) -> Compression | None:
+    if settings.kv_format == "raw":
+        return None
+    return Compression(calibration=Path(settings.calibration) if settings.calibration else None)
 
 
 def open_within(settings: Settings, variant: str, budget: Budget) -> tuple[ServedModel, Room]:

@@ -38,11 +38,20 @@ class Calibration:
     token_bytes: float
     """Of one token of one head, on average over heads, keys and values together."""
     lost: float
-    """Attention mass that is lost, on average over heads, 0 to 1."""
+    """By that: attention mass on average over heads, 0 to 1; or, where losses were measured, nats a token."""
 
     def thresholds(self, layer: int) -> Thresholds:
         """Return a layer's thresholds."""
         return Thresholds(self.high[layer], self.low[layer])
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Alphas, and what they come to in each head: bytes a token and loss, float64 [layers, kv_heads] each."""
+
+    alphas: tuple[float, float]
+    token_bytes: NDArray[np.float64]
+    loss: NDArray[np.float64]
 
 
 def calibrate(
@@ -79,6 +88,32 @@ def calibrate(
     alphas = np.array(choices, np.float32)[chosen]
     at = (chosen, *np.indices(chosen.shape))
     return Calibration(alphas[..., 0], alphas[..., 1], float(size[at].mean()), float(lost[at].mean()))
+
+
+def calibrate_by_loss(
+    measured: Sequence[Measured],
+    shape: tuple[int, int],
+    token_bytes: float,
+) -> Calibration:
+    """Choose alphas for each head by what was measured of it alone, every other head being kept whole.
+
+    Args:
+        measured: choices of alphas with what they come to in each head.
+        shape: layers and KV heads.
+        token_bytes: what a token of a head may take on average.
+
+    Raises:
+        ValueError: fewer bytes than the smallest choices take.
+    """
+    size = np.stack([one.token_bytes for one in measured])
+    # A head that is compressed loses nothing less than one that is not: below zero is noise of the samples.
+    lost = np.maximum(np.stack([one.loss for one in measured]), 0.0)
+    if size.min(axis=0).mean() > token_bytes:
+        raise ValueError(f"token_bytes {token_bytes:g}: accepted: {size.min(axis=0).mean():.1f} and above")
+    chosen = _cheapest(size, lost, token_bytes)
+    alphas = np.array([one.alphas for one in measured], np.float32)[chosen]
+    at = (chosen, *np.indices(shape))
+    return Calibration(alphas[..., 0], alphas[..., 1], float(size[at].mean()), float(lost[at].sum()))
 
 
 def outcome(

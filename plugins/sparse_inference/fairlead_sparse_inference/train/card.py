@@ -11,7 +11,7 @@ from .shape import ModelShape
 
 Scores = dict[str, Score]
 _SIZES = ("layers", "width", "heads", "kv_heads", "neurons", "context")
-_NETWORKS = {
+NETWORKS = {
     "drelu": "a dReLU feed-forward network, down(relu(gate x) * relu(up x)) (TurboSparse)",
     "swiglu": "a SwiGLU feed-forward network, down(silu(gate x) * up x)",
 }
@@ -30,18 +30,18 @@ def model_card(
     template = Path(__file__).with_name("card_template.md").read_text()
     return template.format(
         shape=shape,
-        network=_NETWORKS[shape.ffn],
+        network=NETWORKS[shape.ffn],
         facts=facts,
         progress=progress,
         recipe=recipe,
         parameters=parameter_count(shape) / 1e6,
         documents=", ".join(f"{len(facts[f'{part}_documents'])} {part}" for part in ("train", "validation", "test")),
-        validation=_titles(facts, "validation"),
-        test=_titles(facts, "test"),
+        validation=held_titles(facts, "validation"),
+        test=held_titles(facts, "test"),
         epochs=progress["tokens"] / (facts["train_tokens"] + facts["conversation_tokens"]),
         batch_tokens=progress["tokens"] / progress["step"],
         tested="; the test text was scored once, with the exported weights" if "test, Q8_0" in scores else "",
-        optimizer=_optimizer(recipe),
+        optimizer=optimizer_of(recipe),
         origin=_origin(recipe),
         options=_options(recipe),
         precision="bfloat16 matrix products" if recipe["bf16"] else "float32",
@@ -51,7 +51,7 @@ def model_card(
         rate=progress["tokens"] / max(progress["elapsed_s"], 1e-9),
         limit=f"--minutes {recipe['limit_s'] / 60:.0f}" if recipe["limit_s"] else f"--steps {recipe['steps']}",
         size=" ".join(f"--{name.replace('_', '-')} {getattr(shape, name)}" for name in _SIZES),
-        curve="\n".join(_curve_row(line) for line in _spread(log, 8)),
+        curve="\n".join(_curve_row(line) for line in spread(log, 8)),
         scores="\n".join(_score_row(name, score, facts) for name, score in scores.items()),
         sparsity_of=name,
         sparsity="\n".join(
@@ -63,13 +63,14 @@ def model_card(
 
 def parameter_count(shape: ModelShape) -> int:
     """Return how many weights a model of this shape has."""
-    attention = 2 * shape.width * (shape.width + shape.kv_heads * shape.head_width)
+    attention = 2 * shape.width * (shape.heads + shape.kv_heads) * shape.head_width
     layer = attention + 3 * shape.width * shape.neurons + 2 * shape.width
     tables = 1 if shape.tied else 2
     return tables * shape.vocabulary * shape.width + shape.layers * layer + shape.width
 
 
-def _optimizer(recipe: Mapping[str, Any]) -> str:
+def optimizer_of(recipe: Mapping[str, Any]) -> str:
+    """Name the optimizer of a recipe."""
     adamw = "AdamW (beta 0.9, 0.95)"
     if recipe.get("optimizer") != "muon":
         return adamw
@@ -91,14 +92,16 @@ def _options(recipe: Mapping[str, Any]) -> str:
     return f" --optimizer {recipe.get('optimizer', 'adamw')}{dropout} --device {recipe.get('device', 'cpu')}{start}"
 
 
-def _titles(facts: Mapping[str, Any], part: str) -> str:
+def held_titles(facts: Mapping[str, Any], part: str) -> str:
+    """Name what was kept apart for a part."""
     names = facts[f"{part}_documents"]
     if facts["split_by"] == "region":
         return "the last regions of every document"
     return ", ".join(f"*{name.replace('__', ': ').replace('_', ' ')}*" for name in names)
 
 
-def _spread(log: Sequence[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:
+def spread(log: Sequence[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:
+    """Return at most so many lines, spread evenly, the first and the last among them."""
     if len(log) <= most:
         return list(log)
     return [log[round(i * (len(log) - 1) / (most - 1))] for i in range(most)]

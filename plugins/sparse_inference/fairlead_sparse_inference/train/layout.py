@@ -33,6 +33,11 @@ def write_checkpoint(target: Path, shape: ModelShape, weights: Mapping[str, np.n
     target.mkdir(parents=True, exist_ok=True)
     write_weights(weights, target / "model.safetensors")
     write_json(target / "config.json", config(shape, tokenizer))
+    write_settings(target, shape, tokenizer)
+
+
+def write_settings(target: Path, shape: ModelShape, tokenizer: Tokenizer) -> None:
+    """Write the tokenizer and its settings."""
     write_json(target / "tokenizer_config.json", tokenizer_config(shape))
     with_begin(tokenizer).save(str(target / "tokenizer.json"))
 

@@ -246,3 +246,9 @@ def load_model(path: Path) -> tuple[LlamaDrelu, dict[str, Any]]:
     model = LlamaDrelu(ModelShape(**state["shape"]))
     model.load_state_dict(state.pop("model"))
     return model.eval(), state
+
+
+def best_recipe(directory: Path) -> dict[str, Any]:
+    """Return the recipe of a run's best checkpoint, or of its last one; empty where there is none."""
+    found = next((path for name in ("best.pt", "last.pt") if (path := directory / name).exists()), None)
+    return torch.load(found, weights_only=True, map_location="cpu")["recipe"] if found else {}

@@ -13,11 +13,12 @@ from tokenizers import Tokenizer
 
 from .export import export, load_exported
 from .hardware import hardware
-from .loop import Loop, Recipe
+from .loop import Loop, Recipe, best_recipe
 from .model import LlamaDrelu
 from .objective import pick_device
-from .prepare import prepare
+from .prepare import prepare, read_prepared
 from .shape import ModelShape
+from .task_export import export_tasks
 from .tasks import parse_tasks
 
 
@@ -60,6 +61,12 @@ def train(corpus: Path, directory: Path, vocabulary: int, options: dict[str, Any
 
 def write_export(directory: Path, target: Path, with_test: bool) -> None:
     """Export the best checkpoint of a run directory."""
+    prepared = read_prepared(directory)
+    if best_recipe(directory).get("tasks"):
+        for length, some in export_tasks(directory, target, prepared, with_test).items():
+            for name, score in some.items():
+                click.echo(f"{name}, {length} tokens: {score.accuracy:.2%} of {score.asked} answers")
+        return
     scores = export(directory, target, with_test)
     for name, score in scores.items():
         click.echo(f"{name}: perplexity {score.perplexity:.2f} over {score.tokens} tokens")

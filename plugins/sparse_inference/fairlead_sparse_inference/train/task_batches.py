@@ -11,8 +11,10 @@ from .tasks import Document, Tasks
 IGNORED = -100
 """Stands as the target of a token that nothing foretells."""
 _SHORTEST = 128
+TEXT_SHARE = 0.25
+"""The share of documents that are prose."""
 _MOST_PROSE = 0.8
-_FULL_FROM = 0.7
+FULL_FROM = 0.7
 """The share of a run from which on every document is as long as the context."""
 
 
@@ -29,7 +31,7 @@ class TaskBatches:
     """
 
     def __init__(
-        self, tasks: Tasks, names: Sequence[str], context: int, batch: int, seed: int, text: float = 0.25
+        self, tasks: Tasks, names: Sequence[str], context: int, batch: int, seed: int, text: float = TEXT_SHARE
     ) -> None:
         self.tasks, self.names, self.context, self.batch, self.seed = tasks, tuple(names), context, batch, seed
         self.text = text
@@ -42,7 +44,7 @@ class TaskBatches:
     def length(self, done: float) -> int:
         """Return the length of documents once a share of the run is done: it doubles in equal steps."""
         doublings = max(0, (self.context // _SHORTEST).bit_length() - 1)
-        step = min(doublings, int(done / _FULL_FROM * doublings)) if doublings else 0
+        step = min(doublings, int(done / FULL_FROM * doublings)) if doublings else 0
         return self.context if step == doublings else self.context >> (doublings - step)
 
     def next(self, done: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -52,7 +54,7 @@ class TaskBatches:
         length = self.length(done)
         rows = max(1, self.batch * self.context // length)
         # Passages among a task's lines become more as the run goes on: with few answers little is learned at first.
-        most = _MOST_PROSE * min(1.0, done / _FULL_FROM)
+        most = _MOST_PROSE * min(1.0, done / FULL_FROM)
         return batch_of([self._document(random, length + 1, most) for _ in range(rows)])
 
     def _document(self, random: np.random.Generator, length: int, prose: float) -> Document:
