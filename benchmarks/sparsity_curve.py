@@ -66,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "curve": {"shape": SMALL, "steps": asked.steps, "batch": asked.batch, "seeds": asked.seeds},
         "twins": {"shape": SHIPPED, "steps": asked.twin_steps, "batch": asked.twin_batch, "seeds": asked.seeds},
-        "recipe": {"peak_rate": asked.peak_rate, "optimizer": asked.optimizer, "dropout": asked.dropout},
+        "recipe": {"peak_rate": asked.peak_rate, "optimizer": asked.optimizer, "dropout": asked.dropout}
+        | ({"gate_skew": asked.gate_skew} if asked.gate_skew else {}),
     }
     command = f"python -m benchmarks.sparsity_curve --mixture NAME=CORPUS --twins CORPUS --seeds {asked.seeds}"
     print(write_results(asked.name, command, conditions, rows).name)
@@ -83,6 +84,7 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--twin-steps", type=int, default=2000)
     parser.add_argument("--twin-batch", type=int, default=128)
     parser.add_argument("--penalty", type=float, default=0.03, help="the twins' weight of the gates' mean")
+    parser.add_argument("--gate-skew", type=float, default=0.0, help="of all dReLU models, as train-tiny has it")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--peak-rate", type=float, default=4e-3)
     parser.add_argument("--optimizer", choices=["adamw", "muon"], default="muon")
@@ -183,6 +185,7 @@ class Trainer:
             batch=self.batch,
             steps=self.steps,
             gate_l1=penalty,
+            gate_skew=self.asked.gate_skew if penalty else 0.0,
             seed=seed,
             validate_every=max(1, self.steps // 4),
             validate_every_s=math.inf,

@@ -89,7 +89,10 @@ def _origin(recipe: Mapping[str, Any]) -> str:
 def _options(recipe: Mapping[str, Any]) -> str:
     start = f" --init {recipe['started_from']}" if recipe.get("started_from") else ""
     dropout = f" --dropout {recipe['dropout']}" if recipe.get("dropout") else ""
-    return f" --optimizer {recipe.get('optimizer', 'adamw')}{dropout} --device {recipe.get('device', 'cpu')}{start}"
+    skew = f" --gate-skew {recipe['gate_skew']}" if recipe.get("gate_skew") else ""
+    return (
+        f"{skew} --optimizer {recipe.get('optimizer', 'adamw')}{dropout} --device {recipe.get('device', 'cpu')}{start}"
+    )
 
 
 def held_titles(facts: Mapping[str, Any], part: str) -> str:

@@ -46,6 +46,13 @@ def _shape_options(command: click.decorators.FC) -> click.decorators.FC:
     type=click.FloatRange(min=0),
     help="Weight of the mean gate activation in the loss; default: 0.08 for drelu, 0 for swiglu.",
 )
+@click.option(
+    "--gate-skew",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.0,
+    show_default=True,
+    help="Above 0 that weight leaves neurons that fire often alone and silences others: what caches like.",
+)
 @click.option("--validate-every", type=_SOME, help="Validate and save every so many steps.")
 @click.option(
     "--validate-every-s", type=_POSITIVE, default=120.0, show_default=True, help="Validate and save after so long."

@@ -39,6 +39,7 @@ class Recipe:
     weight_decay: float = 0.1
     clip: float = 1.0
     gate_l1: float = 0.0
+    gate_skew: float = 0.0
     steps: int | None = None
     limit_s: float | None = None
     validate_every_s: float = 120.0
@@ -62,6 +63,8 @@ class Recipe:
             raise ValueError("give a number of steps, a time limit, or both")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout = {self.dropout}: accepted: 0 to below 1")
+        if not 0 <= self.gate_skew < 1:
+            raise ValueError(f"gate_skew = {self.gate_skew}: accepted: 0 to below 1")
 
 
 @dataclass(slots=True)
@@ -91,7 +94,8 @@ class Loop:
         self.shape, self.recipe, self.directory = shape, recipe, directory
         self.device = pick_device(recipe.device)
         self.model = LlamaDrelu(shape, recipe.dropout).to(self.device)
-        objective = Objective(self.model, recipe.gate_l1, some_ignored=bool(recipe.tasks)).to(self.device)
+        penalty = {"gate_l1": recipe.gate_l1, "gate_skew": recipe.gate_skew}
+        objective = Objective(self.model, **penalty, some_ignored=bool(recipe.tasks)).to(self.device)
         self._objective = torch.compile(objective) if recipe.compile else objective
         self.optimizers = optimizers(self.model, recipe)
         self.batches = self._batches(train, tokenizer)

@@ -63,7 +63,7 @@ class FeedForward(nn.Module):
         self.swiglu_share = 1.0 if shape.ffn == "swiglu" else 0.0
         self.measure = False
         self.gate_zero = self.product_zero = 0.0
-        self.gate_mean: Tensor | None = None
+        self.gate_means: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the network to the last axis."""
@@ -74,7 +74,7 @@ class FeedForward(nn.Module):
             self.gate_zero = 0.0 if self.swiglu_share else float((gate == 0).float().mean())
             self.product_zero = float((product == 0).float().mean())
         # Not the product: only a zero gate lets the engine skip a neuron before it reads its up row.
-        self.gate_mean = gate.mean(dtype=torch.float32) if self.training else None
+        self.gate_means = gate.flatten(0, -2).mean(dim=0, dtype=torch.float32) if self.training else None
         return self.down_proj(product)
 
     def _product(self, raw: Tensor, gate: Tensor, up: Tensor) -> Tensor:

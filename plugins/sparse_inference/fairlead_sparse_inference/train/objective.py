@@ -10,14 +10,18 @@ from torch.nn import functional
 
 from .model import LlamaDrelu
 
+_TINY, _FLOOR = 1e-12, 0.01
+
 
 class Objective(nn.Module):
     """The loss of a batch; one module, so that it is compiled as one graph where a device gains by that."""
 
-    def __init__(self, model: LlamaDrelu, gate_l1: float, *, some_ignored: bool = False) -> None:
+    def __init__(
+        self, model: LlamaDrelu, gate_l1: float, *, gate_skew: float = 0.0, some_ignored: bool = False
+    ) -> None:
         super().__init__()
         self.model = model
-        self.some_ignored = some_ignored
+        self.some_ignored, self.gate_skew = some_ignored, gate_skew
         # A tensor: one compiled graph serves every weight.
         self.register_buffer("gate_l1", torch.tensor(gate_l1), persistent=False)
 
@@ -29,8 +33,8 @@ class Objective(nn.Module):
         loss = self._answers(tokens, targets) if self.some_ignored else self._all(tokens, targets)
         if self.some_ignored and not self.gate_l1:
             return loss, loss
-        means = [layer.gate_mean for layer in self.model.feed_forwards() if layer.gate_mean is not None]
-        return loss + self.gate_l1 * torch.stack(means).mean(), loss
+        means = [layer.gate_means for layer in self.model.feed_forwards() if layer.gate_means is not None]
+        return loss + self.gate_l1 * gate_penalty(torch.stack(means), self.gate_skew), loss
 
     def _all(self, tokens: Tensor, targets: Tensor) -> Tensor:
         logits = self.model(tokens)
@@ -43,6 +47,20 @@ class Objective(nn.Module):
         logits = self.model.head(self.model.hidden(tokens)[kept])
         losses = functional.cross_entropy(logits.float(), targets[kept], reduction="none")
         return (losses * weights).sum() / len(tokens)
+
+
+def gate_penalty(means: Tensor, skew: float) -> Tensor:
+    """Return what activity of the gates costs, from each neuron's mean activation [layers, neurons].
+
+    The mean of all at skew 0. Else means count with the power 1 - skew, relative to their layer's mean: a concave sum,
+    so that the same activity costs less the fewer neurons share it. A neuron that fires often is pushed down by less
+    than one that fires rarely, by (layer's mean / its own)^skew. Evenly used neurons cost the same at any skew.
+    """
+    if not skew:
+        return means.mean()
+    level = means.mean(dim=1, keepdim=True).detach() + _TINY
+    # Not steeper for neurons that fire less than a hundredth of the mean: a dead one has no slope.
+    return (level**skew * ((means + _FLOOR * level) ** (1 - skew)) / (1 + _FLOOR) ** (1 - skew)).mean()
 
 
 def arithmetic(device: torch.device, bf16: bool) -> contextlib.AbstractContextManager[object]:
