@@ -89,7 +89,13 @@ class PipelineExecutor:
         """
         oldest = self._flying[0]
         while oldest.hidden is None and oldest.reason is None and self._broken is None:
-            self._work()
+            try:
+                self._work()
+            except Exception:
+                # Whoever asked takes this microbatch for failed; the next answer is that of the next one.
+                self._flying.popleft()
+                self.answered = oldest.number
+                raise
         if self._broken is not None:
             self._flying.clear()
             raise MicrobatchLost(self._broken, frozenset(self._space.names))

@@ -103,7 +103,7 @@ class RowStore:
         if tokens <= 0:
             del self._pieces[name]
             self.tables.close(piece.rows.reshape(-1))
-        else:
+        elif tokens < piece.room:
             self._resize(piece, tokens)
 
     def trim_all(self, name: str, tokens: int) -> None:

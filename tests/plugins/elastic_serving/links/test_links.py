@@ -45,6 +45,12 @@ def test_a_message_comes_back_from_its_bytes(fields: dict, kinds: list) -> None:
         assert found.tensors[name].dtype == tensor.dtype and torch.equal(found.tensors[name], tensor)
 
 
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_a_column_of_any_length_travels(rows: int) -> None:
+    column = torch.arange(rows * 4, dtype=torch.int32).reshape(rows, 4)[:, 1]
+    assert torch.equal(decode(encode(Message("kind", {}, {"t": column}))).tensors["t"], column)
+
+
 def test_bytes_that_are_no_message_are_refused() -> None:
     body = encode(Message("k", {}, {"t": torch.zeros(9)}))
     for broken in (body[:40], body[:3], torch.full((64,), 255, dtype=torch.uint8), body[:-40]):
