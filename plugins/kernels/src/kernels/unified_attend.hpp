@@ -11,8 +11,9 @@ namespace fairlead::kernels {
 // alone: a block begins at a multiple of kTokenBlock in its tier, a split at a multiple of kSplitTokens, and neither the
 // number of queries at once nor what others see changes the order in which its sums are made.
 
-inline constexpr std::size_t kTokenBlock = 64;
 inline constexpr float kNone = -__builtin_inff();
+// The most elements of a vector whose products of bytes still fit 32 bits: 255 * 16319 * 512.
+inline constexpr std::size_t kMostByteDots = 512;
 
 // out[r, t] = sum_d q[r, d] * kt[d, t] for R rows and C vectors of tokens.
 template <class V, int R, int C>
@@ -74,41 +75,47 @@ FAIRLEAD_INLINE void add_values(const float* weight, const float* const* values,
 // One block of keys, transposed, and of values.
 template <class V>
 struct TokenBlock {
-    float* kt;      // [padded head_dim, kTokenBlock]
+    float* kt;      // [padded head_dim, kTokenBlock]; or four codes of each token a word, [words, kTokenBlock]
     float* buffer;  // [kTokenBlock, padded head_dim], for rows that are not floats in their page
     const float* values[kTokenBlock];
+    float key_scale[kTokenBlock];  // where kt are codes
+    float key_zero[kTokenBlock];
     std::size_t first = 0;  // number of the first token in its tier
     std::size_t count = 0;
 
     static FAIRLEAD_INLINE std::size_t floats(std::size_t width) { return 2 * kTokenBlock * width; }
 };
 
-// Calls f(page, slot, number within the block) for the tokens of a block.
+// Calls f(page, slot, tokens, number of the first within the block) for the runs of a block's tokens that lie together.
 template <class F>
-FAIRLEAD_INLINE void for_each_token(const UnifiedView& pages, const std::int32_t* table, int which, std::size_t first,
-                                    std::size_t count, const F& f) {
+FAIRLEAD_INLINE void for_each_page_run(const UnifiedView& pages, const std::int32_t* table, int which,
+                                       std::size_t first, std::size_t count, const F& f) {
     const std::size_t tokens = pages.tier[which].tokens;
     std::size_t place = first / tokens, slot = first % tokens;
     for (std::size_t i = 0; i < count; ++place, slot = 0) {
-        std::uint8_t* page = pages.page(table, which, place);
-        for (; slot < tokens && i < count; ++slot, ++i) f(page, slot, i);
+        const std::size_t run = tokens - slot < count - i ? tokens - slot : count - i;
+        f(pages.page(table, which, place), slot, run, i);
+        i += run;
     }
 }
 
 // Row pointers of a block's vectors: into the pages where they stand there as whole vectors of floats, else into buffer.
 template <class V>
-FAIRLEAD_INLINE void find_rows(const UnifiedView& pages, const std::int32_t* table, int which, const VectorSegment& from,
-                               std::size_t first, std::size_t count, float* buffer, const float** rows) {
-    const std::size_t width = padded<V>(pages.head_dim);
-    const bool direct = from.bits == 32 && width == pages.head_dim;
-    for_each_token(pages, table, which, first, count, [&](std::uint8_t* page, std::size_t slot, std::size_t i) {
-        if (direct) {
-            rows[i] = reinterpret_cast<const float*>(from.at(page, slot));
-        } else {
-            rows[i] = buffer + i * width;
-            expand<V>(from.bits, from.at(page, slot), from.meta_at(page, slot), pages.head_dim, buffer + i * width);
-        }
-    });
+void find_rows(const UnifiedView& pages, const std::int32_t* table, int which, const VectorSegment& from,
+               std::size_t first, std::size_t count, float* buffer, const float** rows) {
+    const std::size_t dim = pages.head_dim, width = padded<V>(dim);
+    const bool direct = from.bits == 32 && width == dim;
+    for_each_page_run(pages, table, which, first, count,
+                      [&](std::uint8_t* page, std::size_t slot, std::size_t run, std::size_t i) {
+                          const float* source = buffer + i * width;
+                          if (direct) {
+                              source = reinterpret_cast<const float*>(from.at(page, slot));
+                          } else {
+                              expand<V>(from.bits, from.at(page, slot), from.meta_at(page, slot), run, dim,
+                                        buffer + i * width, width);
+                          }
+                          for (std::size_t j = 0; j < run; ++j) rows[i + j] = source + j * width;
+                      });
 }
 
 // kt[d, t] = rows[t][d]; lanes of a last vector that no row fills repeat the last row.
@@ -126,10 +133,52 @@ FAIRLEAD_INLINE void transpose_rows(const float* const* rows, std::size_t count,
     }
 }
 
+// The same for rows of words of which not all fill whole vectors; the words are moved and not looked at.
+template <class V>
+FAIRLEAD_INLINE void transpose_words(const float* const* rows, std::size_t count, std::size_t words, float* kt) {
+    for (std::size_t t = 0; t < count; t += V::width) {
+        for (std::size_t d = 0; d < words; d += V::width) {
+            const std::size_t some = words - d < static_cast<std::size_t>(V::width) ? words - d : V::width;
+            typename V::Vec block[V::width];
+            FAIRLEAD_UNROLL
+            for (int i = 0; i < V::width; ++i) {
+                const float* row = rows[t + i < count ? t + i : count - 1] + d;
+                block[i] = some == static_cast<std::size_t>(V::width) ? V::load(row) : V::load_n(row, some);
+            }
+            V::transpose(block);
+            for (std::size_t i = 0; i < some; ++i) V::store(kt + (d + i) * kTokenBlock + t, block[i]);
+        }
+    }
+}
+
+// Whether products with keys of a format are those of bytes (code_logits).
+template <class V>
+FAIRLEAD_INLINE bool as_codes(const PageFormat& format, std::size_t head_dim) {
+    return V::byte_dots && format.key_bits < 16 && head_dim <= kMostByteDots &&
+           head_dim * static_cast<std::size_t>(format.key_bits) % 32 == 0;
+}
+
 template <class V>
 FAIRLEAD_INLINE void load_keys(const UnifiedView& pages, const std::int32_t* table, int which, TokenBlock<V>& block) {
-    const float* rows[kTokenBlock];
     const VectorSegment segment = key_segment(pages.tier[which], pages.head_dim);
+    const float* rows[kTokenBlock];
+    if (as_codes<V>(pages.tier[which], pages.head_dim)) {
+        for_each_page_run(pages, table, which, block.first, block.count,
+                          [&](std::uint8_t* page, std::size_t slot, std::size_t run, std::size_t i) {
+                              const std::uint8_t* codes = segment.at(page, slot);
+                              for (std::size_t j = 0; j < run; ++j) {
+                                  rows[i + j] = reinterpret_cast<const float*>(codes + j * segment.bytes);
+                              }
+                              float both[2 * kTokenBlock];
+                              expand_halves<V>(segment.meta_at(page, slot), 2 * run, both);
+                              for (std::size_t j = 0; j < run; ++j) {
+                                  block.key_scale[i + j] = both[2 * j];
+                                  block.key_zero[i + j] = both[2 * j + 1];
+                              }
+                          });
+        transpose_words<V>(rows, block.count, segment.bytes / 4, block.kt);
+        return;
+    }
     find_rows<V>(pages, table, which, segment, block.first, block.count, block.buffer, rows);
     transpose_rows<V>(rows, block.count, padded<V>(pages.head_dim), block.kt);
 }
@@ -179,6 +228,125 @@ FAIRLEAD_INLINE void with_rows(std::size_t rows, const F& f) {
     }
 }
 
+// Queries as whole numbers of 15 bits, in two bytes each: q = scale * (128 * upper + lower). What that loses is to a
+// query's largest element as 1 to 32638: less than a float16 does.
+struct CodedQueries {
+    std::int8_t* upper = nullptr;  // [rows, width]
+    std::int8_t* lower = nullptr;
+    float* scale = nullptr;  // [rows]
+    float* sum = nullptr;    // of a query's elements
+
+    static FAIRLEAD_INLINE std::size_t floats(std::size_t rows, std::size_t width) {
+        return rows * width / 2 + 2 * rows + 2;
+    }
+    CodedQueries() = default;
+    CodedQueries(float* memory, std::size_t rows, std::size_t width)
+        : upper(reinterpret_cast<std::int8_t*>(memory + 2 * rows)),
+          lower(upper + rows * width),
+          scale(memory),
+          sum(memory + rows) {}
+};
+
+FAIRLEAD_INLINE void code_queries(const float* q, std::size_t rows, std::size_t width, const CodedQueries& coded) {
+    for (std::size_t r = 0; r < rows; ++r) {
+        const float* from = q + r * width;
+        float largest = 0.0F;
+        for (std::size_t d = 0; d < width; ++d) {
+            const float size = from[d] < 0.0F ? -from[d] : from[d];
+            largest = size > largest ? size : largest;
+        }
+        std::int32_t sum = 0;
+        // What has no number becomes one that is lost in the products: attention over it is lost anyway.
+        const float scale = largest < 3e38F ? largest / 16319.0F : 0.0F;
+        const float inverse = scale > 0.0F ? 1.0F / scale : 0.0F;
+        coded.scale[r] = largest < 3e38F ? scale : __builtin_nanf("");
+        for (std::size_t d = 0; d < width; ++d) {
+            const float place = from[d] * inverse;
+            const std::int32_t whole = place == place ? static_cast<std::int32_t>(place + (place < 0.0F ? -0.5F : 0.5F)) : 0;
+            const std::int32_t upper = (whole + 64) >> 7;
+            coded.upper[r * width + d] = static_cast<std::int8_t>(upper);
+            coded.lower[r * width + d] = static_cast<std::int8_t>(whole - 128 * upper);
+            sum += whole;
+        }
+        // Of what was rounded, so that codes far from zero do not multiply what the rounding lost.
+        coded.sum[r] = coded.scale[r] * static_cast<float>(sum);
+    }
+}
+
+// out[r, t] = q[r] . (scale[t] * code[t] + zero[t]) for R rows and C vectors of tokens, through products of bytes.
+template <class V, int R, int C, int Bits>
+FAIRLEAD_INLINE void multiply_codes(const CodedQueries& coded, std::size_t row, std::size_t width, std::size_t words,
+                                    const float* kt, const float* key_scale, const float* key_zero, float* out) {
+    typename V::Int upper[R][C], lower[R][C];
+    FAIRLEAD_UNROLL
+    for (int r = 0; r < R; ++r) {
+        FAIRLEAD_UNROLL
+        for (int c = 0; c < C; ++c) upper[r][c] = lower[r][c] = V::to_int(V::raw_zero());
+    }
+    for (std::size_t j = 0; j < words; ++j) {
+        typename V::Raw codes[C];
+        FAIRLEAD_UNROLL
+        for (int c = 0; c < C; ++c) codes[c] = V::raw(kt + j * kTokenBlock + c * V::width);
+        unrolled<8 / Bits>([&](auto plane) {
+            constexpr int kPlane = decltype(plane)::value;
+            typename V::Raw part[C];
+            FAIRLEAD_UNROLL
+            for (int c = 0; c < C; ++c) part[c] = V::template bytes_of<kPlane * Bits, Bits>(codes[c]);
+            FAIRLEAD_UNROLL
+            for (int r = 0; r < R; ++r) {
+                const std::size_t at = (row + r) * width + 4 * (kPlane * words + j);
+                const typename V::Raw high = V::raw_word(coded.upper + at), low = V::raw_word(coded.lower + at);
+                FAIRLEAD_UNROLL
+                for (int c = 0; c < C; ++c) {
+                    upper[r][c] = V::dot_bytes(upper[r][c], part[c], high);
+                    lower[r][c] = V::dot_bytes(lower[r][c], part[c], low);
+                }
+            }
+        });
+    }
+    FAIRLEAD_UNROLL
+    for (int r = 0; r < R; ++r) {
+        const typename V::Vec scale = V::set1(coded.scale[row + r]), sum = V::set1(coded.sum[row + r]);
+        FAIRLEAD_UNROLL
+        for (int c = 0; c < C; ++c) {
+            const typename V::Vec product = V::mul(V::to_float(V::join_bytes(upper[r][c], lower[r][c])), scale);
+            const typename V::Vec offset = V::mul(V::load(key_zero + c * V::width), sum);
+            V::store(out + r * kTokenBlock + c * V::width, V::fma(V::load(key_scale + c * V::width), product, offset));
+        }
+    }
+}
+
+template <class V, int R, int Bits>
+void code_logits(const CodedQueries& coded, std::size_t row, std::size_t width, std::size_t words,
+                 const TokenBlock<V>& block, std::size_t tokens, float* logits) {
+    const std::size_t vectors = (tokens + V::width - 1) / V::width;
+    const auto some = [&](auto number, std::size_t at) {
+        const std::size_t t = at * V::width;
+        multiply_codes<V, R, decltype(number)::value, Bits>(coded, row, width, words, block.kt + t,
+                                                            block.key_scale + t, block.key_zero + t, logits + t);
+    };
+    std::size_t at = 0;
+    for (; at + 2 <= vectors; at += 2) some(Index<2>{}, at);
+    if (at < vectors) some(Index<1>{}, at);
+}
+
+// logits [R, kTokenBlock] of the first `tokens` tokens of a block whose keys have been loaded.
+template <class V, int R>
+FAIRLEAD_INLINE void block_logits(const UnifiedView& pages, int which, const float* q, const CodedQueries& coded,
+                                  std::size_t row, const TokenBlock<V>& block, std::size_t tokens, float* logits) {
+    const std::size_t width = padded<V>(pages.head_dim);
+    if constexpr (V::byte_dots) {
+        if (as_codes<V>(pages.tier[which], pages.head_dim)) {
+            const int bits = pages.tier[which].key_bits;
+            const std::size_t words = pages.head_dim * static_cast<std::size_t>(bits) / 32;
+            if (bits == 8) return code_logits<V, R, 8>(coded, row, width, words, block, tokens, logits);
+            if (bits == 4) return code_logits<V, R, 4>(coded, row, width, words, block, tokens, logits);
+            return code_logits<V, R, 2>(coded, row, width, words, block, tokens, logits);
+        }
+    }
+    row_logits<V, R>(q + row * width, width, block.kt, tokens, logits);
+}
+
 // The running softmax of one row.
 struct RowState {
     float largest = kNone;
@@ -221,10 +389,11 @@ struct TileScratch {
     float* whole;
     RowState* state;
     RowState* whole_state;
+    CodedQueries coded;
     TokenBlock<V> block;
 
     static std::size_t floats(std::size_t rows, std::size_t width) {
-        return 3 * rows * width + 4 * rows + TokenBlock<V>::floats(width) + 64;
+        return 3 * rows * width + 4 * rows + CodedQueries::floats(rows, width) + TokenBlock<V>::floats(width) + 64;
     }
     TileScratch(float* memory, std::size_t rows, std::size_t width) {
         q = memory;
@@ -232,7 +401,8 @@ struct TileScratch {
         whole = out + rows * width;
         state = reinterpret_cast<RowState*>(whole + rows * width);
         whole_state = state + rows;
-        float* rest = whole + rows * width + 4 * rows;
+        coded = CodedQueries(whole + rows * width + 4 * rows, rows, width);
+        float* rest = whole + rows * width + 4 * rows + CodedQueries::floats(rows, width);
         // At a cache line, as blocks are read again and again.
         rest += (64 - reinterpret_cast<std::uintptr_t>(rest) % 64) % 64 / sizeof(float);
         block.kt = rest;
@@ -248,6 +418,16 @@ FAIRLEAD_INLINE void scale_queries(const UnifiedTile& tile, std::size_t width, f
         for (std::size_t d = 0; d < dim; ++d) q[row * width + d] = from[d] * tile.scale;
         for (std::size_t d = dim; d < width; ++d) q[row * width + d] = 0.0F;
     }
+}
+
+// Scales the queries and, where a tier needs them so, codes them.
+template <class V>
+FAIRLEAD_INLINE void take_queries(const UnifiedTile& tile, std::size_t width, TileScratch<V>& scratch) {
+    scale_queries<V>(tile, width, scratch.q);
+    const UnifiedView& pages = *tile.pages;
+    bool coded = false;
+    for (int which : {kHigh, kLow}) coded |= tile.counts[which] > 0 && as_codes<V>(pages.tier[which], pages.head_dim);
+    if (coded) code_queries(scratch.q, tile.rows(), width, scratch.coded);
 }
 
 FAIRLEAD_INLINE std::int32_t stored_position(const UnifiedView& pages, const std::int32_t* table, int which,
@@ -296,9 +476,11 @@ FAIRLEAD_INLINE void attend_block(const UnifiedTile& tile, int which, TileScratc
     std::int32_t positions[kTokenBlock];
     if (tile.window > 0) {
         const std::size_t at = pages.tier[which].positions;
-        for_each_token(pages, tile.table, which, first, block.count, [&](std::uint8_t* page, std::size_t slot, std::size_t i) {
-            positions[i] = reinterpret_cast<const std::int32_t*>(page + at)[slot];
-        });
+        for_each_page_run(pages, tile.table, which, first, block.count,
+                          [&](std::uint8_t* page, std::size_t slot, std::size_t run, std::size_t i) {
+                              __builtin_memcpy(positions + i, page + at + slot * sizeof(std::int32_t),
+                                               run * sizeof(std::int32_t));
+                          });
         bool any = false;
         for (std::size_t t = begin; t < tile.tokens && !any; ++t) {
             const std::int32_t query = query_position(tile, t);
@@ -318,7 +500,7 @@ FAIRLEAD_INLINE void attend_block(const UnifiedTile& tile, int which, TileScratc
         float shrink[V::attend_rows];
         with_rows<V>(some, [&](auto number) {
             constexpr int R = decltype(number)::value;
-            row_logits<V, R>(scratch.q + row * width, width, block.kt, tokens, logits);
+            block_logits<V, R>(pages, which, scratch.q, scratch.coded, row, block, tokens, logits);
             for (int r = 0; r < R; ++r) {
                 float* mine = logits + r * kTokenBlock;
                 mask_logits(tile, (row + r) / tile.group, which, first, padded<V>(tokens), positions, mine);
@@ -377,7 +559,7 @@ template <class V>
 void attend_tile(const UnifiedTile& tile, std::size_t begin, std::size_t end, float* memory, float* partial) {
     const std::size_t width = padded<V>(tile.pages->head_dim), rows = tile.rows();
     TileScratch<V> scratch(memory, rows, width);
-    scale_queries<V>(tile, width, scratch.q);
+    take_queries<V>(tile, width, scratch);
     for (std::size_t row = 0; row < rows; ++row) scratch.whole_state[row] = RowState{};
     for (std::size_t i = 0; i < rows * width; ++i) scratch.whole[i] = 0.0F;
     for (std::size_t split = begin; split < end; ++split) {

@@ -69,6 +69,7 @@ FAIRLEAD_INLINE void receive_block(const UnifiedTile& tile, std::size_t first, s
     scratch.block.first = first;
     scratch.block.count = count;
     load_keys<V>(pages, tile.table, kHigh, scratch.block);
+    const bool coded = as_codes<V>(pages.tier[kHigh], dim);
     std::int32_t positions[kTokenBlock] = {};
     if (tile.window > 0) {
         for (std::size_t i = 0; i < count; ++i) positions[i] = stored_position(pages, tile.table, kHigh, first + i);
@@ -82,7 +83,8 @@ FAIRLEAD_INLINE void receive_block(const UnifiedTile& tile, std::size_t first, s
             const float* from = tile.queries + t * tile.stride + g * dim;
             for (std::size_t d = 0; d < dim; ++d) scratch.q[d] = from[d] * tile.scale;
             for (std::size_t d = dim; d < width; ++d) scratch.q[d] = 0.0F;
-            row_logits<V, 1>(scratch.q, width, scratch.block.kt, tokens, logits);
+            if (coded) code_queries(scratch.q, 1, width, scratch.coded);
+            block_logits<V, 1>(pages, kHigh, scratch.q, scratch.coded, 0, scratch.block, tokens, logits);
             mask_logits(tile, t, kHigh, first, padded<V>(tokens), positions, logits);
             const typename V::Vec total = V::set1(tile.total[t * tile.heads + g]);
             for (std::size_t i = 0; i < tokens; i += V::width) {

@@ -22,39 +22,61 @@ FAIRLEAD_INLINE void expand_plane(const std::uint8_t* codes, std::size_t count, 
     for (; i < count; ++i) out[i] = static_cast<float>(codes[i] >> Shift & ((1 << Bits) - 1)) * scale + zero;
 }
 
+// The floats that a vector of `count` codes stands for. Planes of 4 and 2 bits: byte j holds elements j,
+// j + count * bits / 8, ... from the lowest bits on.
+template <class V, int Bits>
+FAIRLEAD_INLINE void expand_codes(const std::uint8_t* stored, float scale, float zero, std::size_t count, float* out) {
+    const std::size_t width = count * Bits / 8;
+    expand_plane<V, 0, Bits>(stored, width, scale, zero, out);
+    if constexpr (Bits <= 4) expand_plane<V, Bits, Bits>(stored, width, scale, zero, out + width);
+    if constexpr (Bits == 2) {
+        expand_plane<V, 4, 2>(stored, width, scale, zero, out + 2 * width);
+        expand_plane<V, 6, 2>(stored, width, scale, zero, out + 3 * width);
+    }
+}
+
 template <class V>
-FAIRLEAD_INLINE void expand_half(const std::uint8_t* stored, std::size_t count, float* out) {
-    const std::uint16_t* halves = reinterpret_cast<const std::uint16_t*>(stored);
+FAIRLEAD_INLINE void expand_halves(const std::uint16_t* halves, std::size_t count, float* out) {
     std::size_t i = 0;
     for (; i + V::width <= count; i += V::width) V::store(out + i, V::from_half(halves + i, V::width));
     if (i < count) V::store_n(out + i, V::from_half(halves + i, count - i), count - i);
 }
 
-// The floats that one stored vector of `count` elements stands for; what pads it to whole vectors becomes zero. Planes
-// of 4 and 2 bits: byte j holds elements j, j + count * bits / 8, ... from the lowest bits on.
+// Tokens whose vectors are looked at together: attention's block.
+inline constexpr std::size_t kTokenBlock = 64;
+
+template <class V, int Bits>
+FAIRLEAD_INLINE void expand_coded_run(const std::uint8_t* stored, const std::uint16_t* meta, std::size_t vectors,
+                                      std::size_t count, float* out, std::size_t stride) {
+    float both[2 * kTokenBlock];
+    expand_halves<V>(meta, 2 * vectors, both);
+    for (std::size_t v = 0; v < vectors; ++v) {
+        expand_codes<V, Bits>(stored + v * (count * Bits / 8), both[2 * v], both[2 * v + 1], count, out + v * stride);
+    }
+}
+
+// The floats of at most kTokenBlock stored vectors that follow one another, of `count` elements each: out [vectors,
+// stride]; what pads a row to its stride becomes zero.
 template <class V>
-FAIRLEAD_INLINE void expand(int bits, const std::uint8_t* stored, const std::uint16_t* meta, std::size_t count,
-                            float* out) {
-    for (std::size_t i = count; i < padded<V>(count); ++i) out[i] = 0.0F;
+FAIRLEAD_INLINE void expand(int bits, const std::uint8_t* stored, const std::uint16_t* meta, std::size_t vectors,
+                            std::size_t count, float* out, std::size_t stride) {
+    for (std::size_t v = 0; stride > count && v < vectors; ++v) {
+        for (std::size_t i = count; i < stride; ++i) out[v * stride + i] = 0.0F;
+    }
     if (bits == 32) {
-        __builtin_memcpy(out, stored, count * sizeof(float));
-        return;
-    }
-    if (bits == 16) {
-        expand_half<V>(stored, count, out);
-        return;
-    }
-    const float scale = half_to_float(meta[0]), zero = half_to_float(meta[1]);
-    if (bits == 8) {
-        expand_plane<V, 0, 8>(stored, count, scale, zero, out);
+        for (std::size_t v = 0; v < vectors; ++v) {
+            __builtin_memcpy(out + v * stride, stored + v * count * sizeof(float), count * sizeof(float));
+        }
+    } else if (bits == 16) {
+        for (std::size_t v = 0; v < vectors; ++v) {
+            expand_halves<V>(reinterpret_cast<const std::uint16_t*>(stored) + v * count, count, out + v * stride);
+        }
+    } else if (bits == 8) {
+        expand_coded_run<V, 8>(stored, meta, vectors, count, out, stride);
     } else if (bits == 4) {
-        expand_plane<V, 0, 4>(stored, count / 2, scale, zero, out);
-        expand_plane<V, 4, 4>(stored, count / 2, scale, zero, out + count / 2);
+        expand_coded_run<V, 4>(stored, meta, vectors, count, out, stride);
     } else {
-        expand_plane<V, 0, 2>(stored, count / 4, scale, zero, out);
-        expand_plane<V, 2, 2>(stored, count / 4, scale, zero, out + count / 4);
-        expand_plane<V, 4, 2>(stored, count / 4, scale, zero, out + count / 2);
-        expand_plane<V, 6, 2>(stored, count / 4, scale, zero, out + count / 4 * 3);
+        expand_coded_run<V, 2>(stored, meta, vectors, count, out, stride);
     }
 }
 
@@ -78,19 +100,16 @@ FAIRLEAD_INLINE VectorSegment value_segment(const PageFormat& format, std::size_
     return {format.value_bits, format.values, format.value_meta, format.value_bits * head_dim / 8};
 }
 
-// The most elements that a vector may have.
-inline constexpr std::size_t kMostElements = 1024;
-
 // Floats of the stored vectors at some places: out [count, head_dim].
 template <class V>
 void read_vectors(const TokenPlace* places, std::size_t count, bool values, const PageFormat& format,
                   std::size_t head_dim, float* out) {
     const VectorSegment segment = values ? value_segment(format, head_dim) : key_segment(format, head_dim);
-    float row[kMostElements + V::width];
     for (std::size_t i = 0; i < count; ++i) {
         std::uint8_t* page = places[i].page;
-        expand<V>(segment.bits, segment.at(page, places[i].slot), segment.meta_at(page, places[i].slot), head_dim, row);
-        __builtin_memcpy(out + i * head_dim, row, head_dim * sizeof(float));
+        const std::size_t slot = places[i].slot;
+        expand<V>(segment.bits, segment.at(page, slot), segment.meta_at(page, slot), 1, head_dim, out + i * head_dim,
+                  head_dim);
     }
 }
 

@@ -17,6 +17,7 @@ struct Avx2 {
     static constexpr int packed_batch = 2;
     static constexpr int sum_chunks = 1;
     static constexpr int sum_batch = 1;
+    static constexpr bool byte_dots = false;
     static constexpr int attend_rows = 6;
     static constexpr int attend_vectors = 2;
     using Vec = __m256;

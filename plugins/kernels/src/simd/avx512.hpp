@@ -17,6 +17,7 @@ struct Avx512 {
     static constexpr int packed_batch = 6;
     static constexpr int sum_chunks = 2;
     static constexpr int sum_batch = 3;
+    static constexpr bool byte_dots = false;
     static constexpr int attend_rows = 6;
     static constexpr int attend_vectors = 4;
     using Vec = __m512;

@@ -18,6 +18,7 @@ struct Neon {
     static constexpr int packed_batch = 4;
     static constexpr int sum_chunks = 2;
     static constexpr int sum_batch = 2;
+    static constexpr bool byte_dots = false;
     static constexpr int attend_rows = 6;
     static constexpr int attend_vectors = 4;
     using Vec = float32x4_t;

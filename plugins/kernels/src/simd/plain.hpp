@@ -17,6 +17,7 @@ struct Plain {
     static constexpr int packed_batch = 2;
     static constexpr int sum_chunks = 1;
     static constexpr int sum_batch = 1;
+    static constexpr bool byte_dots = false;
     static constexpr int attend_rows = 2;
     static constexpr int attend_vectors = 2;
     typedef float Vec __attribute__((vector_size(32)));

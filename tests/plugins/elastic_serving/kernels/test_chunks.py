@@ -152,9 +152,9 @@ def test_backends_compute_what_the_reference_does(
     into = [None if one is None else torch.from_numpy(one) for one in found_received]
     found = kernels.attend_chunks(*given_tensors, 0.2, window=window, received=into)
     for one, other in zip(found, expected, strict=True):
-        assert np.allclose(one.numpy(), other, atol=3e-5)
+        assert np.allclose(one.numpy(), other, atol=3e-5 if form.key_bits > 8 else 3e-4)
     for one, other in zip(found_received, expected_received, strict=True):
-        assert (one is None and other is None) or np.allclose(one, other, atol=3e-5)
+        assert (one is None and other is None) or np.allclose(one, other, atol=3e-4)
 
 
 @pytest.mark.parametrize("name", ["torch", "native"])
@@ -174,7 +174,7 @@ def test_scores_take_a_query_in_as_the_reference_does(name: str, shared: bool) -
         torch.from_numpy(queries), found, mixed.tiers, *map(kernels.put, arrays), 0.2, now=kernels.put(now),
         holders=None if holders is None else kernels.put(holders),
     )  # fmt: skip
-    assert np.allclose(output, reference.attend(queries, mixed.pages, mixed.tiers, *arrays, 0.2)[0], atol=1e-5)
+    assert np.allclose(output, reference.attend(queries, mixed.pages, mixed.tiers, *arrays, 0.2)[0], atol=3e-4)
     reference.update_scores(queries, mixed.pages, mixed.tiers, *arrays, 0.2, now, holders)
     for tier in (HIGH, LOW):
         for row, table in enumerate(mixed.tables):
@@ -183,7 +183,7 @@ def test_scores_take_a_query_in_as_the_reference_does(name: str, shared: bool) -
                 reference.read(pages, mixed.tiers, tier, table, count)[2].astype(float)
                 for pages in (found.numpy(), mixed.pages)
             )
-            assert np.allclose(one, other, rtol=2e-3, atol=1e-5)
+            assert np.allclose(one, other, rtol=3e-3, atol=1e-5)
 
 
 def test_where_the_native_kernels_are_missing_torch_computes_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

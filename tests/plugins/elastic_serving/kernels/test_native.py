@@ -20,6 +20,8 @@ pytestmark = pytest.mark.skipif(bool(native.why_not()), reason=f"native kernels:
 
 each_isa = pytest.mark.parametrize("isa", fk.available_isas() or ["native"])
 FORMATS = [K32V32, K16V16, K8V8, K8V4, K4V4, K4V2, KVFormat(2, 16), KVFormat(32, 2)]
+CODED = 5e-4
+"""How far logits may lie off where keys' codes are multiplied as bytes: queries are whole numbers of 15 bits then."""
 EXAMPLES = settings(max_examples=12, deadline=None, derandomize=True)
 
 
@@ -67,9 +69,9 @@ def test_attention_and_scores(
     assert (found == before).all(), "without `now` nothing is written"
     output, totals = native.attend(queries, found, *stored, head_dim**-0.5, now=now, holders=holders)
     assert (output == plain[0]).all() and (totals == plain[1]).all()
-    largest = max(1.0, float(np.abs(expected).max()))
-    assert np.allclose(output, expected, atol=3e-5 * largest)
-    assert np.allclose(totals, total, atol=3e-5, rtol=1e-5)
+    near = CODED if min(high.key_bits, low.key_bits) < 16 else 3e-5
+    assert np.allclose(output, expected, atol=near * max(1.0, float(np.abs(expected).max())))
+    assert np.allclose(totals, total, atol=near, rtol=1e-5)
     reference.update_scores(queries, mixed.pages, *stored, head_dim**-0.5, now, holders)
     check_scores(mixed, before, found)
 
@@ -83,7 +85,7 @@ def check_scores(mixed: MixedPages, before: np.ndarray, found: np.ndarray) -> No
                 reference.read(pages, mixed.tiers, tier, mixed.tables[row], count)
                 for pages in (mixed.pages, found, before)
             ]
-            assert np.allclose(parts[1][2].astype(float), parts[0][2].astype(float), rtol=2e-3, atol=1e-5)
+            assert np.allclose(parts[1][2].astype(float), parts[0][2].astype(float), rtol=3e-3, atol=1e-5)
             for place in (0, 1, 3):
                 assert np.array_equal(parts[1][place], parts[2][place])
 
@@ -124,11 +126,11 @@ def test_chunks(
     ]
     expected = reference.attend_chunks(*arguments, window=window, received=sums[0])
     found = native.attend_chunks(*arguments, window=window, received=sums[1])
-    largest = max(1.0, float(np.abs(expected[0]).max(initial=0)))
-    assert np.allclose(found[0], expected[0], atol=3e-5 * largest)
-    assert np.allclose(found[1], expected[1], atol=3e-5, rtol=1e-5)
+    near = CODED if form.key_bits < 16 else 3e-5
+    assert np.allclose(found[0], expected[0], atol=near * max(1.0, float(np.abs(expected[0]).max(initial=0))))
+    assert np.allclose(found[1], expected[1], atol=near, rtol=1e-5)
     for one, other in zip(*sums, strict=True):
-        assert (one is None and other is None) or np.allclose(one, other, atol=3e-5)
+        assert (one is None and other is None) or np.allclose(one, other, atol=near, rtol=near)
 
 
 @each_isa
