@@ -25,7 +25,8 @@ cp "$build"/_native*.so "$package/fairlead_kernels/"
 export LD_PRELOAD="$("$cxx" -print-file-name=libasan.so) $("$cxx" -print-file-name=libubsan.so)"
 export ASAN_OPTIONS="detect_leaks=0:${ASAN_OPTIONS:-}"
 export PYTHONMALLOC=malloc
-export PYTHONPATH="$package"
+# The pages whose kernels are tested are defined there, as is the reference.
+export PYTHONPATH="$package:$here/../elastic_serving"
 cd "$here/../.."
 # A report must reach the terminal although the process ends at once; slowness fails no test.
 exec "$python" -m pytest -q -p no:cacheprovider --capture=sys --hypothesis-profile=ci tests/plugins/kernels "$@"

@@ -4,15 +4,18 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "fairlead/dispatch.hpp"
 #include "fairlead/feed_forward.hpp"
+#include "fairlead/half.hpp"
 #include "fairlead/mixture_feed_forward.hpp"
 #include "fairlead/operators.hpp"
 #include "fairlead/packed_feed_forward.hpp"
 #include "fairlead/packed_operators.hpp"
 #include "fairlead/thread_pool.hpp"
+#include "fairlead/unified_operators.hpp"
 
 namespace {
 
@@ -266,6 +269,93 @@ void check_mixture(const KernelTable& k) {
     expect(whole == mixed(k, rows, router, x, false), k.isa, "a mixture's batch has the bits of its tokens");
 }
 
+// Unified pages of three table rows of which each has tokens in both tiers: formats by their bits.
+struct Unified {
+    static constexpr std::size_t kDim = 40, kPageBytes = 4096, kWidth = 5, kTokens = 9, kCount = 37;
+    std::vector<std::uint8_t> bytes = std::vector<std::uint8_t>(3 * kWidth * kPageBytes);
+    std::vector<std::int32_t> tables;
+    fairlead::UnifiedView view;
+
+    Unified(int high_bits, int low_bits) {
+        for (int i = 0; i < 3 * static_cast<int>(kWidth); ++i) tables.push_back(i * 7 % 15);
+        view = {bytes.data(), kPageBytes, kDim, {format(high_bits), format(low_bits)}, tables.data(), kWidth};
+    }
+    static fairlead::PageFormat format(int bits) {
+        const std::size_t vectors = kTokens * kDim * static_cast<std::size_t>(bits) / 8, meta = kTokens * 4;
+        return {bits, bits, kTokens, 0, vectors, vectors + meta, 2 * vectors + meta, 2 * vectors + 2 * meta,
+                2 * vectors + 2 * meta + 32};
+    }
+};
+
+std::vector<float> unified(const KernelTable& k, int high_bits, int low_bits, const std::vector<float>& vectors,
+                           std::vector<float>& scores) {
+    Unified pages(high_bits, low_bits);
+    const std::size_t dim = Unified::kDim;
+    for (const int tier : {fairlead::kHigh, fairlead::kLow}) {
+        // 37 tokens would be five pages of nine: the tiers share a row's five.
+        const std::size_t tokens = tier == fairlead::kHigh ? 19 : 18;
+        std::vector<std::int32_t> rows, slots, positions;
+        for (std::size_t t = 0; t < tokens; ++t) {
+            for (int row = 0; row < 3; ++row) {
+                rows.push_back(row);
+                slots.push_back(static_cast<std::int32_t>(t));
+            }
+            positions.push_back(static_cast<std::int32_t>(t));
+        }
+        const std::vector<float> nothing(rows.size());
+        const float* from = vectors.data() + (tier == fairlead::kHigh ? 0 : 3 * 19 * dim);
+        fairlead::write(k, {pages.view, tier, tokens, 3, rows.data(), slots.data(), from, from, nothing.data(),
+                            positions.data()});
+    }
+    const std::int32_t rows[] = {0, 1, 2}, starts[] = {0, 1}, counts[] = {19, 18, 19, 18, 19, 18}, now[] = {25};
+    std::vector<float> out(6 * dim), total(6);
+    fairlead::AttentionBatch batch;
+    batch.pages = pages.view;
+    batch.queries = vectors.data();
+    batch.out = out.data();
+    batch.total = total.data();
+    batch.sequences = 1;
+    batch.heads = 6;
+    batch.kv_heads = 3;
+    batch.starts = starts;
+    batch.rows = rows;
+    batch.counts = counts;
+    batch.scale = 0.2F;
+    batch.now = now;
+    fairlead::attend(k, batch);
+    scores.clear();
+    for (std::size_t i = 0; i < 9; ++i) {
+        const std::uint8_t* page = pages.view.page(pages.view.tables, fairlead::kHigh, 0);
+        scores.push_back(fairlead::half_to_float(
+            reinterpret_cast<const std::uint16_t*>(page + pages.view.tier[fairlead::kHigh].scores)[i]));
+    }
+    // The last three tokens as a chunk of the first row: causal.
+    const std::int32_t chunk[] = {0, 3}, before[] = {16};
+    batch.kv_heads = 1;
+    batch.heads = 2;
+    batch.starts = chunk;
+    batch.counts = before;
+    batch.causal = true;
+    batch.now = nullptr;
+    std::vector<float> causal(6 * dim), sums(2 * 19);
+    batch.out = causal.data();
+    fairlead::attend(k, batch);
+    fairlead::add_received(k, batch, {sums.data()});
+    for (const std::vector<float>* part : {&causal, &sums}) out.insert(out.end(), part->begin(), part->end());
+    return out;
+}
+
+void check_unified(const KernelTable& k) {
+    const std::vector<float> vectors = normal(3 * Unified::kCount * Unified::kDim);
+    for (const auto& [high, low] : {std::pair{32, 16}, {8, 4}, {4, 2}}) {
+        std::vector<float> scores, expected_scores;
+        const std::vector<float> found = unified(k, high, low, vectors, scores);
+        const std::vector<float> expected = unified(fairlead::plain_table(), high, low, vectors, expected_scores);
+        expect(near(found, expected, 5e-4F) && near(scores, expected_scores, 3e-3F), k.isa,
+               "attention over unified pages equals the plain one");
+    }
+}
+
 void check(const KernelTable& k) {
     check_products(k, matrix(203, 256));
     check_feed_forward(k, fairlead::Activation::drelu, "drelu equals the plain one");
@@ -279,6 +369,7 @@ void check(const KernelTable& k) {
     check_attention(k);
     check_quantization(k);
     check_small(k);
+    check_unified(k);
 }
 
 }  // namespace

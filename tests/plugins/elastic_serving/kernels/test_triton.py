@@ -91,6 +91,36 @@ def test_writing_gives_the_bytes_of_the_reference(device: str, high: KVFormat, l
     assert (found.cpu().numpy() != mixed.pages).sum() == 0
 
 
+@pytest.mark.parametrize(("head_dim", "group", "window"), [(32, 3, None), (64, 1, 11), (16, 4, None)])
+def test_chunks(device: str, head_dim: int, group: int, window: int | None) -> None:
+    import torch
+
+    from fairlead_elastic_serving.kernels.backends import backend
+
+    random = np.random.default_rng(head_dim)
+    lengths = np.array([[5, 37], [60, 1], [0, 20], [3, 0]])
+    tiers = Tiers.of(K16V16, K4V2, head_dim, 1024)
+    mixed = mixed_pages(tiers, np.tile(lengths.sum(axis=1)[:, None, None], (1, 2, 2)) * [1, 0], random)
+    starts, stored = np.cumsum([0, *lengths[:, 1]], dtype=np.int32), lengths[:, 0].astype(np.int32)
+    queries = random.normal(0, 1, (starts[-1], 2 * group, head_dim)).astype(np.float32)
+    kernels = backend(device, "triton")
+
+    def compare(queries: np.ndarray, starts: np.ndarray, stored: np.ndarray, rows: np.ndarray) -> None:
+        view = (mixed.pages, mixed.tables, np.ascontiguousarray(rows))
+        expected = reference.attend_chunks(
+            queries, starts, stored, view[0], tiers, *view[1:], head_dim**-0.5, window=window
+        )
+        tensors = [torch.from_numpy(array).to(device) for array in (queries, starts, stored, *view)]
+        found = kernels.attend_chunks(*tensors[:4], tiers, *tensors[4:], head_dim**-0.5, window=window)
+        for one, other in zip(found, expected, strict=True):
+            assert np.abs(one.cpu().numpy() - other).max() < 4e-3 * max(1.0, np.abs(other).max())
+
+    compare(queries, starts, stored, mixed.rows)
+    # Of each sequence the last token alone, as text is generated.
+    last = starts[1:-1] - 1
+    compare(queries[last], np.arange(4, dtype=np.int32), lengths[:3].sum(axis=1).astype(np.int32) - 1, mixed.rows[:3])
+
+
 def _rings(random: np.random.Generator, pages: int, own: int) -> tuple[Ring, Ring]:
     order = random.permutation(pages)
     rings = Ring(pages, order[:own]), Ring(pages, order[own:])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
+from .. import torch_backend
 from ..backends import TorchBackend, refuse_chunks
 from ..tiers import HIGH, LOW, Tiers
-from . import attention, move, scores, write
+from . import attention, chunks, move, scores, write
 
 Tensor = torch.Tensor
 
@@ -14,8 +17,8 @@ Tensor = torch.Tensor
 class TritonBackend(TorchBackend):
     """Triton where there is a kernel for it; torch on the same device for what is left.
 
-    Torch computes over pages of 32-bit floats and heads whose width is no power of two, over windows, and several
-    queries of one sequence over both tiers.
+    Torch computes over pages of 32-bit floats and heads whose width is no power of two; what chunks' slots receive, and
+    chunks over codes; and windows, or several queries of one sequence, over both tiers.
     """
 
     name = "triton"
@@ -81,6 +84,39 @@ class TritonBackend(TorchBackend):
             pages, tiers, tables, rows, counts, logits, total, now, longest=(high, low), holders=holders
         )
         return output, total
+
+    def attend_chunks(  # type: ignore[override]
+        self,
+        queries: Tensor,
+        starts: Tensor,
+        stored: Tensor,
+        pages: Tensor,
+        tiers: Tiers,
+        tables: Tensor,
+        rows: Tensor,
+        scale: float,
+        *,
+        window: int | None = None,
+        received: Sequence[Tensor | None] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Causal attention of chunks; single tokens of all sequences go through the splits of `attend`."""
+        form, width = tiers.high.format, tiers.head_dim
+        if received is None and window is None and _has_kernels(tiers, HIGH) and _one_each(starts):
+            counts = torch.zeros((len(tables), 2), dtype=torch.int32, device=queries.device)
+            counts[rows.long(), HIGH] = (stored + 1)[:, None]
+            longest = (int(stored.max()) + 1 if len(stored) else 0, 0)
+            alike = Tiers(tiers.high, tiers.high)
+            return attention.attend(queries, pages, alike, tables, rows, counts, scale, longest=longest)
+        given = (queries, starts, stored, pages, tiers, tables, rows, scale)
+        other = (form.key_bits, form.value_bits) != (16, 16) or width & (width - 1) or width < 16
+        if received is not None or other:
+            return torch_backend.attend_chunks(*given, window=window, received=received)
+        return chunks.attend_chunks(*given, window=window)
+
+
+def _one_each(starts: Tensor) -> bool:
+    """Return whether every sequence has one token; waits for the device."""
+    return bool((starts.diff() == 1).all())
 
 
 def _has_kernels(tiers: Tiers, tier: int) -> bool:

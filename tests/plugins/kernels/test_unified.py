@@ -1,4 +1,4 @@
-"""The native kernels against the reference, on every ISA of this machine."""
+"""The kernels for unified pages against the reference of those who define the pages, on every ISA of this machine."""
 
 from __future__ import annotations
 
@@ -6,30 +6,21 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+import fairlead_kernels as fk
 from fairlead_elastic_serving.arena.formats import K4V2, K4V4, K8V4, K8V8, K16V16, K32V32, KVFormat, page_layout
+from fairlead_elastic_serving.kernels import native_backend as native
 from fairlead_elastic_serving.kernels import reference
 from fairlead_elastic_serving.kernels.tiers import HIGH, LOW, Tiers
 from tests.plugins.elastic_serving.kernels.mixed_pages import MixedPages, empty_pages, mixed_pages, write_arguments
+from tests.plugins.kernels.cases import each_isa, examples, needs_native
 
-fk = pytest.importorskip("fairlead_kernels", reason="the kernels are not installed: pip install fairlead-kernels")
-native = pytest.importorskip("fairlead_elastic_serving.kernels.native_backend")
-pytestmark = pytest.mark.skipif(bool(native.why_not()), reason=f"native kernels: {native.why_not()}")
-
-each_isa = pytest.mark.parametrize("isa", fk.available_isas() or ["native"])
+pytestmark = needs_native
 FORMATS = [K32V32, K16V16, K8V8, K8V4, K4V4, K4V2, KVFormat(2, 16), KVFormat(32, 2)]
 CODED = 5e-4
 """How far logits may lie off where keys' codes are multiplied as bytes: queries are whole numbers of 15 bits then."""
-EXAMPLES = settings(max_examples=12, deadline=None, derandomize=True)
-
-
-@pytest.fixture(autouse=True)
-def restore() -> Iterator[None]:
-    yield
-    fk.select()
-    fk.set_threads(1)
 
 
 def draw(random: np.random.Generator, high: KVFormat, low: KVFormat, head_dim: int, longest: int) -> MixedPages:
@@ -42,7 +33,7 @@ def draw(random: np.random.Generator, high: KVFormat, low: KVFormat, head_dim: i
 
 
 @each_isa
-@EXAMPLES
+@examples(12)
 @given(
     high=st.sampled_from(FORMATS),
     low=st.sampled_from(FORMATS),
@@ -91,7 +82,7 @@ def check_scores(mixed: MixedPages, before: np.ndarray, found: np.ndarray) -> No
 
 
 @each_isa
-@EXAMPLES
+@examples(12)
 @given(
     form=st.sampled_from(FORMATS),
     head_dim=st.sampled_from([8, 16, 40, 64, 128]),
