@@ -57,7 +57,8 @@ class Door:
         self.me = me
         self.settings = settings
         self._store = TCPStore(settings.host, 0, None, True, timedelta(seconds=settings.join_s), wait_for_workers=False)
-        self._answered = 0
+        self._numbers = 0
+        self._open: set[int] = set()
 
     @property
     def address(self) -> str:
@@ -65,12 +66,16 @@ class Door:
         return f"{self.settings.host}:{self._store.port}"
 
     def dials(self) -> list[Dial]:
-        """Return who dialed since the last call; never waits."""
-        found = []
-        while self._store.check([f"dial/{self._answered + 1}"]):
-            self._answered += 1
-            found.append(Dial(self._answered, json.loads(self._store.get(f"dial/{self._answered}"))))
-        return found
+        """Return who dialed since the last call; never waits.
+
+        Who took a number and died before it left its name holds nobody else up.
+        """
+        numbers = self._store.add("dials", 0)
+        self._open |= set(range(self._numbers + 1, numbers + 1))
+        self._numbers = numbers
+        told = [number for number in sorted(self._open) if self._store.check([f"dial/{number}"])]
+        self._open -= set(told)
+        return [Dial(number, json.loads(self._store.get(f"dial/{number}"))) for number in told]
 
     def accept(self, dial: Dial, inbox: Inbox) -> TorchLink:
         """Make the link that somebody asked for; raises RuntimeError if the other side does not come in time."""

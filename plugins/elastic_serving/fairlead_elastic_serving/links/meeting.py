@@ -111,8 +111,11 @@ class Meeting:
                 pass  # nobody there yet, or any more: it is tried again for as long as the peer is known
             with self._lock:
                 self._trying[peer] = time.monotonic() + AGAIN_S
-                if link is not None:
+                wanted = peer in self._known and not self._ended.is_set()
+                if link is not None and wanted:
                     self._links[peer] = link
+            if link is not None and not wanted:
+                link.close()
 
         threading.Thread(target=work, name=f"link-to-{peer}", daemon=True).start()
 

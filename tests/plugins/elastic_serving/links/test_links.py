@@ -10,15 +10,17 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.distributed import TCPStore
 
 from fairlead_elastic_serving.errors import ElasticServingError
-from fairlead_elastic_serving.links.door import Door, LinkSettings, dial
+from fairlead_elastic_serving.links.door import Dial, Door, LinkSettings, dial
 from fairlead_elastic_serving.links.frames import HEAD_BYTES, body_bytes, body_in, decode, encode, fits, head_of
 from fairlead_elastic_serving.links.link import Inbox, Lane, LinkLost, Message, Received
 from fairlead_elastic_serving.links.meeting import Meeting, Torchrun
@@ -192,6 +194,18 @@ def test_instances_that_know_each_other_have_a_link_and_get_another_after_a_faul
     finally:
         for meeting in meetings.values():
             meeting.close()
+
+
+def test_who_dies_at_the_door_holds_nobody_up() -> None:
+    door = Door("a", LinkSettings())
+    host, _, port = door.address.rpartition(":")
+    visitor = TCPStore(host, int(port), None, False, timedelta(seconds=10))
+    assert visitor.add("dials", 1) == 1
+    # It leaves no name: the next one is heard all the same.
+    visitor.set(f"dial/{visitor.add('dials', 1)}", '"c"')
+    assert door.dials() == [Dial(2, "c")] and door.dials() == []
+    visitor.set("dial/1", '"b"')
+    assert door.dials() == [Dial(1, "b")] and door.dials() == []
 
 
 def test_what_torchrun_did_not_set_is_named() -> None:
