@@ -102,6 +102,14 @@ def test_predictors_of_opt(tmp_path: Path) -> None:
     assert told["predictor_ns"].any() and told["predicted"].sum() <= told["computed"].sum()
 
 
+def test_thresholds_of_opt(tmp_path: Path) -> None:
+    source, text, out = opt(tmp_path / "model"), tmp_path / "text.txt", tmp_path / "t.json"
+    text.write_text(TEXT * 2)
+    sizes = ("--tokens", "256", "--held-tokens", "128", "--context", "32", "--sparsity", "0.8")
+    (level,) = command("threshold", source, text, "--out", out, *sizes)["levels"]
+    assert abs(level["measured_sparsity"] - 0.8) < 0.1 and level["feed_forward_us"] is None
+
+
 def test_an_architecture_of_another_kind_is_refused(tmp_path: Path) -> None:
     command("convert", opt(tmp_path / "model"), tmp_path / "b")
     manifest = json.loads((tmp_path / "b" / "bundle.json").read_text())

@@ -110,19 +110,6 @@ def widened(weights: LlamaWeights) -> LlamaWeights:
     return replace(weights, embedding=embedding, head=head, layers=tuple(map(_wide_layer, weights.layers)))
 
 
-def require_gates(model: ToolModel) -> None:
-    """Raise ValueError for a model whose feed-forward networks have no gate."""
-    if model.config.ffn == "plain":
-        raise ValueError(f"{model.path}: accepted: models whose feed-forward networks have a gate")
-
-
-def require_dense(model: ToolModel) -> None:
-    """Raise ValueError for a model with experts, or whose feed-forward networks have no gate."""
-    require_gates(model)
-    if model.config.experts is not None:
-        raise ValueError(f"{model.path}: accepted: models whose layers have one gated feed-forward network each")
-
-
 def is_sparse(config: ModelConfig) -> bool:
     """Whether the gate has true zeros."""
     return config.activation in ("drelu", "relu")

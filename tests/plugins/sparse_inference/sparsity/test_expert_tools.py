@@ -23,6 +23,7 @@ from fairlead_sparse_inference.sparsity.predictor.file import read_predictors
 from fairlead_sparse_inference.sparsity.predictor.network import Predictor
 from fairlead_sparse_inference.sparsity.profile.file import read_profile
 from fairlead_sparse_inference.sparsity.text import read_windows
+from fairlead_sparse_inference.sparsity.threshold.cut import Cut
 from tests.plugins.sparse_inference.conftest import greedy
 from tests.plugins.sparse_inference.conftest import run as serve
 from tests.plugins.sparse_inference.experts import FAMILIES, random_experts
@@ -151,6 +152,23 @@ def test_experts_have_predictors_of_their_own(
             engine.close()
         assert told["computed"].sum() > 0 and told["predictor_ns"].any()
     assert served[0] == served[1]
+
+
+@pytest.mark.parametrize("family", ["mixtral", "qwen"])
+def test_thresholds_leave_out_weak_neurons_of_the_chosen_experts(
+    family: str, text: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    source, out = request.getfixturevalue(family), tmp_path / "t.json"
+    sizes = ("--tokens", "256", "--held-tokens", "128", "--context", "32")
+    content = run("threshold", source, text, "--out", out, *sizes, "--sparsity", "0.5", "--sparsity", "0.8")
+    for level in content["levels"]:
+        assert abs(level["measured_sparsity"] - max(level["sparsity"], 0.5)) < 0.1
+    scored = run("perplexity", source, text, "--thresholds", out, "--part", "all", "--context", "32", "--tokens", "64")
+    assert set(scored["modes"]) == {"exact", "threshold 50%", "threshold 80%"}
+    model = load_model(source)
+    rows = read_windows(text, "all", model.tokenizer, model.config, 64, 32).rows
+    nothing = Cut(model.graph, [0.0] * model.config.num_hidden_layers)
+    np.testing.assert_allclose(score(model, rows, nothing).losses, score(model, rows).losses, rtol=1e-5)
 
 
 def test_too_little_text_for_every_expert_is_refused(mixtral: Path, text: Path, tmp_path: Path) -> None:

@@ -54,7 +54,6 @@ def perplexity(
 def _modes(model: Any, predictors: Path | None, thresholds: Path | None, levels: tuple[float, ...]) -> dict[str, Any]:
     """Return name -> (what it is made of, kind), exact mode first."""
     from ...bundle import all_networks
-    from ..model import require_dense
     from ..predictor.file import read_predictors
     from ..threshold.file import read_thresholds
 
@@ -65,7 +64,6 @@ def _modes(model: Any, predictors: Path | None, thresholds: Path | None, levels:
     elif model.predictors:
         modes["predictor"] = model.predictors
     if thresholds is not None:
-        require_dense(model)
         found = read_thresholds(thresholds, config.num_hidden_layers)
         missing = [level for level in levels if level not in found]
         if missing:

@@ -50,12 +50,11 @@ def threshold(
 
     Lossy and without training: neurons whose gate is weak are left out.
     """
-    from ..model import load_model, require_dense
+    from ..model import load_model
     from ..text import read_windows
 
     report = Report(as_json)
     loaded = load_model(model)
-    require_dense(loaded)
     learn = read_windows(text, "train", loaded.tokenizer, loaded.config, tokens, context)
     held = read_windows(text, part, loaded.tokenizer, loaded.config, held_tokens, context)
     content = _run(report, loaded, learn, held, sorted(set(levels)))

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from fairlead_language_model.graph import LlamaGraph
-from fairlead_language_model.graph.activation import combine
-from fairlead_language_model.graph.llama_graph import linear
+from fairlead_language_model.graph.activation import combine, plain
+from fairlead_language_model.graph.linear import linear
 
-from ..model import FloatArray
+from ..model import FloatArray, gate_and_activations
+from ..networks import Routed, routed
 from ..perplexity.modes import Shares
 
 
-def gate_strength(graph: LlamaGraph, layer: int, x: FloatArray) -> FloatArray:
-    """Return |act(gate x)| [tokens, neurons] of a layer's normalized input: what a threshold is held against."""
-    weights = graph.weights.layers[layer]
-    gate = linear(x, weights.gate, weights.gate_bias)
-    name = "relu" if graph.config.activation == "drelu" else graph.config.activation
-    return np.abs(combine(name, gate, np.ones_like(gate)))
+def gate_strengths(graph: LlamaGraph, layer: int, x: FloatArray) -> Iterator[tuple[Routed, FloatArray]]:
+    """Yield a layer's networks with |act(gate x)| [tokens, neurons] of the tokens that each gets of x [tokens, hidden].
+
+    That is what a threshold is held against; of a network without gate it is the activation of its first matrix.
+    """
+    config = graph.config
+    for network in routed(graph, layer, x):
+        first = linear(x[network.tokens], network.first_matrix, network.first_bias)
+        if network.weights.gate is None:
+            yield network, np.abs(plain(config.hidden_act, first, config.relu_threshold))
+        else:
+            name = "relu" if config.activation == "drelu" else config.activation
+            yield network, np.abs(combine(name, first, np.ones_like(first)))
 
 
 class Cut:
@@ -31,15 +39,24 @@ class Cut:
 
     def __call__(self, layer: int, x: FloatArray) -> FloatArray:
         """Return a layer's activations with the weak ones set to zero."""
-        strong = gate_strength(self.graph, layer, x) > self.thresholds[layer]
+        strong = np.zeros((len(x), self.graph.config.neurons(layer)), np.bool_)
         self.shares.tokens += len(x) if layer == 0 else 0
-        # Every gate is computed; what is saved are up and down rows.
-        self.shares.kept[layer] += strong.size
-        self.shares.fired[layer] += int(strong.sum())
-        return np.where(strong, self.graph.activations(layer, x), np.float32(0))
+        for network, strength in gate_strengths(self.graph, layer, x):
+            kept = strength > self.thresholds[layer]
+            strong[network.tokens, network.columns] = kept
+            # Every gate is computed; what is saved are the other rows.
+            self.shares.kept[layer] += kept.size
+            self.shares.fired[layer] += int(kept.sum())
+        return np.where(strong, gate_and_activations(self.graph, layer, x)[1], np.float32(0))
 
 
 def layer_thresholds(graph: LlamaGraph, inputs: Sequence[FloatArray], levels: Sequence[float]) -> list[list[float]]:
-    """Return for each wanted sparsity the thresholds of all layers: quantiles of gate strengths on captured inputs."""
-    strengths = [np.quantile(gate_strength(graph, layer, rows), levels) for layer, rows in enumerate(inputs)]
+    """Return for each wanted sparsity the thresholds of all layers: quantiles of gate strengths on captured inputs.
+
+    The experts of a layer have one threshold, over what the router gives them.
+    """
+    strengths = [
+        np.quantile(np.concatenate([part.ravel() for _, part in gate_strengths(graph, layer, rows)]), levels)
+        for layer, rows in enumerate(inputs)
+    ]
     return [[float(np.float32(layer[number])) for layer in strengths] for number in range(len(levels))]
