@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from fairlead_language_model.config import ModelConfig
 
+from ..arena.allocation import I32
 from ..arena.formats import K16V16, K32V32, KVFormat
 from ..arena.page_tables import HIGH, PageTables
 from ..kernels.backends import KernelBackend
@@ -52,7 +54,7 @@ class PagedAttention:
     ) -> None:
         self.config, self.memory, self.tables, self.tiers, self.backend = config, memory, tables, tiers, backend
 
-    def begin(self, batch: Batch, layers: range) -> PagedStep:
+    def begin(self, batch: Batch, layers: range) -> PagedStep | NativePagedStep:
         """Return the attention of one microbatch, whose rows are those of ``layers``."""
         return (NativePagedStep if self.backend.name == "native" else PagedStep)(self, batch, layers)
 
@@ -62,17 +64,9 @@ class PagedStep:
 
     def __init__(self, attention: PagedAttention, batch: Batch, layers: range) -> None:
         self._attention, self._first = attention, layers.start
-        backend, lengths = attention.backend, batch.lengths
-        tables, rows = self._tables(batch)
-        put = backend.put
-        self._tables_t = put(tables)
-        # By layer, so that what a layer takes lies together.
-        self._rows = put(np.ascontiguousarray(rows.swapaxes(0, 1)))
-        of_token = np.repeat(rows, lengths, axis=0) if len(lengths) < len(batch.tokens) else rows
-        self._token_rows = put(np.ascontiguousarray(of_token.swapaxes(0, 1)))
-        slots = np.arange(len(batch.tokens), dtype=np.int32) + np.repeat(batch.stored - batch.starts[:-1], lengths)
-        self._slots = put(np.repeat(slots[:, None], rows.shape[2], axis=1))
-        self._scores = put(np.zeros(self._slots.shape, np.float32))
+        put, it = attention.backend.put, _Places.of(batch, *_tables(attention, batch))
+        self._tables_t, self._rows, self._token_rows = put(it.tables), put(it.rows), put(it.token_rows)
+        self._slots, self._scores = put(it.slots), put(it.scores)
         self._positions, self._starts, self._stored = put(batch.positions), put(batch.starts), put(batch.stored)
         self._scale = attention.config.head_dim**-0.5
 
@@ -95,42 +89,79 @@ class PagedStep:
             self._scale, window=it.config.window(layer),
         )  # fmt: skip
 
-    def _tables(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-        """The tables and the batch's rows of them; for another device only what the batch needs of them."""
-        tables = self._attention.tables.tables
-        if self._attention.memory.device.type == "cpu":
-            return tables, batch.rows
-        tokens = int((batch.stored + batch.lengths).max(initial=1))
-        width = self._attention.tiers.high.pages_for(tokens)
-        own = tables[batch.rows.reshape(-1), :width]
-        return own, np.arange(batch.rows.size, dtype=np.int32).reshape(batch.rows.shape)
 
-
-class NativePagedStep(PagedStep):
-    """The same by the native kernels, without a detour over tensors for what every layer takes."""
+class NativePagedStep:
+    """The same by the native kernels, without a detour over tensors."""
 
     def __init__(self, attention: PagedAttention, batch: Batch, layers: range) -> None:
-        super().__init__(attention, batch, layers)
+        self._first, self._batch = layers.start, batch
         self._kernels, self._layout = native_kernels(), native_layout(attention.tiers)
-        self._pages, self._tables_n = attention.memory.pages, self._tables_t.numpy()
-        self._rows_n, self._token_rows_n = self._rows.numpy(), self._token_rows.numpy()
-        self._written = [self._scores.numpy(), batch.positions]
-        self._slots_n, self._batch = self._slots.numpy(), batch
+        self._pages, self._window = attention.memory.pages, attention.config.window
+        self._it = _Places.of(batch, attention.tables.tables, batch.rows)
+        self._scale = attention.config.head_dim**-0.5
+
+    def __call__(self, layer: int, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """Store a layer's new keys and values, and attend; see `layers.StepAttention`."""
+        return self.attend(layer, queries, keys, values)[0]
 
     def attend(
         self, layer: int, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """See `PagedStep.attend`."""
-        place, batch, pages, tables = layer - self._first, self._batch, self._pages, self._tables_n
-        self._kernels.write(
-            self._layout, pages, HIGH, tables, self._token_rows_n[place], self._slots_n,
-            _floats(keys), _floats(values), *self._written,
-        )  # fmt: skip
-        output, total = self._kernels.attend_chunks(
-            self._layout, _floats(queries), batch.starts, batch.stored, pages, tables, self._rows_n[place],
-            self._scale, window=self._attention.config.window(layer),
-        )  # fmt: skip
+        output, total = self.attend_arrays(layer, _floats(queries), _floats(keys), _floats(values))
         return torch.from_numpy(output).to(queries.dtype), torch.from_numpy(total)
+
+    def attend_arrays(
+        self, layer: int, queries: NDArray[np.float32], keys: NDArray[np.float32], values: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The same for contiguous arrays."""
+        place, batch, pages, it = layer - self._first, self._batch, self._pages, self._it
+        self._kernels.write(
+            self._layout, pages, HIGH, it.tables, it.token_rows[place], it.slots,
+            keys, values, it.scores, batch.positions,
+        )  # fmt: skip
+        return self._kernels.attend_chunks(
+            self._layout, queries, batch.starts, batch.stored, pages, it.tables, it.rows[place], self._scale,
+            window=self._window(layer),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where a microbatch's vectors go, in host memory.
+
+    tables: of pages; rows: int32 [layers, sequences, kv_heads]; token_rows: [layers, tokens, kv_heads]; slots: int32
+    [tokens, kv_heads]; scores: zeros, likewise. By layer, so that what a layer takes lies together.
+    """
+
+    tables: I32
+    rows: I32
+    token_rows: I32
+    slots: I32
+    scores: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, batch: Batch, tables: I32, rows: I32) -> _Places:
+        by_layer = np.ascontiguousarray(rows.swapaxes(0, 1))
+        if len(batch.stored) == len(batch.tokens):
+            token_rows, slots = by_layer, batch.stored
+        else:
+            lengths = batch.lengths
+            token_rows = np.repeat(by_layer, lengths, axis=1)
+            slots = np.arange(len(batch.tokens), dtype=np.int32) + np.repeat(batch.stored - batch.starts[:-1], lengths)
+        each = np.repeat(slots[:, None], rows.shape[2], axis=1)
+        return cls(tables, by_layer, token_rows, each, np.zeros(each.shape, np.float32))
+
+
+def _tables(attention: PagedAttention, batch: Batch) -> tuple[I32, I32]:
+    """The tables and the batch's rows of them; for another device only what the batch needs of them."""
+    tables = attention.tables.tables
+    if attention.memory.device.type == "cpu":
+        return tables, batch.rows
+    tokens = int((batch.stored + batch.lengths).max(initial=1))
+    width = attention.tiers.high.pages_for(tokens)
+    own = tables[batch.rows.reshape(-1), :width]
+    return own, np.arange(batch.rows.size, dtype=np.int32).reshape(batch.rows.shape)
 
 
 def _floats(vectors: torch.Tensor) -> NDArray[np.float32]:

@@ -13,6 +13,7 @@ import torch
 
 from fairlead_language_model.config import ModelConfig
 
+from .attention import NativePagedStep
 from .batch import Batch
 from .layers import StepAttention
 from .layout import LayerLayout
@@ -56,8 +57,12 @@ class NativeLayer:
     def __call__(self, hidden: torch.Tensor, turn: Turn, attend: StepAttention) -> torch.Tensor:
         """Return the next states [tokens, hidden_size]; `turn` is what the method of that name gives."""
         state = hidden.contiguous().numpy()
-        seen = attend(self.number, *map(torch.from_numpy, self._layer.before(state, *turn)))
-        return torch.from_numpy(self._layer.after(state, seen.contiguous().numpy()))
+        vectors = self._layer.before(state, *turn)
+        if isinstance(attend, NativePagedStep):
+            seen, _ = attend.attend_arrays(self.number, *vectors)
+        else:
+            seen = attend(self.number, *map(torch.from_numpy, vectors)).contiguous().numpy()
+        return torch.from_numpy(self._layer.after(state, seen))
 
 
 def product(matrix: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
