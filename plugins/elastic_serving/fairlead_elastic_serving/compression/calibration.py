@@ -161,7 +161,7 @@ def load(path: Path, model: str, layers: int, kv_heads: int) -> Calibration:
         content = json.loads(path.read_text())
         found = {name: np.asarray(content[name], np.float32) for name in ("high", "low")}
         known = (content["format"], content["model"], float(content["token_bytes"]), float(content["lost"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ElasticServingError(f"calibration {path}: {type(error).__name__}: {error}") from error
     for name, value, wanted in (
         ("format", known[0], FORMAT),
@@ -171,6 +171,10 @@ def load(path: Path, model: str, layers: int, kv_heads: int) -> Calibration:
     ):
         if value != wanted:
             raise ElasticServingError(f"calibration {path}: {name} {value!r}; accepted: {wanted!r}")
+    for name, number in (("token_bytes", known[2]), ("lost", known[3])):
+        # Asked so that a NaN is refused, too.
+        if not 0 <= number < float("inf"):
+            raise ElasticServingError(f"calibration {path}: {name} {number}; accepted: 0 and above")
     try:
         Thresholds(found["high"], found["low"])
     except ValueError as error:
