@@ -17,10 +17,21 @@ if TYPE_CHECKING:
     from xdist.scheduler import LoadGroupScheduling
 
 GROUPS = {
-    "agent": ("agent/bus", "agent/cli", "agent/daemon", "agent/plugin", "agent/runtime", "firmware_bridge"),
-    "fleet": ("aarch64", "cloud", "fleet"),
+    "agent": (
+        "agent/bus/",
+        "agent/cli/",
+        "agent/daemon/",
+        "agent/plugin/",
+        "agent/runtime/",
+        "firmware_bridge/",
+        "plugins/elastic_serving/links/",
+        "plugins/elastic_serving/load/",
+        "plugins/elastic_serving/test_peering.py",
+        "plugins/sparse_inference/test_hosted.py",
+    ),
+    "fleet": ("aarch64/", "cloud/", "fleet/"),
 }
-FOLDERS = {f"tests/{folder}/": group for group, folders in GROUPS.items() for folder in folders}
+PLACES = {f"tests/{place}": group for group, places in GROUPS.items() for place in places}
 PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
 BEHIND = 10
 
@@ -42,7 +53,7 @@ def _group(item: pytest.Item) -> str | None:
     marker = item.get_closest_marker("xdist_group")
     if marker is not None:
         return marker.args[0]
-    return next((group for folder, group in FOLDERS.items() if item.nodeid.startswith(folder)), None)
+    return next((group for place, group in PLACES.items() if item.nodeid.startswith(place)), None)
 
 
 @pytest.hookimpl(optionalhook=True)
