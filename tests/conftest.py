@@ -17,19 +17,20 @@ if TYPE_CHECKING:
     from xdist.scheduler import LoadGroupScheduling
 
 GROUPS = {
-    "agent": (
+    "processes": (
         "agent/bus/",
         "agent/cli/",
         "agent/daemon/",
         "agent/plugin/",
         "agent/runtime/",
+        "cloud/",
         "firmware_bridge/",
         "plugins/elastic_serving/links/",
         "plugins/elastic_serving/load/",
         "plugins/elastic_serving/test_peering.py",
         "plugins/sparse_inference/test_hosted.py",
     ),
-    "fleet": ("aarch64/", "cloud/", "fleet/"),
+    "fleet": ("aarch64/", "fleet/"),
 }
 PLACES = {f"tests/{place}": group for group, places in GROUPS.items() for place in places}
 PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
