@@ -102,6 +102,26 @@ def test_predictors_of_opt(tmp_path: Path) -> None:
     assert told["predictor_ns"].any() and told["predicted"].sum() <= told["computed"].sum()
 
 
+def test_a_plan_for_opt(tmp_path: Path) -> None:
+    source, text, profile = opt(tmp_path / "model"), tmp_path / "text.txt", tmp_path / "profile.npz"
+    text.write_text(TEXT * 2)
+    command("profile", source, text, "--out", profile, "--part", "all", "--context", "32")
+    speeds = ("--disk-reads-per-s", "10000", "--disk-bandwidth", "1GB", "--memory-bandwidth", "10GB")
+    made = command("plan", source, "--profile", profile, "--memory", "64MiB", "--out", tmp_path / "p.json", *speeds)
+    command("convert", source, tmp_path / "b", "--profile", profile, "--plan", tmp_path / "p.json", "--bits", "4")
+    opened = open_bundle(tmp_path / "b")
+    assert (made["cluster_neurons"], made["cluster_bytes"]) == (
+        opened.layout.cluster_neurons,
+        opened.layout.cluster_bytes,
+    )
+    assert made["neurons_bytes"] == (tmp_path / "b" / "neurons.bin").stat().st_size
+    # Attention, tables, biases and first matrices: what a bundle keeps in memory, but for keys and values.
+    resident = (tmp_path / "b" / "resident.safetensors").stat().st_size
+    first = OPT["num_hidden_layers"] * OPT["ffn_dim"] * opened.layout.row_bytes
+    assert made["fixed_bytes"] >= resident + first
+    assert "all neurons fit" in made["reason"]
+
+
 def test_thresholds_of_opt(tmp_path: Path) -> None:
     source, text, out = opt(tmp_path / "model"), tmp_path / "text.txt", tmp_path / "t.json"
     text.write_text(TEXT * 2)

@@ -83,8 +83,8 @@ def plan(
     source = checkpoint_path(model)
     config = open_checkpoint(source).config
     require_convertible(config, source)
-    if config.experts is not None or config.ffn == "plain":
-        raise ValueError(f"{source}: accepted: a model whose layers have one gated feed-forward network each")
+    if config.experts is not None:
+        raise ValueError(f"{source}: accepted: a model without experts, whose profile follows all networks by token")
     found = read_profile(profile)
     require_model(found, list(all_networks(config)), profile)
     parameters, overshoot = _predicted(predictors, config)

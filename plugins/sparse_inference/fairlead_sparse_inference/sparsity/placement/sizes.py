@@ -22,7 +22,7 @@ class ModelBytes:
         attention: packed attention matrices and norms of one layer.
         tables: embedding, and head where it is not tied.
         head_read: bytes of the head that every token reads.
-        gates: packed gate rows of one layer; exact mode keeps them in memory.
+        gates: packed gate rows of one layer, or first ones of a network without gate; exact mode keeps them in memory.
         predictors: of all layers.
         kv: keys and values of the wanted context.
         layout: of the neurons' clusters.
@@ -51,8 +51,11 @@ class ModelBytes:
 
     def read_a_token(self, exact: bool, computed: float) -> float:
         """Return the bytes that a token reads from memory where nothing misses, with `computed` neurons a layer."""
-        neuron = 3 * self.layout.row_bytes
-        feed_forward = self.gates + computed * 2 * self.layout.row_bytes if exact else computed * neuron
+        neuron, others = (
+            self.layout.matrices * self.layout.row_bytes,
+            (self.layout.matrices - 1) * self.layout.row_bytes,
+        )
+        feed_forward = self.gates + computed * others if exact else computed * neuron
         predicting = 0 if exact else self.predictors
         return self.layers * (self.attention + feed_forward) + self.head_read + predicting
 
@@ -63,15 +66,19 @@ def model_bytes(config: ModelConfig, bits: int, resident_bits: int, context: int
     keys = config.num_key_value_heads * config.head_dim
     attention = (heads + 2 * keys) * packed_row_bytes(hidden, resident_bits)
     attention += hidden * packed_row_bytes(heads, resident_bits) + 8 * hidden
+    matrices = 2 if config.ffn == "plain" else 3
+    if config.ffn == "plain":  # OPT: biases of all matrices and of the norms
+        attention += 4 * (6 * hidden + keys + config.intermediate_size)
     table = config.vocab_size * packed_row_bytes(hidden, resident_bits)
+    learned = 0 if config.positions == "rotary" else config.max_position_embeddings + config.position_offset
     return ModelBytes(
         attention=attention,
-        tables=table * (1 if config.tie_word_embeddings else 2),
+        tables=table * (1 if config.tie_word_embeddings else 2) + 4 * hidden * learned,
         head_read=table,
         gates=config.intermediate_size * packed_row_bytes(hidden, bits),
         predictors=predictors * 17 // 16,
         kv=config.kv_bytes_per_token() * context,
-        layout=BundleLayout.of(hidden, bits),
+        layout=BundleLayout.of(hidden, bits, matrices),
         layers=config.num_hidden_layers,
         neurons=config.intermediate_size,
     )
