@@ -98,6 +98,8 @@ class CompressedSpace(LocalSpace):
         self._states[name] = lean
         stored = super().open(name, () if lean.tokens else known, room)
         if stored is None:
+            if self._states.pop(name, None) is not None:
+                self._close_lean(lean)
             return None
         lean.received.known = lean.raw_tokens = stored
         self.hits += lean.tokens
