@@ -90,7 +90,7 @@ def test_without_an_exchange_attention_goes_where_keys_and_values_are(llama: Ran
 
 def test_layers_come_back_under_requests_that_run(llama: RandomModel, answer: Answer) -> None:
     world = World(llama.directory, PAGES, context=100, restore_at=0.9)
-    longer = _burst(world, range(2), 70)
+    longer = _burst(world, range(2), 60)
     asked = _burst(world, range(2, 10), 8)
     world.until(lambda: Phase.GROUPED in world.phases())
     world.until(lambda: world.phases() == {Phase.SOLO})
@@ -119,8 +119,8 @@ def test_a_stage_that_dies_costs_its_group_only_time(llama: RandomModel, answer:
 def test_an_instance_that_dies_after_the_group_came_apart_costs_what_it_still_held(
     llama: RandomModel, answer: Answer
 ) -> None:
-    world = World(llama.directory, PAGES, context=100, restore_at=0.9, link_bytes_per_s=4e4)
-    longer = _burst(world, range(2), 70)
+    world = World(llama.directory, PAGES, context=100, restore_at=0.9, exchange=False)
+    longer = _burst(world, range(2), 60)
     asked = _burst(world, range(2, 10), 8)
     world.until(lambda: Phase.GROUPED in world.phases())
     world.until(lambda: world.phases() == {Phase.SOLO})
@@ -145,7 +145,7 @@ def test_work_of_another_epoch_is_refused_and_its_sender_recovers(llama: RandomM
 
 def test_three_instances_form_a_group(llama: RandomModel, answer: Answer) -> None:
     world = World(llama.directory, PAGES, names="abc", context=100)
-    asked = _burst(world, range(30), 16, "abc")
+    asked = _burst(world, range(24), 12, "abc")
     world.until(lambda: any(len(instance.node.member.group) == 3 for instance in world.alive))
     _answered(world, asked, answer)
     _whole_again(world)
