@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from fairlead_language_model.checkpoint import open_checkpoint
 from fairlead_sparse_inference.train.command import train_tiny
 from fairlead_sparse_inference.train.task_batches import IGNORED, TaskBatches
 from fairlead_sparse_inference.train.tasks import TASKS, Tasks, parse_tasks
@@ -105,3 +106,20 @@ def test_a_run_trains_on_tasks_and_counts_right_answers(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [set(line["accuracy"]) for line in lines] == [{"recall", "arithmetic", "text"}] * 2
     assert lines[-1]["task_loss"]["text"] < lines[0]["task_loss"]["text"]
+
+
+def test_the_export_is_read_by_every_server_and_its_card_says_what_was_measured(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    random = np.random.default_rng(0)
+    for seed in range(4):
+        (tmp_path / f"book{seed}.md").write_text("\n\n".join(" ".join(random.choice(WORDS, 60)) for _ in range(40)))
+    sizes = "--layers 1 --width 32 --heads 2 --kv-heads 1 --neurons 32 --context 64 --head-dim 32 --ffn swiglu".split()  # noqa: SIM905
+    options = "--vocabulary 400 --batch 2 --fp32 --steps 2 --validate-every 2 --tasks recall,copy --test".split()  # noqa: SIM905
+    target = tmp_path / "tiny"
+    arguments = [str(tmp_path), "--run", str(tmp_path / "run"), "--export", str(target), *sizes, *options]
+    result = CliRunner().invoke(train_tiny, arguments)
+    assert result.exit_code == 0 and "recall, 64 tokens:" in result.output, result.output
+    config = open_checkpoint(target).config
+    assert (config.head_dim, config.hidden_size, config.ffn) == (32, 32, "gated")
+    card = (target / "MODEL_CARD.md").read_text()
+    assert card.startswith("# tiny\n") and "| copy | 64 |" in card and "--tasks recall,copy" in card

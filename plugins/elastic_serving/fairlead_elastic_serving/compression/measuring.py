@@ -99,7 +99,7 @@ class Measuring:
         reference = [
             self._prompt(list(sample[:prompt]), text) for sample, text in zip(samples, self._texts, strict=True)
         ]
-        self._reference = torch.stack(reference)
+        self.reference = torch.stack(reference)
 
     @property
     def scores(self) -> list[F32]:
@@ -120,11 +120,11 @@ class Measuring:
         for prompt in self._prompts:
             for layer, head in np.ndindex(self.shape):
                 self._place(prompt, layer, head, (float(high[layer, head]), float(low[layer, head])))
-        found = self._foretell()
+        found = self.foretell()
         # One after the other: a vocabulary's logarithms are many.
         divergences = [
             torch.nn.functional.kl_div(one, of, reduction="batchmean", log_target=True)
-            for one, of in zip(found, self._reference, strict=True)
+            for one, of in zip(found, self.reference, strict=True)
         ]
         return float(torch.stack(divergences).mean())
 
@@ -157,8 +157,11 @@ class Measuring:
         self._prompts.append(_Prompt(scores, [keys for keys, _ in read], [values for _, values in read], lean, {}))
         return found
 
-    def _foretell(self) -> torch.Tensor:
-        """What the model foretells after all compressed prompts: log probabilities [prompts, tokens, vocabulary]."""
+    def foretell(self) -> torch.Tensor:
+        """Return what the model foretells over the prompts as they are stored now.
+
+        Log probabilities, float32 [prompts, tokens, vocabulary]; `reference` has those over uncompressed prompts.
+        """
         names = [f"text {i}" for i in range(len(self._prompts))]
         held = []
         for name, prompt, text in zip(names, self._prompts, self._texts, strict=True):

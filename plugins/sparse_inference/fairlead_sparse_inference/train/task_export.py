@@ -21,7 +21,7 @@ from .task_scores import TaskScore, score_tasks
 from .tasks import LARGEST_TERM, Tasks, held_out
 
 Scores = dict[int, dict[str, TaskScore]]
-_DOCUMENTS = 24
+_DOCUMENTS = 12
 _TEST_SEED = 1001
 
 
@@ -42,7 +42,7 @@ def export_tasks(directory: Path, target: Path, prepared: Prepared, with_test: b
         length: score_tasks(written, held_out(tasks, names, length, _DOCUMENTS, seed=_TEST_SEED)) for length in lengths
     }
     log = [json.loads(line) for line in (directory / "log.jsonl").read_text().splitlines()]
-    (target / "MODEL_CARD.md").write_text(task_card(model.shape, prepared.facts, state, log, scores))
+    (target / "MODEL_CARD.md").write_text(task_card(target.name, model.shape, prepared.facts, state, log, scores))
     return scores
 
 
@@ -65,6 +65,7 @@ def load_bfloat16(directory: Path, shape: ModelShape) -> LlamaDrelu:
 
 
 def task_card(
+    name: str,
     shape: ModelShape,
     facts: Mapping[str, Any],
     state: Mapping[str, Any],
@@ -79,6 +80,7 @@ def task_card(
         .with_name("task_card_template.md")
         .read_text()
         .format(
+            name=name,
             shape=shape,
             network=NETWORKS[shape.ffn],
             facts=facts,
@@ -105,7 +107,7 @@ def task_card(
             size=" ".join(f"--{name.replace('_', '-')} {getattr(shape, name)}" for name in sizes),
             curve="\n".join(_curve_row(line) for line in spread(log, 8)),
             scores="\n".join(
-                _score_row(name, length, score) for length, some in scores.items() for name, score in some.items()
+                _score_row(task, length, score) for length, some in scores.items() for task, score in some.items()
             ),
         )
     )
