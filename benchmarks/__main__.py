@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, tuple[list[str], list[str] | None]] = {
     "negotiation": ([], ["--quick"]),
     "recovery": ([], ["--quick"]),
     "elastic_kernels": ([], ["--quick"]),
+    "elastic_cpu": ([], ["--quick"]),
     "elastic_serving": ([], ["--quick"]),
     "elastic_burst": ([], ["--quick"]),
 }

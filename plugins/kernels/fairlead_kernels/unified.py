@@ -76,6 +76,20 @@ def copy_slots(
     _call("unified_copy_slots", layout, pages, tier, tables, rows, sources, targets)
 
 
+def bookkeeping(
+    layout: Any, pages: NDArray[np.uint8], tier: int, tables: I32, rows: I32, counts: I32
+) -> tuple[F32, I32, I32]:
+    """Return scores float32, positions and page numbers of all tokens of a tier in some rows: [rows, longest] each.
+
+    ``counts`` [rows, 2] are those of these rows; beyond them there are zeros.
+    """
+    shape = len(rows), int(counts[:, tier].max(initial=0)) if counts.ndim == 2 and tier in (0, 1) else 0
+    scores = np.empty(shape, np.float32)
+    positions, page = np.empty(shape, np.int32), np.empty(shape, np.int32)
+    _call("unified_bookkeeping", layout, pages, tier, tables, rows, counts, scores, positions, page)
+    return scores, positions, page
+
+
 def copy_pages(pages: NDArray[np.uint8], sources: I32, targets: I32) -> None:
     """Copy whole pages by number, one after the other."""
     _call("unified_copy_pages", pages, sources, targets)

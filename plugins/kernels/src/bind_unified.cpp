@@ -201,6 +201,25 @@ void copy_slots_into(const UnifiedLayout& layout, Bytes pages, int tier, IntRows
     copy_slots(stored.view, tier, rows.data(), sources.data(), targets.data(), count);
 }
 
+void bookkeeping_into(const UnifiedLayout& layout, Bytes pages, int tier, IntRows tables, Ints rows, IntRows counts,
+                      Array<float, 2> scores, Array<std::int32_t, 2> positions, Array<std::int32_t, 2> page) {
+    check_tier(tier);
+    const Stored stored(layout, pages, tables);
+    const std::size_t count = rows.shape(0), longest = scores.shape(1);
+    require(counts.shape(0) == count && counts.shape(1) == 2, "counts: must be [rows, 2] of these rows");
+    const auto fits = [&](const auto& array) { return array.shape(0) == count && array.shape(1) == longest; };
+    require(fits(scores) && fits(positions) && fits(page), "scores, positions, page: must be [rows, longest]");
+    const nb::gil_scoped_release released;
+    for (std::size_t r = 0; r < count; ++r) {
+        const std::int32_t* both = counts.data() + 2 * r;
+        stored.check_row(rows.data()[r], "rows");
+        stored.check_counts(rows.data()[r], tier == kHigh ? both[kHigh] : 0, tier == kLow ? both[kLow] : 0);
+        if (static_cast<std::size_t>(both[tier]) > longest) throw nb::index_error("counts: a row is longer than the longest");
+    }
+    bookkeeping(stored.view, tier, rows.data(), counts.data(), count, longest, scores.data(), positions.data(),
+                page.data());
+}
+
 void copy_pages_into(Bytes pages, Ints sources, Ints targets) {
     require(sources.shape(0) == targets.shape(0), "targets: must be [copies] as sources");
     check_indices(sources, pages.shape(0), "sources");
@@ -330,6 +349,9 @@ void bind_unified(nb::module_& module) {
                nb::arg().noconvert(), nb::arg().noconvert());
     module.def("unified_copy_slots", &copy_slots_into, nb::arg(), nb::arg().noconvert(), nb::arg(),
                nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert());
+    module.def("unified_bookkeeping", &bookkeeping_into, nb::arg(), nb::arg().noconvert(), nb::arg(),
+               nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(),
+               nb::arg().noconvert(), nb::arg().noconvert());
     module.def("unified_copy_pages", &copy_pages_into, nb::arg().noconvert(), nb::arg().noconvert(),
                nb::arg().noconvert());
     module.def("unified_attend", &attend_into, nb::arg(), nb::arg().noconvert(), nb::arg().noconvert(),

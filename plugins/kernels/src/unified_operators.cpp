@@ -269,4 +269,26 @@ void copy_slots(const UnifiedView& pages, int tier, const std::int32_t* rows, co
     }
 }
 
+void bookkeeping(const UnifiedView& pages, int tier, const std::int32_t* rows, const std::int32_t* counts,
+                 std::size_t count, std::size_t longest, float* scores, std::int32_t* positions, std::int32_t* page) {
+    const PageFormat& format = pages.tier[tier];
+    for_each_item(count, longest * 16, [&](std::size_t r) {
+        const std::int32_t* table = pages.tables + static_cast<std::size_t>(rows[r]) * pages.width;
+        const auto tokens = static_cast<std::size_t>(counts[2 * r + static_cast<std::size_t>(tier)]);
+        const std::size_t at = r * longest;
+        std::fill(scores + at + tokens, scores + at + longest, 0.0F);
+        std::fill(positions + at + tokens, positions + at + longest, 0);
+        std::fill(page + at + tokens, page + at + longest, 0);
+        for (std::size_t first = 0, place = 0; first < tokens; first += format.tokens, ++place) {
+            const std::uint8_t* from = pages.page(table, tier, place);
+            const std::size_t some = std::min(format.tokens, tokens - first);
+            const auto number = static_cast<std::int32_t>(static_cast<std::size_t>(from - pages.data) / pages.page_bytes);
+            std::fill(page + at + first, page + at + first + some, number);
+            std::memcpy(positions + at + first, from + format.positions, some * sizeof(std::int32_t));
+            const std::uint16_t* halves = reinterpret_cast<const std::uint16_t*>(from + format.scores);
+            for (std::size_t i = 0; i < some; ++i) scores[at + first + i] = half_to_float(halves[i]);
+        }
+    });
+}
+
 }  // namespace fairlead

@@ -181,6 +181,32 @@ def test_writing_gives_the_bytes_of_the_reference(isa: str, high: KVFormat, low:
     assert (found[0] == found[1]).all() and (found[1:] == mixed.pages[1:]).all()
 
 
+@each_isa
+def test_bookkeeping_is_what_is_stored(isa: str) -> None:
+    fk.select(isa)
+    random = np.random.default_rng(4)
+    mixed = mixed_pages(Tiers.of(K8V4, K4V2, 16, 1024), random.integers(0, 60, (3, 2, 2)), random)
+    rows = np.array([5, 0, 2], np.int32)
+    for tier in (HIGH, LOW):
+        counts = mixed.counts[rows]
+        found = native.bookkeeping(mixed.pages, mixed.tiers, tier, mixed.tables, rows, counts)
+        assert all(part.shape == (3, counts[:, tier].max()) for part in found)
+        for place, row in enumerate(rows):
+            count = int(counts[place, tier])
+            *_, scores, positions = reference.read(mixed.pages, mixed.tiers, tier, mixed.tables[row], count)
+            assert np.array_equal(found[0][place, :count], scores) and np.array_equal(
+                found[1][place, :count], positions
+            )
+            number = np.arange(count) // mixed.tiers.layout(tier).tokens
+            columns = mixed.tables.shape[1] - 1 - number if tier == LOW else number
+            assert np.array_equal(found[2][place, :count], mixed.tables[row][columns])
+            assert not any(part[place, count:].any() for part in found)
+    with pytest.raises(IndexError, match="row 6 is outside"):
+        native.bookkeeping(mixed.pages, mixed.tiers, HIGH, mixed.tables, np.full(3, 6, np.int32), counts)
+    with pytest.raises(ValueError, match="counts: must be"):
+        native.bookkeeping(mixed.pages, mixed.tiers, HIGH, mixed.tables, rows, mixed.counts)
+
+
 def refused() -> Iterator[tuple[str, type[Exception], str, dict]]:
     """Calls with one argument that must not be taken: name, error, message, what is changed."""
     ok = np.zeros

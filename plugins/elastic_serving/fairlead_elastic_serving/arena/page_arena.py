@@ -137,10 +137,14 @@ class PageArena:
 
     def release(self, pages: NDArray[np.integer]) -> None:
         """Take a holder away, once per mention; raises IntegrityError, changing nothing, where there is none left."""
-        times = np.bincount(pages, minlength=self.pages)
-        self._refuse(np.flatnonzero(times > self._holders), "released more often than they are held")
-        self._holders -= times.astype(np.int32)
-        self._give(np.flatnonzero((times > 0) & (self._holders == 0)))
+        if not len(pages):
+            return
+        mentioned, times = np.unique(pages, return_counts=True)
+        self._refuse(mentioned[(mentioned < 0) | (mentioned >= self.pages)], "released and not there")
+        left = self._holders[mentioned] - times.astype(np.int32)
+        self._refuse(mentioned[left < 0], "released more often than they are held")
+        self._holders[mentioned] = left
+        self._give(mentioned[left == 0])
 
     def own_copies(self, pages: NDArray[np.integer]) -> Moves:
         """Copy on write: give a page of its own for each of some pages that others hold too.

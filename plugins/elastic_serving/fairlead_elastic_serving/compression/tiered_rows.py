@@ -17,7 +17,6 @@ from ..arena.page_tables import HIGH, LOW, PageTables
 from ..kernels.backends import KernelBackend
 from ..kernels.placement import WINDOW, Thresholds, compact, place_prompt
 from ..kernels.tiers import Tiers
-from ..kernels.torch_backend import bookkeeping
 from ..memory import PageMemory
 from . import settling
 
@@ -215,7 +214,7 @@ class TieredRows:
     def _tier(self, rows: I32, tier: int) -> settling.Tier:
         counts = self.tables.counts[rows]
         put = self.backend.put
-        found = bookkeeping(self.memory.pages_t, self.tiers, tier, put(self.tables.tables), put(rows), put(counts))
+        found = self.backend.bookkeeping(*self._stored(tier), put(rows), put(counts))
         scores, positions, page = (part.cpu().numpy() for part in found)
         shared = self.tables.arena.holders(page) > 1
         return settling.Tier(scores, positions, shared, counts[:, tier])

@@ -67,6 +67,12 @@ class KernelBackend(Protocol):
         """Copy tokens within their tier; see `reference.copy_slots`."""
         ...
 
+    def bookkeeping(
+        self, pages: Tensor, tiers: Tiers, tier: int, tables: Tensor, rows: Tensor, counts: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return scores, positions and page numbers of a tier's tokens; see `torch_backend.bookkeeping`."""
+        ...
+
     def copy_pages(self, pages: Tensor, sources: Tensor, targets: Tensor) -> None:
         """Copy whole pages by number; no page is both a source and a target, no target is mentioned twice."""
         ...
@@ -119,6 +125,7 @@ class TorchBackend:
     write = staticmethod(torch_backend.write)
     gather = staticmethod(torch_backend.gather)
     copy_slots = staticmethod(torch_backend.copy_slots)
+    bookkeeping = staticmethod(torch_backend.bookkeeping)
     attend_chunks = staticmethod(torch_backend.attend_chunks)
 
     def __init__(self, device: torch.device, reason: str = "") -> None:
@@ -207,6 +214,16 @@ class NativeBackend(TorchBackend):
         native_backend.copy_slots(
             pages.numpy(), tiers, tier, tables.numpy(), rows.numpy(), sources.numpy(), targets.numpy()
         )
+
+    def bookkeeping(  # type: ignore[override]
+        self, pages: Tensor, tiers: Tiers, tier: int, tables: Tensor, rows: Tensor, counts: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return scores, positions and page numbers of a tier's tokens."""
+        found = native_backend.bookkeeping(
+            pages.numpy(), tiers, tier, tables.numpy(), rows.numpy(), counts.contiguous().numpy()
+        )
+        scores, positions, page = map(torch.from_numpy, found)
+        return scores, positions, page
 
     def copy_pages(self, pages: Tensor, sources: Tensor, targets: Tensor) -> None:
         """Copy whole pages by number."""

@@ -97,6 +97,11 @@ def copy_slots(pages: Pages, tiers: Tiers, tier: int, tables: I32, rows: I32, so
     native_kernels().copy_slots(native_layout(tiers), pages, tier, tables, rows, sources, targets)
 
 
+def bookkeeping(pages: Pages, tiers: Tiers, tier: int, tables: I32, rows: I32, counts: I32) -> tuple[F32, I32, I32]:
+    """Return scores, positions and page numbers of a tier's tokens; see `torch_backend.bookkeeping`."""
+    return native_kernels().bookkeeping(native_layout(tiers), pages, tier, tables, rows, counts)
+
+
 def copy_pages(pages: Pages, sources: I32, targets: I32) -> None:
     """Copy whole pages by number, one after the other."""
     native_kernels().copy_pages(pages, sources, targets)

@@ -63,4 +63,9 @@ void gather(const KernelTable& k, const UnifiedView& pages, int tier, const std:
 void copy_slots(const UnifiedView& pages, int tier, const std::int32_t* rows, const std::int32_t* sources,
                 const std::int32_t* targets, std::size_t count);
 
+// Scores, positions and page numbers of all tokens of a tier in some rows, whose counts [count, 2] are given: [count,
+// longest] each; zeros beyond a row's count.
+void bookkeeping(const UnifiedView& pages, int tier, const std::int32_t* rows, const std::int32_t* counts,
+                 std::size_t count, std::size_t longest, float* scores, std::int32_t* positions, std::int32_t* page);
+
 }  // namespace fairlead
