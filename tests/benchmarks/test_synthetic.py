@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,16 @@ from hypothesis import strategies as st
 from benchmarks.synthetic import bundle_directory, gguf_files, weights
 from benchmarks.synthetic.activations import PredictorShares, SourceLayer, factored, predictor_shares, scaled
 from benchmarks.synthetic.shape import FIRST_STATE, Shape
+from benchmarks.synthetic.store import prepared
 from fairlead_language_model.graph import KVPages
 from fairlead_sparse_inference.engine.model import SparseModel
-from fairlead_sparse_inference.sparsity.predictor.network import Predictor
+from fairlead_sparse_inference.sparsity.model import load_model
+from fairlead_sparse_inference.sparsity.predictor.file import write_predictors
+from fairlead_sparse_inference.sparsity.predictor.network import Predictor, from_weights
+from fairlead_sparse_inference.train.layout import write_checkpoint
+from fairlead_sparse_inference.train.tokenizer import train_tokenizer
+from tests.plugins.sparse_inference.conftest import SHAPE as TINY
+from tests.plugins.sparse_inference.conftest import TEXT, random_weights
 
 SHAPE = Shape(hidden=256, neurons=512, layers=2, heads=4, vocabulary=512)
 
@@ -122,3 +130,31 @@ def test_prompt_text_has_one_character_a_token() -> None:
     names = gguf_files.pieces(SHAPE.vocabulary)
     assert [names.index(letter) for letter in gguf_files.prompt_text(tokens)] == tokens
     assert len(set(names)) == SHAPE.vocabulary
+
+
+def test_files_are_made_anew_for_other_predictors_and_found_again(tmp_path: Path) -> None:
+    checkpoint, text = tmp_path / "tiny", tmp_path / "books"
+    write_checkpoint(checkpoint, TINY, random_weights(TINY, 7), train_tokenizer([TEXT], TINY.vocabulary))
+    text.mkdir()
+    for number in range(30):
+        (text / f"{number}.md").write_text(f"Book {number}. " + TEXT)
+    gates = [layer.gate for layer in load_model(checkpoint).graph.weights.layers]
+    paths: list[Path] = []
+    for threshold in (1.0, -1.0):
+        random = np.random.default_rng(0)
+        made = {
+            f"layers.{i}": replace(from_weights(gate, 64, random), threshold=threshold) for i, gate in enumerate(gates)
+        }
+        paths.append(tmp_path / f"{threshold}.safetensors")
+        write_predictors(made, {}, paths[-1])
+
+    def facts(predictors: Path | None) -> dict[str, Any]:
+        files = prepared(SHAPE, checkpoint, text, tmp_path / "made", 1, peers=False, predictors=predictors)
+        assert (files.bundle / "neurons.bin").exists()
+        return {**files.facts, "changed": (files.bundle / "neurons.bin").stat().st_mtime_ns}
+
+    strict, loose, plain = facts(paths[0]), facts(paths[1]), facts(None)
+    assert strict["recall"] < loose["recall"] and strict["predicted"] < loose["predicted"]
+    assert len({strict["predictors"], loose["predictors"], plain["predictors"]}) == 3 and plain["predictors"] is None
+    assert plain["recall"] == pytest.approx(weights.RECALL, abs=0.02)
+    assert facts(None) == plain, "what is there is kept"
