@@ -21,7 +21,7 @@ I32 = NDArray[np.int32]
 
 def available() -> bool:
     """Return whether the native kernels are what computes, and have these."""
-    return hasattr(extension(), "unified_attend")
+    return hasattr(extension(), "unified_bookkeeping")  # the newest of them
 
 
 def layout(head_dim: int, page_bytes: int, high: Sequence[int], low: Sequence[int]) -> Any:
@@ -156,7 +156,7 @@ def _window(window: int | None) -> int:
 
 def _module() -> Any:
     module = extension()
-    if not hasattr(module, "unified_attend"):
+    if not hasattr(module, "unified_bookkeeping"):
         raise BackendError(f"unified pages: the native kernels are needed: {backend().reason or 'build them again'}")
     return module
 
