@@ -288,6 +288,15 @@ def test_padding_to_an_enormous_length_is_not_applied(directory: Path) -> None:
     assert len(open_tokenizer(directory).encode("the cat")) < 8
 
 
+def test_an_enormous_id_is_named(directory: Path) -> None:
+    file = directory / "tokenizer.json"
+    described = json.loads(file.read_text())
+    described["model"]["vocab"]["a"] = 2**31
+    file.write_text(json.dumps(described))
+    with pytest.raises(TokenizerError, match=r"tokenizer\.json: token 'a' has the id 2147483648; accepted: below"):
+        open_tokenizer(directory)
+
+
 def test_two_tokens_with_one_id_are_named(directory: Path) -> None:
     described = json.loads((directory / "tokenizer.json").read_text())
     described["model"]["vocab"]["the"] = described["model"]["vocab"]["a"]

@@ -18,6 +18,9 @@ from .stream_decoder import StreamDecoder
 from .token_bytes import TokenBytes
 from .tokenizers_errors import library_errors
 
+#: Far beyond any vocabulary. What the library writes of one takes time and memory by its greatest id.
+MOST_TOKENS = 1 << 22
+
 
 class Tokenizer:
     """Encodes, decodes, and renders chats.
@@ -37,7 +40,7 @@ class Tokenizer:
     ) -> None:
         core.no_truncation()
         core.no_padding()
-        _refuse_shared_ids(core)
+        _refuse_ids(core)
         self.core, self.source = core, source
         self.bytes = TokenBytes(core)
         self.bos_token_id = bos_token_id
@@ -144,9 +147,11 @@ def open_tokenizer(path: Path | str, config: ModelConfig | None = None) -> Token
     return tokenizer
 
 
-def _refuse_shared_ids(core: tokenizers.Tokenizer) -> None:
+def _refuse_ids(core: tokenizers.Tokenizer) -> None:
     seen: dict[int, str] = {}
     for token, i in core.get_vocab(with_added_tokens=True).items():
+        if i >= MOST_TOKENS:
+            raise TokenizerError(f"token {shown(token)} has the id {i}; accepted: below {MOST_TOKENS}")
         if i in seen:
             raise TokenizerError(f"tokens {shown(seen[i])} and {shown(token)} share the id {i}")
         seen[i] = token
