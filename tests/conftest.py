@@ -27,6 +27,7 @@ GROUPS = {
         "firmware_bridge/",
         "plugins/elastic_serving/faults/test_killed_stage.py",
         "plugins/elastic_serving/group/test_membership.py",
+        "plugins/elastic_serving/group/test_processes.py",
         "plugins/elastic_serving/links/",
         "plugins/elastic_serving/load/",
         "plugins/elastic_serving/test_peering.py",
