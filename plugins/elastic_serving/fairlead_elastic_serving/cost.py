@@ -19,20 +19,23 @@ CUDA_VARIANT = "bf16-cuda"
 #: Arithmetic of each variant.
 VARIANTS = {"f32-cpu": "float32", "bf16-cpu": "bfloat16", CUDA_VARIANT: "bfloat16"}
 #: Operations a second and core in products of many rows, by arithmetic and what the processor has for it. Measured with
-#: torch 2.13 on one core of an Intel Xeon with AMX that other work kept busy (float32 30e9, bfloat16 140e9), except
-#: those without AVX-512 and without instructions for bfloat16, which are set by their narrower vectors.
+#: this engine and its native kernels, in processor time, on one thread of an Intel Xeon with AMX; those without
+#: AVX-512 or without instructions for bfloat16 are set by their narrower vectors and have not been measured.
 FLOPS_PER_CORE = {
-    ("float32", True): 30e9,
-    ("float32", False): 15e9,
-    ("bfloat16", True): 120e9,
+    ("float32", True): 74e9,
+    ("float32", False): 37e9,
+    ("bfloat16", True): 185e9,
     ("bfloat16", False): 6e9,
 }
 #: Instruction sets that speed an arithmetic up, as /proc/cpuinfo and the ARM kernel name them.
 FAST_FEATURES = {"float32": {"avx512f", "sve"}, "bfloat16": {"amx_bf16", "avx512_bf16", "bf16"}}
 #: A GPU's facts do not tell; those of a small one are taken, and what is measured corrects them.
 DEVICE_BYTES_PER_S, DEVICE_FLOPS = 300e9, 40e12
-#: What the interpreter spends on a step, and on each of its layers.
-STEP_OVERHEAD_S, LAYER_OVERHEAD_S = 1e-3, 2e-4
+#: What a step takes beside reading and computing: in all, for each layer, and for each sequence (attention, drawing,
+#: text). Measured as above; float32 goes through fused native layers, bfloat16 through torch's operations.
+STEP_OVERHEAD_S = 1e-3
+LAYER_OVERHEAD_S = {"float32": 2e-4, "bfloat16": 1.2e-3}
+SEQUENCE_OVERHEAD_S = {"float32": 2e-4, "bfloat16": 5e-4}
 #: Interpreter, torch, tokenizer, web server and head room, before any weight is loaded: on a processor, beside a GPU.
 BASE_BYTES, CUDA_BASE_BYTES = 320 * 2**20, 1200 * 2**20
 #: What a step's states and torch's own buffers take on a GPU.
@@ -64,8 +67,8 @@ def estimate(model: Footprint, settings: Settings, variant: str, facts: NodeFact
     device = Device(DEVICE_BYTES_PER_S, DEVICE_FLOPS) if cuda else processor(facts, dtype, cores)
     slowness = 1 / facts.processor.speed_factor
     batch = settings.max_sequences
-    decode_s = decode_seconds(model, dtype, device, batch) + overhead_s(model) * slowness
-    prompt_s = 2 * model.step_parameters * REFERENCE_PROMPT / device.flops + overhead_s(model) * slowness
+    decode_s = decode_seconds(model, dtype, device, batch) + overhead_s(model, dtype, batch) * slowness
+    prompt_s = 2 * model.step_parameters * REFERENCE_PROMPT / device.flops + overhead_s(model, dtype, 1) * slowness
     watts = facts.watts_per_core
     return Estimate(
         latency_s=Quantiles.around(prompt_s, SPREAD),
@@ -103,9 +106,9 @@ def decode_seconds(model: Footprint, dtype: str, device: Device, batch: int) -> 
     )
 
 
-def overhead_s(model: Footprint) -> float:
-    """Return what a step takes beside reading and computing."""
-    return STEP_OVERHEAD_S + LAYER_OVERHEAD_S * model.layers
+def overhead_s(model: Footprint, dtype: str, sequences: int) -> float:
+    """Return what a step of so many sequences takes beside reading and computing."""
+    return STEP_OVERHEAD_S + LAYER_OVERHEAD_S[dtype] * model.layers + SEQUENCE_OVERHEAD_S[dtype] * sequences
 
 
 def memory_bytes(model: Footprint, settings: Settings, variant: str) -> dict[str, int]:
