@@ -67,7 +67,8 @@ def estimate(model: Footprint, settings: Settings, variant: str, facts: NodeFact
     device = Device(DEVICE_BYTES_PER_S, DEVICE_FLOPS) if cuda else processor(facts, dtype, cores)
     slowness = 1 / facts.processor.speed_factor
     batch = settings.max_sequences
-    decode_s = decode_seconds(model, dtype, device, batch) + overhead_s(model, dtype, batch) * slowness
+    smaller = model.compression(dtype) if settings.kv_format == "tiered" else 1.0
+    decode_s = decode_seconds(model, dtype, device, batch, smaller) + overhead_s(model, dtype, batch) * slowness
     prompt_s = 2 * model.step_parameters * REFERENCE_PROMPT / device.flops + overhead_s(model, dtype, 1) * slowness
     watts = facts.watts_per_core
     return Estimate(
@@ -92,14 +93,14 @@ def processor(facts: NodeFacts, dtype: str, cores: float) -> Device:
     return Device(bandwidth * facts.processor.speed_factor, rate * facts.processor.speed_factor)
 
 
-def decode_seconds(model: Footprint, dtype: str, device: Device, batch: int) -> float:
+def decode_seconds(model: Footprint, dtype: str, device: Device, batch: int, compression: float) -> float:
     """Return the least time of a decode step of `batch` reference requests that are half answered."""
     return decode_step_seconds(
         model.step_parameters * DTYPE_BYTES[dtype],
         batch,
         REFERENCE_PROMPT + REFERENCE_ANSWER / 2,
         model.token_bytes(dtype),
-        1.0,
+        compression,
         device.bytes_per_s,
         model.step_parameters,
         device.flops,
@@ -115,6 +116,9 @@ def memory_bytes(model: Footprint, settings: Settings, variant: str) -> dict[str
     """Return the bytes by tier with which an instance serves max_sequences whole contexts, or kv_bytes."""
     context, sequences = settings.context_of(model.context), settings.max_sequences
     whole = model.kv_bytes(sequences, context, VARIANTS[variant], settings.page_bytes)
+    if settings.kv_format == "tiered":
+        # A prompt is stored as it is until its last token.
+        whole = int(whole / model.compression(VARIANTS[variant])) + whole // sequences
     return _by_tier(model, settings, variant, whole if settings.kv_bytes is None else min(whole, settings.kv_bytes))
 
 

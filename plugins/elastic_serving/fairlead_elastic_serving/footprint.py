@@ -20,6 +20,10 @@ _OTHERS = {
 }
 #: Bytes of the bookkeeping of a token of one head: significance and position.
 BOOKKEEPING_BYTES = 6
+#: Shares of the tokens that are kept in K8V4 and in K4V2; the others are pruned (LeanKV's range on usual models).
+TIER_SHARES = {(8, 4): 0.5, (4, 2): 0.25}
+#: Bytes of a quantized vector's scale and zero point.
+TIER_META_BYTES = 4
 PAGE_STEP, PAGE_TOKENS = 4096, 16
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2}
 
@@ -72,6 +76,12 @@ class Footprint:
     def token_bytes(self, dtype: str) -> int:
         """Bytes of one token's keys and values in all layers (kappa), uncompressed."""
         return self.layers * self.kv_heads * (2 * self.head_dim * DTYPE_BYTES[dtype] + BOOKKEEPING_BYTES)
+
+    def compression(self, dtype: str) -> float:
+        """How many times smaller keys and values in tiers are taken to be, until an instance has measured it."""
+        codes = {bits: sum(self.head_dim * part // 8 + TIER_META_BYTES for part in bits) for bits in TIER_SHARES}
+        mean = sum(share * (codes[bits] + BOOKKEEPING_BYTES) for bits, share in TIER_SHARES.items())
+        return self.token_bytes(dtype) / (self.layers * self.kv_heads * mean)
 
     def kv_bytes(self, sequences: int, tokens: int, dtype: str, page_bytes: int | None = None) -> int:
         """Bytes of the pages of so many sequences of so many tokens: a page holds tokens of one head of one layer.

@@ -109,6 +109,16 @@ def test_a_larger_batch_gives_more_tokens(model: Path) -> None:
     assert rates[1] > 4 * rates[0]
 
 
+def test_keys_and_values_in_tiers_take_less_memory_and_time(model: Path) -> None:
+    raw, tiered = (
+        estimated(model, "bf16-cpu", facts(256 * GIB), max_sequences=32, kv_format=kind) for kind in ("raw", "tiered")
+    )
+    assert tiered.memory_bytes["dram"] < 0.6 * raw.memory_bytes["dram"]
+    assert tiered.memory_minimum_bytes == raw.memory_minimum_bytes
+    assert tiered.throughput_per_s.p50 > raw.throughput_per_s.p50
+    assert 3 < read_footprint(model).compression("bfloat16") < 6
+
+
 def test_what_is_missing_is_said_with_what_to_install(model: Path) -> None:
     answer = refused(model, "f32-cpu", facts(torch="missing"))
     assert answer.reason == "PyTorch is not installed here"

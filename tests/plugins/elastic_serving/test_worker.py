@@ -133,6 +133,18 @@ async def test_metrics_have_vllms_names_and_count() -> None:
     assert told["fairlead_elastic_group_instances"] == 1
 
 
+async def test_keys_and_values_in_tiers_are_served_and_never_in_a_group(caplog: pytest.LogCaptureFixture) -> None:
+    worker, given = Worker(), Given(kv_format="tiered", model="tiny-recall", context_tokens=512)
+    given.host = "127.0.0.1"
+    with caplog.at_level(logging.INFO):
+        app = worker.application(given)
+    assert "kv_format is not raw" in caplog.text
+    async with client(app) as http:
+        answer = await http.post("/v1/completions", json=BODY)
+        assert answer.status_code == 200 and answer.json()["usage"]["completion_tokens"] == 6
+        assert samples((await http.get("/metrics")).text)["fairlead_elastic_group_instances"] == 1
+
+
 async def test_what_this_engine_lacks_is_refused_by_name() -> None:
     async with client(Worker().application(Given())) as http:
         answer = await http.post("/v1/completions", json={**BODY, "session": "mine"})
