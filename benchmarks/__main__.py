@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, tuple[list[str], list[str] | None]] = {
     "recovery": ([], ["--quick"]),
     "elastic_kernels": ([], ["--quick"]),
     "elastic_cpu": ([], ["--quick"]),
+    "elastic_lean": ([], ["--quick"]),
     "elastic_serving": ([], ["--quick"]),
     "elastic_burst": ([], ["--quick"]),
 }

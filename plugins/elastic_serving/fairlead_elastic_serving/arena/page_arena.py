@@ -117,6 +117,11 @@ class PageArena:
         pages = np.flatnonzero(self._layer == self._known(layer))
         return range(int(pages[0]), int(pages[-1]) + 1) if len(pages) else range(0)
 
+    @property
+    def every_holder(self) -> I32:
+        """How many hold each page, int32 [pages]: the arena's own count, not to be written."""
+        return self._holders
+
     def holders(self, pages: NDArray[np.integer]) -> I32:
         """Return how many hold each page."""
         return self._holders[pages]

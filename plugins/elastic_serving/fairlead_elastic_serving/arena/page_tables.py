@@ -116,6 +116,18 @@ class PageTables:
         fill(self.tables, rows, np.minimum(had, needed)[:, LOW], more[:, LOW], pages[high:], from_right=True)
         self._room[rows], self.counts[rows] = needed, counts
 
+    def advance(self, rows: NDArray[np.integer]) -> bool:
+        """Count one token more in each row's high tier where no row needs a page for it; else false, changing nothing.
+
+        What most steps do, and so without what `resize` and `own` check.
+        """
+        counts = self.counts[rows, HIGH]
+        place, slot = np.divmod(counts, self._tokens[HIGH])
+        if not slot.all() or (self.arena.every_holder[self.tables[rows, place]] > 1).any():
+            return False
+        self.counts[rows, HIGH] = counts + 1
+        return True
+
     def fork(self, source: NDArray[np.integer], target: NDArray[np.integer]) -> None:
         """Let empty rows share the pages of other rows; whoever writes first makes copies (see `own`)."""
         self._refuse_closed(source)

@@ -111,6 +111,8 @@ class TieredRows:
         Raises:
             OutOfPages, RowFull: nothing was changed.
         """
+        if self.tables.advance(rows):
+            return
         before = self.tables.counts[rows]
         one = np.broadcast_to(np.array([1, 0], np.int32), before.shape)
         self._own_last(rows, before, one > 0)
@@ -250,7 +252,7 @@ class TieredRows:
                 self.memory.copy(self.tables.own(rows[begun], tier, place))
 
     def _holders(self) -> torch.Tensor | None:
-        holders = self.tables.arena.holders(np.arange(self.tables.arena.pages))
+        holders = self.tables.arena.every_holder
         return self.backend.put(holders) if (holders > 1).any() else None
 
     def _stored(self, tier: int | None = None) -> tuple:

@@ -276,6 +276,9 @@ class CompressedSpace(LocalSpace):
         return lean.raw_tokens if lean.raw_tokens - lean.received.known >= self.lean.window else 0
 
     def _grow(self, lean: _Lean) -> bool:
+        if self.lean.tables.advance(lean.rows):
+            lean.growing = True
+            return True
         wanted = self.lean.pages_to_store(lean.rows, np.tile(np.array([1, 0], np.int32), (self.row_count, 1)))
         if wanted > self.tables.arena.free:
             if wanted > self.free:

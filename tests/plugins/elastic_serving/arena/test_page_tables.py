@@ -185,3 +185,19 @@ def test_closed_rows_are_refused() -> None:
 def test_sizes_below_one_are_refused() -> None:
     with pytest.raises(ValueError, match="accepted: 1 and above"):
         PageTables(PageArena(2), 0, 1, (1, 1))
+
+
+def test_one_more_token_is_counted_only_where_no_page_is_needed_for_it() -> None:
+    tables = PageTables(PageArena(20), 4, WIDTH, PAGE_TOKENS)
+    rows = tables.open(2)
+    tables.resize(rows, np.array([[1, 0], [2, 4]], np.int32))
+    assert tables.advance(rows) and tables.counts[rows].tolist() == [[2, 0], [3, 4]]
+    # The second row's page is full now.
+    assert not tables.advance(rows) and tables.counts[rows].tolist() == [[2, 0], [3, 4]]
+    tables.resize(rows, np.array([[2, 0], [4, 4]], np.int32))
+    target = tables.open(2)
+    tables.fork(rows, target)
+    assert not tables.advance(target)
+    tables.close(rows)
+    assert tables.advance(target)
+    tables.check()
