@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from fairlead_agent.bus.broker.process import free_port, is_free
 from tests.plugins.elastic_serving.random_models import RandomModel, some_tokens
 
 WAIT_S = 120.0
@@ -34,15 +34,9 @@ PROMPTS = [some_tokens(20 + 3 * (number % 4), number) for number in range(5)]
 
 def _free_ports() -> int:
     """The first of two ports that nobody has."""
-    while True:
-        with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
-            try:
-                two.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port
+    while not is_free((port := free_port()) + 1):
+        pass
+    return port
 
 
 def _command(model: Path, port: int) -> list[str]:
