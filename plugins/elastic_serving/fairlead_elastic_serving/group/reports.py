@@ -1,0 +1,76 @@
+"""What an instance says of itself, and what it wants of others."""
+
+from __future__ import annotations
+
+from ..planning.cost_model import Chunk
+from ..planning.drop_plan import Group
+from .decision import Costs
+from .instance import Instance
+from .plan import Phase, Report
+from .space import GroupSpace
+
+
+def costs_of(it: Instance) -> Costs:
+    """Return what actions cost on this fleet, as this instance knows it."""
+    plan, settings = it.model.plan, it.settings
+    allowed = frozenset({"drop", "compress"} if settings.drop else {"compress"})
+    return Costs(
+        page_bytes=plan.page_bytes,
+        token_bytes=plan.token_bytes,
+        link_bytes_per_s=settings.link_bytes_per_s,
+        microbatches=2 * settings.microbatches,
+        allowed=allowed,
+    )
+
+
+def report_of(it: Instance, group: Group, *, settled: bool) -> Report:
+    """Return a report, but for phase and epochs, which are the protocol's."""
+    scheduler, arena, local = it.loop.scheduler, it.model.loaded.arena, it.model.space
+    stored = [scheduler.stored(name) for name in scheduler.running]
+    ended, capacity = it.loop.telemetry.request_s, arena.capacity
+    return Report(
+        phase=Phase.SOLO,
+        epoch=0,
+        seen=0,
+        group=group,
+        settled=settled,
+        fetched=0,
+        held=capacity - arena.free - (local.tree.evictable if local.tree else 0),
+        capacity=capacity,
+        own_capacity=arena.own_capacity,
+        queued=tuple(scheduler.demand().queued),
+        alone=sum(local.needed(tokens + 1) for tokens in stored),
+        running=len(stored),
+        running_tokens=sum(stored),
+        work_s=_work_s(it),
+        residence_s=ended.total / ended.count if ended.count else 0.0,
+    )
+
+
+def wanted_pages(it: Instance, space: GroupSpace) -> dict[str, int]:
+    """Return the pages that this driver wants at each stage beyond those that it uses."""
+    scheduler = it.loop.scheduler
+    wanted = dict.fromkeys(space.allowances, 0)
+    room = max(0, scheduler.settings.sequences - len(scheduler.running))
+    for name in scheduler.waiting[:room]:
+        sequence = it.loop.sequences.get(name)
+        for instance, pages in space.needed_at(len(sequence.tokens) + 1 if sequence else 1).items():
+            wanted[instance] += pages
+    one = space.needed_at(1)
+    for instance in wanted:
+        # A page more for each row of those that run, what stands elsewhere, and what was refused of late.
+        wanted[instance] += one[instance] * len(scheduler.running)
+    for _, place, old in space.afar():
+        segment = space.segments[place]
+        wanted[segment.instance] += space.pages_of(segment, old.tokens)
+    for instance, pages in space.refused().items():
+        wanted[instance] = max(wanted[instance], pages)
+    return wanted
+
+
+def _work_s(it: Instance) -> float:
+    cost, scheduler = it.loop.scheduler.settings.cost, it.loop.scheduler
+    if cost is None:
+        return 0.0
+    waiting = [it.loop.sequences[name] for name in scheduler.waiting if name in it.loop.sequences]
+    return sum(cost.chunk(Chunk(0, max(1, len(sequence.tokens)))) for sequence in waiting)
