@@ -96,7 +96,8 @@ def alike(model: ServedModel) -> str:
 def _compression(settings: Settings) -> Compression | None:
     if settings.kv_format == "raw":
         return None
-    return Compression(calibration=Path(settings.calibration) if settings.calibration else None)
+    path = Path(settings.calibration) if settings.calibration else None
+    return Compression(when=settings.compress, calibration=path)
 
 
 def open_within(settings: Settings, variant: str, budget: Budget) -> tuple[ServedModel, Room]:

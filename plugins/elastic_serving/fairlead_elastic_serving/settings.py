@@ -73,6 +73,11 @@ class Settings(BaseModel):
     kv_format: Literal["raw", "tiered"] = Field(
         default="raw", description="Keys and values as they are, or each token in the bits that it deserves (lossy)."
     )
+    compress: Literal["always", "pressure"] = Field(
+        default="always",
+        description="Each request once its prompt is computed, or only where pages are missing; needs "
+        "kv_format = tiered.",
+    )
     calibration: str | None = Field(
         default=None, description="Absolute path of a file with a model's thresholds by head; needs kv_format = tiered."
     )
@@ -119,6 +124,8 @@ class Settings(BaseModel):
     def _fit_together(self) -> Settings:
         if self.calibration is not None and self.kv_format != "tiered":
             raise ValueError("calibration needs kv_format = tiered")
+        if self.compress != "always" and self.kv_format != "tiered":
+            raise ValueError("compress = pressure needs kv_format = tiered")
         return self
 
     def context_of(self, model_tokens: int) -> int:

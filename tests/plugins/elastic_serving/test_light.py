@@ -170,6 +170,7 @@ def test_models_that_are_not_computed_here_are_named(model: Path, change: dict[s
         ({"slo": {"ttft": 1}}, "slo.ttft = 1: unknown; accepted: ttft_s, tpot_s"),
         ({"drop": {"at": 0.4}}, "restore_at: accepted: less than at"),
         ({"calibration": "/c.npz"}, "calibration needs kv_format = tiered"),
+        ({"compress": "pressure"}, "compress = pressure needs kv_format = tiered"),
         ({"page_bytes": 1000}, "multiple of 64"),
     ],
 )
