@@ -7,6 +7,7 @@ number of threads nor on what else is in a call, and a chunk's token has those t
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -52,6 +53,10 @@ def native_kernels() -> Any:
 def native_layout(tiers: Tiers) -> Any:
     """Return two tiers' layouts as the native kernels take them."""
     return native_kernels().layout(tiers.head_dim, tiers.page_bytes, _numbers(tiers.high), _numbers(tiers.low))
+
+
+# The extension reports as leaks what of it is alive when the interpreter ends.
+atexit.register(native_layout.cache_clear)
 
 
 def _numbers(layout: PageLayout) -> tuple[int, ...]:
