@@ -1,8 +1,14 @@
 #pragma once
 
+#include <algorithm>
+
 #include "kernels/elementwise.hpp"
 
 namespace fairlead::kernels {
+
+// Whether 16 accumulators are summed at once, which for short columns is most of the work.
+template <class V>
+constexpr bool kSumsTogether = requires(const typename V::Vec (&v)[4][4], float* out) { V::store_sums(v, out, 0); };
 
 // R rows of a float matrix against B vectors. A product's accumulator walks the columns in order, whatever R and B are.
 template <class V, int R, int B>
@@ -31,6 +37,10 @@ FAIRLEAD_INLINE void multiply_floats_tile(const float* rows, std::size_t columns
         const std::size_t rest = columns - c;
         step([c, rest](const float* p) { return V::load_n(p + c, rest); });
     }
+    if constexpr (kSumsTogether<V> && R == 4 && B == 4) {
+        V::store_sums(sum, out, out_stride);
+        return;
+    }
     FAIRLEAD_UNROLL
     for (int b = 0; b < B; ++b) {
         FAIRLEAD_UNROLL
@@ -55,12 +65,20 @@ FAIRLEAD_INLINE void multiply_floats_rows(const float* rows, std::size_t columns
 template <class V>
 void multiply_floats(const float* matrix, std::size_t columns, std::size_t begin, std::size_t end, const float* x,
                      std::size_t batch, float* out, std::size_t out_stride) {
-    constexpr int kRows = V::width >= 16 ? 6 : 4;
-    std::size_t i = begin;
-    for (; i + kRows <= end; i += kRows) {
-        multiply_floats_rows<V, kRows>(matrix + i * columns, columns, x, batch, out + i, out_stride);
+    constexpr int kRows = kSumsTogether<V> || V::width < 16 ? 4 : 6;
+    // Vectors that stay in the nearest cache while rows go by.
+    constexpr std::size_t kNear = 24576 / sizeof(float);
+    const std::size_t block = std::max<std::size_t>(4, kNear / std::max<std::size_t>(1, columns) / 4 * 4);
+    for (std::size_t b = 0; b < batch; b += block) {
+        const std::size_t count = std::min(block, batch - b);
+        const float* some = x + b * columns;
+        float* to = out + b * out_stride;
+        std::size_t i = begin;
+        for (; i + kRows <= end; i += kRows) {
+            multiply_floats_rows<V, kRows>(matrix + i * columns, columns, some, count, to + i, out_stride);
+        }
+        for (; i < end; ++i) multiply_floats_rows<V, 1>(matrix + i * columns, columns, some, count, to + i, out_stride);
     }
-    for (; i < end; ++i) multiply_floats_rows<V, 1>(matrix + i * columns, columns, x, batch, out + i, out_stride);
 }
 
 }  // namespace fairlead::kernels
