@@ -50,7 +50,10 @@ def main(model: str, host: str, port: int, memory_bytes: int, variant: str, conf
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
         place = Torchrun.from_environment()
-        settings = read_settings({**json.loads(config), "model": model})
+        given = json.loads(config)
+        if not isinstance(given, dict):
+            raise ValueError(f"--config {config!r}: accepted: a JSON object")
+        settings = read_settings({**given, "model": model})
         if settings.threads:
             torch.set_num_threads(settings.threads)
         tier = "vram" if variant == CUDA_VARIANT else "dram"
