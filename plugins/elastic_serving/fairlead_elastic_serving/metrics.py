@@ -73,6 +73,12 @@ class EngineCollector(Collector):
         yield self._histogram("vllm:inter_token_latency_seconds", "Between two tokens.", told.between_tokens_s)
         yield self._histogram("vllm:e2e_request_latency_seconds", "From arrival to the last token.", told.request_s)
         yield self._histogram("vllm:request_queue_time_seconds", "From arrival to the first step.", told.queue_s)
+        yield self._histogram("vllm:request_prefill_time_seconds", "From there to the first token.", told.prefill_s)
+        yield self._histogram("vllm:request_decode_time_seconds", "From there to the last token.", told.decode_s)
+        mean = "Mean time of a token after the first, by request."
+        yield self._histogram("vllm:request_time_per_output_token_seconds", mean, told.mean_token_s)
+        yield self._histogram("vllm:request_prompt_tokens", "Tokens of prompts, by request.", told.prompt_lengths)
+        yield self._histogram("vllm:request_generation_tokens", "Tokens of answers, by request.", told.answer_lengths)
 
     def _elastic(self, now: Standing) -> Iterator[Metric]:
         told, name = self._engine.telemetry, "fairlead_elastic_{}".format

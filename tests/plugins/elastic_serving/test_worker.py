@@ -126,6 +126,11 @@ async def test_metrics_have_vllms_names_and_count() -> None:
         "request_queue_time": 2,
     }.items():
         assert told[f"vllm:{name}_seconds_count"] == told[f'vllm:{name}_seconds_bucket{{le="+Inf"}}'] == count
+    parts = [told[f"vllm:request_{part}_time_seconds_sum"] for part in ("queue", "prefill", "decode")]
+    assert sum(parts) == pytest.approx(told["vllm:e2e_request_latency_seconds_sum"])
+    assert told["vllm:request_prompt_tokens_sum"] == 2 * usage["prompt_tokens"]
+    assert told["vllm:request_generation_tokens_sum"] == 12
+    assert told["vllm:request_time_per_output_token_seconds_count"] == 2
     assert told["vllm:e2e_request_latency_seconds_sum"] > told["vllm:time_to_first_token_seconds_sum"] > 0
     assert told["fairlead_elastic_good_requests_total"] == 2
     assert told["fairlead_elastic_kv_capacity_bytes"] == told["fairlead_elastic_kv_own_capacity_bytes"] > 0

@@ -28,7 +28,7 @@ class ServedSequence(SampledSequence):
         arrived_s: float,
     ) -> None:
         super().__init__(request, tokenizer, ends, context, sink, arrived_s)
-        self.name, self.times = name, Times(arrived_s)
+        self.name, self.times = name, Times(arrived_s, len(request.prompt))
         drawn = request.parameters
         changed = drawn.repetition_penalty != 1 or drawn.presence_penalty or drawn.frequency_penalty
         self.plain = drawn.greedy and not changed and not drawn.logit_bias and request.constraint is None

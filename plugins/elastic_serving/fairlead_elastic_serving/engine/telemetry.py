@@ -14,6 +14,8 @@ TTFT_BOUNDS_S = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.7
 TOKEN_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0)
 REQUEST_BOUNDS_S = (0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0)
 
+LENGTH_BOUNDS = tuple(float(step * 10**power) for power in range(6) for step in (1, 2, 5))
+
 
 class Histogram:
     """How many values fell below which bound; `counts` has one bucket more than there are bounds."""
@@ -54,6 +56,11 @@ class Telemetry:
         computed_tokens: tokens that steps computed, those that are computed again included.
         finished: requests that ended, by reason.
         good: requests that met both objectives: goodput is their rate.
+        first_token_s, between_tokens_s: times to first tokens, and between two tokens of a request.
+        request_s, queue_s, prefill_s, decode_s: whole times of requests, and their parts: until a step takes one
+            in, until its first token, until its last one.
+        mean_token_s: mean time of a token after the first, by request.
+        prompt_lengths, answer_lengths: tokens of requests.
         steps: the last steps that this instance computed alone, as chunks and seconds: what a cost model is fitted to.
     """
 
@@ -72,6 +79,11 @@ class Telemetry:
     between_tokens_s: Histogram = field(default_factory=lambda: Histogram(TOKEN_BOUNDS_S))
     request_s: Histogram = field(default_factory=lambda: Histogram(REQUEST_BOUNDS_S))
     queue_s: Histogram = field(default_factory=lambda: Histogram(REQUEST_BOUNDS_S))
+    prefill_s: Histogram = field(default_factory=lambda: Histogram(REQUEST_BOUNDS_S))
+    decode_s: Histogram = field(default_factory=lambda: Histogram(REQUEST_BOUNDS_S))
+    mean_token_s: Histogram = field(default_factory=lambda: Histogram(TOKEN_BOUNDS_S))
+    prompt_lengths: Histogram = field(default_factory=lambda: Histogram(LENGTH_BOUNDS))
+    answer_lengths: Histogram = field(default_factory=lambda: Histogram(LENGTH_BOUNDS))
     steps: deque[tuple[Chunks, float]] = field(default_factory=lambda: deque(maxlen=STEPS_KEPT))
 
     def count_step(self, chunks: Chunks, spent_s: float) -> None:
@@ -84,9 +96,10 @@ class Telemetry:
 
 @dataclass(slots=True)
 class Times:
-    """When what happened to a request, on the engine's clock."""
+    """When what happened to a request with so many tokens in its prompt, on the engine's clock."""
 
     arrived_s: float
+    prompt: int = 0
     admitted_s: float | None = None
     first_s: float | None = None
     last_s: float | None = None
@@ -109,5 +122,11 @@ class Times:
         if self.first_s is None or self.last_s is None or reason == "abort":
             return
         telemetry.request_s.add(self.last_s - self.arrived_s)
+        telemetry.prefill_s.add(self.first_s - (self.arrived_s if self.admitted_s is None else self.admitted_s))
+        telemetry.decode_s.add(self.last_s - self.first_s)
+        telemetry.prompt_lengths.add(self.prompt)
+        telemetry.answer_lengths.add(self.tokens)
         mean_s = (self.last_s - self.first_s) / max(1, self.tokens - 1)
+        if self.tokens > 1:
+            telemetry.mean_token_s.add(mean_s)
         telemetry.good += self.first_s - self.arrived_s <= ttft_s and mean_s <= tpot_s
