@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 
-from ..planning.handling import Way, compress_way, drop_way
+from ..planning.handling import Way, choose, compress_way, drop_way
 from .plan import Report
 
 UNKNOWN_RESIDENCE_S = 3600.0
@@ -52,18 +51,13 @@ def decide(
         missing_pages: of all that wait.
         costs: of the fleet.
     """
-    required = missing_pages * costs.page_bytes
     ways = [way for way in _ways(reports, stages, freed_bytes, costs) if way.name in costs.allowed]
     waiting = max(1, sum(len(report.queued) for report in reports))
 
-    def delay(chosen: tuple[Way, ...]) -> tuple[float, int]:
-        # What is not freed now is waited for.
-        rest = max(0, required - sum(way.freed_bytes for way in chosen))
-        waited = wait_seconds(reports, rest, costs.page_bytes) * waiting
-        return sum(way.seconds for way in chosen) + waited, len(chosen)
+    def waited(missing: int) -> float:
+        return wait_seconds(reports, missing, costs.page_bytes) * waiting
 
-    subsets = (some for size in range(len(ways) + 1) for some in combinations(ways, size))
-    return tuple(way.name for way in min(subsets, key=delay))
+    return tuple(way.name for way in choose(ways, missing_pages * costs.page_bytes, waited))
 
 
 def _ways(reports: Sequence[Report], stages: int, freed_bytes: int, costs: Costs) -> list[Way]:

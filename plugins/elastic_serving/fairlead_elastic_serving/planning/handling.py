@@ -8,7 +8,7 @@ it lasts; a swap moves its bytes twice; what is computed again costs its prefill
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -39,10 +39,16 @@ class Way:
             raise ValueError(f"{self}: accepted: no negative bytes or seconds")
 
 
-def choose(ways: Sequence[Way], required_bytes: int) -> tuple[Way, ...]:
+def choose(ways: Sequence[Way], required_bytes: int, waited: Callable[[int], float] | None = None) -> tuple[Way, ...]:
     """Return the combination that frees enough in the least seconds, then of the fewest ways.
 
     If none frees enough: of those that free the most, the one that takes the least.
+
+    Args:
+        ways: to combine.
+        required_bytes: to be freed.
+        waited: seconds until so many bytes are given back by themselves: what is not freed is waited for then, and the
+            least seconds in all decide. None: what is not freed is never had.
 
     Raises:
         ValueError: more ways than can be combined.
@@ -52,7 +58,7 @@ def choose(ways: Sequence[Way], required_bytes: int) -> tuple[Way, ...]:
     best: tuple[Way, ...] = ()
     for size in range(len(ways) + 1):
         for some in combinations(ways, size):
-            if not _exclude(some) and _rank(some, required_bytes) < _rank(best, required_bytes):
+            if not _exclude(some) and _rank(some, required_bytes, waited) < _rank(best, required_bytes, waited):
                 best = some
     return best
 
@@ -115,6 +121,7 @@ def _exclude(ways: Sequence[Way]) -> bool:
     return any(way.excludes & (names - {way.name}) for way in ways)
 
 
-def _rank(ways: Sequence[Way], required_bytes: int) -> tuple[int, float, int]:
-    freed = sum(way.freed_bytes for way in ways)
-    return max(0, required_bytes - freed), sum(way.seconds for way in ways), len(ways)
+def _rank(ways: Sequence[Way], required_bytes: int, waited: Callable[[int], float] | None) -> tuple[int, float, int]:
+    missing = max(0, required_bytes - sum(way.freed_bytes for way in ways))
+    seconds = sum(way.seconds for way in ways)
+    return (missing, seconds, len(ways)) if waited is None else (0, seconds + waited(missing), len(ways))
