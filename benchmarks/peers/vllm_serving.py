@@ -25,13 +25,13 @@ class VllmEngine:
 
         spare = asked.budget_bytes - asked.weight_bytes
         self.block_bytes = asked.token_bytes * BLOCK_TOKENS
-        # One block is a placeholder that no request gets.
         self.blocks = spare // self.block_bytes
         arguments = EngineArgs(
             model=asked.model,
             dtype=asked.dtype,
             skip_tokenizer_init=True,
             enforce_eager=asked.eager,
+            # One block is a placeholder that no request gets.
             max_model_len=min(asked.context, (self.blocks - 1) * BLOCK_TOKENS),
             max_num_seqs=asked.sequences,
             max_num_batched_tokens=asked.step_tokens,
@@ -73,7 +73,7 @@ class VllmEngine:
         return {"capacity": float(self.blocks * self.block_bytes)}
 
     def told(self) -> Mapping[str, Any]:
-        """Preemptions, as its scheduler counts them."""
+        """Nothing: its counters are off, as they cost time."""
         return {}
 
     def close(self) -> None:

@@ -100,7 +100,7 @@ def limits(burst: Burst) -> Limits:
 
 
 def goal(burst: Burst) -> Goal:
-    """Ten times what an undisturbed request takes, by the cost model (the SLO scale of KunServe's evaluation is 5)."""
+    """Ten times the time to the first token of a request alone, and ten times a token's among 16, by the cost model."""
     alone = simulate([Arrival(0.0, 256, 2)], burst.speed).ttft_s[0]
     batch = simulate([Arrival(0.0, 128, 64) for _ in range(16)], burst.speed)
     return Goal(10 * alone, 10 * batch.residence_s[-1] / 64)
