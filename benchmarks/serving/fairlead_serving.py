@@ -79,6 +79,7 @@ class FairleadEngine:
         work_bytes = ServedModel.open(asked.model, 2 * asked.budget_bytes, self.settings).plan.work_bytes
         self.model = ServedModel.open(asked.model, asked.budget_bytes + work_bytes, self.settings)
         self.engine = Engine(self.model)
+        self.engine.set_threads(asked.threads)
         if asked.keep_steps:
             self.engine.telemetry.steps = deque(maxlen=MOST_STEPS)
         self.member = Member(self.engine, asked) if asked.group else None
