@@ -10,12 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fairlead_kernels as fk
+from tests.plugins.kernels.cases import each_isa, examples, needs_native
+
+pytest.importorskip("fairlead_elastic_serving", reason="the pages' distribution is not installed")
+
 from fairlead_elastic_serving.arena.formats import K4V2, K4V4, K8V4, K8V8, K16V16, K32V32, KVFormat, page_layout
 from fairlead_elastic_serving.kernels import native_backend as native
 from fairlead_elastic_serving.kernels import reference
 from fairlead_elastic_serving.kernels.tiers import HIGH, LOW, Tiers
 from tests.plugins.elastic_serving.kernels.mixed_pages import MixedPages, empty_pages, mixed_pages, write_arguments
-from tests.plugins.kernels.cases import each_isa, examples, needs_native
 
 pytestmark = needs_native
 FORMATS = [K32V32, K16V16, K8V8, K8V4, K4V4, K4V2, KVFormat(2, 16), KVFormat(32, 2)]
