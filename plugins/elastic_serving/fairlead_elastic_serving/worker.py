@@ -69,6 +69,7 @@ class Worker:
         assert self._opened is not None
         model, self._room = self._opened
         engine = self._engine = Engine(model, warn=context.log.warning)
+        engine.set_threads(_threads(settings, context.budget))
         self._measurement = Measurement(settings.max_sequences)
         # The interpreter must not end under a thread that computes; what is registered last is closed first.
         routes = self._join(context, settings, engine)
