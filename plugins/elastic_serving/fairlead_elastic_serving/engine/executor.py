@@ -19,6 +19,11 @@ class Executor(Protocol):
         """Microbatches that are to be in flight so that no stage waits."""
         ...
 
+    @property
+    def least_tokens(self) -> int:
+        """Tokens of a microbatch, below which a step is rather not cut."""
+        ...
+
     def submit(self, batch: Batch) -> None:
         """Take a microbatch."""
         ...
@@ -37,6 +42,7 @@ class LocalExecutor:
     """All layers on this instance, computed when the result is asked for."""
 
     capacity = 1
+    least_tokens = 1
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage

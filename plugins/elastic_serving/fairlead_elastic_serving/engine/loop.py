@@ -171,7 +171,7 @@ class Loop:
             yield scheduled
             return
         chunks = [item.chunk for item in scheduled]
-        least = max(1, sum(chunk.tokens for chunk in chunks) // room)
+        least = max(self.executor.least_tokens, sum(chunk.tokens for chunk in chunks) // room)
         queue = deque(scheduled)
         cost = None if self.by_tokens else self.scheduler.settings.cost
         for part in lookahead(chunks, cost or BY_TOKENS, least):

@@ -70,6 +70,8 @@ class Changes:
             self._work,
             plan.epoch,
             it.settings.microbatches * len({segment.instance for segment in space.segments}),
+            it.settings.least_tokens,
+            it.service.shared,
         )
         self.mover = self._new_mover(space)
         self.space = scheduler.space = space

@@ -42,6 +42,8 @@ class PipelineExecutor:
         work: does something of what this instance has to do, for itself and others, or waits a little.
         epoch: of the plan in force.
         microbatches: to have in flight.
+        least_tokens: of a microbatch, where other drivers are at work too.
+        others: whether they are.
     """
 
     def __init__(
@@ -53,7 +55,10 @@ class PipelineExecutor:
         work: Callable[[], None],
         epoch: int,
         microbatches: int,
+        least_tokens: int = 1,
+        others: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._least_tokens, self._others = least_tokens, others
         self.capacity = microbatches
         self.submitted = 0
         self.answered = 0
@@ -61,6 +66,11 @@ class PipelineExecutor:
         self._stage, self._space, self._post, self._take, self._work = stage, space, post, take, work
         self._flying: deque[_Flying] = deque()
         self._broken: str | None = None
+
+    @property
+    def least_tokens(self) -> int:
+        """Tokens below which a step is not cut: where others keep the stages busy, small parts only cost more."""
+        return self._least_tokens if self._others() else 1
 
     @property
     def in_flight(self) -> int:

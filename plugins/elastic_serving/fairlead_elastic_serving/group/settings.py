@@ -19,6 +19,7 @@ class GroupSettings:
         restore_at: share of the pages without dropping, below which layers come back; below ``drop_at``.
         most_stages: of a group; None: as many as there are instances.
         microbatches: that a driver has in flight for each stage.
+        least_tokens: of a microbatch, where the other drivers keep the stages busy as well.
         link_bytes_per_s: between two instances, until it was measured.
         latency_s: of a message between them.
         timing: deadlines.
@@ -31,6 +32,7 @@ class GroupSettings:
     restore_at: float = RESTORE_AT
     most_stages: int | None = None
     microbatches: int = 1
+    least_tokens: int = 64
     link_bytes_per_s: float = 1e9
     latency_s: float = 3e-4
     timing: Timing = field(default_factory=Timing)
@@ -41,7 +43,9 @@ class GroupSettings:
             raise ValueError(
                 f"restore_at {self.restore_at}, drop_at {self.drop_at}: accepted: 0 < restore_at < drop_at <= 1"
             )
-        if self.microbatches < 1 or not self.link_bytes_per_s > 0 or not self.latency_s >= 0:
-            raise ValueError(f"{self}: accepted: microbatches 1 and above, link_bytes_per_s above 0, no negative time")
+        if min(self.microbatches, self.least_tokens) < 1 or not self.link_bytes_per_s > 0 or not self.latency_s >= 0:
+            raise ValueError(
+                f"{self}: accepted: microbatches, least_tokens from 1 on, link_bytes_per_s above 0, latency_s from 0 on"
+            )
         if self.most_stages is not None and self.most_stages < 2:
             raise ValueError(f"most_stages {self.most_stages}: accepted: 2 and above")

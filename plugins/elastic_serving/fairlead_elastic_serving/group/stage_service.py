@@ -18,6 +18,7 @@ from .microbatch import Microbatch
 from .post import Post
 from .row_store import RowStore
 
+LATELY_S = 0.5
 PATIENCE_S = 10.0
 """How long a microbatch may wait for pages: what gives them back is on its way over another link."""
 
@@ -42,6 +43,7 @@ class StageService:
         self.stage = stage
         self.busy_s = 0.0
         self.computed = 0
+        self._foreign_at = float("-inf")
         self._store, self._post, self._clock = store, post, clock
         self._tasks: deque[tuple[float, Microbatch]] = deque()
 
@@ -50,7 +52,14 @@ class StageService:
 
     def add(self, microbatch: Microbatch) -> None:
         """Queue a microbatch whose next segment is here."""
-        self._tasks.append((self._clock(), microbatch))
+        now = self._clock()
+        if microbatch.driver != self._post.me:
+            self._foreign_at = now
+        self._tasks.append((now, microbatch))
+
+    def shared(self) -> bool:
+        """Return whether other drivers have sent microbatches of late."""
+        return self._clock() - self._foreign_at < LATELY_S
 
     def forget(self, driver: str | None = None) -> None:
         """Drop what is queued, of one driver or of all."""

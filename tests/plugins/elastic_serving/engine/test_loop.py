@@ -29,6 +29,7 @@ class Pipeline(LocalExecutor):
     """Several microbatches in flight, computed in order; now and then all are lost, with what some had stored."""
 
     capacity = 3
+    least_tokens = 1
 
     def __init__(self, stage: Any, random: np.random.Generator) -> None:
         super().__init__(stage)
