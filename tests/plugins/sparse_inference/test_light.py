@@ -18,7 +18,6 @@ from safetensors import safe_open
 
 from fairlead_agent.plugin import Estimate, GpuFacts, MemoryFacts, NodeFacts, ProcessorFacts, Refusal, Workload
 from fairlead_kernels import packed_row_bytes
-from fairlead_language_model.installed import isa
 from fairlead_sparse_inference.footprint import Footprint, UnknownModel, read_footprint
 from fairlead_sparse_inference.light import GPU, NATIVE, NUMPY, plugin
 
@@ -163,14 +162,6 @@ def test_validate_names_field_value_and_what_is_accepted(config: dict[str, Any],
     with pytest.raises(ValueError) as raised:
         plugin.validate({"model": str(checkpoint), **config})
     assert words in str(raised.value)
-
-
-def test_the_instruction_set_follows_the_processor() -> None:
-    assert isa("aarch64", ("asimd",)) == "neon"
-    assert isa("aarch64", ("asimd", "dotprod")) == "neon_dotprod"
-    assert isa("x86_64", ("avx2", "fma", "avx512f", "avx512bw", "avx512vl")) == "avx512"
-    assert isa("x86_64", ("avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512_vnni")) == "avx512vnni"
-    assert isa("x86_64", ("sse4_2",)) == "plain"
 
 
 def test_probe_says_what_the_kernels_say() -> None:

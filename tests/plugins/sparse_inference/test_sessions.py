@@ -13,7 +13,6 @@ import httpx
 import numpy as np
 import pytest
 
-from fairlead_language_model.fingerprint import fingerprint
 from fairlead_language_model.sampling import SamplingParameters
 from fairlead_sparse_inference.application import serve
 from fairlead_sparse_inference.engine import Engine, Finish, Request, SparseModel
@@ -225,19 +224,6 @@ def test_the_sessions_saved_longest_ago_give_way(make_store: Callable[..., Any],
     assert store.flush(10)
     assert warned[-1][0] == "session not saved"
     assert store.load("large") is None
-
-
-def test_a_fingerprint_follows_the_files(tmp_path: Path, checkpoint: Path) -> None:
-    before = fingerprint(checkpoint)
-    for file in checkpoint.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    assert fingerprint(tmp_path) == before
-    weights = tmp_path / "model.safetensors"
-    data = bytearray(weights.read_bytes())
-    data[-1] ^= 1
-    weights.write_bytes(data)
-    assert fingerprint(tmp_path) != before
-    assert fingerprint(weights) != fingerprint(tmp_path)
 
 
 async def test_a_session_over_the_api(
