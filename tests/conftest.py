@@ -44,6 +44,9 @@ settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 if PARALLEL:
     os.environ.setdefault("FAIRLEAD_TEST_PATIENCE", "2")
+    # Set in each worker: what a command prints into a pipe is as wide as it wants to be.
+    os.environ.pop("COLUMNS", None)
+    os.environ.pop("LINES", None)
     # Read when numpy and torch are imported: threads that spin for each other stall where each worker has its own.
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")

@@ -18,9 +18,9 @@ Answers = dict[str, tuple[int, bytes]]
 
 @pytest.fixture(autouse=True)
 def no_known_control_plane(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No test talks to a control plane that happens to run on the developer's machine."""
+    """No test talks to a control plane that happens to run on the developer's machine, or prints for its terminal."""
     home = tmp_path_factory.mktemp("home")
-    for name in ("FAIRLEAD_URL", "FAIRLEAD_TOKEN", "FAIRLEAD_STATE_DIR"):
+    for name in ("FAIRLEAD_URL", "FAIRLEAD_TOKEN", "FAIRLEAD_STATE_DIR", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.chdir(home)
