@@ -94,7 +94,8 @@ class Worker:
             context.log.info("served alone", reason=why)
             return []
         name = f"{context.replica:05d}.{uuid.uuid4().hex[:8]}"
-        membership = Membership(engine, name, link_settings(settings, context.host), group_settings(settings))
+        links, groups = link_settings(settings, context.host), group_settings(settings)
+        membership = Membership(engine, name, links, groups, context.log.warning)
         sign = DoorSign(name, membership.door, alike(engine.model))
         peering = Peering(sign, context, membership.know, context.log.warning)
         peering.start()

@@ -77,7 +77,7 @@ def main(model: str, host: str, port: int, memory_bytes: int, variant: str, conf
 
 def _join(engine: Engine, settings: Settings, place: Torchrun, host: str) -> Membership:
     me = f"{place.rank:05d}"
-    membership = Membership(engine, me, link_settings(settings, host), group_settings(settings))
+    membership = Membership(engine, me, link_settings(settings, host), group_settings(settings), _told)
     membership.know(place.doors(me, membership.door))
     log.info("rank %d of %d: door %s", place.rank, place.ranks, membership.door)
     return membership

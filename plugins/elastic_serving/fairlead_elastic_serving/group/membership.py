@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ..engine.engine import Engine
-from ..engine.loop import Loop
+from ..engine.loop import Loop, ignore
 from ..links.door import LinkSettings
 from ..links.link import Inbox
 from ..links.meeting import Meeting
@@ -25,11 +25,19 @@ class Membership:
         me: name of the instance: replicas in their order, and no two instances that ever lived alike.
         links: how links are made.
         groups: how groups form.
+        warn: hears of messages that could not be handled, with the exception as `exc_info`.
     """
 
-    def __init__(self, engine: Engine, me: str, links: LinkSettings, groups: GroupSettings) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        me: str,
+        links: LinkSettings,
+        groups: GroupSettings,
+        warn: Callable[..., object] = ignore,
+    ) -> None:
         self.me = me
-        self._engine, self._groups = engine, groups
+        self._engine, self._groups, self._warn = engine, groups, warn
         self._inbox = Inbox()
         self._meeting = Meeting(me, self._inbox, links)
         self.node: GroupNode
@@ -56,5 +64,5 @@ class Membership:
     def _join(self, loop: Loop, wake: Callable[[], None]) -> GroupNode:
         self._inbox.listener = wake
         post = Post(self.me, self._inbox, lambda: self._meeting.links)
-        self.node = GroupNode(self.me, self._engine.model, loop, post, self._groups)
+        self.node = GroupNode(self.me, self._engine.model, loop, post, self._groups, warn=self._warn)
         return self.node

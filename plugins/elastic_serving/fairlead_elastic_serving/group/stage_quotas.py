@@ -92,8 +92,8 @@ class StageQuotas:
         ledger = self._ledger
         if ledger is None:
             return
-        if self.capacity > ledger.capacity:
-            ledger.resize(self.capacity)
+        # Where there are fewer pages than before (the budget shrank), grants are lowered first.
+        ledger.resize(self.capacity)
         self._send(ledger.offers(self.capacity - self._kept_back), epoch)
 
     def shrink(self, pages: int, epoch: int) -> bool:

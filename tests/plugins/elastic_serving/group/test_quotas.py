@@ -6,8 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fairlead_elastic_serving.arena.page_arena import PageArena
+from fairlead_elastic_serving.arena.page_tables import PageTables
 from fairlead_elastic_serving.errors import ElasticServingError
+from fairlead_elastic_serving.group.post import Post
 from fairlead_elastic_serving.group.quotas import Allowance, Answer, Ledger, Offer, quotas
+from fairlead_elastic_serving.group.row_store import RowStore
+from fairlead_elastic_serving.group.space import GroupSpace
+from fairlead_elastic_serving.group.stage_quotas import StageQuotas
+from fairlead_elastic_serving.links.link import Inbox
 
 AMOUNTS = st.integers(0, 40)
 
@@ -90,3 +97,31 @@ def test_a_stage_that_needs_pages_gets_them_back() -> None:
     for name, offer in ledger.offers(60).items():
         ledger.answered(name, driver.told(offer, 0))
     assert ledger.resize(60) and driver.pages == 60
+
+
+def test_a_stage_with_fewer_pages_lowers_what_it_granted_first() -> None:
+    inbox = Inbox()
+    arena = PageArena(100)
+    stage = StageQuotas(arena, RowStore(PageTables(arena, 4, 4, (4, 4)), 2), Post("a", inbox, dict))
+    space = GroupSpace("a", 2, 2, 4, 100, 4, lambda instance, piece, tokens: None)
+    stage.begin(["a"])
+    stage.announce(space, {}, 1)
+
+    def settle() -> None:
+        while (received := inbox.take()) is not None:
+            message = received.message
+            if message.kind == "entered":
+                stage.entered("a", message)
+            elif message.kind == "offer":
+                stage.offered("a", message, space, 0)
+            else:
+                stage.answered("a", message)
+
+    settle()
+    assert space.allowances["a"].pages == 100
+    arena.retire(40)
+    for _ in range(2):
+        stage.offer(1)
+        settle()
+    assert space.allowances["a"].pages == 60
+    stage.check()
