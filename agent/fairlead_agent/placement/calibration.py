@@ -9,6 +9,8 @@ from fairlead_agent.messages import Estimate, Quantiles
 
 #: Ratios beyond these are taken for broken measurements, and clipped.
 RATIO_LIMIT = 100.0
+#: How uncertain a correction is that was learnt from other variants: a factor between its median and its p90.
+BORROWED_SPREAD = 1.25
 #: 10th and 90th percentile of a normal distribution, in standard deviations.
 Z90 = 1.2815515655446004
 
@@ -44,6 +46,10 @@ class Ratio:
 class Calibration:
     """Per (plugin, variant): measured over estimated throughput and latency.
 
+    A variant that never ran here is corrected by what the plugin's other variants showed. Most errors are the
+    device's, a slow or a busy one; left alone, each untried variant would look better than all that were measured, and
+    instances would move from one to the next.
+
     Args:
         weight: of the newest observation, 0 to 1.
     """
@@ -68,13 +74,13 @@ class Calibration:
             self._latency[name] = self._latency.get(name, Ratio()).observed(ratio, self._weight)
 
     def factor(self, plugin: str, variant: str) -> float:
-        """The learnt factor on throughput; 1 where nothing was measured."""
-        return self._throughput.get((plugin, variant), Ratio()).factor
+        """The learnt factor on throughput; 1 where nothing of the plugin was measured."""
+        return (_known(self._throughput, plugin, variant) or Ratio()).factor
 
     def apply(self, plugin: str, variant: str, estimate: Estimate) -> Estimate:
         """The estimate, corrected; what is still uncertain widens its quantiles."""
-        throughput = self._throughput.get((plugin, variant))
-        latency = self._latency.get((plugin, variant))
+        throughput = _known(self._throughput, plugin, variant)
+        latency = _known(self._latency, plugin, variant)
         changes: dict[str, Quantiles] = {}
         if throughput is not None:
             changes["throughput_per_s"] = _corrected(estimate.throughput_per_s, throughput)
@@ -105,6 +111,18 @@ class Calibration:
             except (ValueError, KeyError):
                 raise ValueError(f"calibration {name!r}: {value!r} is not 'kind plugin variant': [m, v, n]") from None
             ratios[(plugin, variant)] = Ratio(float(mean), max(0.0, float(variance)), int(count))
+
+
+def _known(ratios: dict[tuple[str, str], Ratio], plugin: str, variant: str) -> Ratio | None:
+    """What a variant has shown, or else what the plugin's others have: their mean, weighted by what was observed."""
+    own = ratios.get((plugin, variant))
+    others = [ratio for (other, _), ratio in ratios.items() if other == plugin and ratio.count > 0]
+    if own is not None or not others:
+        return own
+    count = sum(ratio.count for ratio in others)
+    mean = sum(ratio.mean * ratio.count for ratio in others) / count
+    variance = sum((ratio.variance + (ratio.mean - mean) ** 2) * ratio.count for ratio in others) / count
+    return Ratio(mean, variance + (log(BORROWED_SPREAD) / Z90) ** 2, count)
 
 
 def _corrected(quantiles: Quantiles, ratio: Ratio) -> Quantiles:

@@ -18,8 +18,30 @@ def learnt(ratios: list[float]) -> Calibration:
 
 
 def test_what_was_never_measured_is_left_alone() -> None:
-    assert learnt([0.5]).apply("llm", "bf16", estimate()) == estimate()
-    assert learnt([0.5]).factor("llm", "bf16") == 1.0
+    assert Calibration().apply("llm", "bf16", estimate()) == estimate()
+    assert learnt([0.5]).apply("vectors", "q8", estimate()) == estimate()
+    assert learnt([0.5]).factor("vectors", "q8") == 1.0
+
+
+def test_an_untried_variant_does_not_beat_a_measured_one_by_being_untried() -> None:
+    calibration = learnt([0.3] * 5)
+    tried, untried = (calibration.apply("llm", variant, estimate(throughput=10.0)) for variant in ("q8", "bf16"))
+    assert untried.throughput_per_s.p50 == pytest.approx(tried.throughput_per_s.p50)
+    assert untried.throughput_per_s.p10 < tried.throughput_per_s.p10
+    assert untried.throughput_per_s.p90 > tried.throughput_per_s.p90
+
+
+def test_a_variant_that_ran_goes_by_itself() -> None:
+    calibration = learnt([0.3] * 5)
+    calibration.observe("llm", "bf16", estimate(throughput=10.0), 20.0, None)
+    assert calibration.factor("llm", "bf16") == pytest.approx(2.0)
+    assert calibration.factor("llm", "q8") == pytest.approx(0.3)
+
+
+def test_variants_that_ran_often_count_more_for_one_that_did_not() -> None:
+    calibration = learnt([0.25] * 9)
+    calibration.observe("llm", "bf16", estimate(throughput=10.0), 10.0, None)
+    assert calibration.factor("llm", "int4") == pytest.approx(0.25**0.9)
 
 
 @given(st.floats(0.05, 20))
