@@ -1,9 +1,9 @@
 """When an instance has too little memory for keys and values, and when it could give the rest back.
 
 Overload is KV of the running requests + demand of the queue's head > capacity; what has to be freed is what all queued
-requests need beyond what is free (KunServe, "overload"). In practice the state is polled, so a `Watch` also keeps
-what must not flap: it asks for a drop at 95 % of the pages held while as many wait as are free, and for restoring when
-usage is at half of what there is without dropping, falls, and nobody waits.
+requests need beyond what is free (KunServe, "overload"). In practice the state is polled, so a `Watch` also asks for a
+drop at 95 % of the pages held while as many wait as are free, whoever is next. It asks for restoring only when usage is
+at half of what there is without dropping, falls, and nobody waits, so that it does not flap.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Watch:
     """Turns polled demands to wishes.
 
     Args:
-        drop_at: usage from which on waiting requests are a reason to drop, 0 to 1.
+        drop_at: usage from which on waiting requests are a reason to drop even if the next one has room, 0 to 1.
         restore_at: usage of the capacity without dropping, below which layers may come back; below drop_at.
     """
 
@@ -84,7 +84,7 @@ class Watch:
         """Take one poll and return what it calls for."""
         before, self._held_before = self._held_before, demand.held
         waiting = sum(demand.queued)
-        if overloaded(demand) and demand.usage >= self._drop_at:
+        if overloaded(demand):
             return Wish.DROP
         if waiting and waiting >= demand.free and demand.usage >= self._drop_at:
             return Wish.DROP

@@ -32,8 +32,9 @@ def test_overload_is_a_head_that_does_not_fit() -> None:
 
 def test_a_watch_drops_under_pressure_and_restores_when_it_falls() -> None:
     watch = Watch()
-    assert watch.see(Demand(90, 100, 100, [20])) is Wish.NOTHING, "usage is below 95 %"
+    assert watch.see(Demand(90, 100, 100, [5, 20])) is Wish.NOTHING, "the next one has room, and usage is below 95 %"
     assert watch.see(Demand(96, 100, 100, [2])) is Wish.NOTHING, "what waits will fit"
+    assert watch.see(Demand(70, 100, 100, [40])) is Wish.DROP, "the next one has no room"
     assert watch.see(Demand(96, 100, 100, [2, 2])) is Wish.DROP
     assert watch.see(Demand(70, 150, 100)) is Wish.NOTHING
     assert watch.see(Demand(49, 150, 100, [1])) is Wish.NOTHING, "somebody waits"
