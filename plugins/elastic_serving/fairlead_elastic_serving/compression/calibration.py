@@ -196,6 +196,8 @@ def _outcomes(
 
 def _cheapest(size: NDArray[np.float64], lost: NDArray[np.float64], budget: float) -> NDArray[np.intp]:
     """The choice of each head at the lowest price of a byte at which all together keep to the budget."""
+    # What came out as no number is never the least.
+    lost = np.where(np.isnan(lost), np.inf, lost)
 
     def at(price: float) -> NDArray[np.intp]:
         return (lost + price * size).argmin(axis=0)

@@ -5,6 +5,7 @@ Who the peers are comes from outside: from the worker's host, or from the enviro
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -105,10 +106,9 @@ class Meeting:
 
         def work() -> None:
             link = None
-            try:
+            # Nobody there yet, or any more: it is tried again for as long as the peer is known.
+            with contextlib.suppress(RuntimeError, ValueError, OSError):
                 link = make()
-            except (RuntimeError, ValueError, OSError):
-                pass  # nobody there yet, or any more: it is tried again for as long as the peer is known
             with self._lock:
                 self._trying[peer] = time.monotonic() + AGAIN_S
                 wanted = peer in self._known and not self._ended.is_set()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fairlead_elastic_serving.arena.formats import K4V2, K8V4
+from fairlead_elastic_serving.compression import calibration
 from fairlead_elastic_serving.compression.calibration import GRID_HIGH, GRID_LOW, calibrate, load, outcome, save
 from fairlead_elastic_serving.errors import ElasticServingError
 from fairlead_elastic_serving.kernels.tiers import Tiers
@@ -114,3 +115,9 @@ def test_files_of_others_and_broken_ones_are_refused(tmp_path: Path, change: dic
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(ElasticServingError, match="FileNotFoundError"):
         load(tmp_path / "none.json", "m", 1, 1)
+
+
+def test_thresholds_whose_loss_is_no_number_are_never_chosen() -> None:
+    size = np.array([[4.0, 4.0], [2.0, 2.0], [1.0, 1.0]])
+    lost = np.array([[0.0, 0.0], [np.nan, 1.0], [3.0, np.nan]])
+    assert calibration._cheapest(size, lost, 2.5).tolist() == [2, 1]
