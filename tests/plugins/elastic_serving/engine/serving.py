@@ -58,10 +58,14 @@ def request(prompt: list[int], tokens: int, **parameters: Any) -> Request:
 
 
 def run(engine: Engine, *requests: Request) -> list[Collected]:
-    """Send requests at once and wait for all."""
+    """Send requests between two steps, so that however slow the machine is they come in together, and wait for all."""
     sinks = [Collected() for _ in requests]
-    for one, sink in zip(requests, sinks, strict=True):
-        engine.submit(one, sink)
+
+    def send() -> None:
+        for one, sink in zip(requests, sinks, strict=True):
+            engine.submit(one, sink)
+
+    engine.between_steps(send).result()
     return [sink.wait() for sink in sinks]
 
 
