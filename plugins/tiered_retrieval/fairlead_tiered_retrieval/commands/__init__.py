@@ -1,0 +1,1 @@
+"""`fairlead vectors`: what a person does with a store."""

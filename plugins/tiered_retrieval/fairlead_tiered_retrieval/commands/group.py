@@ -1,0 +1,40 @@
+"""`fairlead vectors` and its commands."""
+
+from __future__ import annotations
+
+import click
+
+from .importing import import_files
+from .looking import info, list_collections, recall, search, tiers
+from .managing import create, delete, drop, maintain, move, snapshot
+
+#: \b: what follows is not wrapped.
+HELP = """Import, search and move vectors of a retrieval workload.
+
+\b
+fairlead vectors import books *.txt             passages, and their vectors made on the device
+fairlead vectors search books "a white whale"
+fairlead vectors move books file                searches go on meanwhile
+"""
+
+
+@click.group(help=HELP)
+def vectors() -> None:
+    """The commands."""
+
+
+for command in (
+    create,
+    import_files,
+    search,
+    list_collections,
+    info,
+    tiers,
+    move,
+    recall,
+    snapshot,
+    maintain,
+    delete,
+    drop,
+):
+    vectors.add_command(command)
