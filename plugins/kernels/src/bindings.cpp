@@ -10,4 +10,5 @@ NB_MODULE(_native, module) {
     fairlead::python::bind_hybrid(module);
     fairlead::python::bind_unified(module);
     fairlead::python::bind_dense(module);
+    fairlead::python::bind_codes(module);
 }
