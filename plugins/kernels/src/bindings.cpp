@@ -11,4 +11,5 @@ NB_MODULE(_native, module) {
     fairlead::python::bind_unified(module);
     fairlead::python::bind_dense(module);
     fairlead::python::bind_codes(module);
+    fairlead::python::bind_tiers(module);
 }

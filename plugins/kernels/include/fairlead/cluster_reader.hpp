@@ -63,6 +63,8 @@ public:
     virtual void prepare(std::uint8_t*, std::size_t) {}
     // Appends completions; waits until there are at least `least`.
     virtual void collect(std::size_t least, std::vector<ReadDone>& done) = 0;
+    // Waits for a completion, at most this long.
+    virtual void await(double seconds) = 0;
 };
 
 // Null where the build or the kernel has no io_uring.

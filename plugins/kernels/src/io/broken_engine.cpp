@@ -29,6 +29,8 @@ public:
         }
     }
 
+    void await(double seconds) override { inner_->await(seconds); }
+
 private:
     bool touches(const BlockRead& read) const {
         return std::any_of(broken_.begin(), broken_.end(), [&](const FileRange& range) {

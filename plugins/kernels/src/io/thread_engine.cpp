@@ -1,6 +1,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -42,6 +43,11 @@ public:
         answered_.wait(lock, [&] { return done_.size() >= least; });
         done.insert(done.end(), done_.begin(), done_.end());
         done_.clear();
+    }
+
+    void await(double seconds) override {
+        std::unique_lock lock(mutex_);
+        answered_.wait_for(lock, std::chrono::duration<double>(seconds), [&] { return !done_.empty(); });
     }
 
 private:

@@ -46,6 +46,10 @@ public:
         io_uring_cqe* entry = nullptr;
         while (least > 0 && io_uring_wait_cqe(&ring_, &entry) == -EINTR) {
         }
+        // Completions that wait for us to ask are not seen by looking at the ring alone.
+        if (io_uring_cq_ready(&ring_) == 0 && (IO_URING_READ_ONCE(*ring_.sq.kflags) & IORING_SQ_TASKRUN) != 0) {
+            io_uring_get_events(&ring_);
+        }
         unsigned head = 0;
         unsigned seen = 0;
         io_uring_for_each_cqe(&ring_, head, entry) {
@@ -53,6 +57,13 @@ public:
             ++seen;
         }
         io_uring_cq_advance(&ring_, seen);
+    }
+
+    void await(double seconds) override {
+        io_uring_cqe* entry = nullptr;
+        const auto whole = static_cast<long long>(seconds);
+        __kernel_timespec limit{whole, static_cast<long long>((seconds - static_cast<double>(whole)) * 1e9)};
+        io_uring_wait_cqe_timeout(&ring_, &entry, &limit);
     }
 
 private:
@@ -76,7 +87,7 @@ private:
 bool start(std::size_t depth, io_uring& ring) {
     // Completions are run when we ask for them rather than by interrupting the computation; before Linux 5.19 not.
     const unsigned entries = static_cast<unsigned>(depth);
-    return io_uring_queue_init(entries, &ring, IORING_SETUP_COOP_TASKRUN) == 0 ||
+    return io_uring_queue_init(entries, &ring, IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG) == 0 ||
            io_uring_queue_init(entries, &ring, 0) == 0;
 }
 
