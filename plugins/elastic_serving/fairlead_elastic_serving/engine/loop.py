@@ -110,6 +110,9 @@ class Loop:
         if self.telemetry.step_count >= self._learn_at:
             self._learn()
         while (room := self.executor.capacity - len(self._flying)) > 0:
+            # Where others keep the stages busy, a few tokens rather wait for those in flight and go with them.
+            if self._flying and self.scheduler.ready() < self.executor.least_tokens:
+                break
             step = self.scheduler.step()
             self._carry_out(step)
             if not step.scheduled:

@@ -86,13 +86,13 @@ class RowStore:
             rows = self.tables.open(number).reshape(len(layers), self.kv_heads)
             piece = Piece(driver, layers, rows, 0, charged=True)
             try:
-                self._resize(piece, tokens)
+                self._resize(piece, self._whole(tokens))
             except ElasticServingError:
                 self.tables.close(rows.reshape(-1))
                 raise
             self._pieces[name] = piece
         elif tokens > piece.room:
-            self._resize(piece, tokens)
+            self._resize(piece, self._whole(tokens))
         return piece.rows
 
     def trim(self, name: str, tokens: int) -> None:
@@ -152,6 +152,11 @@ class RowStore:
 
     def _pages(self, piece: Piece) -> int:
         return piece.rows.size * -(-piece.room // self.tables.page_tokens[HIGH])
+
+    def _whole(self, tokens: int) -> int:
+        """As many tokens as their pages hold: a piece that grows token by token is touched once a page."""
+        page = int(self.tables.page_tokens[HIGH])
+        return -(-tokens // page) * page
 
     def _resize(self, piece: Piece, tokens: int) -> None:
         counts = np.zeros((piece.rows.size, 2), np.int32)

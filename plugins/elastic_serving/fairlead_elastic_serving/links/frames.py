@@ -14,7 +14,8 @@ import torch
 from ..errors import ElasticServingError
 from .link import Message
 
-HEAD_BYTES = 1024
+HEAD_BYTES = 16384
+"""Holds the states of a microbatch of a few tokens: what stands in the head takes one transfer."""
 MOST_BYTES = 1 << 32
 """A body longer than that is no message of ours."""
 _COUNT = 8

@@ -21,11 +21,16 @@ from .link import Inbox, Lane, LinkLost, Message, Received
 from .pace import TokenBucket
 
 SLICE_BYTES = 1 << 18
+#: Messages up to this go from the caller's thread, and so much may be on its way before a lane's own thread looks.
+DIRECT_BYTES, UNSEEN_BYTES = SLICE_BYTES, 1 << 21
 _BYE = MOST_BYTES.to_bytes(8, "little")
 
 
 class TorchLink:
     """One side of a pair; threads send and receive, so that nothing here ever waits in the caller's.
+
+    Short messages over an idle lane are handed to gloo by the caller itself, which does not wait either: waking a thread
+    for them would cost more than they take. That they have gone is looked at later.
 
     Args:
         peer: name of the other side.
@@ -57,6 +62,8 @@ class TorchLink:
         self._devices = dict(devices or {})
         self._queues: dict[Lane, deque[torch.Tensor]] = {lane: deque() for lane in groups}
         self._sending = dict.fromkeys(groups, 0)
+        self._direct = dict.fromkeys(groups, False)
+        self._unseen: dict[Lane, list[tuple[Work, torch.Tensor]]] = {lane: [] for lane in groups}
         self._changed = threading.Condition()
         self._lost: str | None = None
         self._closing = False
@@ -88,8 +95,12 @@ class TorchLink:
         with self._changed:
             if self._lost is not None or self._closing:
                 raise LinkLost(self._peer, self._lost or "closed")
-            self._queues[lane].append(body)
-            self._changed.notify_all()
+            direct = self._direct[lane] = self._idle(lane) and body.numel() <= DIRECT_BYTES
+            if not direct:
+                self._queues[lane].append(body)
+                self._changed.notify_all()
+        if direct:
+            self._hand_over(lane, body)
 
     def close(self) -> None:
         """Send what is queued and end the link; the other side learns of it. Waits for no more than ``stall_s``."""
@@ -102,6 +113,35 @@ class TorchLink:
                 thread.join(max(0.0, deadline - time.monotonic()))
         self._lose("closed")
 
+    def _idle(self, lane: Lane) -> bool:
+        slowed = self._bucket is not None or bool(self._devices)
+        return not (slowed or self._queues[lane] or self._sending[lane] or self._direct[lane])
+
+    def _hand_over(self, lane: Lane, body: torch.Tensor) -> None:
+        parts = [head_of(body)] if fits(body.numel()) else [head_of(body), body]
+        try:
+            unseen = [(self._groups[lane].send([part], self._other, 0), part) for part in parts]
+        except RuntimeError as error:
+            self._lose(str(error).strip().splitlines()[0][:200])
+            raise LinkLost(self._peer, str(error)) from error
+        finally:
+            self._direct[lane] = False
+        with self._changed:
+            self._unseen[lane] += unseen
+            if self._queues[lane] or sum(part.numel() for _, part in self._unseen[lane]) > UNSEEN_BYTES:
+                self._changed.notify_all()
+
+    def _see(self, lane: Lane) -> None:
+        """Wait for what was handed over, so that a link that moves nothing is found lost."""
+        with self._changed:
+            unseen, self._unseen[lane] = self._unseen[lane], []
+        for work, _ in unseen:
+            self._wait(work)
+
+    def _due(self, lane: Lane) -> bool:
+        full = sum(part.numel() for _, part in self._unseen[lane]) > UNSEEN_BYTES
+        return bool((self._queues[lane] and not self._direct[lane]) or full or self._closing or self._lost)
+
     def _guarded(self, work: Callable[[Lane], None], lane: Lane) -> None:
         try:
             work(lane)
@@ -112,18 +152,19 @@ class TorchLink:
     def _send_lane(self, lane: Lane) -> None:
         while self._lost is None:
             with self._changed:
-                self._changed.wait_for(lambda: self._queues[lane] or self._closing or self._lost, self._stall_s / 4)
+                self._changed.wait_for(lambda: self._due(lane), self._stall_s / 4)
+                if self._direct[lane]:
+                    # Somebody sends at this very moment, so that the lane is not silent.
+                    continue
                 body = self._queues[lane].popleft() if self._queues[lane] else None
-                self._sending[lane] = int(body is not None)
                 leaving = body is None and self._closing
+                self._sending[lane] = 1
+            self._see(lane)
             if leaving:
                 self._transmit(lane, torch.frombuffer(bytearray(_BYE.ljust(HEAD_BYTES, b"\0")), dtype=torch.uint8))
                 return
-            if body is None:
-                self._transmit(lane, torch.zeros(HEAD_BYTES, dtype=torch.uint8))
-                continue
-            self._transmit(lane, head_of(body))
-            if not fits(body.numel()):
+            self._transmit(lane, head_of(body) if body is not None else torch.zeros(HEAD_BYTES, dtype=torch.uint8))
+            if body is not None and not fits(body.numel()):
                 self._transmit_slices(lane, body)
             with self._changed:
                 self._sending[lane] = 0

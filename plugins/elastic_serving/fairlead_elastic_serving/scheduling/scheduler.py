@@ -117,6 +117,11 @@ class Scheduler:
         queued = [self.space.needed(item.known) for item in self._waiting]
         return Demand(self.space.used, self.space.capacity, self.space.lasting, queued)
 
+    def ready(self) -> int:
+        """Return the tokens that the next step could compute, were there room for all who wait."""
+        tokens = sum(item.missing for item in self._running) + sum(item.known for item in self._waiting)
+        return min(tokens, self.settings.step_tokens)
+
     def step(self) -> Step:
         """Plan what is computed next, of requests that no step computes which is out, and reserve its pages.
 
