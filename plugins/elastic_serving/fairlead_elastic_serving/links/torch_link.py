@@ -29,8 +29,8 @@ _BYE = MOST_BYTES.to_bytes(8, "little")
 class TorchLink:
     """One side of a pair; threads send and receive, so that nothing here ever waits in the caller's.
 
-    Short messages over an idle lane are handed to gloo by the caller itself, which does not wait either: waking a thread
-    for them would cost more than they take. That they have gone is looked at later.
+    Short messages over an idle lane are handed to gloo by the caller itself, which does not wait either: waking a
+    thread for them would cost more than they take. That they have gone is looked at later.
 
     Args:
         peer: name of the other side.
