@@ -34,8 +34,7 @@ def open_region(url: str, size: int | None = None) -> Region:
     asked = options.whole("size", None)
     if asked is not None and size is not None and asked != size:
         raise RegionUrlError(f"{url}: size={asked} contradicts the {size} bytes asked for")
-    region = opener(url, parts, options, size if asked is None else asked)
-    return region
+    return opener(url, parts, options, size if asked is None else asked)
 
 
 class Options:
