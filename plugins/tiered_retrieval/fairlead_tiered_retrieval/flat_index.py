@@ -107,6 +107,10 @@ class FlatIndex:
         set_bits(self._live, there, False)
         self._count -= len(there)
 
+    def slots(self) -> NDArray[np.int64]:
+        """Return the slots that can be found, ascending."""
+        return slots_of(self._live)
+
     def busy(self) -> NDArray[np.int64]:
         """Return none."""
         return np.zeros(0, np.int64)

@@ -1,0 +1,239 @@
+"""Searching a collection: by vector, by words, by both, among all or among those that a filter lets through."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..distances import nearest
+from ..errors import TieredRetrievalError
+from ..index import Found
+from ..space import check_vectors
+from .applying import Parts
+from .documents import Id
+from .filters import Filter
+from .fusion import Fusion, Ranked, fuse
+
+MOST_K = 1 << 16
+INCLUDES = ("metadata", "text", "vector")
+#: Candidates of each ranking that are fused: so many times k, and at least.
+_DEEPER, _DEEP = 4, 64
+#: Filters whose answers are kept until something changes.
+_KEPT = 16
+Mask = NDArray[np.bool_]
+
+
+@dataclass(slots=True)
+class Hit:
+    """A document that was found.
+
+    Attributes:
+        id: of the document.
+        score: larger is better: the negative distance, BM25, or what the fusion makes of both.
+        distance: of its vector, smaller is nearer; None: found by its words only.
+        metadata: its fields, text and vector: where they were asked for.
+    """
+
+    id: Id
+    score: float
+    distance: float | None = None
+    metadata: dict[str, Any] | None = None
+    text: str | None = None
+    vector: NDArray | None = None
+
+
+@dataclass(slots=True)
+class Results:
+    """What a search found.
+
+    Attributes:
+        hits: of each query, the best first.
+        reads: int32 [queries]: exact vectors that were read from the tier.
+        round_trips: int32 [queries]: batches of reads that waited for one another.
+        tier_bytes: int64 [queries]: read from the tier.
+        complete: False: a part of the tier did not answer.
+        how: ``index``, ``scan`` (all that were allowed were compared), ``words`` or ``both``.
+    """
+
+    hits: list[list[Hit]]
+    reads: NDArray[np.int32]
+    round_trips: NDArray[np.int32]
+    tier_bytes: NDArray[np.int64]
+    complete: bool = True
+    how: str = "index"
+
+
+@dataclass(slots=True)
+class Speeds:
+    """Seconds that a query through the index and that a compared row took lately: what decides between the two."""
+
+    query_s: float = 1e-4
+    row_s: float = 3e-7
+
+    def scan_is_cheaper(self, allowed: int, count: int) -> bool:
+        """Whether comparing all allowed costs less than a walk that passes over the others to find as many."""
+        return allowed * self.row_s <= self.query_s * max(1.0, count / max(allowed, 1))
+
+    def note(self, name: str, seconds: float, units: int) -> None:
+        """Take a measurement into the running mean."""
+        if units:
+            setattr(self, name, 0.9 * getattr(self, name) + 0.1 * seconds / units)
+
+
+@dataclass(slots=True)
+class Searcher:
+    """Searches the parts of one collection; any number of threads may.
+
+    Attributes:
+        parts: of the collection.
+        threads: that share a batch of queries.
+        clock: seconds, only differences count.
+    """
+
+    parts: Parts
+    threads: int
+    clock: Callable[[], float] = time.perf_counter
+    speeds: Speeds = field(default_factory=Speeds)
+    _masks: dict[tuple[str, int, int], Mask] = field(default_factory=dict)
+
+    def search(
+        self,
+        vectors: ArrayLike | None,
+        texts: Sequence[str] | None,
+        k: int,
+        condition: Filter | None,
+        recall: float,
+        fusion: Fusion,
+        include: Sequence[str],
+    ) -> Results:
+        """Return the best k of each query; see `Collection.search`."""
+        if vectors is None and texts is None:
+            raise TieredRetrievalError("search without vector and text; accepted: one of them, or both")
+        _check(k, recall, include)
+        queries = None if vectors is None else check_vectors(vectors, self.parts.space, "queries")
+        if queries is not None and texts is not None and len(queries) != len(texts):
+            raise TieredRetrievalError(f"{len(texts)} texts for {len(queries)} vectors; accepted: as many of both")
+        with self.parts.slots.reading():
+            mask = None if condition is None else self._mask(condition)
+            if texts is None:
+                assert queries is not None
+                return self._by_vector(queries, k, mask, recall, include)
+            return self._with_words(queries, texts, k, mask, recall, fusion, include)
+
+    def nearest(self, queries: NDArray, k: int, mask: Mask | None, recall: float) -> tuple[Found, str]:
+        """Return the nearest slots, and how they were found; k of them wherever there are k."""
+        parts, began = self.parts, self.clock()
+        if mask is not None:
+            allowed = np.flatnonzero(mask)
+            if self.speeds.scan_is_cheaper(len(allowed), parts.served.count):
+                return self._scanned(queries, k, allowed), "scan"
+        bits = None if mask is None else np.packbits(mask, bitorder="little")
+        found = parts.served.search(queries, k, recall=recall, allowed=bits, threads=self.threads)
+        if mask is None:
+            self.speeds.note("query_s", self.clock() - began, len(queries))
+        return self._filled(queries, k, mask, found), "index"
+
+    def _mask(self, condition: Filter) -> Mask:
+        """Which slots a filter lets through."""
+        live, columns = self.parts.served.live, self.parts.columns
+        # repr tells True from 1, which are one key of a dictionary.
+        key = (repr(condition), columns.version, len(live))
+        mask = self._masks.get(key)
+        if mask is None:
+            mask = columns.matching(condition, len(live)) & live
+            while len(self._masks) >= _KEPT:
+                self._masks.pop(next(iter(self._masks), key), None)
+            self._masks[key] = mask
+        return mask
+
+    def _scanned(self, queries: NDArray, k: int, allowed: NDArray[np.int64]) -> Found:
+        began = self.clock()
+        slots, distances = nearest(queries, self.parts.file.rows, allowed, k, self.parts.space)
+        self.speeds.note("row_s", self.clock() - began, len(allowed) * len(queries))
+        none = np.zeros(len(queries), np.int32)
+        return Found(slots, distances, none, none, none.astype(np.int64))
+
+    def _filled(self, queries: NDArray, k: int, mask: Mask | None, found: Found) -> Found:
+        """Compare with all that are allowed where an index found fewer than there are."""
+        among = self.parts.served.live if mask is None else mask
+        wanted = min(k, int(np.count_nonzero(among))) if (found.slots[:, -1] < 0).any() else 0
+        short = np.flatnonzero((found.slots >= 0).sum(axis=1) < wanted)
+        if len(short) and found.complete:
+            more = self._scanned(queries[short], k, np.flatnonzero(among))
+            found.slots[short], found.distances[short] = more.slots, more.distances
+        return found
+
+    def _by_vector(self, queries: NDArray, k: int, mask: Mask | None, recall: float, include: Sequence[str]) -> Results:
+        found, how = self.nearest(queries, k, mask, recall)
+        hits = []
+        for slots, distances in zip(found.slots.tolist(), found.distances.tolist(), strict=True):
+            ranked = [(slot, -distance) for slot, distance in zip(slots, distances, strict=True) if slot >= 0]
+            hits.append(self._hits(ranked, {slot: -score for slot, score in ranked}, include))
+        return Results(hits, found.reads, found.round_trips, found.tier_bytes, found.complete, how)
+
+    def _with_words(
+        self,
+        queries: NDArray | None,
+        texts: Sequence[str],
+        k: int,
+        mask: Mask | None,
+        recall: float,
+        fusion: Fusion,
+        include: Sequence[str],
+    ) -> Results:
+        deep = k if queries is None else max(_DEEP, _DEEPER * k)
+        none = np.zeros(len(texts), np.int32)
+        found = Found(none, none, none, none, none.astype(np.int64))
+        if queries is not None:
+            found, _ = self.nearest(queries, deep, mask, recall)
+        hits = []
+        for row, text in enumerate(texts):
+            by_words: Ranked = self.parts.catalog.matching(text, self._keep(mask), deep)
+            near: dict[int, float] = {}
+            if queries is not None:
+                slots, distances = found.slots[row].tolist(), found.distances[row].tolist()
+                near = {slot: distance for slot, distance in zip(slots, distances, strict=True) if slot >= 0}
+                by_words = fuse([(slot, -distance) for slot, distance in near.items()], by_words, fusion, k)
+            hits.append(self._hits(by_words, near, include))
+        how = "words" if queries is None else "both"
+        return Results(hits, found.reads, found.round_trips, found.tier_bytes, found.complete, how)
+
+    def _keep(self, mask: Mask | None) -> Callable[[int], bool]:
+        among = self.parts.served.live if mask is None else mask
+        return lambda slot: slot < len(among) and bool(among[slot])
+
+    def _hits(self, ranked: Ranked, near: dict[int, float], include: Sequence[str]) -> list[Hit]:
+        slots = [slot for slot, _ in ranked]
+        hits = [
+            Hit(key, score, near.get(slot)) for key, (slot, score) in zip(self.parts.ids.of(slots), ranked, strict=True)
+        ]
+        if "metadata" in include:
+            fields = self.parts.catalog.metadata(slots)
+            # What is not there any more was deleted while this search was under way.
+            hits = [hit for slot, hit in zip(slots, hits, strict=True) if slot in fields]
+            slots = [slot for slot in slots if slot in fields]
+            for slot, hit in zip(slots, hits, strict=True):
+                hit.metadata = fields[slot]
+        if "text" in include:
+            texts = self.parts.catalog.texts(slots)
+            for slot, hit in zip(slots, hits, strict=True):
+                hit.text = texts.get(slot)
+        if "vector" in include:
+            for slot, hit in zip(slots, hits, strict=True):
+                hit.vector = self.parts.file.rows[slot].copy()
+        return hits
+
+
+def _check(k: int, recall: float, include: Sequence[str]) -> None:
+    if not isinstance(k, int) or not 1 <= k <= MOST_K:
+        raise TieredRetrievalError(f"k = {k!r}; accepted: 1 to {MOST_K}")
+    if not 0 < recall <= 1:
+        raise TieredRetrievalError(f"recall = {recall!r}; accepted: above 0, up to 1")
+    for name in include:
+        if name not in INCLUDES:
+            raise TieredRetrievalError(f"include: {name!r}; accepted: {', '.join(INCLUDES)}")

@@ -1,0 +1,159 @@
+"""The index that serves, and how another takes its place while searches go on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BudgetExceeded
+from ..index import Found, Index, Progress
+from .policy import Plan
+from .scan_index import ScanIndex
+from .vector_file import VectorFile
+
+_log = logging.getLogger(__name__)
+Slots = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+#: Changes that a new index makes up for while writers wait; more are made up for before.
+_FEW = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What searches use: one object, so that they see all of it from one moment."""
+
+    index: Index
+    plan: Plan
+    built_with: int
+
+
+class ServedIndex:
+    """An index, and beside it what it could not take at once.
+
+    Searches take no lock. Whoever changes the index holds one, for which writers wait and searches do not.
+
+    Args:
+        file: of the vectors.
+        serving: the index to begin with.
+        live: slots that documents have, all of them in the index.
+    """
+
+    def __init__(self, file: VectorFile, serving: Serving, live: Slots) -> None:
+        self._file, self.serving = file, serving
+        self.beside = ScanIndex(file)
+        self.live = np.zeros(int(live.max()) + 1 if len(live) else 0, bool)
+        self.live[live] = True
+        self.count = len(live)
+        self.entry = 0
+        """Of the log: the last one that is shown."""
+        self.changes = 0
+        """Slots added or removed since the index was built or loaded."""
+        self._journal: list[tuple[Slots, Slots]] | None = None
+        self._lock = threading.Lock()
+
+    def apply(self, removed: Slots, added: Slots, entry: int) -> None:
+        """Remove slots and add others, whose rows are in the file; searches that begin now see it."""
+        with self._lock:
+            self._change(self.serving.index, removed, added)
+            if self._journal is not None:
+                self._journal.append((removed, added))
+            self._mark(removed, added)
+            self.entry = entry
+            self.changes += len(removed) + len(added)
+
+    def search(self, queries: NDArray, k: int, *, recall: float, allowed: NDArray | None, threads: int) -> Found:
+        """Search as `Index.search` does, over all that is there."""
+        found = self.serving.index.search(queries, k, recall=recall, allowed=allowed, threads=threads)
+        if not self.beside.count:
+            return found
+        return _merged(found, self.beside.search(queries, k, allowed=allowed), k)
+
+    def rebuild(self, plan: Plan, build: Callable[[Slots], Index]) -> None:
+        """Build an index while the present one serves, let it make up for what changed meanwhile, and change over.
+
+        The caller must hold `SlotAllocator.reading`, so that no row changes that the build reads.
+        """
+        with self._lock:
+            slots, self._journal = np.flatnonzero(self.live), []
+        try:
+            index = build(slots)
+            while len(journal := self._taken_journal()) > _FEW:
+                for removed, added in journal:
+                    self._change_new(index, removed, added)
+            with self._lock:
+                for removed, added in [*journal, *self._journal]:
+                    self._change_new(index, removed, added)
+                self.serving = Serving(index, plan, len(slots))
+                self.beside, self.changes = ScanIndex(self._file), 0
+        finally:
+            self._journal = None
+
+    def maintain(self, budget_s: float) -> Progress:
+        """Let the index work on what removals and additions left behind, then take what it could not take before."""
+        with self._lock:
+            progress = self.serving.index.maintain(budget_s)
+            waiting = np.setdiff1d(self.beside.slots(), self.serving.index.busy())
+            if len(waiting) and self._added(waiting):
+                self.beside.remove(waiting)
+            return progress
+
+    def exclusively(self, work: Callable[[Index], Any]) -> Any:
+        """Do something with the index while nothing changes it; searches go on."""
+        with self._lock:
+            return work(self.serving.index)
+
+    def _taken_journal(self) -> list[tuple[Slots, Slots]]:
+        with self._lock:
+            journal, self._journal = self._journal or [], []
+            return journal
+
+    def _change(self, index: Index, removed: Slots, added: Slots) -> None:
+        if len(removed):
+            index.remove(removed)
+            self.beside.remove(removed)
+        if len(added) and not self._added(added):
+            self.beside.add(added)
+
+    def _change_new(self, index: Index, removed: Slots, added: Slots) -> None:
+        index.remove(removed)
+        # Of those, some may be gone again, as later changes say; their rows are still in the file.
+        index.add(added, self._file.rows[added])
+
+    def _added(self, slots: Slots) -> bool:
+        index = self.serving.index
+        if len(np.intersect1d(slots, index.busy())):
+            return False
+        try:
+            index.add(slots, self._file.rows[slots])
+        except (BudgetExceeded, MemoryError) as error:
+            _log.warning("%d vectors are searched beside the index: %s", len(slots), error)
+            return False
+        return True
+
+    def _mark(self, removed: Slots, added: Slots) -> None:
+        live = self.live
+        if len(added) and added.max() >= len(live):
+            live = np.zeros(max(64, int(added.max()) + 1, len(live) * 3 // 2), bool)
+            live[: len(self.live)] = self.live
+        live[removed], live[added] = False, True
+        self.live = live
+        self.count += len(added) - len(removed)
+
+
+def _merged(one: Found, other: Found, k: int) -> Found:
+    slots, distances = np.hstack((one.slots, other.slots)), np.hstack((one.distances, other.distances))
+    order = np.argsort(distances, axis=1, kind="stable")[:, :k]
+    return Found(
+        np.take_along_axis(slots, order, 1),
+        np.take_along_axis(distances, order, 1),
+        one.reads,
+        one.round_trips,
+        one.tier_bytes,
+        one.complete and other.complete,
+    )
