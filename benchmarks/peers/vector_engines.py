@@ -286,11 +286,14 @@ class DiskAnn:
         diskannpy.build_disk_index(
             rows, "l2", str(folder), self.complexity, self.degree, memory, 8.0, threads, index_prefix="ann"
         )
+        for left_over in ("ann_mem.index.data", "ann_vectors.bin"):  # searching does not read them
+            (folder / left_over).unlink(missing_ok=True)
 
     def open(self, folder: Path, base: np.ndarray) -> None:
         import diskannpy
 
-        self.index = diskannpy.StaticDiskIndex(str(folder), 1, 0)
+        # With room for one thread only, opening waits forever for a free one; searches say themselves how many.
+        self.index = diskannpy.StaticDiskIndex(str(folder), 2, 0, cache_mechanism=0)
 
     def search(self, queries: np.ndarray, k: int, effort: float) -> np.ndarray:
         found = self.index.batch_search(queries, k, max(int(effort), k), 1, self.beam)

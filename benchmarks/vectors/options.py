@@ -1,0 +1,48 @@
+"""What the benchmarks of vector search take beside the others' options, and what they make of it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from benchmarks.options import Options
+from benchmarks.vectors.data import VectorData, embeddings, fashion_mnist, generated
+from benchmarks.vectors.engines import Spec
+
+FOLDER = Path(__file__).parents[2] / ".work" / "vectors"
+
+
+def vector_parser() -> argparse.ArgumentParser:
+    """The options, for `benchmarks.options.parse`."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="for data sets and indexes; kept between runs")
+    parser.add_argument("--embeddings", type=Path, help="text embeddings [n, 384] float32, .npy; see vectors_embed")
+    parser.add_argument("--peer-python", type=Path, help="of an environment with rabitqlib, faiss-cpu, hnswlib, ...")
+    parser.add_argument("--diskann-python", type=Path, help="of an environment with diskannpy")
+    parser.add_argument("--only", action="append", metavar="NAME", help="engines to measure; repeatable; default: all")
+    parser.add_argument("--data", action="append", metavar="NAME", help="fashion-mnist or text; default: all there are")
+    parser.add_argument("--core", type=int, default=None, help="that engines search on; default: the last")
+    parser.add_argument(
+        "--tune", action="store_true", help="look at the first half of the queries and write nothing (for development)"
+    )
+    return parser
+
+
+def data_sets(options: Options) -> list[VectorData]:
+    """The data sets that there are: real ones, or a generated one in a quick run and where there are none."""
+    more = options.more
+    if options.quick:
+        return [generated(more.folder)]
+    wanted = more.data or ["fashion-mnist", "text"]
+    found = []
+    if "fashion-mnist" in wanted and (images := fashion_mnist(more.folder)):
+        found.append(images)
+    if "text" in wanted and more.embeddings:
+        found.append(embeddings(more.folder, more.embeddings))
+    return found or [generated(more.folder)]
+
+
+def chosen(options: Options, specs: list[Spec]) -> list[Spec]:
+    """Those of the engines that `--only` leaves."""
+    only = options.more.only
+    return [spec for spec in specs if only is None or any(name in spec.name for name in only)]
