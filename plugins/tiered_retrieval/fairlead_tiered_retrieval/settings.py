@@ -66,6 +66,11 @@ class Settings(BaseModel):
     )
     expected: Expected = Field(default_factory=Expected, description="What bids are made for.")
     recall: float = Field(default=0.95, gt=0, lt=1, description="Of searches that do not say which they want.")
+    index_from: int = Field(
+        default=5000,
+        ge=64,
+        description="Vectors of a collection from which on it has an index; below, all are compared.",
+    )
     memory_nodes: tuple[str, ...] = Field(
         default=(), description="Where vectors may lie off this node: memory://HOST:PORT/REGION, lent by a memory node."
     )

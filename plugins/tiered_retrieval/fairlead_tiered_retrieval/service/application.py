@@ -23,6 +23,8 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 MAX_BODY_BYTES = 256 << 20
 #: Says that a request comes from another instance, for what this one itself holds.
 SHARD_HEADER = "fairlead-shard"
+#: Its values: answer for what you hold; apply, and pass on to the other replicas of your shard.
+OWN, LEAD = "own", "lead"
 #: Bodies above this are read in a thread: they hold up other requests otherwise.
 LARGE_BYTES = 64 << 10
 Handler = Callable[[Request], Awaitable[Response]]
@@ -55,8 +57,8 @@ class Application:
         self.in_flight = 0
         self.refused = 0
 
-    def asgi(self) -> Starlette:
-        """Return the ASGI application."""
+    def asgi(self, lifespan: Any = None) -> Starlette:
+        """Return the ASGI application; `lifespan` as Starlette has it."""
         below = "/collections/{name}"
         posts = ("upsert", "delete", "get", "search", "recall", "move", "snapshot", "maintain")
         routes = [
@@ -76,7 +78,7 @@ class Application:
             HTTPException: errors.answer,
             Exception: errors.unexpected,
         }
-        return Starlette(routes=routes, exception_handlers=handlers)
+        return Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
 
     async def health(self, request: Request) -> Response:
         """GET /health: 200 while requests are taken."""
@@ -121,11 +123,11 @@ class Application:
     async def upsert(self, request: Request) -> Response:
         """POST /collections/NAME/upsert, in JSON or Arrow."""
         asked = await self._asked(request, bodies.Upsert, arrow.upsert_fields)
-        return JSONResponse(await self._of(request).upsert(*asked))
+        return JSONResponse(await self._written(request, "upsert", *asked))
 
     async def delete(self, request: Request) -> Response:
         """POST /collections/NAME/delete."""
-        return JSONResponse(await self._of(request).delete(*await self._asked(request, bodies.Delete)))
+        return JSONResponse(await self._written(request, "delete", *await self._asked(request, bodies.Delete)))
 
     async def get(self, request: Request) -> Response:
         """POST /collections/NAME/get."""
@@ -154,6 +156,11 @@ class Application:
     async def maintain(self, request: Request) -> Response:
         """POST /collections/NAME/maintain."""
         return JSONResponse(await self._of(request).maintain(*await self._asked(request, bodies.Maintain)))
+
+    async def _written(self, request: Request, what: str, name: str, body: bodies.Body) -> dict[str, Any]:
+        if request.headers.get(SHARD_HEADER) == LEAD:
+            return await self._backend.lead(name, what, body)
+        return await getattr(self._of(request), what)(name, body)
 
     def _of(self, request: Request) -> Backend:
         return self._own if request.headers.get(SHARD_HEADER) else self._backend

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from .bodies import CreateCollection, Delete, Get, Maintain, Move, Recall, Search, Snapshot, Upsert
+from .bodies import Body, CreateCollection, Delete, Get, Maintain, Move, Recall, Search, Snapshot, Upsert
 
 Fields = dict[str, Any]
 
@@ -55,6 +55,10 @@ class Backend(Protocol):
     async def upsert(self, name: str, body: Upsert) -> Fields: ...
 
     async def delete(self, name: str, body: Delete) -> Fields: ...
+
+    async def lead(self, name: str, what: str, body: Body) -> Fields:
+        """Apply an upsert or delete for all replicas of this instance's shard."""
+        ...
 
     async def get(self, name: str, body: Get) -> Fields: ...
 

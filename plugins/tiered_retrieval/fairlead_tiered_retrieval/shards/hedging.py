@@ -43,7 +43,7 @@ class Hedged(Generic[H, T]):
 
     Args:
         replicas: in the order in which they are asked.
-        ask: puts the question to one; raises OSError or ValueError where it does not answer.
+        ask: puts the question to one; raises OSError where it does not answer.
         hedge_s: the next is asked after this long without an answer, or at once when one fails.
         timeout_s: for all together.
     """
@@ -83,7 +83,7 @@ class Hedged(Generic[H, T]):
                 self._tasks.discard(task)
                 if not (error := task.exception()):
                     return task.result()
-                if not isinstance(error, OSError | ValueError):
+                if not isinstance(error, OSError):
                     raise error
                 self._said.append(str(error) or type(error).__name__)
             if not done or not self._tasks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any, Protocol
 
 import httpx
@@ -52,6 +52,15 @@ class Peers:
         self._watching = asyncio.create_task(self._watch(), name="peers")
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._known.wait(), 2.0)
+
+    @contextlib.asynccontextmanager
+    async def following(self, application: object) -> AsyncGenerator[None]:
+        """Follow as long as an application lives: its lifespan."""
+        await self.start()
+        try:
+            yield
+        finally:
+            await self.close()
 
     async def close(self) -> None:
         """Follow no more."""

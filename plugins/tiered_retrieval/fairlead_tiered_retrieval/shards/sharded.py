@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from ..service.application import LEAD, OWN
 from ..service.backend import Answer, Backend, Fields
 from ..service.bodies import (
     Body,
@@ -33,8 +34,6 @@ from .peers import PeerLost, Peers
 T = TypeVar("T")
 #: Of requests that take long on their own: moves, snapshots, recall.
 LONG_S = 3600.0
-#: Roles of a request between instances: answer for what you hold; apply, and pass on to the other replicas.
-OWN, LEAD = "own", "lead"
 
 
 class Sharded:
@@ -54,10 +53,13 @@ class Sharded:
         #: Searches that asked a second replica, and that were answered in part.
         self.counts: Counter[str] = Counter()
 
-    # --- searching ---------------------------------------------------------------------------------------------------
+    # --- searching ----------------------------------------------------------------------------------------------------
 
     async def search(self, name: str, body: Search) -> Answer:
         """Ask one replica of each shard at the same time, a second one where it is slow, and merge."""
+        if self._shards == 1:
+            # This instance holds all there is.
+            return await self._own.search(name, body)
         asked = _plain(body)
         answers = await self._each(lambda shard: self._search(shard, name, body, asked))
         there = [answer for answer in answers if not isinstance(answer, ShardLost)]
@@ -116,7 +118,7 @@ class Sharded:
                 found[row] = document
         return {"documents": found}
 
-    # --- writing -----------------------------------------------------------------------------------------------------
+    # --- writing ------------------------------------------------------------------------------------------------------
 
     async def upsert(self, name: str, body: Upsert) -> Fields:
         """Send each document to the leader of its shard, which passes it on to the shard's other replicas."""
@@ -174,7 +176,7 @@ class Sharded:
                 raise answer
         return done
 
-    # --- on all instances ----------------------------------------------------------------------------------------------
+    # --- on all instances ---------------------------------------------------------------------------------------------
 
     async def names(self) -> list[str]:
         """Collections are the same everywhere."""
@@ -259,7 +261,7 @@ class Sharded:
         except PeerLost as error:
             raise ApiError(503, f"{error}; send it again", kind="shard_lost") from None
 
-    # --- asking a shard --------------------------------------------------------------------------------------------------
+    # --- asking a shard -----------------------------------------------------------------------------------------------
 
     async def _each(self, ask: Callable[[int], Awaitable[T]]) -> list[T | ShardLost]:
         async def asked(shard: int) -> T | ShardLost:
@@ -277,10 +279,7 @@ class Sharded:
         hedged = Hedged(
             _in_turn(holders, self._turn), ask, hedge_s=patience.seconds(), timeout_s=self._scatter.timeout_s
         )
-        try:
-            found = await hedged.answer()
-        except ApiError:
-            raise
+        found = await hedged.answer()
         patience.saw(time.monotonic() - began)
         self.counts["hedged"] += hedged.asked > 1
         return found

@@ -1,0 +1,168 @@
+"""Where a collection's vectors lie: moves between main memory, files and memory nodes, while searches go on."""
+
+from __future__ import annotations
+
+import re
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from ..errors import TieredRetrievalError
+from ..space import Space
+from ..store.collection import Collection
+from ..store.policy import FLAT, IndexPolicy, Plan, Situation
+from ..store.store import Store
+
+#: Kind of index whose vectors may lie in a lower tier.
+TIERED = "lists"
+#: Room of a region beside the vectors that are there, for those that come.
+SLACK, LEAST_BYTES = 1.5, 1 << 20
+#: Region kinds by the scheme of their URL, where they are no word for people.
+_KINDS = {"": "dram", "dram": "dram", "file": "file"}
+
+
+def tier_of(plan: Plan) -> str:
+    """Return dram, file or memory."""
+    return _KINDS.get(urlsplit(plan.region or "").scheme, "memory")
+
+
+@dataclass(frozen=True, slots=True)
+class StaysInTier:
+    """An index whose vectors were moved to a tier stays there; any other is chosen by `inner`."""
+
+    inner: IndexPolicy
+
+    def choose(self, situation: Situation) -> Plan:
+        """Return the plan in force where it has a region."""
+        return situation.plan if situation.plan.region else self.inner.choose(situation)
+
+
+class Placement:
+    """Moves collections of one store.
+
+    Args:
+        store: has them.
+        policy: that chooses indexes in main memory.
+        folder: for files of vectors.
+        memory_nodes: URLs of regions, in the order in which they are tried.
+        open_region: opens a region, to see whether it can be had.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        policy: IndexPolicy,
+        folder: Path,
+        memory_nodes: tuple[str, ...],
+        open_region: Callable[[str], Any],
+    ) -> None:
+        self._store, self._policy, self._open_region = store, policy, open_region
+        self.folder, self.memory_nodes = folder, memory_nodes
+        self._lock = threading.Lock()
+        #: Moves since the start.
+        self.moves = 0
+
+    def lower(self) -> str:
+        """The tier that vectors leave main memory for."""
+        return "memory" if self.memory_nodes else "file"
+
+    def move(self, name: str, tier: str, url: str | None = None) -> dict[str, Any]:
+        """Move a collection's vectors.
+
+        Returns:
+            was and tier, with the bytes in main memory and in the tier.
+
+        Raises:
+            TieredRetrievalError: the tier cannot be had, or the collection is empty; nothing was moved.
+        """
+        collection = self._store.collection(name)
+        with self._lock:
+            plan = collection.status().plan
+            was = tier_of(plan)
+            if tier != was or (url is not None and url != plan.region):
+                self._moved(name, collection, plan, tier, url)
+                self.moves += 1
+        status = collection.status()
+        sizes = status.sizes
+        moved = {"was": was, "tier": tier_of(status.plan), "index": status.plan.kind}
+        return {**moved, "dram_bytes": sizes.dram_bytes, "tier_bytes": sizes.tier_bytes}
+
+    def _moved(self, name: str, collection: Collection, plan: Plan, tier: str, url: str | None) -> None:
+        if tier == "dram":
+            collection.rebuild(self._in_memory(collection))
+        else:
+            region = self._region(name, collection, tier, url)
+            if plan.kind == TIERED:
+                collection.move(region)
+            else:
+                collection.rebuild(Plan(TIERED, region=region, reason=f"moved to {tier}"))
+        self._forget(plan.region)
+
+    def _in_memory(self, collection: Collection) -> Plan:
+        """The plan that an index in main memory would have."""
+        flat = Plan(FLAT, reason="all vectors are compared")
+        count = collection.count()
+        return self._policy.choose(Situation(collection.space, count, self._store.memory.left, flat, 0))
+
+    def _region(self, name: str, collection: Collection, tier: str, url: str | None) -> str:
+        count = collection.count()
+        if not count:
+            raise TieredRetrievalError(f"collection {name!r} is empty; accepted: a move of what is there")
+        size = region_bytes(collection.space, count)
+        if tier == "file":
+            return url or self._file(name, size)
+        return _sized(url or self._node(), name, size)
+
+    def _file(self, name: str, size: int) -> str:
+        """A new file, past the page cache where its file system can."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:64]
+        path = self.folder / f"{safe}-{uuid.uuid4().hex[:8]}.vectors"
+        for direct in (1, 0):
+            region = f"file:{quote(str(path))}?size={size}&direct={direct}"
+            try:
+                self._open_region(region).close()
+                return region
+            except Exception:
+                path.unlink(missing_ok=True)
+                if not direct:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _node(self) -> str:
+        if not self.memory_nodes:
+            raise TieredRetrievalError(
+                "tier = 'memory': no memory node is named; accepted: url = memory://HOST:PORT/REGION, or memory_nodes "
+                "in the workload's config"
+            )
+        return self.memory_nodes[0]
+
+    def _forget(self, region: str | None) -> None:
+        """Remove a file of vectors that were moved away; it must be one of this instance's own."""
+        parts = urlsplit(region or "")
+        path = Path(parts.path)
+        if parts.scheme == "file" and path.parent == self.folder:
+            path.unlink(missing_ok=True)
+
+
+def region_bytes(space: Space, count: int) -> int:
+    """Bytes of a region for vectors and those that come, a multiple of 4 KiB."""
+    return -(-max(LEAST_BYTES, int(count * space.bytes * SLACK)) // 4096) * 4096
+
+
+def _sized(url: str, name: str, size: int) -> str:
+    """A region's URL with its size, and with a name of its own where the URL ends at the node."""
+    parts = urlsplit(url)
+    if parts.scheme != "memory":
+        return url
+    base, _, query = url.partition("?")
+    if parts.path in ("", "/"):
+        base = f"{base.rstrip('/')}/{quote(name, safe='')}-{uuid.uuid4().hex[:8]}"
+    options = [each for each in query.split("&") if each]
+    if not any(each.startswith("size=") for each in options):
+        options.append(f"size={size}")
+    return f"{base}?{'&'.join(options)}"
