@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from fairlead_agent.cli.output import Column, bytes_text, console, json_option, print_json, table
+from fairlead_agent.graph.display import plain_name, show
 
 from ..client import Client, Results
 from .connection import with_service
@@ -109,7 +110,7 @@ def info(collection: str, as_json: bool, client: Client) -> None:
         return
     console().print(collection_table([found]))
     for name, value in found.get("searches", {}).items():
-        click.echo(f"  {name.replace('_', ' ')}: {_number(name, value)}")
+        click.echo(f"  {_searched(name, value)}")
     if found.get("recall"):
         click.echo(f"  {_recall_line(found['recall'])}")
 
@@ -185,7 +186,8 @@ def _shown(metadata: dict[str, Any] | None) -> str:
     return ", ".join(f"{name} {value}" for name, value in (metadata or {}).items())
 
 
-def _number(name: str, value: float) -> str:
-    if name.endswith("_s") and not name.endswith("per_s"):
-        return f"{value * 1000:.2f} ms"
-    return bytes_text(value) if "bytes" in name else f"{value:,.4g}"
+def _searched(name: str, value: float) -> str:
+    """A count of searches in words: bytes, seconds and plain numbers each as they are read."""
+    of_query = name.endswith("_per_query")
+    plain = name.removesuffix("_per_query")
+    return f"{plain_name(plain)}{' per query' if of_query else ''}: {show(plain, round(value, 6))}"

@@ -139,7 +139,7 @@ class Sharded:
 
     async def delete(self, name: str, body: Delete) -> Fields:
         """Delete on the leaders of the shards that are concerned."""
-        parts = {shard: body for shard in range(self._shards)}
+        parts = dict.fromkeys(range(self._shards), body)
         if body.ids is not None:
             chosen = split(body.ids, self._shards)
             parts = {shard: Delete(ids=[body.ids[row] for row in rows]) for shard, rows in chosen.items()}
