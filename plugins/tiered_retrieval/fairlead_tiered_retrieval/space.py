@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fairlead_kernels import vectors as kernels
+from fairlead_kernels.vectors import ELEMENTS, METRICS, Element, Metric, VectorError
+
 from .errors import BadVectors
 
-Element = Literal["float32", "float16", "bfloat16", "int8", "uint8", "bit"]
-Metric = Literal["l2", "dot", "cosine"]
-ELEMENTS: tuple[Element, ...] = get_args(Element)
-METRICS: tuple[Metric, ...] = get_args(Metric)
-MOST_DIMENSIONS = 1 << 16
-_DTYPES = {"float32": "f4", "float16": "f2", "bfloat16": "u2", "int8": "i1", "uint8": "u1", "bit": "u1"}
+__all__ = ["ELEMENTS", "METRICS", "Element", "Metric", "Space", "check_vectors", "to_bfloat16", "to_float"]
 
 
 @dataclass(frozen=True, slots=True)
-class Space:
+class Space(kernels.Space):
     """Vectors that can be compared.
 
     Distances are smaller the nearer: squared L2; minus the dot product; one minus the cosine; for bits, whatever the
@@ -27,7 +24,7 @@ class Space:
 
     Attributes:
         element: of an array: bfloat16 are the upper halves of float32 as uint16; eight bits lie in a uint8, the first
-            in its highest bit (as `numpy.packbits` has it).
+            in its lowest bit.
         metric: how far two vectors are apart.
         dim: numbers in a vector; for bits a multiple of 8.
     """
@@ -37,29 +34,17 @@ class Space:
     dim: int
 
     def __post_init__(self) -> None:
-        if self.element not in ELEMENTS:
-            raise BadVectors(f"element = {self.element!r}; accepted: {', '.join(ELEMENTS)}")
-        if self.metric not in METRICS:
-            raise BadVectors(f"metric = {self.metric!r}; accepted: {', '.join(METRICS)}")
-        if not 1 <= self.dim <= MOST_DIMENSIONS:
-            raise BadVectors(f"dim = {self.dim}; accepted: 1 to {MOST_DIMENSIONS}")
+        try:
+            kernels.Space.__post_init__(self)
+        except VectorError as error:
+            raise BadVectors(str(error)) from None
         if self.element == "bit" and self.dim % 8:
             raise BadVectors(f"dim = {self.dim} of bits; accepted: a multiple of 8")
 
     @property
-    def dtype(self) -> np.dtype:
-        """Of an array of vectors."""
-        return np.dtype(_DTYPES[self.element])
-
-    @property
-    def columns(self) -> int:
-        """Of an array of vectors: [n, columns]."""
-        return self.dim // 8 if self.element == "bit" else self.dim
-
-    @property
     def bytes(self) -> int:
         """Of one vector."""
-        return self.columns * self.dtype.itemsize
+        return self.row_bytes
 
 
 def check_vectors(array: ArrayLike, space: Space, what: str = "vectors") -> NDArray:
@@ -86,13 +71,9 @@ def check_vectors(array: ArrayLike, space: Space, what: str = "vectors") -> NDAr
     return rows
 
 
-def to_float(rows: NDArray, space: Space) -> NDArray[np.float32]:
+def to_float(rows: NDArray, space: kernels.Space) -> NDArray[np.float32]:
     """Return vectors as float32 [n, dim]; bits become 0 and 1."""
-    if space.element == "bfloat16":
-        return (rows.astype(np.uint32) << 16).view(np.float32)
-    if space.element == "bit":
-        return np.unpackbits(rows, axis=1).astype(np.float32)
-    return rows.astype(np.float32, copy=False)
+    return kernels.as_floats(rows, space)
 
 
 def to_bfloat16(values: NDArray) -> NDArray[np.uint16]:

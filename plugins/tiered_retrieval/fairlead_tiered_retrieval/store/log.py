@@ -117,7 +117,7 @@ class Log:
     def drop(self, up_to: int) -> None:
         """Remove the segments whose entries all have numbers up to one."""
         segments = self._segments()
-        following = [first for first, _ in segments[1:]] + [self.next]
+        following = [*(first for first, _ in segments), self.next][1:]
         for (_, path), end in zip(segments, following, strict=True):
             if end - 1 <= up_to and not (self._file >= 0 and path == self._at):
                 path.unlink()

@@ -16,7 +16,10 @@ from ..space import Space
 KINDS = {
     "graph": "fairlead_tiered_retrieval.graph.graph_index:GraphIndex",
     "lists": "fairlead_tiered_retrieval.lists.list_index:ListIndex",
+    "memory": "fairlead_tiered_retrieval.flat_index:FlatIndex",
 }
+#: Those that make searches faster as collections grow, the preferred first.
+APPROXIMATE = ("graph", "lists")
 FLAT = "flat"
 
 
@@ -89,8 +92,8 @@ class BySize:
 
 
 def available_kinds() -> list[str]:
-    """Return the kinds of index that are installed, the preferred first."""
-    return [kind for kind, place in KINDS.items() if _is_there(place.partition(":")[0])]
+    """Return the approximate kinds of index that are installed, the preferred first."""
+    return [kind for kind in APPROXIMATE if _is_there(KINDS[kind].partition(":")[0])]
 
 
 def index_kind(kind: str) -> type[IndexKind]:
