@@ -9,6 +9,7 @@
 
 #include "arrays.hpp"
 #include "bindings.hpp"
+#include "fairlead/vectors/crc32c.hpp"
 #include "fairlead/vectors/tier.hpp"
 
 namespace fairlead::python {
@@ -127,6 +128,8 @@ void bind_kinds(nb::module_& module) {
 
 }  // namespace
 
+void bind_tier_servers(nb::module_& module);
+
 void bind_tiers(nb::module_& module) {
     nb::register_exception_translator(raise_tier_error);
     bind_memory(module);
@@ -152,6 +155,16 @@ void bind_tiers(nb::module_& module) {
             },
             nb::arg("offset"), nb::arg("bytes"));
     bind_kinds(module);
+    module.def(
+        "crc32c",
+        [](const Array<const std::uint8_t, 1>& bytes, std::uint32_t before) {
+            const nb::gil_scoped_release released;
+            return crc32c(bytes.data(), bytes.size(), before);
+        },
+        nb::arg("bytes"), nb::arg("before") = 0);
+#if defined(__linux__)
+    bind_tier_servers(module);
+#endif
 }
 
 }  // namespace fairlead::python
