@@ -119,3 +119,15 @@ def read_batch(tier: Tier, offsets: ArrayLike, lengths: ArrayLike, out: U8 | Non
     target = np.empty(int(sizes.sum(dtype=np.uint64)), np.uint8) if out is None else out
     tier.read(places, sizes, target)
     return target
+
+
+def serving() -> Any:
+    """Return the native module that has tiers of other processes, and what serves them.
+
+    Raises:
+        TierLost: there are no compiled kernels, or they are not for Linux.
+    """
+    module = extension()
+    if module is None or not hasattr(module, "RegionServer"):
+        raise TierLost("memory of other processes needs the compiled kernels on Linux")
+    return module

@@ -304,11 +304,13 @@ void RegionServer::end(std::uint64_t number) {
     --open_;
 }
 
-// Connections that never showed who they are.
+// Connections that never showed who they are, and those whose region is lent no more, so that its memory is free.
 void RegionServer::end_silent() {
     std::vector<std::uint64_t> silent;
     for (const auto& [number, connection] : connections_) {
-        if (!connection->region && monotonic_seconds() - connection->since > kSilence) silent.push_back(number);
+        const bool stranger = !connection->region && monotonic_seconds() - connection->since > kSilence;
+        const bool over = connection->region && !connection->region->lent.load() && connection->out.empty();
+        if (stranger || over) silent.push_back(number);
     }
     for (const std::uint64_t number : silent) end(number);
 }

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from .leases import NAME
 from .local import DramRegion, FileRegion
 from .region import Region, RegionUrlError
+from .remote import LentRegion, ProcessRegion, SharedRegion
 
 
 def open_region(url: str, size: int | None = None) -> Region:
@@ -66,7 +68,7 @@ class Options:
             value = default if text is None else float(text)
         except ValueError:
             value = math.nan
-        if not (math.isfinite(value) and value >= 0):
+        if text is not None and not (math.isfinite(value) and value >= 0):
             raise RegionUrlError(f"{self._url}: {name}={text!r}: a number of at least 0 is accepted")
         return value
 
@@ -109,10 +111,69 @@ def _file(url: str, parts: SplitResult, options: Options, size: int | None) -> R
     )
 
 
+def _shm(url: str, parts: SplitResult, options: Options, size: int | None) -> Region:
+    options.end("delay_us", "ring", "timeout")
+    name = unquote(parts.path)
+    if parts.netloc or not NAME.fullmatch(name):
+        raise RegionUrlError(f"{url}: accepted: shm:NAME of letters, digits, '.', '_' and '-'")
+    delay = options.number("delay_us", 0.0 if options.yes("ring", False) else math.inf)
+    asked = None if math.isinf(delay) else delay
+    return SharedRegion(url, name, size, delay_us=asked, timeout=options.number("timeout", 2.0))
+
+
+def _place(url: str, parts: SplitResult) -> tuple[str, int, str]:
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise RegionUrlError(f"{url}: {error}") from error
+    name = unquote(parts.path).lstrip("/")
+    if not host or port is None or not NAME.fullmatch(name) or parts.username is not None:
+        raise RegionUrlError(f"{url}: accepted: {parts.scheme}://HOST:PORT/REGION, the token from a file or the environment")
+    return host, port, name
+
+
+def _lent(url: str, parts: SplitResult, options: Options, size: int | None) -> Region:
+    options.end("timeout", "token_file", "lease_s")
+    lease = options.number("lease_s", 0.0)
+    return LentRegion(
+        url,
+        parts.scheme,
+        *_place(url, parts),
+        size,
+        token_file=options.text("token_file", "") or None,
+        timeout=options.number("timeout", 2.0),
+        lease_s=lease or None,
+    )
+
+
+def _process(url: str, parts: SplitResult, options: Options, size: int | None) -> Region:
+    if ":" in parts.netloc:
+        return _lent(url, parts, options, size)
+    options.end("timeout")
+    try:
+        process, address = int(parts.netloc), int(parts.path.lstrip("/"), 0)
+    except ValueError as error:
+        raise RegionUrlError(f"{url}: accepted: process://PID/ADDRESS?size=BYTES or process://HOST:PORT/REGION") from error
+    return ProcessRegion(url, process, address, _need(url, size), options.number("timeout", 2.0))
+
+
 Opener = Callable[[str, SplitResult, Options, "int | None"], Region]
 
 #: What opens each scheme.
-SCHEMES: dict[str, Opener] = {"dram": _dram, "file": _file}
+SCHEMES: dict[str, Opener] = {
+    "dram": _dram,
+    "file": _file,
+    "shm": _shm,
+    "memory": _lent,
+    "process": _process,
+}
 
 #: What each looks like.
-SYNTAX = ("dram:?size=BYTES", "file:PATH?direct=1")
+SYNTAX = (
+    "dram:?size=BYTES",
+    "file:PATH?direct=1",
+    "shm:NAME?delay_us=2",
+    "memory://HOST:PORT/REGION",
+    "process://HOST:PORT/REGION",
+    "process://PID/ADDRESS?size=BYTES",
+)
