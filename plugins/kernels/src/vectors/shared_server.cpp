@@ -43,7 +43,7 @@ void SharedServer::serve(double spin) {
     while (!stopping_.load(std::memory_order_relaxed)) {
         bool busy = false;
         for (std::uint32_t i = 0; i < kRingSlots; ++i) {
-            if (segment_->slots[i].owner.load(std::memory_order_acquire) != 0) busy |= attend(segment_->slots[i], seen_[i]);
+            if (segment_->owners[i].load(std::memory_order_acquire) != 0) busy |= attend(segment_->slots[i], seen_[i]);
         }
         if (busy) {
             busy_until = monotonic_ns() + patience;
@@ -96,7 +96,7 @@ void SharedServer::copy(RingSlot& slot, std::uint64_t number, std::uint64_t subm
 bool SharedServer::waiting() const {
     for (std::uint32_t i = 0; i < kRingSlots; ++i) {
         const RingSlot& slot = segment_->slots[i];
-        if (slot.owner.load() != 0 && slot.submitted.load() != seen_[i].completed) return true;
+        if (segment_->owners[i].load() != 0 && slot.submitted.load() != seen_[i].completed) return true;
     }
     return false;
 }
@@ -112,11 +112,11 @@ void SharedServer::sleep() {
 void SharedServer::reap() {
     for (std::uint32_t i = 0; i < kRingSlots; ++i) {
         RingSlot& slot = segment_->slots[i];
-        std::uint32_t owner = slot.owner.load();
+        std::uint32_t owner = segment_->owners[i].load();
         if (owner == 0 || (owner != kRingOrphan && !gone(owner))) continue;
         seen_[i].copied = seen_[i].completed = slot.submitted.load();
         slot.completed.store(seen_[i].completed);
-        slot.owner.compare_exchange_strong(owner, 0);
+        segment_->owners[i].compare_exchange_strong(owner, 0);
     }
 }
 

@@ -44,7 +44,7 @@ public:
     ~SharedTier() override {
         if (slot_ != nullptr) {
             const bool idle = slot_->completed.load() == slot_->submitted.load();
-            slot_->owner.store(idle ? 0 : kRingOrphan);
+            segment_->owners[slot_ - segment_->slots].store(idle ? 0 : kRingOrphan);
         }
         if (process_ >= 0) ::close(process_);
     }
@@ -53,9 +53,10 @@ public:
         if (segment_->magic.load() != kRingMagic || segment_->serving.load() == 0) lost("nobody serves it");
         process_ = descriptor_of(segment_->server_pid);
         check_alive();
-        for (RingSlot& slot : segment_->slots) {
+        for (std::uint32_t i = 0; i < kRingSlots; ++i) {
             std::uint32_t nobody = 0;
-            if (!slot.owner.compare_exchange_strong(nobody, static_cast<std::uint32_t>(getpid()))) continue;
+            if (!segment_->owners[i].compare_exchange_strong(nobody, static_cast<std::uint32_t>(getpid()))) continue;
+            RingSlot& slot = segment_->slots[i];
             slot_ = &slot;
             slot.delay_ns = static_cast<std::uint32_t>(delay * 1e9);
             slot.refused.store(0);

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+
 from fairlead_kernels.vector_tiers import serving
 
 from .node import proof
@@ -107,7 +108,7 @@ class Connection:
         while len(got) < length:
             piece = self._socket.recv(length - len(got))
             if not piece:
-                raise TierLost(f"{self.url}: the connection was closed: what listens there may be no memory node", self.url)
+                raise TierLost(f"{self.url}: the connection was closed: is a memory node there?", self.url)
             got += piece
         return bytes(got)
 

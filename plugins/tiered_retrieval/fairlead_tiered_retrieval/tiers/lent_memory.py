@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import secrets
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+
 from fairlead_kernels.vector_tiers import serving
 
 SHARED = Path("/dev/shm")
@@ -17,8 +19,13 @@ GUARDS = 512  # eight bytes each, one page
 
 
 def shared_path(name: str) -> Path:
-    """Return where a shared region's bytes lie; its ring lies beside it, with the suffix ``.ring``."""
+    """Return where a shared region's bytes lie."""
     return SHARED / f"fairlead-{name}"
+
+
+def ring_path(name: str) -> Path:
+    """Return where clients ask for its bytes; a region's name cannot have the colon."""
+    return SHARED / f"fairlead-{name}:ring"
 
 
 def map_file(path: Path, size: int, *, make: bool, writable: bool = True) -> Any:
@@ -39,23 +46,22 @@ class Guards:
     Pages are kept as long as the process lives, so that nothing else ever lies there.
     """
 
-    _pages: list[Any] = []
+    _pages: ClassVar[list[np.ndarray]] = []
 
     def __init__(self) -> None:
         self._next = 0
-        self._page: Any = None
+        self._page = np.empty(0, np.uint64)
 
     def new(self) -> tuple[int, int, np.ndarray]:
         """Return address, value and the word itself."""
         slot = self._next % GUARDS
         if slot == 0:
-            self._page = serving().TierMemory.anonymous(GUARDS * 8)
+            self._page = np.frombuffer(mmap.mmap(-1, GUARDS * 8), np.uint64)
             Guards._pages.append(self._page)
         self._next += 1
-        memory = self._page
-        word = memory.array().view(np.uint64)[slot : slot + 1]
+        word = self._page[slot : slot + 1]
         word[0] = value = secrets.randbits(63) | 1
-        return memory.address + 8 * slot, value, word
+        return word.ctypes.data, value, word
 
 
 class LentMemory:
@@ -74,7 +80,7 @@ class LentMemory:
     def __init__(self, name: str, size: int, guards: Guards, shared: bool) -> None:
         native = serving()
         self.name, self.size = name, size
-        self._paths = [shared_path(name), shared_path(name).with_suffix(shared_path(name).suffix + ".ring")] if shared else []
+        self._paths = [shared_path(name), ring_path(name)] if shared else []
         self.ring: Any = None
         try:
             self.memory = map_file(self._paths[0], size, make=True) if shared else native.TierMemory.anonymous(size)

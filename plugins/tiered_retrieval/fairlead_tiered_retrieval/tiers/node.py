@@ -67,7 +67,8 @@ class MemoryNode:
         self._known: set[int] = set()
         self._wrong_tokens = 0
         self._stopped = threading.Event()
-        self._server = serving().RegionServer(host, port, connections, self._handle)
+        self._final: dict[str, int] = {}
+        self._server: Any = serving().RegionServer(host, port, connections, self._handle)
         self.port: int = self._server.port
         self._threads = [
             threading.Thread(target=self._server.serve, name="memory node", daemon=True),
@@ -89,6 +90,8 @@ class MemoryNode:
         with self._lock:
             for name in self._leases.names():
                 self._leases.remove(name).held.end()
+        self._final = self._server.statistics
+        self._server = None  # it holds our handler, and we hold it
 
     def __enter__(self) -> MemoryNode:
         return self.start()
@@ -114,7 +117,7 @@ class MemoryNode:
                 "capacity_bytes": self._leases.capacity,
                 "lent_bytes": self._leases.used,
                 "wrong_tokens": self._wrong_tokens,
-                **self._server.statistics,
+                **(self._final if self._server is None else self._server.statistics),
                 "regions": {name: _described(lease, now) for name, lease in regions.items()},
             }
 

@@ -9,7 +9,7 @@ from typing import Any
 from fairlead_kernels.vector_tiers import TIMEOUT, Tier, memory_tier, serving
 
 from .connection import Connection, read_token
-from .lent_memory import map_file, shared_path
+from .lent_memory import map_file, ring_path, shared_path
 from .local import reserve
 from .region import Region, RegionUrlError, TierError, TierLost
 
@@ -48,8 +48,10 @@ class LentRegion(Region):
         self.url = url
         control = self._connect()
         try:
-            asked = {} if lease_s is None else {"lease_s": lease_s}
-            opened = control.ask(op="open" if size is None else "lend", region=name, **({} if size is None else {"size": size, **asked}))
+            wanted = {} if lease_s is None else {"lease_s": lease_s}
+            opened = control.ask(
+                region=name, **({"op": "open"} if size is None else {"op": "lend", "size": size, **wanted})
+            )
         finally:
             control.close()
         self.opened = opened
@@ -77,8 +79,10 @@ class LentRegion(Region):
         """Return a tier object for one searching thread."""
         native = serving()
         if self.kind == "process":
-            place = [self.opened[name] for name in ("guard_address", "guard_value")]
-            return native.process_tier(self.url, self.opened["pid"], self.opened["address"], self.size, *place, self._timeout)
+            process, address, *guard = (
+                self.opened[name] for name in ("pid", "address", "guard_address", "guard_value")
+            )
+            return native.process_tier(self.url, process, address, self.size, *guard, self._timeout)
         connection = self._connect()
         try:
             connection.ask(op="open", region=self._name)
@@ -130,7 +134,7 @@ class SharedRegion(Region):
         path = shared_path(name)
         self._made = size is not None and not path.exists()
         super().__init__(url, "shm", reserve(url, path, size))
-        self._path, self._delay, self._timeout = path, delay_us, timeout
+        self._path, self._name, self._delay, self._timeout = path, name, delay_us, timeout
         try:
             self._memory = map_file(path, self.size, make=False)
             self._ring = None if delay_us is None else self._map_ring()
@@ -138,7 +142,7 @@ class SharedRegion(Region):
             raise TierLost(f"{url}: {path} cannot be mapped: {error}", url) from error
 
     def _map_ring(self) -> Any:
-        ring = self._path.with_suffix(self._path.suffix + ".ring")
+        ring = ring_path(self._name)
         if not ring.is_file():
             raise RegionUrlError(f"{self.url}: a delay needs a memory node that lends {self._path.name} (--shared)")
         return map_file(ring, min(ring.stat().st_size, serving().RING_BYTES), make=False)

@@ -128,7 +128,7 @@ def _place(url: str, parts: SplitResult) -> tuple[str, int, str]:
         raise RegionUrlError(f"{url}: {error}") from error
     name = unquote(parts.path).lstrip("/")
     if not host or port is None or not NAME.fullmatch(name) or parts.username is not None:
-        raise RegionUrlError(f"{url}: accepted: {parts.scheme}://HOST:PORT/REGION, the token from a file or the environment")
+        raise RegionUrlError(f"{url}: accepted: {parts.scheme}://HOST:PORT/REGION, and the token elsewhere")
     return host, port, name
 
 
@@ -153,7 +153,8 @@ def _process(url: str, parts: SplitResult, options: Options, size: int | None) -
     try:
         process, address = int(parts.netloc), int(parts.path.lstrip("/"), 0)
     except ValueError as error:
-        raise RegionUrlError(f"{url}: accepted: process://PID/ADDRESS?size=BYTES or process://HOST:PORT/REGION") from error
+        accepted = "process://PID/ADDRESS?size=BYTES or process://HOST:PORT/REGION"
+        raise RegionUrlError(f"{url}: accepted: {accepted}") from error
     return ProcessRegion(url, process, address, _need(url, size), options.number("timeout", 2.0))
 
 

@@ -26,7 +26,6 @@ struct RingDescriptor {
 };
 
 struct RingSlot {
-    std::atomic<std::uint32_t> owner;  // process id, 0: free
     std::uint32_t delay_ns;
     std::atomic<std::uint32_t> refused;  // set by the server for descriptors that leave region or landing
     alignas(64) std::atomic<std::uint64_t> submitted;
@@ -41,6 +40,7 @@ struct RingSegment {
     std::uint32_t server_pid;
     std::atomic<std::uint32_t> serving;
     alignas(64) std::atomic<std::uint32_t> asleep;  // 1: the server waits on it
+    alignas(64) std::atomic<std::uint32_t> owners[kRingSlots];  // process ids, 0: free; side by side for who looks at all
     alignas(4096) RingSlot slots[kRingSlots];
 };
 
