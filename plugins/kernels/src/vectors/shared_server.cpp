@@ -39,6 +39,7 @@ void SharedServer::stop() {
 
 void SharedServer::serve(double spin) {
     const auto patience = static_cast<std::uint64_t>(spin * 1e9);
+    std::uint64_t idle = 0;
     std::uint64_t busy_until = monotonic_ns() + patience;
     while (!stopping_.load(std::memory_order_relaxed)) {
         bool busy = false;
@@ -49,6 +50,7 @@ void SharedServer::serve(double spin) {
             busy_until = monotonic_ns() + patience;
         } else {
             relax();
+            if (++idle % 64 == 0) sched_yield();  // clients may wait for this very processor
             if (monotonic_ns() > busy_until) sleep();
         }
     }

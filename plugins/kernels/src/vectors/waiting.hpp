@@ -61,7 +61,7 @@ class Patience {
 public:
     void step() {
         ++steps_;
-        if (steps_ < 2000) {
+        if (steps_ < 256) {
             relax();
         } else if (steps_ < 4000) {
             sched_yield();

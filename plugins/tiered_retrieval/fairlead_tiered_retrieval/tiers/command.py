@@ -39,16 +39,14 @@ class Bytes(click.ParamType):
 @click.option("--port", type=click.IntRange(0, 65535), default=7411, show_default=True, help="0: any.")
 @click.option("--token-file", type=click.Path(exists=True, dir_okay=False), help=f"Else {TOKEN_FILE} or {TOKEN}.")
 @click.option("--lease", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True, help="Seconds.")
-@click.option(
-    "--shared", is_flag=True, help="Regions lie in shared memory: clients on this machine read them there, too."
-)
+@click.option("--shared", is_flag=True, help="Regions lie in shared memory, where this machine's clients read them.")
 @click.option("--region", "regions", multiple=True, metavar="NAME=SIZE", help="Lent until the node ends; repeatable.")
 def memory_node(
     capacity: int, host: str, port: int, token_file: str | None, lease: float, shared: bool, regions: tuple[str, ...]
 ) -> None:
     """Lend regions of this machine's memory to vector stores.
 
-    Clients prove that they know the token; it is never sent. Data is not encrypted: listen where friends alone can reach.
+    Clients prove that they know the token; it is never sent. Data is not encrypted: listen in networks of friends.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
