@@ -1,0 +1,404 @@
+"""What a collection promises beside keeping documents: limits, full disks, damage, changes while it searches."""
+
+import os
+import random
+import shutil
+import subprocess
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from fairlead_tiered_retrieval.errors import (
+    BadDocument,
+    BadVectors,
+    BudgetExceeded,
+    CorruptFile,
+    NotFound,
+    StoreClosed,
+    StoreFull,
+    TieredRetrievalError,
+)
+from fairlead_tiered_retrieval.space import Space
+from fairlead_tiered_retrieval.store.fusion import ReciprocalRank, Weighted, fuse
+from fairlead_tiered_retrieval.store.policy import BySize, Plan
+from fairlead_tiered_retrieval.store.settings import StoreSettings
+from fairlead_tiered_retrieval.store.store import Store
+
+SPACE = Space("float32", "l2", 16)
+QUIET = StoreSettings(maintenance_s=0)
+ROWS = np.random.default_rng(5).standard_normal((2000, 16)).astype(np.float32)
+
+
+class InMemory:
+    """An index of its own from some documents on, so that rebuilding, saving and loading take place."""
+
+    def __init__(self, count=100):
+        self.count = count
+
+    def choose(self, situation):
+        return Plan("memory") if situation.count >= self.count else situation.plan
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(tmp_path / "store", QUIET) as opened:
+        yield opened
+
+
+def fill(documents, count=300, start=0):
+    documents.upsert(range(start, start + count), ROWS[start : start + count], [{"n": n} for n in range(count)])
+
+
+def test_an_empty_collection_and_k_beyond_its_size(store):
+    documents = store.create("a", SPACE)
+    assert documents.search(ROWS[:2], k=5).hits == [[], []]
+    assert documents.search(text="word").hits == [[]] and documents.get(["x"]) == [None]
+    assert documents.delete(["x"]) == documents.delete(filter={"n": 1}) == documents.upsert([], ROWS[:0]) == 0
+    documents.upsert(["x"], ROWS[:1])
+    assert [hit.id for hit in documents.search(ROWS[1], k=50).hits[0]] == ["x"]
+    with pytest.raises(TieredRetrievalError, match="2 and more"):
+        documents.recall_report()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((["a"], [[0.0] * 15]), BadVectors, r"\[n, 16\]"),
+        ((["a", "b"], [[0.0] * 16, [np.nan] * 16]), BadVectors, "row 1 is NaN"),
+        ((["a", "a"], np.zeros((2, 16))), BadDocument, "given twice"),
+        ((["a"], np.zeros((2, 16))), TieredRetrievalError, "2 rows for 1 ids"),
+        ((["a"], np.zeros((1, 16)), [{}, {}]), BadDocument, "metadata: 2 entries for 1"),
+        ((["a"], np.zeros((1, 16)), None, [7]), BadDocument, "texts: row 0"),
+    ],
+)
+def test_bad_writes_are_refused_and_change_nothing(store, arguments, error, message):
+    documents = store.create("a", SPACE)
+    with pytest.raises(error, match=message):
+        documents.upsert(*arguments)
+    assert documents.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "without vector and text"),
+        ({"vector": ROWS[0], "k": 0}, "k = 0"),
+        ({"vector": ROWS[0], "recall": 1.5}, "recall = 1.5"),
+        ({"vector": ROWS[0], "include": ["all"]}, "'all'; accepted: metadata"),
+        ({"vector": ROWS[:2], "text": ["one"]}, "1 texts for 2 vectors"),
+        ({"vector": ROWS[0, :3]}, r"queries of shape \(1, 3\)"),
+    ],
+)
+def test_bad_searches_are_refused(store, arguments, message):
+    with pytest.raises(TieredRetrievalError, match=message):
+        store.create("a", SPACE).search(**arguments)
+
+
+def test_collections_have_names_and_one_process(store, tmp_path):
+    store.create("a", SPACE)
+    for name in ("../b", "", ".hidden", "x" * 101, 7):
+        with pytest.raises(TieredRetrievalError, match=r"collection .*accepted"):
+            store.create(name, SPACE)
+    with pytest.raises(TieredRetrievalError, match="there already"):
+        store.create("a", SPACE)
+    with pytest.raises(NotFound, match="there are a"):
+        store.collection("b")
+    with pytest.raises(TieredRetrievalError, match="another process"):
+        Store(tmp_path / "store", QUIET)
+    store.drop("a")
+    assert store.names() == [] and store.create("a", Space("uint8", "dot", 4)).space.dim == 4
+
+
+def test_a_closed_collection_says_so(store):
+    documents = store.create("a", SPACE)
+    documents.close()
+    with pytest.raises(StoreClosed):
+        documents.upsert(["a"], ROWS[:1])
+
+
+def test_vectors_come_back_as_they_were_given(store):
+    documents = store.create("a", Space("float32", "cosine", 16))
+    documents.upsert(["a"], 7 * ROWS[:1])
+    np.testing.assert_array_equal(documents.get(["a"])[0].vector, 7 * ROWS[0])
+    assert documents.search(3 * ROWS[0]).hits[0][0].distance == pytest.approx(0, abs=1e-6)
+
+
+def test_words_and_vectors_are_fused():
+    near, words = [(1, -0.1), (2, -0.2), (3, -0.9)], [(3, 8.0), (9, 2.0)]
+    assert [slot for slot, _ in fuse(near, words, ReciprocalRank(), 3)] == [3, 1, 2]
+    assert fuse(near, words, ReciprocalRank(), 1)[0][1] == pytest.approx(0.5 / 63 + 0.5 / 61)
+    assert fuse(near, words, Weighted(0.25), 1) == [(3, 0.75)]
+    assert [slot for slot, _ in fuse(near, words, Weighted(1.0), 2)] == [1, 2]
+    with pytest.raises(TieredRetrievalError, match="vector_weight = 2"):
+        Weighted(2)
+
+
+def test_hybrid_search_finds_by_both_and_keeps_to_the_filter(store):
+    documents = store.create("a", SPACE)
+    texts = ["a red fox" if n == 40 else "grey goose" for n in range(100)]
+    documents.upsert(range(100), ROWS[:100], [{"even": n % 2 == 0} for n in range(100)], texts)
+    assert documents.search(ROWS[7], "red fox", k=2).hits[0][0].id in (7, 40)
+    assert {hit.id for hit in documents.search(ROWS[7], "red fox", k=2).hits[0]} == {7, 40}
+    hits = documents.search(ROWS[7], "red fox", k=30, filter={"even": True}, include=["text"]).hits[0]
+    assert len(hits) == 30 and all(hit.id % 2 == 0 for hit in hits) and hits[0].text
+    assert documents.search(text='"(odd* AND NEAR', k=3).hits == [[]]
+
+
+def test_memory_is_refused_with_the_numbers_and_reading_goes_on(tmp_path):
+    with Store(tmp_path, StoreSettings(maintenance_s=0, memory_bytes=60_000), policy=InMemory()) as store:
+        documents = store.create("a", SPACE)
+        with pytest.raises(BudgetExceeded, match=r"\d+ bytes of memory in all; accepted: at most 60000") as refused:
+            for start in range(0, 2000, 50):
+                fill(documents, 50, start)
+                if documents.status().plan.kind == "flat":
+                    documents.maintain()
+        assert refused.value.needed > refused.value.budget == 60_000
+        assert documents.memory_bytes <= 60_000
+        count = documents.count()
+        assert len(documents.search(ROWS[0], k=3).hits[0]) == 3
+        assert documents.delete([0]) == 1 and documents.count() == count - 1
+        store.limit(None)
+        fill(documents, 200, 1500)
+
+
+def test_an_index_that_does_not_fit_is_not_built(tmp_path):
+    with Store(tmp_path, QUIET) as store:
+        documents = store.create("a", SPACE)
+        fill(documents, 1000)
+        store.limit(documents.memory_bytes + 1000)
+        with pytest.raises(BudgetExceeded, match="flat index of 1000"):
+            documents.rebuild(Plan("memory"))
+        assert documents.status().plan.kind == "flat" and "was not built" in documents.status().problems[0]
+        assert documents.search(ROWS[5], k=1).hits[0][0].id == 5
+
+
+def test_a_saved_index_is_loaded_and_brought_up_to_date(tmp_path):
+    with Store(tmp_path, QUIET, policy=InMemory()) as store:
+        documents = store.create("a", SPACE)
+        fill(documents)
+        documents.maintain()
+        assert documents.status().plan.kind == "memory"
+        documents.delete(range(100, 200))
+        fill(documents, 50, 400)
+        documents.upsert([0], ROWS[1999:])
+    with Store(tmp_path, QUIET, policy=InMemory()) as store:
+        documents = store.collection("a")
+        assert documents.status().plan.kind == "memory" and documents.count() == 250
+        assert documents.search(ROWS[1999], k=1).hits[0][0].id == 0
+        ids = {hit.id for hit in documents.search(ROWS[0], k=300).hits[0]}
+        assert ids == {*range(100), *range(200, 300), *range(400, 450)}
+
+
+def test_a_damaged_saved_index_is_built_again_and_reported(tmp_path):
+    with Store(tmp_path, QUIET, policy=InMemory()) as store:
+        fill(store.create("a", SPACE))
+        store.collection("a").maintain()
+    files = sorted(path for path in (tmp_path / "collections/a/index").rglob("*") if path.is_file())
+    draw = random.Random(3)
+    for path in files:
+        whole = path.read_bytes()
+        for damaged in (whole[: len(whole) // 2], b"", _flipped(whole, draw), draw.randbytes(len(whole))):
+            path.write_bytes(damaged)
+            with Store(tmp_path, QUIET, policy=InMemory()) as store:
+                documents = store.collection("a")
+                assert "built again" in documents.status().problems[0]
+                assert documents.search(ROWS[5], k=1).hits[0][0].id == 5
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("name", ["collection.json", "vectors.rows", "documents.sqlite"])
+def test_damage_in_any_file_is_one_clear_error_or_does_no_harm(tmp_path, name):
+    with Store(tmp_path / "whole", QUIET) as store:
+        fill(store.create("a", SPACE), 60)
+        store.collection("a").checkpoint()
+    draw = random.Random(4)
+    refused = 0
+    for number in range(25):
+        folder = tmp_path / "damaged"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(tmp_path / "whole", folder)
+        path = folder / "collections/a" / name
+        whole = path.read_bytes()
+        size = min(len(whole), draw.choice((len(whole), 200)))
+        path.write_bytes(whole[: draw.randrange(size)] if number % 2 else _flipped(whole, draw, size))
+        with Store(folder, QUIET) as store:
+            try:
+                documents = store.collection("a")
+                documents.search(ROWS[:2], text=["a", "b"], k=100, include=["metadata", "text", "vector"])
+                documents.get(range(60))
+                documents.verify()
+            except CorruptFile as error:
+                refused += 1
+                assert name in str(error) and "saved" in str(error) and "damaged at byte" in str(error)
+            except NotFound:
+                assert name == "collection.json" and not path.exists()
+    assert refused
+
+
+def test_a_damaged_vector_is_found_by_verifying(store):
+    documents = store.create("a", SPACE)
+    fill(documents, 20)
+    path = documents.folder / "vectors.rows"
+    with path.open("r+b") as file:
+        file.seek(4096 + 7 * 64 + 3)
+        file.write(b"\xff")
+    assert [problem for problem in documents.verify() if "vector of 7 (row 7) is damaged" in problem]
+
+
+def test_a_damaged_log_is_refused_and_the_rest_can_be_salvaged(tmp_path):
+    with Store(tmp_path, QUIET) as store:
+        documents = store.create("a", SPACE)
+        for number in range(10):
+            documents.upsert([number], ROWS[number : number + 1])
+    folder = tmp_path / "collections/a"
+    log = next(folder.glob("log/*.log"))
+    data = bytearray(log.read_bytes())
+    data[len(data) // 2] ^= 1
+    log.write_bytes(data)
+    for path in folder.glob("documents.sqlite*"):
+        path.unlink()
+    with Store(tmp_path, QUIET) as store, pytest.raises(CorruptFile, match=r"\d entries before it and \d behind it"):
+        store.collection("a")
+    with Store(tmp_path, StoreSettings(maintenance_s=0, salvage=True)) as store:
+        documents = store.collection("a")
+        assert documents.count() == 9 and "damaged at byte" in documents.status().problems[0]
+    with Store(tmp_path, QUIET) as store:
+        assert store.collection("a").count() == 9
+
+
+def test_a_full_disk_refuses_writes_and_serves_on(tmp_path):
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = (
+        os.geteuid() == 0
+        and not subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)], check=False, capture_output=True
+        ).returncode
+    )
+    if not mounted:
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        with Store(place / "store", QUIET) as store:
+            documents = store.create("a", SPACE)
+            with pytest.raises(StoreFull, match=r"accepted: writes while the disk has room"):
+                for start in range(10_000):
+                    documents.upsert(range(start * 20, start * 20 + 20), ROWS[:20], None, ["some words " * 20] * 20)
+            count = documents.count()
+            assert count == start * 20
+            assert len(documents.search(ROWS[0], k=5).hits[0]) == 5
+            with pytest.raises(StoreFull):
+                documents.snapshot("none")
+            assert documents.snapshots() == []
+        with Store(place / "store", QUIET) as store:
+            documents = store.collection("a")
+            assert documents.count() == count and documents.verify() == []
+            subprocess.run(["mount", "-o", "remount,size=16m", str(place)], check=True)
+            documents.upsert(["later"], ROWS[:1])
+            assert documents.count() == count + 1
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_snapshots_have_names(store):
+    documents = store.create("a", SPACE)
+    fill(documents, 5)
+    documents.snapshot("one")
+    with pytest.raises(TieredRetrievalError, match="there already"):
+        documents.snapshot("one")
+    with pytest.raises(NotFound, match="there are one"):
+        store.restore("a", "two", "b")
+    documents.delete_snapshot("one")
+    assert documents.snapshots() == []
+
+
+def test_many_writers_and_readers_while_indexes_change(tmp_path):
+    """Each writer sees what it wrote, readers see whole documents only, snapshots are of one moment."""
+    problems, stop = [], threading.Event()
+    with Store(tmp_path, StoreSettings(maintenance_s=0.01, log_bytes=50_000, segment_bytes=20_000)) as store:
+        documents = store.create("a", SPACE)
+        fill(documents, 400)
+
+        def write(worker):
+            for turn in range(25):
+                key = f"w{worker}"
+                documents.upsert([key, f"{key}b"], ROWS[[worker, turn]], [{"turn": turn}] * 2)
+                found = documents.search(ROWS[turn], k=1, filter={"turn": turn}).hits[0]
+                assert found[0].distance == 0 or found[0].metadata["turn"] == turn
+                if turn % 5 == 4:
+                    documents.delete([key, f"{key}b"])
+                    assert documents.get([key]) == [None]
+
+        def look():
+            while not stop.is_set():
+                for hit in documents.search(ROWS[random.randrange(400)], k=20).hits[0]:
+                    assert hit.id is not None and isinstance(hit.metadata, dict)
+
+        def change():
+            for turn in range(8):
+                documents.rebuild(Plan(("memory", "flat")[turn % 2]))
+                documents.snapshot(f"s{turn}")
+
+        def guarded(work, *arguments):
+            try:
+                work(*arguments)
+            except BaseException as error:
+                problems.append(error)
+
+        readers = [threading.Thread(target=guarded, args=(look,)) for _ in range(2)]
+        workers = [threading.Thread(target=guarded, args=(write, n)) for n in range(4)]
+        workers.append(threading.Thread(target=guarded, args=(change,)))
+        for thread in (*readers, *workers):
+            thread.start()
+        for thread in workers:
+            thread.join()
+        stop.set()
+        for thread in readers:
+            thread.join()
+        assert problems == []
+        assert documents.count() == 400 and documents.verify() == []
+        assert len(documents.search(ROWS[0], k=1000).hits[0]) == 400
+        restored = store.restore("a", "s7", "b")
+        pairs = [restored.get([f"w{n}", f"w{n}b"]) for n in range(4)]
+        assert all((one is None) == (other is None) for one, other in pairs)
+        assert all(one is None or one.metadata == other.metadata for one, other in pairs)
+
+
+def test_background_work_cuts_the_log_and_builds_an_index(tmp_path):
+    settings = StoreSettings(maintenance_s=0.01, log_bytes=10_000)
+    with Store(tmp_path, settings, policy=InMemory()) as store:
+        documents = store.create("a", SPACE)
+        fill(documents, 500)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and (documents.status().plan.kind, documents._log.bytes) != ("memory", 0):
+            time.sleep(0.01)
+        assert documents.status().plan.kind == "memory" and documents._log.bytes == 0
+    with Store(tmp_path, settings) as store:
+        assert store.collection("a").count() == 500 and store.collection("a").replayed == 0
+
+
+def test_freed_slots_are_used_again(store):
+    documents = store.create("a", SPACE)
+    for _ in range(20):
+        fill(documents, 200)
+        documents.maintain()
+    assert documents._parts.slots.top <= 400
+
+
+def test_the_policy_wants_an_index_from_a_size_on():
+    plan = BySize(1000).choose
+    space, flat, graph = SPACE, Plan("flat"), Plan("graph")
+    from fairlead_tiered_retrieval.store.policy import Situation, available_kinds
+
+    assert plan(Situation(space, 999, None, flat, 0)).kind == "flat"
+    assert plan(Situation(space, 1000, None, flat, 0)).kind == (available_kinds() or ["flat"])[0]
+    assert plan(Situation(space, 600, None, graph, 1000)).kind == "graph"
+    assert plan(Situation(space, 400, None, graph, 1000)).kind == "flat"
+
+
+def _flipped(data, draw, size=None):
+    damaged = bytearray(data)
+    for _ in range(3):
+        damaged[draw.randrange(size or len(data))] ^= 1 << draw.randrange(8)
+    return bytes(damaged)
