@@ -72,6 +72,7 @@ class Changes:
             it.settings.microbatches * len({segment.instance for segment in space.segments}),
             it.settings.least_tokens,
             it.service.shared,
+            self._give_up,
         )
         self.mover = self._new_mover(space)
         self.space = scheduler.space = space
@@ -255,6 +256,14 @@ class Changes:
             "layers": [segment.first, segment.end],
         }
         return self._it.post.try_send(move.source, Lane.EXCHANGE, Message("move", fields))
+
+    def _give_up(self, number: int) -> None:
+        """Have no stage compute microbatches of this driver up to a number; sent before anything is trimmed."""
+        it = self._it
+        it.service.give_up(it.me, self.epoch, number)
+        stages = {segment.instance for segment in self.space.segments} if self.space else set[str]()
+        for stage in stages - {it.me}:
+            it.post.try_send(stage, Lane.ACTIVATIONS, Message("give up", {"epoch": self.epoch, "number": number}))
 
     def _trim(self, instance: str, piece: str, tokens: int) -> None:
         if instance == self._it.me:

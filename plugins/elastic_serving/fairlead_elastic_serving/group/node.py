@@ -192,6 +192,8 @@ class GroupNode:
             case "failed" if changes.pipeline:
                 self.service.forget(self.me)
                 changes.pipeline.failed(int(fields["number"]), str(fields["reason"]))
+            case "give up":
+                self.service.give_up(peer, int(fields["epoch"]), int(fields["number"]))
             case "part":
                 deliveries.take_part(self._it, message)
             case "arrived" if changes.mover and changes.pipeline:

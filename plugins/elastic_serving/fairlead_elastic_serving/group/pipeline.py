@@ -44,6 +44,7 @@ class PipelineExecutor:
         microbatches: to have in flight.
         least_tokens: of a microbatch, where other drivers are at work too.
         others: whether they are.
+        give_up: tells all stages to compute nothing more up to the microbatch of a number.
     """
 
     def __init__(
@@ -57,7 +58,9 @@ class PipelineExecutor:
         microbatches: int,
         least_tokens: int = 1,
         others: Callable[[], bool] = lambda: False,
+        give_up: Callable[[int], None] = lambda number: None,
     ) -> None:
+        self._give_up = give_up
         self._least_tokens, self._others = least_tokens, others
         self.capacity = microbatches
         self.submitted = 0
@@ -114,6 +117,7 @@ class PipelineExecutor:
             names = frozenset(name for flying in self._flying for name in flying.batch.names)
             self._flying.clear()
             self.answered = self.submitted
+            self._give_up(self.submitted)
             raise MicrobatchLost(oldest.reason or "lost", names)
         self._flying.popleft()
         self.answered = oldest.number

@@ -46,12 +46,15 @@ class StageService:
         self._foreign_at = float("-inf")
         self._store, self._post, self._clock = store, post, clock
         self._tasks: deque[tuple[float, Microbatch]] = deque()
+        self._given_up: dict[str, tuple[int, int]] = {}
 
     def __len__(self) -> int:
         return len(self._tasks)
 
     def add(self, microbatch: Microbatch) -> None:
-        """Queue a microbatch whose next segment is here."""
+        """Queue a microbatch whose next segment is here, unless its driver has given it up."""
+        if (microbatch.epoch, microbatch.number) <= self._given_up.get(microbatch.driver, (0, 0)):
+            return
         now = self._clock()
         if microbatch.driver != self._post.me:
             self._foreign_at = now
@@ -64,6 +67,16 @@ class StageService:
     def forget(self, driver: str | None = None) -> None:
         """Drop what is queued, of one driver or of all."""
         self._tasks = deque(task for task in self._tasks if driver not in (None, task[1].driver))
+
+    def give_up(self, driver: str, epoch: int, number: int) -> None:
+        """Compute nothing of a driver up to a microbatch, whether it is queued or still on its way here.
+
+        What the driver lost it asks for again under other names: pieces that a late one made would be nobody's.
+        """
+        last = self._given_up[driver] = (epoch, number)
+        self._tasks = deque(
+            (came, task) for came, task in self._tasks if task.driver != driver or (task.epoch, task.number) > last
+        )
 
     def step(self) -> bool:
         """Compute the first microbatch that has its pages; false if there is none."""
