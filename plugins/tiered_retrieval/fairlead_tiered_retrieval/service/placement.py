@@ -14,11 +14,11 @@ from urllib.parse import quote, urlsplit
 from ..errors import TieredRetrievalError
 from ..space import Space
 from ..store.collection import Collection
-from ..store.policy import FLAT, IndexPolicy, Plan, Situation
+from ..store.policy import FLAT, IndexPolicy, Plan, Situation, available_kinds
 from ..store.store import Store
 
-#: Kind of index whose vectors may lie in a lower tier.
-TIERED = "lists"
+#: Kinds of index whose vectors may lie in a lower tier: for many vectors, and for a few.
+MANY, FEW = "lists", "codes"
 #: Room of a region beside the vectors that are there, for those that come.
 SLACK, LEAST_BYTES = 1.5, 1 << 20
 #: Region kinds by the scheme of their URL, where they are no word for people.
@@ -96,11 +96,15 @@ class Placement:
             collection.rebuild(self._in_memory(collection))
         else:
             region = self._region(name, collection, tier, url)
-            if plan.kind == TIERED:
+            if plan.region:
                 collection.move(region)
             else:
-                collection.rebuild(Plan(TIERED, region=region, reason=f"moved to {tier}"))
+                collection.rebuild(Plan(self._kind(collection), region=region, reason=f"moved to {tier}"))
         self._forget(plan.region)
+
+    def _kind(self, collection: Collection) -> str:
+        many = collection.count() >= self._store.settings.index_from
+        return MANY if many and MANY in available_kinds() else FEW
 
     def _in_memory(self, collection: Collection) -> Plan:
         """The plan that an index in main memory would have."""

@@ -17,6 +17,7 @@ KINDS = {
     "graph": "fairlead_tiered_retrieval.graph.graph_index:GraphIndex",
     "lists": "fairlead_tiered_retrieval.lists.list_index:ListIndex",
     "memory": "fairlead_tiered_retrieval.flat_index:FlatIndex",
+    "codes": "fairlead_tiered_retrieval.coded_index:CodedIndex",
 }
 #: Those that make searches faster as collections grow, the preferred first.
 APPROXIMATE = ("graph", "lists")
