@@ -14,6 +14,7 @@ void bind_hybrid(nanobind::module_& module);
 void bind_unified(nanobind::module_& module);
 void bind_dense(nanobind::module_& module);
 void bind_codes(nanobind::module_& module);
+void bind_bit_codes(nanobind::module_& module);
 void bind_tiers(nanobind::module_& module);
 
 }  // namespace fairlead::python

@@ -109,31 +109,4 @@ void leading(const LeadingQueryView& q, const LeadingView& codes, const std::uin
     }
 }
 
-// Four rows of a float32 matrix at a time.
-template <class V>
-void project(const float* matrix, std::size_t rows, std::size_t columns, const float* x, float* out) {
-    constexpr std::size_t w = V::width;
-    for (std::size_t r = 0; r < rows; r += 4) {
-        const float* m[4];
-        typename V::Vec sum[4];
-        FAIRLEAD_UNROLL
-        for (std::size_t k = 0; k < 4; ++k) {
-            m[k] = matrix + (r + k < rows ? r + k : rows - 1) * columns;
-            sum[k] = V::zero();
-        }
-        std::size_t i = 0;
-        for (; i + w <= columns; i += w) {
-            const typename V::Vec v = V::load(x + i);
-            FAIRLEAD_UNROLL
-            for (std::size_t k = 0; k < 4; ++k) sum[k] = V::fma(V::load(m[k] + i), v, sum[k]);
-        }
-        if (i < columns) {
-            const typename V::Vec v = V::load_n(x + i, columns - i);
-            FAIRLEAD_UNROLL
-            for (std::size_t k = 0; k < 4; ++k) sum[k] = V::fma(V::load_n(m[k] + i, columns - i), v, sum[k]);
-        }
-        for (std::size_t k = 0; k < 4 && r + k < rows; ++k) out[r + k] = V::sum(sum[k]);
-    }
-}
-
 }  // namespace fairlead::vectors::kernels

@@ -1,8 +1,10 @@
 #pragma once
 
 #include "fairlead/vectors/kernels.hpp"
+#include "kernels/vector_bits.hpp"
 #include "kernels/vector_distances.hpp"
 #include "kernels/vector_leading.hpp"
+#include "kernels/vector_rotation.hpp"
 
 namespace fairlead::vectors::kernels {
 
@@ -13,6 +15,10 @@ inline constexpr VectorKernels vectors_of = {
     .leading = leading<V, false>,
     .fine = leading<V, true>,
     .project = project<V>,
+    .take_projection = take_projection<V>,
+    .mix = mix<V>,
+    .scan = scan<V>,
+    .plane_dot = plane_dot<V>,
 };
 
 }  // namespace fairlead::vectors::kernels

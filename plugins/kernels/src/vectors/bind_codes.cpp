@@ -2,8 +2,8 @@
 
 #include <optional>
 
-#include "arrays.hpp"
 #include "bindings.hpp"
+#include "byte_rows.hpp"
 #include "fairlead/thread_pool.hpp"
 #include "fairlead/vectors/codes.hpp"
 #include "fairlead/vectors/space.hpp"
@@ -13,51 +13,12 @@ namespace {
 
 using namespace fairlead::vectors;
 
-// Rows of bytes, possibly of a larger array.
-using ByteRows = nb::ndarray<const std::uint8_t, nb::ndim<2>, nb::device::cpu>;
-using Ids = Array<const std::uint32_t, 1>;
 using Floats = Array<const float, 2>;
-
-Space space_of(int element, int metric, std::size_t dim) {
-    require(element >= 0 && element <= static_cast<int>(Element::bit), "element: unknown");
-    require(metric >= 0 && metric <= static_cast<int>(Metric::cosine), "metric: unknown");
-    require(dim <= kMostDim, "dim: must be 1.." + std::to_string(kMostDim));
-    const Space space{static_cast<Element>(element), static_cast<Metric>(metric), static_cast<std::uint32_t>(dim)};
-    space.check();
-    return space;
-}
-
-struct Rows {
-    const std::uint8_t* data;
-    std::size_t count, stride;
-
-    Rows(const ByteRows& rows, std::size_t bytes, const char* name)
-        : data(rows.data()), count(rows.shape(0)), stride(rows.shape(1)) {
-        require(rows.shape(1) == bytes, std::string(name) + ": rows must have " + std::to_string(bytes) + " bytes");
-        if (count > 0) require(rows.stride(1) == 1, std::string(name) + ": rows must be contiguous");
-        if (count > 1) {
-            require(rows.stride(0) >= static_cast<std::int64_t>(bytes), std::string(name) + ": rows must not overlap");
-            stride = static_cast<std::size_t>(rows.stride(0));
-        }
-    }
-    const std::uint8_t* operator[](std::size_t i) const { return data + i * stride; }
-};
-
-void check_ids(const std::optional<Ids>& ids, std::size_t count) {
-    if (!ids) return;
-    for (std::size_t i = 0; i < ids->shape(0); ++i) {
-        if (ids->data()[i] >= count) {
-            throw nb::index_error(("ids[" + std::to_string(i) + "]: " + std::to_string(ids->data()[i]) +
-                                   " is outside 0.." + std::to_string(static_cast<std::int64_t>(count) - 1))
-                                      .c_str());
-        }
-    }
-}
 
 void vector_distances(int element, int metric, std::size_t dim, ByteRows queries, ByteRows vectors,
                       std::optional<Ids> ids, Array<float, 2> out) {
     const Space space = space_of(element, metric, dim);
-    const Rows q(queries, space.bytes(), "queries"), x(vectors, space.bytes(), "vectors");
+    const RowsView q(queries, space.bytes(), "queries"), x(vectors, space.bytes(), "vectors");
     check_ids(ids, x.count);
     const std::size_t columns = ids ? ids->shape(0) : x.count;
     require(out.shape(0) == q.count && out.shape(1) == columns, "out: must be [queries, vectors]");
@@ -83,7 +44,7 @@ void leading_encode(int element, int metric, std::size_t dim, Floats matrix, Arr
                     ByteRows vectors, Array<std::uint8_t, 2> out) {
     const Space space = space_of(element, metric, dim);
     const LeadingModel model = model_of(space, matrix, mean, step);
-    const Rows x(vectors, space.bytes(), "vectors");
+    const RowsView x(vectors, space.bytes(), "vectors");
     const std::size_t stride = leading_stride(model.dims());
     require(out.shape(0) == x.count && out.shape(1) == stride, "out: must be [vectors, stride]");
     const nb::gil_scoped_release released;
@@ -97,7 +58,7 @@ void leading_distances_of(int element, int metric, std::size_t dim, Floats matri
                        std::optional<Ids> ids, Array<float, 2> out) {
     const Space space = space_of(element, metric, dim);
     const LeadingModel model = model_of(space, matrix, mean, step);
-    const Rows q(queries, space.bytes(), "queries");
+    const RowsView q(queries, space.bytes(), "queries");
     const std::size_t stride = leading_stride(model.dims()), count = codes.shape(0);
     require(codes.shape(1) == stride, "codes: rows must have " + std::to_string(stride) + " bytes");
     require(lead >= 1 && lead <= model.dims(), "lead: must be 1.." + std::to_string(model.dims()));
@@ -119,6 +80,7 @@ void leading_distances_of(int element, int metric, std::size_t dim, Floats matri
 }  // namespace
 
 void bind_codes(nb::module_& module) {
+    bind_bit_codes(module);
     module.def("vector_distances", &vector_distances, nb::arg(), nb::arg(), nb::arg(), nb::arg().noconvert(),
                nb::arg().noconvert(), nb::arg().noconvert().none(), nb::arg().noconvert());
     module.def("leading_encode", &leading_encode, nb::arg(), nb::arg(), nb::arg(), nb::arg().noconvert(),

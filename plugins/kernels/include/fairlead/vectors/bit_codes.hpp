@@ -81,13 +81,16 @@ class BitModel {
 public:
     // balance: the typical length of a query's rest over that of its leading part (1 where there is no rest);
     // unseen: standard deviation of what coordinates without codes add to an inner product, over the product of the
-    // lengths (where rest_bits > 0 it matters to the scan only). Throws std::invalid_argument.
-    BitModel(const Space& space, const BitPlan& plan, const RotationView& rotation, float balance, float unseen);
+    // lengths (where rest_bits > 0 it matters to the scan only); unit: a typical vector's distance from the mean, by
+    // which numbers fit float16. Throws std::invalid_argument.
+    BitModel(const Space& space, const BitPlan& plan, const RotationView& rotation, float balance, float unseen,
+             float unit);
 
     const Space& space() const { return space_; }
     const BitPlan& plan() const { return plan_; }
     const RotationView& rotation() const { return rotation_; }
     float balance() const { return balance_; }
+    float unit() const { return unit_; }
     // A vector of the space's elements.
     void rotate(const void* vector, float* rotated) const;
     void rotate_floats(const float* vector, float* rotated) const;
@@ -106,6 +109,7 @@ private:
     RotationView rotation_;
     float balance_;
     float unseen_;
+    float unit_;
 };
 
 // Estimates for a list's n vectors, in order; those whose lower bound is below `limit` are written to out (room for n

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "fairlead/vectors/bit_codes.hpp"
 #include "fairlead/vectors/codes.hpp"
 #include "fairlead/vectors/space.hpp"
 
@@ -17,6 +18,14 @@ struct VectorKernels {
                  float* out);
     // out[r] = dot(row r of a float32 matrix [rows, columns], x) for r in [0, rows).
     void (*project)(const float* matrix, std::size_t rows, std::size_t columns, const float* x, float* out);
+    // out[c] -= sum_r y[r] * matrix[r, c].
+    void (*take_projection)(const float* matrix, std::size_t rows, std::size_t columns, const float* y, float* out);
+    // The rounds of a rotation, in place; scratch holds dim floats.
+    void (*mix)(const RotationView& rotation, float* x, float* scratch);
+    std::size_t (*scan)(const BitPlan& plan, const BitQueryView& query, const BitList& list, const std::byte* blocks,
+                        std::size_t n, float limit, BitCandidate* out);
+    // Dot product of p bit codes (p = 1, 2 or 4; rows of whole 64s) with a query.
+    std::int32_t (*plane_dot)(int bits, const std::uint8_t* codes, const std::int8_t* query, std::size_t chunks);
 };
 
 const VectorKernels& plain_vectors();
