@@ -58,7 +58,9 @@ class Rotation:
             VectorError: the sample or lead is not what is accepted.
         """
         if sample.ndim != 2 or not len(sample) or sample.dtype != np.float32:
-            raise VectorError(f"sample: must be float32 [n, dim] with n above 0, got {sample.dtype} {list(sample.shape)}")
+            raise VectorError(
+                f"sample: must be float32 [n, dim] with n above 0, got {sample.dtype} {list(sample.shape)}"
+            )
         if kind not in get_args(Kind):
             raise VectorError(f"kind: must be one of {', '.join(get_args(Kind))}, got {kind!r}")
         dim, random = sample.shape[1], np.random.default_rng(seed)
