@@ -1,14 +1,14 @@
 """Codes of vectors that guide a search: a trained rotation, byte codes of leading coordinates, and RaBitQ bit codes.
 
-``Rotation`` puts as much energy as possible into a few leading coordinates (principal components of a sample) and mixes
-what they leave, so that no direction of the rest is special. ``LeadingCodes`` keep one byte for each leading coordinate:
-a graph's walk reads one cache line of 60 of them. ``BitCodes`` keep 1 to 8 bits for each coordinate of the difference to
-a centroid (RaBitQ: Gao and Long, SIGMOD 2024; extended: SIGMOD 2025), with an unbiased estimate and its deviation.
+``Rotation`` puts as much energy as possible into a few leading coordinates (principal components of a sample) and
+mixes what they leave, so that no direction of the rest is special. ``LeadingCodes`` keep one byte for each leading
+coordinate: a graph's walk reads one cache line of 60 of them. ``BitCodes`` keep 1 to 8 bits for each coordinate of the
+difference to a centroid (RaBitQ: Gao and Long, SIGMOD 2024 and 2025), with an unbiased estimate and its deviation.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -209,7 +209,7 @@ class Plan(NamedTuple):
 
 
 class Estimates(NamedTuple):
-    """Vectors of a list that passed, in its order: positions uint32, estimates and lower bounds float32, all [passed]."""
+    """Vectors of a list that passed, in its order: positions, estimates and lower bounds, all [passed]."""
 
     positions: U32
     estimates: F32
