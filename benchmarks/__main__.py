@@ -30,6 +30,9 @@ BENCHMARKS: dict[str, tuple[list[str], list[str] | None]] = {
     "elastic_lean": ([], ["--quick"]),
     "elastic_serving": ([], ["--quick"]),
     "elastic_burst": ([], ["--quick"]),
+    "vectors_memory": ([], ["--quick"]),
+    "vectors_tiers": ([], ["--quick"]),
+    "vectors_million": ([], ["--quick"]),
 }
 
 

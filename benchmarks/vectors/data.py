@@ -124,13 +124,16 @@ def fashion_mnist(folder: Path) -> VectorData | None:
     return prepared(folder, "fashion-mnist", about, {"version": 1}, read)
 
 
-def embeddings(folder: Path, path: Path, *, count: int | None = None, seed: int = 1) -> VectorData:
+def embeddings(
+    folder: Path, path: Path, *, count: int | None = None, queries: int = QUERIES, seed: int = 1
+) -> VectorData:
     """Return text embeddings of a file [n, d] float32: the last 10,000 of a seeded permutation are queries.
 
     Args:
         folder: of all data sets.
         path: the .npy file.
         count: vectors beside the queries; None: all. More than there are: the rest is made by `extended`.
+        queries: how many are kept of the 10,000, half from each half of them.
         seed: of the permutation.
     """
     rows = np.load(path, mmap_mode="r")
@@ -143,12 +146,14 @@ def embeddings(folder: Path, path: Path, *, count: int | None = None, seed: int 
     if wanted > real:
         about += f"; {real:,} are real, the others made from them by moving each towards one of its neighbours"
     source = {"version": 2, "rows": len(rows), "bytes": path.stat().st_size, "count": wanted, "seed": seed}
+    source["queries"] = queries
 
     def read() -> tuple[NDArray, NDArray]:
         order = np.random.default_rng(seed).permutation(len(rows))
         base = np.ascontiguousarray(rows[np.sort(order[:real][:wanted])], np.float32)
-        queries = np.ascontiguousarray(rows[order[real:]], np.float32)
-        return (base if wanted <= real else extended(base, wanted, seed)), queries
+        halves = order[real:].reshape(2, -1)[:, : queries // 2]
+        asked = np.ascontiguousarray(rows[halves.ravel()], np.float32)
+        return (base if wanted <= real else extended(base, wanted, seed)), asked
 
     return prepared(folder, name, about, source, read)
 

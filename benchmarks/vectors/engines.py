@@ -20,6 +20,8 @@ from benchmarks.vectors.data import Part, VectorData
 
 ROOT = Path(__file__).parents[2]
 K = 10
+#: Recall that a setting must add to the one before it.
+_FLAT = 2e-4
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -68,6 +70,7 @@ class VectorEngine:
         threads: int = 2,
         group: MemoryGroup | None = None,
         rebuild: bool = False,
+        name: str | None = None,
     ) -> None:
         """Start it, build or find its index, and open that.
 
@@ -78,15 +81,18 @@ class VectorEngine:
             threads: of the build.
             group: a memory limit for searching.
             rebuild: build also where an index is there.
+            name: in curves; None: the engine's. Engines that differ in what happens after opening share an index.
 
         Raises:
             EngineEnded: the process ended; its last words are in the error.
         """
         self.spec, self.data, self._core = spec, data, core
+        self.name = name or spec.name
         self.folder = data.folder / "indexes" / spec.key
-        self._out = self.folder.with_suffix(".ids.npy")
+        self._out = self.folder.with_suffix(f".{os.getpid()}.ids.npy")
         marker = self.folder.with_suffix(".json")
-        wanted = {"options": dict(spec.options), "engine": spec.engine, "threads": threads}
+        options = {key: value for key, value in spec.options.items() if key != "region"}
+        wanted = {"options": options, "engine": spec.engine, "threads": threads}
         kept = json.loads(marker.read_text()) if marker.exists() else {}
         if rebuild or {key: kept.get(key) for key in wanted} != wanted:
             builder = self._started(None)
@@ -136,6 +142,7 @@ class VectorEngine:
     def close(self) -> None:
         """End the process."""
         self.process.close()
+        self._out.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,13 +195,13 @@ def measured(
         clock: ``seconds``, or ``processor_s``, which other processes disturb less.
         slow_limit: queries for engines that answer fewer than 2,000 a second.
     """
-    curves = Curves({engine.spec.name: [] for engine in engines})
-    plan = {engine.spec.name: _plan(engine, part, limit, enough, slow_limit) for engine in engines}
+    curves = Curves({engine.name: [] for engine in engines})
+    plan = {engine.name: _plan(engine, part, limit, enough, slow_limit) for engine in engines}
     for _ in range(repeats):
         for engine in engines:
-            efforts, count = plan[engine.spec.name]
+            efforts, count = plan[engine.name]
             passes = [engine.search(part, effort, limit=count, clock=clock) for effort in efforts]
-            curves.points[engine.spec.name].append(passes)
+            curves.points[engine.name].append(passes)
     return curves
 
 
@@ -202,14 +209,15 @@ def _plan(
     engine: VectorEngine, part: Part, limit: int | None, enough: float, slow_limit: int
 ) -> tuple[list[float], int | None]:
     """The settings worth a pass and the queries of one, from a first look that is not counted and warms up."""
-    efforts, count = [], limit
+    efforts, count, last = [], limit, 0.0
     for effort in engine.efforts:
         looked = engine.search(part, effort, limit=min(limit or 500, 500))
         if looked.point.qps < 2000:
             count = slow_limit if limit is None else min(limit, slow_limit)
         efforts.append(effort)
-        if looked.point.recall >= enough:
-            break
+        if looked.point.recall >= enough or 0.5 < looked.point.recall < last + _FLAT:
+            break  # what is left would only be slower
+        last = looked.point.recall
     return efforts, count
 
 

@@ -1,0 +1,161 @@
+"""Our indexes as engines of `benchmarks.peers.vector_worker`. Settings are the recall that a search asks for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fairlead_tiered_retrieval.flat_index import FlatIndex
+from fairlead_tiered_retrieval.index import Index, IndexKind, Limits
+from fairlead_tiered_retrieval.space import Space
+from fairlead_tiered_retrieval.store.policy import index_kind
+from fairlead_tiered_retrieval.tiers.urls import open_region
+
+#: Asked for; what comes is measured.
+RECALLS = [0.70, 0.80, 0.85, 0.90, 0.925, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999]
+#: Queries that are searched together in an open loop, at most.
+TOGETHER = 64
+READ_S = 1.5
+
+
+class IndexEngine:
+    """One index.
+
+    Args:
+        kind: graph, lists or flat.
+        region: URL of where exact vectors are moved to after opening; empty: they stay where they are.
+        options: of the kind's build.
+    """
+
+    takes = "as they are"
+    sweep = ("recall asked", RECALLS)
+
+    def __init__(self, kind: str, region: str = "", options: Mapping[str, Any] | None = None) -> None:
+        self._kind, self._url, self._options = kind, region, dict(options or {})
+        self._index: Index | None = None
+        self._region: Any = None
+        self._told: dict[str, float] = {}
+
+    @property
+    def index(self) -> Index:
+        """The index that is open."""
+        if self._index is None:
+            raise RuntimeError("no index is open; accepted: open first")
+        return self._index
+
+    def build(self, base: np.ndarray, folder: Path, threads: int) -> None:
+        """Build and save."""
+        limits = Limits(threads=threads, seed=1)
+        slots = np.arange(len(base), dtype=np.int64)
+        self._index = class_of(self._kind).build(space_of(base), slots, base, limits=limits, **self._options)
+        self.index.save(folder)
+
+    def open(self, folder: Path, base: np.ndarray) -> None:
+        """Load, and move the vectors to their tier."""
+        space = space_of(base)
+        self._index = class_of(self._kind).load(folder, space)
+        if self._url:
+            room = int(1.05 * len(base) * space.bytes) + (1 << 20)
+            self._region = open_region(self._url, (room + 4095) // 4096 * 4096)
+            self.index.move(self._region)
+
+    def search(self, queries: np.ndarray, k: int, effort: float) -> np.ndarray:
+        """Search all by one thread."""
+        found = self.index.search(queries, k, recall=effort)
+        self._told = {
+            "reads": float(found.reads.mean()),
+            "round_trips": float(found.round_trips.mean()),
+            "one_round_trip": float((found.round_trips <= 1).mean()),
+            "tier_read_bytes": float(found.tier_bytes.mean()),
+        }
+        return found.slots
+
+    def told(self) -> Mapping[str, float]:
+        """What the index takes, and what the last searches read from the tier, for each query."""
+        sizes = self.index.sizes()
+        return {"dram_bytes": sizes.dram_bytes, "tier_bytes": sizes.tier_bytes, **self._told}
+
+    def load(self, queries: str, k: int, effort: float, rate: float, seconds: float, seed: int) -> Mapping[str, Any]:
+        """Answer queries that come at random times (an open loop), all that are due together.
+
+        Returns:
+            milliseconds from when each was due to its answer (p50, p99), and the rate of answers.
+        """
+        rows = np.load(queries)
+        random = np.random.default_rng(seed)
+        due = np.cumsum(random.exponential(1 / rate, max(1, int(rate * seconds))))
+        done = np.empty(len(due))
+        began, at = time.perf_counter(), 0
+        while at < len(due):
+            now = time.perf_counter() - began
+            end = min(int(np.searchsorted(due, now, "right")), at + TOGETHER)
+            if end == at:
+                # Short waits are spun: a sleep would wake up later than an answer takes.
+                continue
+            self.index.search(rows[np.arange(at, end) % len(rows)], k, recall=effort)
+            done[at:end] = time.perf_counter() - began
+            at = end
+        waited = np.sort((done - due)[len(due) // 10 :]) * 1e3
+        p50, p99 = (float(waited[int(share * (len(waited) - 1))]) for share in (0.5, 0.99))
+        return {"p50_ms": p50, "p99_ms": p99, "answers_per_s": len(due) / float(done[-1])}
+
+    def reads(self, length: int, depth: int, seed: int = 1) -> Mapping[str, float]:
+        """Read ranges at random from the tier, so many at once, for some seconds.
+
+        Returns:
+            reads a second and processor seconds of one read.
+        """
+        random = np.random.default_rng(seed)
+        places = self._region.size // length
+        out = np.empty(depth * length, np.uint8)
+        batches = [random.integers(0, places, depth).astype(np.uint64) * length for _ in range(512)]
+        self._region.read_batch(batches[0], length, out)
+        began, before, count = time.perf_counter(), time.thread_time(), 0
+        while time.perf_counter() < began + READ_S:
+            self._region.read_batch(batches[count % len(batches)], length, out)
+            count += 1
+        wall, busy = time.perf_counter() - began, time.thread_time() - before
+        return {"reads_per_s": count * depth / wall, "processor_s": busy / (count * depth)}
+
+    def updates(self, vectors: str, count: int) -> Mapping[str, float]:
+        """Add vectors of a file one batch of 100 after the other at new slots, and remove them again."""
+        rows = np.load(vectors, mmap_mode="r")[:count]
+        first = self.index.count
+        began = time.perf_counter()
+        for at in range(0, len(rows), 100):
+            part = np.ascontiguousarray(rows[at : at + 100])
+            self.index.add(np.arange(first + at, first + at + len(part), dtype=np.int64), part)
+        added = time.perf_counter()
+        for at in range(0, len(rows), 100):
+            self.index.remove(np.arange(first + at, first + min(at + 100, len(rows)), dtype=np.int64))
+        removed = time.perf_counter()
+        while not self.index.maintain(1.0).finished and time.perf_counter() < removed + 60:
+            pass
+        maintained = time.perf_counter()
+        return {
+            "adds_per_s": len(rows) / (added - began),
+            "removes_per_s": len(rows) / (removed - added),
+            "maintain_s": maintained - removed,
+        }
+
+
+def class_of(kind: str) -> type[IndexKind]:
+    """The class of a kind of index, ``flat`` (all are compared) included."""
+    return FlatIndex if kind == "flat" else index_kind(kind)
+
+
+def space_of(base: np.ndarray) -> Space:
+    """Squared L2 over rows as they are."""
+    return Space("uint8" if base.dtype == np.uint8 else "float32", "l2", base.shape[1])
+
+
+def _maker(kind: str, region: str = "", **options: Any) -> IndexEngine:
+    return IndexEngine(kind, region, options)
+
+
+ENGINES: Mapping[str, Callable[..., IndexEngine]] = {kind: partial(_maker, kind) for kind in ("graph", "lists", "flat")}

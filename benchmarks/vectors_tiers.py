@@ -1,0 +1,218 @@
+"""Codes in main memory, vectors in a lower tier, one thread: ``python -m benchmarks.vectors_tiers``.
+
+The cluster index with its vectors in main memory, in shared memory whose server answers after 2 us, in another process
+by one-sided reads, on a memory node over TCP and over UCX, and in a file read past the page cache (O_DIRECT). Beside
+queries per second: reads, dependent round trips and bytes of the tier for each query, the whole size, what the tier
+allows at those reads, and the wait of queries that come at random times at 70 % of the rate. The file tier is measured
+beside DiskANN's SSD index on the same disk where ``--diskann-python`` names an interpreter that has it.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from benchmarks.decoding_process import EngineEnded
+from benchmarks.options import Options, parse
+from benchmarks.results_file import Row, not_measured, row
+from benchmarks.vectors.curve import qps_at
+from benchmarks.vectors.data import Part, VectorData
+from benchmarks.vectors.engines import Curves, K, Searched, Spec, VectorEngine, measured, opened
+from benchmarks.vectors.memory_nodes import lent_regions
+from benchmarks.vectors.options import data_sets, vector_parser
+
+DRAM, SHM, FILE, DISKANN = "main memory", "shared memory, 2 us injected", "file, O_DIRECT", "DiskANN SSD"
+CODES, TOTAL, READS = 0.08, 1.06, 15.0
+RECALLS = (0.95, 0.99)
+LOAD, LOAD_S = 0.7, 4.0
+#: The promises in their own words.
+ONE_TRIP = "one dependent round trip per query in the common case"
+DISK = "file tier at recall 0.99 >= 4x DiskANN's SSD index on the same disk"
+DEVICE = ">= 80 % of the limit that the device's IOPS allow at our reads per query (<= 15)"
+SHARED = "latency-injected shared memory >= 0.8x of the all-DRAM speed"
+OTHERS = ">= 0.8x of 1 / (scan time + reads x CPU per read)"
+WAIT = "p99 <= 3x p50 at 70 % load"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and write."""
+    options = parse("vectors_tiers", __doc__, repeats=3, quick=1, arguments=arguments, more=vector_parser())
+    rows: list[Row] = []
+    conditions: dict[str, Any] = {"threads": 1, "k": K}
+    for data in data_sets(options):
+        with ExitStack() as stack:
+            bench = TierBench(options, data, stack)
+            rows += bench.rows()
+            conditions[data.name] = bench.facts()
+    if options.more.tune:
+        for item in rows:
+            print(item)
+        return 0
+    options.finish(conditions, rows)
+    return 0
+
+
+class TierBench:
+    """One data set: the same index with its vectors in each tier, and DiskANN."""
+
+    def __init__(self, options: Options, data: VectorData, stack: ExitStack) -> None:
+        self.options, self.data = options, data
+        self.part: Part = "dev" if options.more.tune or options.quick else "final"
+        cores = sorted(os.sched_getaffinity(0))
+        self.core = cores[-1] if options.more.core is None else options.more.core
+        server = cores[0] if len(cores) > 1 else None
+        size = int(1.1 * data.base.nbytes) + (2 << 20)
+        urls = stack.enter_context(lent_regions(options.more.folder, (size + 4095) // 4096 * 4096, server))
+        self.missing: dict[str, str] = {}
+        self.engines: dict[str, VectorEngine] = {}
+        for name, url in {DRAM: "", **urls}.items():
+            self._open(name, url, stack)
+        if python := options.more.diskann_python:
+            found, missing = opened([Spec.peer(DISKANN, python)], data, core=self.core)
+            self.missing |= missing
+            self.engines |= {DISKANN: found[0]} if found else {}
+            for engine in found:
+                stack.callback(engine.close)
+        self.curves: Curves = measured(
+            list(self.engines.values()), self.part, options.repeats, limit=500 if options.quick else None
+        )
+
+    def _open(self, name: str, url: str, stack: ExitStack) -> None:
+        only = self.options.more.only
+        if only is not None and name != DRAM and not any(one in name for one in only):
+            return
+        try:
+            spec = Spec.ours("fairlead lists", "lists", **({"region": url} if url else {}))
+            engine = VectorEngine(spec, self.data, core=self.core, name=name)
+        except EngineEnded as error:
+            self.missing[name] = str(error).splitlines()[-1][-200:]
+            print(f"left out: {name}: {error}", flush=True)
+            return
+        stack.callback(engine.close)
+        self.engines[name] = engine
+
+    def rows(self) -> list[Row]:
+        """All of this data set."""
+        found: list[Row] = []
+        for name, engine in self.engines.items():
+            if name != DISKANN:
+                found += self._sizes(name, engine) + [self._speed(name, recall) for recall in RECALLS]
+                found += self._tier(name, engine)
+        found += [self._disk(), *(self._absent(name, why) for name, why in self.missing.items())]
+        return found
+
+    def facts(self) -> dict[str, Any]:
+        """For the results file."""
+        points = {
+            name: [[round(one.recall, 4), round(one.qps)] for one in self.curves.middle(name)] for name in self.engines
+        }
+        return {"about": self.data.about, "queries": self.part, "missing": self.missing, "curves": points}
+
+    def _sizes(self, name: str, engine: VectorEngine) -> list[Row]:
+        told, raw = engine.opened, self.data.raw_bytes
+        case = f"{self.data.name}, {name}"
+        # Vectors of uint8 are kept as they are: less than the raw vectors' float32.
+        total = (told["dram_bytes"] + told["tier_bytes"]) / raw
+        made = [row(case, "index bytes / raw, in all", "x", [total], limit=TOTAL)]
+        if name != DRAM:
+            made.append(row(case, "codes in DRAM / raw", "x", [told["dram_bytes"] / raw], limit=CODES))
+        return made
+
+    def _speed(self, name: str, recall: float) -> Row:
+        case, metric = f"{self.data.name}, {name}", f"queries per second at recall@10 {recall}"
+        mine, memory = self.curves.at(name, recall), self.curves.at(DRAM, recall)
+        if mine is None:
+            return not_measured(case, metric, "1/s", f"recall {recall}", "no setting reaches it")
+        if name == DRAM:
+            return row(case, metric, "1/s", mine, better="more")
+        promised = {"target": 0.8, "promise": SHARED} if name == SHM else {}
+        return row(case, metric, "1/s", mine, memory, better="more", note="peer: the same in main memory", **promised)
+
+    def _tier(self, name: str, engine: VectorEngine) -> list[Row]:
+        at = self._at(name, 0.99)
+        if at is None or name == DRAM:
+            return []
+        case, told = f"{self.data.name}, {name}, recall {at.point.recall:.3f}", at.told
+        made = [
+            row(case, "reads per query", "reads", [told["reads"]], limit=READS if name == FILE else None),
+            row(case, "tier bytes per query", "B", [told["tier_read_bytes"]]),
+            _promised(case, "queries of one dependent round trip", told["one_round_trip"], 0.5, ONE_TRIP),
+        ]
+        return [*made, self._limit(name, engine, at), self._wait(name, engine, at)]
+
+    def _limit(self, name: str, engine: VectorEngine, at: Searched) -> Row:
+        """Speed against what the device or the processor allows at so many reads."""
+        case = f"{self.data.name}, {name}, recall {at.point.recall:.3f}"
+        reads = max(1.0, at.told["reads"])
+        asked = {"length": 4096, "depth": 128} if name == FILE else {"length": self._vector_bytes(), "depth": 64}
+        device = engine.process.ask({"call": "reads", "with": asked})
+        if name == FILE:
+            limit, note = device["reads_per_s"] / reads, f"{device['reads_per_s']:,.0f} reads of 4 KiB a second"
+            promise = DEVICE
+        else:
+            memory = self._qps(DRAM, at)
+            limit = 1 / (1 / memory + reads * device["processor_s"]) if memory else 0.0
+            note = f"{1e9 * device['processor_s']:,.0f} ns of processor time a read"
+            promise = OTHERS
+        if not limit:
+            return not_measured(case, "queries per second / limit", "x", promise, "no speed in main memory")
+        return _promised(case, "queries per second / limit", at.point.qps / limit, 0.8, promise, note)
+
+    def _wait(self, name: str, engine: VectorEngine, at: Searched) -> Row:
+        """Waits at 70 % of the rate."""
+        case = f"{self.data.name}, {name}, recall {at.point.recall:.3f}"
+        path = str(self.data.queries_path(self.part))
+        told = [
+            engine.process.ask(
+                {
+                    "call": "load",
+                    "with": {
+                        "queries": path,
+                        "k": K,
+                        "effort": at.effort,
+                        "rate": LOAD * at.point.qps,
+                        "seconds": 1.0 if self.options.quick else LOAD_S,
+                        "seed": self.options.seed + repeat,
+                    },
+                }
+            )
+            for repeat in range(self.options.repeats)
+        ]
+        ratio = statistics.median(one["p99_ms"] / one["p50_ms"] for one in told)
+        note = f"p50 {told[0]['p50_ms']:.2f} ms, p99 {told[0]['p99_ms']:.2f} ms at {LOAD * at.point.qps:,.0f} queries/s"
+        return row(case, "p99 / p50 at 70 % load", "x", [ratio], limit=3.0, promise=WAIT, note=note)
+
+    def _disk(self) -> Row:
+        case, metric = f"{self.data.name}, {FILE}, beside {DISKANN}", "queries per second at recall@10 0.99"
+        mine, theirs = self.curves.at(FILE, 0.99), self.curves.at(DISKANN, 0.99)
+        if mine is None or theirs is None:
+            why = "DiskANN was not measured (--diskann-python)" if theirs is None else "the file tier does not reach it"
+            return not_measured(case, metric, "1/s", DISK, why)
+        engine = self.engines[DISKANN]
+        note = f"DiskANN: {engine.saved_share:.2f}x raw on disk and in memory, built in {engine.built['seconds']:.0f} s"
+        return row(case, metric, "1/s", mine, theirs, better="more", target=4.0, promise=DISK, note=note)
+
+    def _absent(self, name: str, why: str) -> Row:
+        return not_measured(f"{self.data.name}, {name}", "queries per second at recall@10 0.99", "1/s", OTHERS, why)
+
+    def _at(self, name: str, recall: float) -> Searched | None:
+        """The fastest setting that reaches a recall, of the last repeat."""
+        reached = [one for one in self.curves.points[name][-1] if one.point.recall >= recall]
+        return max(reached, key=lambda one: one.point.qps, default=None)
+
+    def _qps(self, name: str, at: Searched) -> float | None:
+        return qps_at(self.curves.middle(name), at.point.recall)
+
+    def _vector_bytes(self) -> int:
+        return self.data.base.shape[1] * self.data.base.itemsize
+
+
+def _promised(case: str, metric: str, value: float, least: float, promise: str, note: str | None = None) -> Row:
+    return row(case, metric, "x", [value], better="more", limit=least, promise=promise, note=note)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
