@@ -1,9 +1,12 @@
-"""Exact distances by matrix multiplication, and the nearest of many rows. NumPy only: also what others are held to."""
+"""Exact distances, and the nearest of many rows: native where compiled, else by matrix multiplication."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fairlead_kernels import vectors as kernels
+from fairlead_kernels.backend import extension
 
 from .space import Space, to_float
 
@@ -11,6 +14,8 @@ from .space import Space, to_float
 CHUNK = 4096
 #: More candidates than asked for, whose distances are computed without cancellation.
 _SLACK = 16
+#: Distances that are held at once.
+_AT_ONCE = 1 << 22
 
 
 def distances(queries: NDArray, rows: NDArray, space: Space) -> NDArray[np.float32]:
@@ -56,6 +61,41 @@ def nearest(
     Returns:
         slots int64 [n, k], -1 where there are fewer, and distances float32 [n, k], there infinite.
     """
+    if extension() is not None and len(queries) and len(slots):
+        at_once = max(1, _AT_ONCE // len(slots))
+        parts = [queries[start : start + at_once] for start in range(0, len(queries), at_once)]
+        found = [_nearest_native(part, rows, slots, k, space) for part in parts]
+        return np.concatenate([one for one, _ in found]), np.concatenate([other for _, other in found])
+    return _nearest_numpy(queries, rows, slots, k, space)
+
+
+def _nearest_native(
+    queries: NDArray, rows: NDArray, slots: NDArray[np.int64], k: int, space: Space
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    first, end = int(slots[0]), int(slots[-1]) + 1
+    if end - first == len(slots):
+        every = kernels.distances(space, queries, rows[first:end])
+    else:
+        every = kernels.distances(space, queries, rows, slots.astype(np.uint32))
+    found = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
+    for row, distances_of_query in enumerate(every):
+        order = _least(distances_of_query, k)
+        found[0][row, : len(order)], found[1][row, : len(order)] = slots[order], distances_of_query[order]
+    return found
+
+
+def _least(values: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Places of the k least, ascending, of equals the first ones."""
+    if k >= len(values):
+        return np.argsort(values, kind="stable")
+    bound = np.partition(values, k - 1)[k - 1]
+    places = np.flatnonzero(values <= bound)
+    return places[np.argsort(values[places], kind="stable")][:k]
+
+
+def _nearest_numpy(
+    queries: NDArray, rows: NDArray, slots: NDArray[np.int64], k: int, space: Space
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     best = np.full((len(queries), 0), np.inf, np.float32)
     which = np.full((len(queries), 0), -1, np.int64)
     for start in range(0, len(slots), CHUNK):

@@ -45,6 +45,18 @@ def test_finds_the_nearest_of_each_element_and_metric(element, metric):
         np.testing.assert_allclose(distances, exact[slots], rtol=1e-5, atol=1e-6)
 
 
+def test_without_compiled_kernels_it_finds_the_same(monkeypatch):
+    space = Space("uint8", "l2", 24)
+    rows, queries = drawn(space, 9000, 1), drawn(space, 3, 2)
+    index = FlatIndex.build(space, np.arange(9000), rows)
+    index.remove(np.arange(0, 9000, 7))
+    found = index.search(queries, 10)
+    monkeypatch.setattr("fairlead_tiered_retrieval.distances.extension", lambda: None)
+    again = index.search(queries, 10)
+    np.testing.assert_array_equal(again.slots, found.slots)
+    np.testing.assert_array_equal(again.distances, found.distances)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 200)), max_size=40), st.integers(1, 30), st.integers(0, 99))
 def test_adds_and_removes_like_a_dictionary(steps, k, seed):

@@ -25,6 +25,8 @@ INCLUDES = ("metadata", "text", "vector")
 _DEEPER, _DEEP = 4, 64
 #: Filters whose answers are kept until something changes.
 _KEPT = 16
+#: How often a search is done again that deletes overtook.
+_TRIES = 5
 Mask = NDArray[np.bool_]
 
 
@@ -58,6 +60,7 @@ class Results:
         tier_bytes: int64 [queries]: read from the tier.
         complete: False: a part of the tier did not answer.
         how: ``index``, ``scan`` (all that were allowed were compared), ``words`` or ``both``.
+        overtaken: found documents were deleted before they were read, and are missing.
     """
 
     hits: list[list[Hit]]
@@ -66,6 +69,7 @@ class Results:
     tier_bytes: NDArray[np.int64]
     complete: bool = True
     how: str = "index"
+    overtaken: bool = False
 
 
 @dataclass(slots=True)
@@ -118,12 +122,17 @@ class Searcher:
         queries = None if vectors is None else check_vectors(vectors, self.parts.space, "queries")
         if queries is not None and texts is not None and len(queries) != len(texts):
             raise TieredRetrievalError(f"{len(texts)} texts for {len(queries)} vectors; accepted: as many of both")
-        with self.parts.slots.reading():
-            mask = None if condition is None else self._mask(condition)
-            if texts is None:
-                assert queries is not None
-                return self._by_vector(queries, k, mask, recall, include)
-            return self._with_words(queries, texts, k, mask, recall, fusion, include)
+        for _ in range(_TRIES):
+            with self.parts.slots.reading():
+                mask = None if condition is None else self._mask(condition)
+                if texts is None:
+                    assert queries is not None
+                    results = self._by_vector(queries, k, mask, recall, include)
+                else:
+                    results = self._with_words(queries, texts, k, mask, recall, fusion, include)
+            if not results.overtaken:
+                break
+        return results
 
     def nearest(self, queries: NDArray, k: int, mask: Mask | None, recall: float) -> tuple[Found, str]:
         """Return the nearest slots, and how they were found; k of them wherever there are k."""
@@ -140,11 +149,13 @@ class Searcher:
 
     def _mask(self, condition: Filter) -> Mask:
         """Which slots a filter lets through."""
-        live, columns = self.parts.served.live, self.parts.columns
+        columns = self.parts.columns
         # repr tells True from 1, which are one key of a dictionary.
-        key = (repr(condition), columns.version, len(live))
+        # What is live is marked before its entry is shown: a mask that saw half of a change has a key of before.
+        key = (repr(condition), columns.version, self.parts.served.entry)
         mask = self._masks.get(key)
         if mask is None:
+            live = self.parts.served.live
             mask = columns.matching(condition, len(live)) & live
             while len(self._masks) >= _KEPT:
                 self._masks.pop(next(iter(self._masks), key), None)
@@ -170,11 +181,12 @@ class Searcher:
 
     def _by_vector(self, queries: NDArray, k: int, mask: Mask | None, recall: float, include: Sequence[str]) -> Results:
         found, how = self.nearest(queries, k, mask, recall)
-        hits = []
+        hits, overtaken = [], False
         for slots, distances in zip(found.slots.tolist(), found.distances.tolist(), strict=True):
             ranked = [(slot, -distance) for slot, distance in zip(slots, distances, strict=True) if slot >= 0]
             hits.append(self._hits(ranked, {slot: -score for slot, score in ranked}, include))
-        return Results(hits, found.reads, found.round_trips, found.tier_bytes, found.complete, how)
+            overtaken |= len(hits[-1]) < len(ranked)
+        return Results(hits, found.reads, found.round_trips, found.tier_bytes, found.complete, how, overtaken)
 
     def _with_words(
         self,
@@ -191,7 +203,7 @@ class Searcher:
         found = Found(none, none, none, none, none.astype(np.int64))
         if queries is not None:
             found, _ = self.nearest(queries, deep, mask, recall)
-        hits = []
+        hits, overtaken = [], False
         for row, text in enumerate(texts):
             by_words: Ranked = self.parts.catalog.matching(text, self._keep(mask), deep)
             near: dict[int, float] = {}
@@ -200,8 +212,9 @@ class Searcher:
                 near = {slot: distance for slot, distance in zip(slots, distances, strict=True) if slot >= 0}
                 by_words = fuse([(slot, -distance) for slot, distance in near.items()], by_words, fusion, k)
             hits.append(self._hits(by_words, near, include))
+            overtaken |= len(hits[-1]) < len(by_words)
         how = "words" if queries is None else "both"
-        return Results(hits, found.reads, found.round_trips, found.tier_bytes, found.complete, how)
+        return Results(hits, found.reads, found.round_trips, found.tier_bytes, found.complete, how, overtaken)
 
     def _keep(self, mask: Mask | None) -> Callable[[int], bool]:
         among = self.parts.served.live if mask is None else mask
