@@ -72,7 +72,8 @@ class Settings(BaseModel):
         description="Vectors of a collection from which on it has an index; below, all are compared.",
     )
     memory_nodes: tuple[str, ...] = Field(
-        default=(), description="Where vectors may lie off this node: memory://HOST:PORT/REGION, lent by a memory node."
+        default=(),
+        description="Where vectors may lie off this node: memory://HOST:PORT?token_file=PATH of a memory node.",
     )
     embedding: str | None = Field(
         default=DEFAULT_MODEL,

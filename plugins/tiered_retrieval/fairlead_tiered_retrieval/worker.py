@@ -15,7 +15,7 @@ from .service.facts import Facts
 from .service.local import Local
 from .service.measurement import Measurement
 from .service.metrics import StoreCollector
-from .service.placement import Placement, StaysInTier, tier_of
+from .service.placement import Placement, Regions, StaysInTier, tier_of
 from .service.pressure import Pressure
 from .settings import Settings, read_settings
 from .shards.peers import Peers
@@ -127,8 +127,9 @@ def _opened(context: Context, settings: Settings) -> Local:
         index_from=settings.index_from,
     )
     chosen = BySize(settings.index_from)
-    store = Store(folder, kept, policy=StaysInTier(chosen), open_region=open_region)
-    placement = Placement(store, chosen, folder / "tiers", settings.memory_nodes, open_region)
+    regions = Regions(open_region)
+    store = Store(folder, kept, policy=StaysInTier(chosen), open_region=regions.open)
+    placement = Placement(store, chosen, folder / "tiers", settings.memory_nodes, regions)
     return Local(store, placement, LazyModel(settings.embedding), settings, threads)
 
 

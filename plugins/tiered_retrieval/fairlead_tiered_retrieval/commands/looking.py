@@ -53,7 +53,7 @@ def search(
         return
     for number, hits in enumerate(results):
         title = "" if len(results) == 1 else f"Query {number}"
-        console().print(hit_table(hits, title))
+        console().print(hit_table(hits, title) if hits else f"{title}: nothing was found".lstrip(": "))
     click.echo(_line(results, seconds))
 
 

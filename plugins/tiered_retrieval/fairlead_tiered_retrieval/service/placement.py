@@ -21,6 +21,8 @@ from ..store.store import Store
 MANY, FEW = "lists", "codes"
 #: Room of a region beside the vectors that are there, for those that come.
 SLACK, LEAST_BYTES = 1.5, 1 << 20
+#: A search takes no longer than this.
+GRACE_S = 10.0
 #: Region kinds by the scheme of their URL, where they are no word for people.
 _KINDS = {"": "dram", "dram": "dram", "file": "file"}
 
@@ -28,6 +30,32 @@ _KINDS = {"": "dram", "dram": "dram", "file": "file"}
 def tier_of(plan: Plan) -> str:
     """Return dram, file or memory."""
     return _KINDS.get(urlsplit(plan.region or "").scheme, "memory")
+
+
+class Regions:
+    """Opens regions and gives them back: a memory node lends no longer than somebody reads.
+
+    Args:
+        opener: opens a region by its URL.
+    """
+
+    def __init__(self, opener: Callable[[str], Any]) -> None:
+        self._opener = opener
+        self._opened: dict[str, Any] = {}
+
+    def open(self, url: str) -> Any:
+        """Open a region; raises TieredRetrievalError or TierError."""
+        region = self._opened[url] = self._opener(url)
+        return region
+
+    def release(self, url: str | None) -> None:
+        """Close a region that nobody reads any more, once searches that are under way have ended."""
+        region = self._opened.pop(url or "", None)
+        if region is None:
+            return
+        closing = threading.Timer(GRACE_S, region.close)
+        closing.daemon = True
+        closing.start()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +77,7 @@ class Placement:
         policy: that chooses indexes in main memory.
         folder: for files of vectors.
         memory_nodes: URLs of regions, in the order in which they are tried.
-        open_region: opens a region, to see whether it can be had.
+        regions: that are open.
     """
 
     def __init__(
@@ -58,9 +86,9 @@ class Placement:
         policy: IndexPolicy,
         folder: Path,
         memory_nodes: tuple[str, ...],
-        open_region: Callable[[str], Any],
+        regions: Regions,
     ) -> None:
-        self._store, self._policy, self._open_region = store, policy, open_region
+        self._store, self._policy, self._regions = store, policy, regions
         self.folder, self.memory_nodes = folder, memory_nodes
         self._lock = threading.Lock()
         #: Moves since the start.
@@ -124,12 +152,11 @@ class Placement:
     def _file(self, name: str, size: int) -> str:
         """A new file, past the page cache where its file system can."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:64]
-        path = self.folder / f"{safe}-{uuid.uuid4().hex[:8]}.vectors"
+        path = self.folder / f"{_safe(name)}-{uuid.uuid4().hex[:8]}.vectors"
         for direct in (1, 0):
             region = f"file:{quote(str(path))}?size={size}&direct={direct}"
             try:
-                self._open_region(region).close()
+                self._regions.open(region)
                 return region
             except Exception:
                 path.unlink(missing_ok=True)
@@ -146,7 +173,8 @@ class Placement:
         return self.memory_nodes[0]
 
     def _forget(self, region: str | None) -> None:
-        """Remove a file of vectors that were moved away; it must be one of this instance's own."""
+        """Give a region back that vectors were moved out of, and remove its file where it is one of this instance's."""
+        self._regions.release(region)
         parts = urlsplit(region or "")
         path = Path(parts.path)
         if parts.scheme == "file" and path.parent == self.folder:
@@ -165,8 +193,12 @@ def _sized(url: str, name: str, size: int) -> str:
         return url
     base, _, query = url.partition("?")
     if parts.path in ("", "/"):
-        base = f"{base.rstrip('/')}/{quote(name, safe='')}-{uuid.uuid4().hex[:8]}"
+        base = f"{base.rstrip('/')}/{_safe(name)}-{uuid.uuid4().hex[:8]}"
     options = [each for each in query.split("&") if each]
     if not any(each.startswith("size=") for each in options):
         options.append(f"size={size}")
     return f"{base}?{'&'.join(options)}"
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name)[:48]
