@@ -104,8 +104,8 @@ def test_text_is_found_and_moves_between_tiers(fleet: Fleet, tmp_path: Path) -> 
             assert words.move("memory")["tier"] == "memory"
             seen = searching.count
             fleet.until(lambda: searching.count > seen + 5, "searches from the memory node")
-            assert words.upsert(["new"], texts=["moby moby moby"]) == 1
-            assert words.search(texts="moby moby moby", k=1).ids() == [["new"]]
+            assert words.upsert(["new"], texts=["tea on the old ship"]) == 1
+            assert words.search(texts="tea on the old ship", k=1).ids() == [["new"]]
             assert words.move("dram")["tier"] == "dram"
         assert searching.errors == [] and searching.count > 10
         fleet.until(lambda: _told(fleet).get("documents") == len(PASSAGES) + 1, "facts of the store")
