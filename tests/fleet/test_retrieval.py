@@ -108,8 +108,8 @@ def test_text_is_found_and_moves_between_tiers(fleet: Fleet, tmp_path: Path) -> 
             assert words.search(texts="tea on the old ship", k=1).ids() == [["new"]]
             assert words.move("dram")["tier"] == "dram"
         assert searching.errors == [] and searching.count > 10
-        fleet.until(lambda: _told(fleet).get("documents") == len(PASSAGES) + 1, "facts of the store")
-        assert _told(fleet)["tier_moves"] == 3
+        fleet.until(lambda: _told(fleet).get("tier_moves") == 3, "facts of the store")
+        assert _told(fleet)["documents"] >= len(PASSAGES)
 
 
 def _told(fleet: Fleet) -> dict[str, float]:
