@@ -39,7 +39,6 @@ void SharedServer::stop() {
 
 void SharedServer::serve(double spin) {
     const auto patience = static_cast<std::uint64_t>(spin * 1e9);
-    std::uint64_t idle = 0;
     std::uint64_t busy_until = monotonic_ns() + patience;
     while (!stopping_.load(std::memory_order_relaxed)) {
         bool busy = false;
@@ -50,7 +49,6 @@ void SharedServer::serve(double spin) {
             busy_until = monotonic_ns() + patience;
         } else {
             relax();
-            if (++idle % 64 == 0) sched_yield();  // clients may wait for this very processor
             if (monotonic_ns() > busy_until) sleep();
         }
     }
@@ -70,7 +68,9 @@ bool SharedServer::attend(RingSlot& slot, Seen& seen) {
     while (seen.completed < seen.copied && slot.descriptors[seen.completed % kRingDepth].since + slot.delay_ns <= now) {
         ++seen.completed;
     }
-    if (seen.completed != before) slot.completed.store(seen.completed, std::memory_order_release);
+    if (seen.completed == before) return true;
+    slot.completed.store(seen.completed, std::memory_order_seq_cst);
+    if (slot.asleep.load(std::memory_order_seq_cst) != 0) wake(slot.asleep);
     return true;
 }
 

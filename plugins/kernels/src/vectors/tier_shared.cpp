@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::uint32_t kZone = kRingLanding / 2;  // the first half is the caller's, the second lends to other memory
 constexpr std::uint32_t kPiece = 64 * 1024;
+constexpr int kLooks = 1000;  // some 40 microseconds, then it sleeps
 
 struct Piece {
     std::uint64_t ticket;
@@ -92,10 +93,13 @@ public:
     }
 
     void wait(std::uint64_t ticket) override {
-        Patience patience;
-        for (collect(); !tickets_.done(ticket); collect()) {
-            patience.step();
-            if (patience.doubtful()) check(ticket);
+        for (int looks = 0; collect(), !tickets_.done(ticket); ++looks) {
+            if (looks < kLooks) {
+                relax();
+            } else {
+                sleep();
+                check(ticket);
+            }
         }
     }
 
@@ -126,6 +130,13 @@ private:
         queue_.clear();
         out_.clear();
         late();
+    }
+
+    // The server wakes who sleeps; the limit is for servers that have died.
+    void sleep() {
+        slot_->asleep.store(1, std::memory_order_seq_cst);
+        if (slot_->completed.load(std::memory_order_seq_cst) == collected_) wait_on(slot_->asleep, 1, 0.005);
+        slot_->asleep.store(0, std::memory_order_relaxed);
     }
 
     bool in_zone(const Piece& piece) const {

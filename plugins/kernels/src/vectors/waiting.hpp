@@ -1,6 +1,5 @@
 #pragma once
 
-#include <sched.h>
 #include <time.h>
 
 #include <atomic>
@@ -55,25 +54,5 @@ inline void wake(std::atomic<std::uint32_t>& word) {
     syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&word), FUTEX_WAKE, 1, nullptr, nullptr, 0);
 #endif
 }
-
-// How a thread waits for another process: it looks, then lets others have the processor, then naps.
-class Patience {
-public:
-    void step() {
-        ++steps_;
-        if (steps_ < 256) {
-            relax();
-        } else if (steps_ < 4000) {
-            sched_yield();
-        } else {
-            sleep_ns(50'000);
-        }
-    }
-    // Whether it is time to look at the clock and whether the other one lives.
-    bool doubtful() const { return steps_ % 256 == 0 || steps_ >= 4000; }
-
-private:
-    std::uint64_t steps_ = 0;
-};
 
 }  // namespace fairlead

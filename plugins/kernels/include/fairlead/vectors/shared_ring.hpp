@@ -28,6 +28,7 @@ struct RingDescriptor {
 struct RingSlot {
     std::uint32_t delay_ns;
     std::atomic<std::uint32_t> refused;  // set by the server for descriptors that leave region or landing
+    std::atomic<std::uint32_t> asleep;   // 1: the client waits on it
     alignas(64) std::atomic<std::uint64_t> submitted;
     alignas(64) std::atomic<std::uint64_t> completed;
     alignas(64) RingDescriptor descriptors[kRingDepth];
