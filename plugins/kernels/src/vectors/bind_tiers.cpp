@@ -104,6 +104,7 @@ nb::object memory_array(const std::shared_ptr<TierMemory>& memory) {
 void bind_memory(nb::module_& module) {
     nb::class_<TierMemory>(module, "TierMemory")
         .def_static("anonymous", &TierMemory::anonymous, nb::arg("size"))
+        .def_static("on_node", &TierMemory::on_node, nb::arg("size"), nb::arg("node"))
         .def_static("mapped", &TierMemory::mapped, nb::arg("file"), nb::arg("size"), nb::arg("writable") = true)
         .def_prop_ro("size", &TierMemory::size)
         .def_prop_ro("address", [](const TierMemory& self) { return reinterpret_cast<std::uintptr_t>(self.data()); })
@@ -115,6 +116,7 @@ void bind_kinds(nb::module_& module) {
         "memory_tier",
         [](std::string url, std::shared_ptr<TierMemory> memory) { return make_memory_tier(std::move(url), std::move(memory)); },
         nb::arg("url"), nb::arg("memory"));
+    module.def("replicated_tier", &make_replicated_tier, nb::arg("url"), nb::arg("replicas"));
     module.def(
         "file_tier",
         [](std::string url, std::string path, std::size_t depth, std::size_t threads, bool direct, bool uring, double timeout,
@@ -133,7 +135,7 @@ void bind_tier_servers(nb::module_& module);
 void bind_tiers(nb::module_& module) {
     nb::register_exception_translator(raise_tier_error);
     bind_memory(module);
-    nb::class_<Tier>(module, "Tier")
+    nb::class_<Tier>(module, "Tier", nb::is_weak_referenceable())
         .def_prop_ro("url", &Tier::url)
         .def_prop_ro("kind", &Tier::kind)
         .def_prop_ro("size", &Tier::size)

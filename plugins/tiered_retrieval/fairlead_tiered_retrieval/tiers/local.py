@@ -92,3 +92,41 @@ def _make(path: Path, size: int) -> None:
             os.posix_fallocate(file, 0, size)
     finally:
         os.close(file)
+
+
+NODES = Path("/sys/devices/system/node")
+
+
+class NumaRegion(Region):
+    """Memory of one NUMA node: another processor's, or CXL memory that the system shows as a node without processors.
+
+    Raises:
+        RegionUrlError: there is no such node, or it has not so much memory free.
+    """
+
+    def __init__(self, url: str, node: int, size: int, nodes: Path = NODES) -> None:
+        super().__init__(url, "numa", size)
+        folder = nodes / f"node{node}"
+        if not folder.is_dir():
+            there = sorted(each.name.removeprefix("node") for each in nodes.glob("node[0-9]*"))
+            raise RegionUrlError(f"{url}: no NUMA node {node}; this machine has {', '.join(there) or 'none'}")
+        free = _free(folder)
+        if size > free:
+            raise RegionUrlError(f"{url}: size {size}: node {node} has {free} bytes free")
+        self.has_processors = bool((folder / "cpulist").read_text().strip())
+        try:
+            self.memory = vector_tiers.serving().TierMemory.on_node(size, node)
+        except RuntimeError as error:
+            raise TierLost(f"{url}: {error}", url) from error
+
+    def open_native(self) -> Tier:
+        """Return a tier object for one searching thread."""
+        return vector_tiers.memory_tier(self.url, self.memory)
+
+
+def _free(folder: Path) -> int:
+    for line in (folder / "meminfo").read_text().splitlines():
+        words = line.split()
+        if "MemFree:" in words:
+            return int(words[words.index("MemFree:") + 1]) * 1024
+    return 0

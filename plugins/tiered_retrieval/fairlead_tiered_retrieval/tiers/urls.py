@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from .leases import NAME
-from .local import DramRegion, FileRegion
+from .local import DramRegion, FileRegion, NumaRegion
 from .region import Region, RegionUrlError
 from .remote import LentRegion, ProcessRegion, SharedRegion
 
@@ -95,6 +95,13 @@ def _dram(url: str, parts: SplitResult, options: Options, size: int | None) -> R
     return DramRegion(url, _need(url, size))
 
 
+def _numa(url: str, parts: SplitResult, options: Options, size: int | None) -> Region:
+    options.end()
+    if not parts.path.isdecimal():
+        raise RegionUrlError(f"{url}: accepted: numa:NODE?size=BYTES")
+    return NumaRegion(url, int(parts.path), _need(url, size))
+
+
 def _file(url: str, parts: SplitResult, options: Options, size: int | None) -> Region:
     options.end("direct", "depth", "timeout", "uring")
     path = unquote(parts.path)
@@ -163,6 +170,7 @@ Opener = Callable[[str, SplitResult, Options, "int | None"], Region]
 #: What opens each scheme.
 SCHEMES: dict[str, Opener] = {
     "dram": _dram,
+    "numa": _numa,
     "file": _file,
     "shm": _shm,
     "memory": _lent,
@@ -172,6 +180,7 @@ SCHEMES: dict[str, Opener] = {
 #: What each looks like.
 SYNTAX = (
     "dram:?size=BYTES",
+    "numa:NODE?size=BYTES",
     "file:PATH?direct=1",
     "shm:NAME?delay_us=2",
     "memory://HOST:PORT/REGION",

@@ -100,6 +100,10 @@ inline constexpr double kTierTimeout = 2.0;  // seconds for a batch
 // Memory of this process (or mapped into it): loads, prefetched a few KiB ahead.
 std::unique_ptr<Tier> make_memory_tier(std::string url, std::shared_ptr<TierMemory> memory, const char* kind = "dram");
 
+// Copies of one region: reads go to the first that answers; one that is lost or late is left out from then on. Writes go
+// to all.
+std::unique_ptr<Tier> make_replicated_tier(std::string url, std::vector<std::shared_ptr<Tier>> replicas);
+
 struct FileTierOptions {
     std::size_t depth = 128;  // reads in flight
     std::size_t threads = 8;  // of the pread engine

@@ -13,6 +13,8 @@ class TierMemory {
 public:
     // Zeroed memory of this process, in large pages where the system has them. Throws std::system_error.
     static std::shared_ptr<TierMemory> anonymous(std::size_t bytes);
+    // The same on one NUMA node (a processor's own memory, or CXL memory that the system shows as a node), else not at all.
+    static std::shared_ptr<TierMemory> on_node(std::size_t bytes, unsigned node);
     // Maps an open file of at least `bytes`; the descriptor may be closed afterwards.
     static std::shared_ptr<TierMemory> mapped(int file, std::size_t bytes, bool writable);
 
