@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <deque>
 
@@ -53,6 +54,7 @@ public:
     void attach(double delay) {
         if (segment_->magic.load() != kRingMagic || segment_->serving.load() == 0) lost("nobody serves it");
         process_ = descriptor_of(segment_->server_pid);
+        if (process_ < 0 && errno == ESRCH) lost("the process that serves it has ended");
         check_alive();
         for (std::uint32_t i = 0; i < kRingSlots; ++i) {
             std::uint32_t nobody = 0;

@@ -49,6 +49,7 @@ def memory_node(
     Clients prove that they know the token; it is never sent. Data is not encrypted: listen in networks of friends.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    node = None
     try:
         token = read_token("memory-node", token_file)
         node = MemoryNode(capacity, token, host=host, port=port, lease_s=lease, shared=shared)
@@ -56,6 +57,8 @@ def memory_node(
             name, _, size = each.partition("=")
             node.lend(name, Bytes().convert(size, None, None))
     except (TieredRetrievalError, OSError, RuntimeError) as error:
+        if node is not None:
+            node.stop()
         raise click.ClickException(str(error)) from error
     _serve(node, host)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import mmap
 import os
 import secrets
@@ -64,6 +66,24 @@ class Guards:
         return word.ctypes.data, value, word
 
 
+def lock_shared(name: str, paths: list[Path]) -> int:
+    """Return a descriptor that keeps a name's lock while it is open; clears what a node that died left behind.
+
+    Raises:
+        FileExistsError: a node that lives lends the name in shared memory.
+    """
+    lock = os.open(SHARED / f"fairlead-{name}:lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(lock)
+        raise FileExistsError(errno.EEXIST, "another memory node on this machine lends the name", name) from error
+    if paths[1].exists():
+        for path in paths:
+            path.unlink(missing_ok=True)
+    return lock
+
+
 class LentMemory:
     """A region's memory and everything that serves it.
 
@@ -82,10 +102,14 @@ class LentMemory:
         self.name, self.size = name, size
         self._paths = [shared_path(name), ring_path(name)] if shared else []
         self.ring: Any = None
+        self._lock = -1
         try:
+            self._lock = lock_shared(name, self._paths) if shared else -1
             self.memory = map_file(self._paths[0], size, make=True) if shared else native.TierMemory.anonymous(size)
             if shared:
                 self.ring = native.SharedServer(self.memory, map_file(self._paths[1], native.RING_BYTES, make=True))
+        except FileExistsError:
+            raise
         except (OSError, RuntimeError):
             self._unlink()
             raise
@@ -125,3 +149,7 @@ class LentMemory:
         for path in self._paths:
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
+        if self._lock >= 0:
+            (SHARED / f"fairlead-{self.name}:lock").unlink(missing_ok=True)
+            os.close(self._lock)
+            self._lock = -1

@@ -7,8 +7,9 @@ import weakref
 from collections.abc import Callable
 
 import numpy as np
-from fairlead_kernels.vector_tiers import Tier, serving
 from numpy.typing import NDArray
+
+from fairlead_kernels.vector_tiers import Tier, serving
 
 from .region import Region, TierError, TierLost, as_bytes
 

@@ -86,7 +86,8 @@ class MemoryNode:
         self._stopped.set()
         self._server.stop()
         for thread in self._threads:
-            thread.join()
+            if thread.ident is not None:
+                thread.join()
         with self._lock:
             for name in self._leases.names():
                 self._leases.remove(name).held.end()
@@ -122,7 +123,7 @@ class MemoryNode:
             }
 
     def _lend(self, name: str, size: int, lease_s: float) -> Lease[LentMemory]:
-        self._leases.check(name, size, min(lease_s, self._leases.longest))
+        self._leases.check(name, size, self._leases.longest if math.isinf(lease_s) else lease_s)
         try:
             held = LentMemory(name, size, self._guards, self._shared)
         except (OSError, RuntimeError, MemoryError) as error:

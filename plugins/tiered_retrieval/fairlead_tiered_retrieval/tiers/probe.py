@@ -107,9 +107,8 @@ def probe(
         raise TieredRetrievalError(f"{region.url}: {region.size} bytes are fewer than a read of {max(sizes)}")
     tier, random = region.open_native(), np.random.default_rng(seed)
     _run(tier, region.size, min(sizes), 1, seconds, random)  # devices wake up
-    points = [
-        _run(tier, region.size, length, depth, seconds, random) for length in sizes for depth in depths or (QUICK_DEPTHS if quick else DEPTHS)
-    ]
+    queues = depths or (QUICK_DEPTHS if quick else DEPTHS)
+    points = [_run(tier, region.size, size, depth, seconds, random) for size in sizes for depth in queues]
     return TierProbe(region.kind, bool(tier.direct), tuple(points))
 
 

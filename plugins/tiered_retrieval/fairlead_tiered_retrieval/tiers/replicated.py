@@ -6,8 +6,9 @@ import threading
 from collections.abc import Sequence
 
 import numpy as np
-from fairlead_kernels.vector_tiers import Tier, serving
 from numpy.typing import NDArray
+
+from fairlead_kernels.vector_tiers import Tier, serving
 
 from .region import Region, RegionUrlError, TierError, TierLost, as_bytes
 
@@ -24,7 +25,8 @@ class ReplicatedRegion(Region):
 
     def __init__(self, replicas: Sequence[Region]) -> None:
         if not replicas or len({each.size for each in replicas}) != 1:
-            raise RegionUrlError(f"replicas: one or more of one size, got {[(each.url, each.size) for each in replicas]}")
+            sizes = {each.url: each.size for each in replicas}
+            raise RegionUrlError(f"replicas: one or more of one size, got {sizes}")
         super().__init__("|".join(each.url for each in replicas), replicas[0].kind, replicas[0].size)
         self._replicas = list(replicas)
         self._lock = threading.Lock()

@@ -17,7 +17,9 @@ class Node:
     def __init__(self, *arguments: str, capacity: str = "64M", prefix: tuple[str, ...] = ()) -> None:
         environment = {**os.environ, "FAIRLEAD_MEMORY_TOKEN": TOKEN}
         command = [*prefix, sys.executable, "-c", COMMAND, "--port", "0", "--capacity", capacity, *arguments]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        )
         assert self.process.stdout is not None
         self.said: list[str] = []
         for line in self.process.stdout:

@@ -76,10 +76,10 @@ class Faulty(Region):
         self._inner, self._writes = open_region("dram:", size), 0
         self._fails, self._forgets = fails_from, forgets_from
 
-    def open_native(self):  # noqa: ANN201
+    def open_native(self):
         return self._inner.open_native()
 
-    def write(self, offset: int, data) -> None:  # noqa: ANN001
+    def write(self, offset: int, data) -> None:
         self._writes += 1
         if self._fails is not None and self._writes > self._fails:
             raise TierLost("dram:faulty: pulled out", self.url)

@@ -26,7 +26,11 @@ def made(kind: str, node: Node, folder: Path) -> Region:
     name = f"r{secrets.token_hex(4)}"
     if kind in ("ring", "delay", "process"):
         base = open_region(node.url(name), SIZE)
-        other = {"ring": f"shm:{name}?ring=1", "delay": f"shm:{name}?delay_us=200", "process": node.url(name, "process")}
+        other = {
+            "ring": f"shm:{name}?ring=1",
+            "delay": f"shm:{name}?delay_us=200",
+            "process": node.url(name, "process"),
+        }
         region = open_region(other[kind])
         region.base = base  # type: ignore[attr-defined]  # lent as long as the other is used
         return region
@@ -142,7 +146,9 @@ def test_memory_of_another_process_is_read_until_it_ends() -> None:
         "import ctypes, sys; text = ctypes.create_string_buffer(b'one-sided'); "
         "print(ctypes.addressof(text), flush=True); sys.stdin.read()"
     )
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True) as other:
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
+    ) as other:
         assert other.stdout is not None
         address = int(other.stdout.readline())
         region = open_region(f"process://{other.pid}/{address:#x}?size=9")
