@@ -54,8 +54,9 @@ class _Home:
 class MovableRegion(Region):
     """Reads and writes go to where the region lies now.
 
-    A thread that searches natively holds a tier object of one home; where `generation` has grown it opens a new one. The
-    old home is closed (its memory given back) once the last of its tier objects is gone.
+    A thread that searches natively holds a tier object of one home; where `generation` has grown it opens a new one.
+    The old home is closed (its memory given back) once the last of its tier objects is gone. What is written while it
+    moves must be written here, not to a tier object.
 
     Attributes:
         generation: grows with each move.
@@ -111,8 +112,8 @@ class MovableRegion(Region):
             stop: ends the move when it is set.
 
         Raises:
-            MoveError: the target is too small, failed, holds other bytes than were written, or the move was stopped. The
-                region serves from where it was.
+            MoveError: the target is too small, failed, holds other bytes than were written, or the move was stopped.
+                The region serves from where it was.
         """
         if target.size < self.size:
             raise MoveError(f"{self.url}: {target.url} has {target.size} bytes, {self.size} are needed", self.url)

@@ -88,6 +88,7 @@ class MemoryNode:
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join()
+        self._threads.clear()
         with self._lock:
             for name in self._leases.names():
                 self._leases.remove(name).held.end()
