@@ -37,7 +37,7 @@ def test_capacity_names_and_sizes_are_kept(node: Node) -> None:
         ):
             with pytest.raises(TierLost, match=why):
                 open_region(node.url(name), size)
-        with pytest.raises(TierLost, match="lease_s 900.0: above 0, at most 30.0"):
+        with pytest.raises(TierLost, match=r"lease_s 900\.0: above 0, at most 30\.0"):
             open_region(node.url("long", options="?lease_s=900"), 10)
         again = open_region(node.url("keep"), 1 << 20)
         first.write(3, b"x")
@@ -87,7 +87,7 @@ def test_a_lease_that_is_not_renewed_runs_out() -> None:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         for region in (plain, sided):
-            with pytest.raises(TierLost, match="not lent here|given back|closed the connection"):
+            with pytest.raises(TierLost, match=r"not lent here|given back|closed the connection"):
                 region.read(0, 4)
         assert lender.statistics()["lent_bytes"] == 0
 
@@ -149,7 +149,7 @@ def test_a_node_that_stalls_is_late_and_can_be_read_again_when_it_goes_on(how: s
         region = open_region(url)
         region.read(0, 10)
         running.signal(signal.SIGSTOP)
-        with pytest.raises(TierTimeout, match="no answer within 0.3"):
+        with pytest.raises(TierTimeout, match=r"no answer within 0\.3"):
             region.read(0, 10)
         if how == "memory":
             with pytest.raises(TierTimeout, match=r"within 0\.3"):
