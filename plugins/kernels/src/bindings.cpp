@@ -12,4 +12,5 @@ NB_MODULE(_native, module) {
     fairlead::python::bind_dense(module);
     fairlead::python::bind_codes(module);
     fairlead::python::bind_tiers(module);
+    fairlead::python::bind_lists(module);
 }

@@ -16,5 +16,6 @@ void bind_dense(nanobind::module_& module);
 void bind_codes(nanobind::module_& module);
 void bind_bit_codes(nanobind::module_& module);
 void bind_tiers(nanobind::module_& module);
+void bind_lists(nanobind::module_& module);
 
 }  // namespace fairlead::python

@@ -1,0 +1,178 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <shared_mutex>
+#include <span>
+#include <stdexcept>
+#include <vector>
+
+#include "fairlead/vectors/list_coder.hpp"
+#include "fairlead/vectors/row_space.hpp"
+#include "fairlead/vectors/tier.hpp"
+
+namespace fairlead::vectors {
+
+inline constexpr std::uint32_t kNoSlot = 0xFFFFFFFFU;  // an entry that is free and has a row
+inline constexpr std::uint32_t kNoRow = 0xFFFFFFFEU;   // one that has no row either
+inline constexpr std::uint32_t kEntryBits = 14;        // of a list's entries
+inline constexpr std::uint32_t kMostEntries = 1U << kEntryBits;
+inline constexpr std::uint32_t kMostLists = 1U << (32 - kEntryBits);
+
+// The region has no rows left; nothing was changed by the vector that found none.
+class TierFull : public std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+struct alignas(kLine) CodeLine {
+    std::uint8_t bytes[kLine];
+};
+
+// One cluster: blocks of 16 entries. The vectors of a block lie in the tier in rows one behind the other, so that what
+// is near lies near, each vector once: of all groupings with one copy the one of fewest reads (greedy by the hottest
+// cluster that contains it).
+struct List {
+    std::vector<CodeLine> codes;
+    std::vector<std::uint32_t> slots;      // an entry, or kNoSlot, kNoRow
+    std::vector<std::uint8_t> tails;       // [entries, tail_bytes], and kLine more
+    std::vector<std::uint16_t> scales;     // bfloat16
+    std::vector<std::uint32_t> first_row;  // of a block
+    std::uint32_t live = 0;
+    std::uint32_t free = 0;  // entries that have a row
+    bool dissolved = false;
+
+    std::uint32_t entries() const { return static_cast<std::uint32_t>(slots.size()); }
+};
+
+struct ListSearch {
+    std::uint32_t k = 10;
+    std::uint32_t probes = 16;       // lists of a query
+    std::uint32_t candidates = 256;  // whose tails are looked at
+    std::uint32_t reads = 15;        // exact vectors of a query at most, k at least
+    float confidence = 2.0F;         // a candidate is read unless it lies so many standard errors behind the k-th
+    float spread = 1.0F;             // standard errors of the other parts of an estimate, relative to the tail's
+    std::uint32_t in_flight = 32;    // queries of a thread that wait for the tier
+    std::uint32_t gap = 0;           // bytes between two vectors that are rather read too than skipped
+    bool exact = true;               // false: estimates are good enough, nothing is read
+    std::span<const std::uint8_t> allowed;  // bitmap of slots; empty: all, if `all` says so
+    bool all = true;
+};
+
+struct ListFound {
+    std::int64_t* slots;    // [queries, k]
+    float* distances;       // [queries, k]
+    std::int32_t* reads;    // [queries]
+    std::int32_t* trips;    // [queries]
+    std::int64_t* bytes;    // [queries]
+    std::int32_t* scanned;  // [queries]: codes
+};
+
+// Clusters whose codes are in memory and whose exact vectors are in a tier. Searches may run beside one another; changes
+// wait for the queries in flight and hold up new ones meanwhile.
+class Lists {
+public:
+    // centroids: [count, coder.lead()].
+    Lists(ListTraining training, std::vector<float> centroids);
+
+    const ListCoder& coder() const { return coder_; }
+    std::size_t row_bytes() const { return coder_.space().bytes(); }
+    std::uint32_t lists() const { return static_cast<std::uint32_t>(lists_.size()); }
+    std::uint64_t live() const { return live_.load(std::memory_order_relaxed); }
+    std::uint32_t rows() const { return rows_.end(); }
+    std::uint64_t free_rows() const { return rows_.free_rows(); }
+    std::uint64_t dram_bytes() const;
+    std::vector<std::uint32_t> sizes() const;
+
+    // The nearest list of each vector, and its place along the list's own main direction.
+    void assign(const std::byte* vectors, std::size_t count, std::uint32_t* lists, float* order) const;
+    // Adds vectors whose slots are not there. With `lists` they go there (a build's order: by list), else to the nearest.
+    void add(Tier& tier, const std::uint32_t* slots, const std::byte* vectors, std::size_t count,
+             const std::uint32_t* lists);
+    // Returns how many were there.
+    std::size_t remove(const std::uint32_t* slots, std::size_t count);
+    bool has(std::uint32_t slot) const;
+    // Exact vectors [count, row_bytes]. Throws std::out_of_range for a slot that is not there.
+    void vectors(Tier& tier, const std::uint32_t* slots, std::size_t count, std::byte* out) const;
+    // Does one piece of work on lists that have grown to more than twice `target`, shrunk below an eighth of it, or hold
+    // many free entries; false: there is none.
+    bool maintain(Tier& tier, std::uint32_t target);
+    // Lists that maintain() would work on.
+    std::size_t wanting(std::uint32_t target) const;
+
+    // Queries are in the space's elements; one thread a tier.
+    void search(std::span<Tier* const> tiers, const std::byte* queries, std::size_t count, const ListSearch& options,
+                const ListFound& found) const;
+
+    // What is saved: plain arrays. `adopt` takes them into an index without vectors and throws std::invalid_argument
+    // for what no index can have written.
+    struct Saved {
+        std::vector<float> centroids;
+        std::vector<std::uint8_t> dissolved;
+        std::vector<std::uint32_t> blocks;  // of each list
+        std::vector<std::uint8_t> codes;
+        std::vector<std::uint32_t> slots;
+        std::vector<std::uint8_t> tails;
+        std::vector<std::uint16_t> scales;
+        std::vector<std::uint32_t> first_row;
+    };
+    Saved saved() const;
+    void adopt(const Saved& saved);
+
+private:
+    friend class ListSearcher;
+    struct Entry {
+        std::uint32_t list, at;
+    };
+    class Reading {
+    public:
+        explicit Reading(const Lists& lists);
+
+    private:
+        std::shared_lock<std::shared_mutex> lock_;
+    };
+    class Writing {
+    public:
+        explicit Writing(const Lists& lists);
+
+    private:
+        std::lock_guard<std::mutex> turn_;
+        std::lock_guard<std::shared_mutex> lock_;
+    };
+
+    const float* centroid(std::uint32_t list) const { return centroids_.data() + std::size_t{list} * coder_.lead(); }
+    std::uint32_t row_of(const List& list, std::uint32_t at) const {
+        return list.first_row[at / kLanes] + static_cast<std::uint32_t>(at % kLanes);
+    }
+    bool find(std::uint32_t slot, Entry& entry) const;
+    void set_centroid(std::uint32_t list, const float* values);
+    std::uint32_t nearest(const float* lead) const;
+    void append_block(List& list, std::uint32_t rows, std::uint32_t limit);
+    std::uint32_t free_entry(List& list);
+    void put(std::uint32_t list, std::uint32_t at, std::uint32_t slot, const Turned& turned, std::size_t i);
+    void add_to(Tier& tier, std::uint32_t list, std::span<const std::uint32_t> slots, const std::byte* vectors,
+                const Turned& turned, std::size_t first, bool dense);
+    void clear_entry(List& list, std::uint32_t at);
+    // Takes all vectors out of a list, whose rows are free then.
+    std::vector<std::byte> empty(Tier& tier, std::uint32_t list, std::vector<std::uint32_t>& slots);
+    void split(Tier& tier, std::uint32_t list);
+    void dissolve(Tier& tier, std::uint32_t list);
+    void repack(Tier& tier, std::uint32_t list);
+    int work_of(std::uint32_t list, std::uint32_t target) const;
+    std::uint32_t limit(const Tier& tier) const;
+    void add_locked(Tier& tier, const std::uint32_t* slots, const std::byte* vectors, std::size_t count,
+                    const std::uint32_t* lists, bool dense);
+
+    ListCoder coder_;
+    std::vector<float> centroids_;
+    std::vector<float> centroid_norm2_;  // infinite: dissolved
+    std::vector<List> lists_;
+    std::vector<std::uint32_t> entry_of_;  // by slot: list and entry, or kNoSlot
+    RowSpace rows_;
+    std::atomic<std::uint64_t> live_{0};
+    mutable std::mutex turn_;
+    mutable std::shared_mutex lock_;
+};
+
+}  // namespace fairlead::vectors

@@ -1,0 +1,7 @@
+#include "kernels/list_scan.hpp"
+
+namespace fairlead::vectors {
+
+const ListKernels& avx2_lists() { return kKernels; }
+
+}  // namespace fairlead::vectors
