@@ -10,6 +10,9 @@
 namespace fairlead::vectors {
 namespace {
 
+// The signs of a random direction hold sqrt(2 / pi) of it: of a product the part beside it is left, sqrt(1 - 2 / pi).
+constexpr float kBeside = 0.6028103F;
+
 void check(const std::vector<float>& array, std::size_t size, const char* name) {
     if (array.size() != size) {
         throw std::invalid_argument(std::string(name) + ": must have " + std::to_string(size) + " numbers, got " +
@@ -141,8 +144,9 @@ float ListCoder::encode_lead(const Turned& turned, std::size_t i, const float* c
 }
 
 float ListCoder::encode_tail(const Turned& turned, std::size_t i, std::uint8_t* bits) const {
-    if (!training_.tail) return 0;
     const std::size_t rest = training_.tail_dims();
+    // Without bits all of it is left out: an error as of bits whose share beside them is one.
+    if (!training_.tail) return std::sqrt(turned.tail_norm2[i] / static_cast<float>(std::max<std::size_t>(1, rest))) / kBeside;
     const float* x = turned.tail.data() + i * rest;
     std::fill(bits, bits + tail_bytes(), std::uint8_t{0});
     float sum = 0;
@@ -194,8 +198,6 @@ float ListCoder::tail_share(const ListQuery& query, const std::uint8_t* bits, fl
 }
 
 float ListCoder::spread(const ListQuery& query) const {
-    // The signs of a random direction hold sqrt(2 / pi) of it: of <q, x> the part beside it is left.
-    constexpr float kBeside = 0.6028103F;  // sqrt(1 - 2 / pi)
     return product_weight() * kBeside * std::sqrt(query.tail_norm2);
 }
 

@@ -14,6 +14,8 @@ namespace {
 constexpr float kNever = std::numeric_limits<float>::infinity();
 // Queries that are turned and compared with the centroids together.
 constexpr std::size_t kTogether = 32;
+// Queries of a thread after which changes are let in.
+constexpr std::size_t kBetweenChanges = 256;
 
 struct Candidate {
     float estimate;
@@ -59,20 +61,24 @@ public:
     }
 
     void run(std::size_t begin, std::size_t end) {
-        for (std::size_t first = begin; first < end; first += kTogether) {
-            const std::size_t count = std::min(kTogether, end - first);
+        for (std::size_t first = begin; first < end; first += kBetweenChanges) {
             const Lists::Reading reading(lists_);
-            prepare(first, count);
-            for (std::size_t i = 0; i < count; ++i) {
-                scan(first + i, prepared_[i], products_.data() + i * lists_.lists());
-                land(false);
-            }
+            const std::size_t last = std::min(first + kBetweenChanges, end);
+            for (std::size_t some = first; some < last; some += kTogether) scan_some(some, std::min(kTogether, last - some));
             // Rows may be used anew once this thread lets changes in.
             while (flying_ > 0) land(true);
         }
     }
 
 private:
+    void scan_some(std::size_t first, std::size_t count) {
+        prepare(first, count);
+        for (std::size_t i = 0; i < count; ++i) {
+            scan(first + i, prepared_[i], products_.data() + i * lists_.lists());
+            land(false);
+        }
+    }
+
     void prepare(std::size_t first, std::size_t count) {
         const ListCoder& coder = lists_.coder();
         coder.prepare(queries_ + first * lists_.row_bytes(), count, turned_, prepared_);
@@ -181,8 +187,8 @@ private:
         const std::size_t most = std::min<std::size_t>(o_.reads, candidates_.size());
         const auto end = candidates_.begin() + static_cast<std::ptrdiff_t>(most);
         std::partial_sort(candidates_.begin(), end, candidates_.end());
-        if (most <= o_.k) return most;
         const float spread = lists_.coder().spread(query);
+        if (most <= o_.k || !(spread > 0)) return most;
         const auto error = [&](const Candidate& c) {
             return o_.spread * spread * from_bfloat16(list_of(c.entry).scales[place(c.entry)]);
         };

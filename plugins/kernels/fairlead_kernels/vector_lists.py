@@ -1,0 +1,195 @@
+"""Cluster indexes: codes of all vectors in memory, the exact vectors in a tier, one batch of reads a query.
+
+Native where compiled; :mod:`fairlead_kernels.reference_vector_lists` is the same in NumPy and stands in otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead_kernels.backend import extension
+from fairlead_kernels.reference_vector_lists import ReferenceLists
+from fairlead_kernels.vector_list_training import ListTraining, train_lists
+from fairlead_kernels.vector_tiers import Tier
+from fairlead_kernels.vectors import ELEMENTS, METRICS, U32, Vectors
+
+__all__ = ["ListEffort", "ListTraining", "Lists", "ListsFound", "train_lists"]
+
+U8 = NDArray[np.uint8]
+_NONE = np.zeros(0, np.uint32)
+
+
+@dataclass(frozen=True, slots=True)
+class ListEffort:
+    """What a query may cost.
+
+    Attributes:
+        probes: lists that are scanned, those of the nearest centroids.
+        candidates: vectors whose codes are looked at whole.
+        reads: exact vectors at most (k at least).
+        confidence: a candidate is read unless its estimate lies so many standard errors behind the k-th: the chance
+            that it is the nearer of the two and left out is that of a normal variable beyond it (0.02 at 2).
+        spread: standard error of an estimate in units of that which the tail's bits leave.
+        in_flight: queries of a thread that wait for the tier.
+        gap: bytes between two vectors that are read too rather than reading twice.
+        exact: False: nothing is read, distances are the codes' estimates.
+    """
+
+    probes: int = 16
+    candidates: int = 256
+    reads: int = 15
+    confidence: float = 2.0
+    spread: float = 1.0
+    in_flight: int = 32
+    gap: int = 0
+    exact: bool = True
+
+
+class ListsFound(NamedTuple):
+    """Slots int64 and distances float32 [queries, k] (-1 and infinite where there are fewer), and what each cost."""
+
+    slots: NDArray[np.int64]
+    distances: NDArray[np.float32]
+    reads: NDArray[np.int32]
+    round_trips: NDArray[np.int32]
+    scanned: NDArray[np.int32]
+    tier_bytes: NDArray[np.int64]
+
+
+class Lists:
+    """A cluster index over the rows of a tier, row_bytes each. Searches run beside one another and beside changes.
+
+    Every call that touches vectors takes the tier that holds them (for a search one for each thread), so that an index
+    can go to another tier: copy the rows, then pass the other.
+    """
+
+    def __init__(self, training: ListTraining) -> None:
+        self.training = training
+        self.native = extension()
+        self._lists: Any = ReferenceLists(training) if self.native is None else _native(self.native, training)
+
+    @property
+    def row_bytes(self) -> int:
+        """Of a vector in the tier."""
+        return self._lists.row_bytes
+
+    @property
+    def count(self) -> int:
+        """Vectors."""
+        return self._lists.live
+
+    @property
+    def rows(self) -> int:
+        """Rows of the tier, from its start, that vectors lie in or have lain in."""
+        return self._lists.rows
+
+    @property
+    def dram_bytes(self) -> int:
+        """Bytes of memory that the index takes."""
+        return self._lists.dram_bytes
+
+    def assign(self, vectors: Vectors) -> tuple[U32, NDArray[np.float32]]:
+        """Return each vector's list, and where along the list's main direction it lies."""
+        return self._lists.assign(self._bytes(vectors))
+
+    def add(self, tier: Tier, slots: U32, vectors: Vectors, lists: U32 | None = None) -> None:
+        """Add vectors; with `lists` to these, densely (a build, sorted by list), else to the nearest.
+
+        Raises:
+            ValueError: a slot is there already; the tier has no rows left (TierFull), vectors before that are in.
+        """
+        self._lists.add(tier, slots, self._bytes(vectors), _NONE if lists is None else lists)
+
+    def remove(self, slots: U32) -> int:
+        """Remove vectors and return how many were there."""
+        return self._lists.remove(slots)
+
+    def has(self, slot: int) -> bool:
+        """Return whether a slot is there."""
+        return self._lists.has(slot)
+
+    def vectors(self, tier: Tier, slots: U32) -> Vectors:
+        """Return exact vectors; IndexError for a slot that is not there."""
+        space = self.training.space
+        out = np.empty((len(slots), self.row_bytes), np.uint8)
+        self._lists.vectors(tier, slots, out)
+        return out.view(space.dtype).reshape(len(slots), space.columns)
+
+    def search(
+        self,
+        tiers: Sequence[Tier],
+        queries: Vectors,
+        k: int,
+        effort: ListEffort = ListEffort(),
+        allowed: U8 | None = None,
+    ) -> ListsFound:
+        """Return the nearest k of each query, on as many threads as there are tiers.
+
+        Args:
+            tiers: objects of the region that holds the vectors, one a thread.
+            queries: [n, columns] of the space's type.
+            k: 1 and above.
+            effort: what a query may cost.
+            allowed: bitmap of slots that may be found, the lowest bit first; None: all.
+
+        Raises:
+            TierError: the tier does not answer.
+        """
+        count = len(queries)
+        slots, distances = np.empty((count, k), np.int64), np.empty((count, k), np.float32)
+        counts, tier_bytes = np.zeros((3, count), np.int32), np.zeros(count, np.int64)
+        e = effort
+        given = (e.probes, e.candidates, e.reads, e.confidence, e.spread, e.in_flight, e.gap, e.exact)
+        into = (slots, distances, counts, tier_bytes)
+        self._lists.search(list(tiers), self._bytes(queries), k, *given, allowed, *into)
+        return ListsFound(slots, distances, counts[0], counts[1], counts[2], tier_bytes)
+
+    def estimates(self, queries: Vectors, vectors: Vectors, centroid: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what the codes of vectors in a list of that centroid say about queries: [queries, vectors]."""
+        out = np.empty((len(queries), len(vectors)), np.float32)
+        self._lists.estimates(self._bytes(queries), self._bytes(vectors), centroid, out)
+        return out
+
+    def maintain(self, tier: Tier, target: int) -> bool:
+        """Split, dissolve or repack one list that is far from `target` vectors; False: none is."""
+        return self._lists.maintain(tier, target)
+
+    def wanting(self, target: int) -> int:
+        """Return how many lists `maintain` would work on."""
+        return self._lists.wanting(target)
+
+    def sizes(self) -> U32:
+        """Return the vectors of each list."""
+        return self._lists.sizes()
+
+    def saved(self) -> dict[str, NDArray[Any]]:
+        """Return arrays to keep; centroids [lists * lead] among them."""
+        return self._lists.saved()
+
+    def adopt(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Take what `saved` returned into an index without vectors, made with the saved centroids.
+
+        Raises:
+            ValueError: the arrays are not what an index writes.
+        """
+        self._lists.adopt(arrays)
+
+    def _bytes(self, vectors: Vectors) -> U8:
+        space = self.training.space
+        if vectors.ndim != 2 or vectors.shape[1] != space.columns or vectors.dtype != space.dtype:
+            shape, kind = list(vectors.shape), vectors.dtype
+            raise ValueError(f"vectors: must be {space.dtype} [n, {space.columns}], got {kind} {shape}")
+        return np.ascontiguousarray(vectors).view(np.uint8).reshape(len(vectors), -1)
+
+
+def _native(module: Any, training: ListTraining) -> Any:
+    t = training
+    arrays = [np.ascontiguousarray(a).reshape(-1) for a in (t.mean, t.reflectors, t.triangle, t.steps, t.signs)]
+    codes = ELEMENTS.index(t.space.element), METRICS.index(t.space.metric)
+    shape = (t.space.dim, t.bytes_dims, t.nibble_dims, t.tail)
+    return module.Lists(*codes, *shape, arrays, np.ascontiguousarray(t.centroids).reshape(-1))
