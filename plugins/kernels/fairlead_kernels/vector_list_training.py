@@ -82,7 +82,8 @@ def train_lists(
         space: of the vectors.
         sample: [n, columns] of the space's type, n at least `lists`.
         lists: clusters.
-        code_bytes: that a vector's codes may take at most; None: 0.06 of four bytes a dimension.
+        code_bytes: that a vector's codes may take at most; None: 0.06 of four bytes a dimension, for few
+            dimensions more.
         seed: of all that is drawn.
 
     Raises:
@@ -93,7 +94,7 @@ def train_lists(
     values = floats_of(space, sample)
     mean = values.mean(axis=0, dtype=np.float64).astype(np.float32)
     spectrum, directions = _principal(values - mean)
-    budget = 0.06 * 4 * space.dim if code_bytes is None else code_bytes
+    budget = max(0.06 * 4 * space.dim, 16 + space.dim / 8) if code_bytes is None else code_bytes
     bytes_dims, nibble_dims, tail = plan_bits(spectrum, budget)
     lead = bytes_dims + nibble_dims
     reflectors, triangle = _reflections(directions[:, :lead])
@@ -125,8 +126,10 @@ def plan_bits(spectrum: NDArray[np.float64], code_bytes: float) -> tuple[int, in
     dimensions with a bit, and v^2 a dimension without.
     """
     dim = len(spectrum)
+    if dim < 4:
+        raise ValueError(f"dim: {dim} in a cluster index; accepted: 4 and above")
     if dim < 8:
-        return (4, 0, False) if dim == 4 else (0, 0, False) if dim < 4 else (4, 0, dim > 4)
+        return 4, 0, dim > 4
     squares, byte, nibble = spectrum**2, (2 * SPAN_BYTE / 256) ** 2 / 12, (2 * SPAN_NIBBLE / 16) ** 2 / 12 + 1e-3
     best, chosen = np.inf, (0, 8, True)
     for whole in range(0, min(dim, MOST_ROW) + 1, 8):
@@ -141,7 +144,7 @@ def plan_bits(spectrum: NDArray[np.float64], code_bytes: float) -> tuple[int, in
                 error = byte * squares[:whole].sum() + nibble * squares[whole:lead].sum() + beyond
                 if error < best:
                     best, chosen = error, (whole, half, tail)
-    if not np.isfinite(best) and code_bytes < 4 + dim / 8 + 6:
+    if not np.isfinite(best):
         raise ValueError(f"code_bytes: {code_bytes:.1f} for {dim} dimensions; accepted: {10 + dim / 8:.0f} and above")
     return chosen
 
@@ -153,7 +156,7 @@ def _principal(centred: F32) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def _reflections(columns: NDArray[np.float64]) -> tuple[F32, F32]:
-    """Return V [lead, dim] and T [lead, lead] such that x - V^T T V x begins with the columns' coordinates, up to sign."""
+    """Return V [lead, dim] and T [lead, lead]: x - V^T T V x begins with the columns' coordinates, up to sign."""
     packed, weights = np.linalg.qr(columns, mode="raw")
     lead = len(weights)
     vectors = np.triu(packed, 1)

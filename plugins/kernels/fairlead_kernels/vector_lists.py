@@ -6,7 +6,7 @@ Native where compiled; :mod:`fairlead_kernels.reference_vector_lists` is the sam
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -178,6 +178,10 @@ class Lists:
             ValueError: the arrays are not what an index writes.
         """
         self._lists.adopt(arrays)
+
+    def training_with(self, centroids: NDArray[np.float32]) -> ListTraining:
+        """Return the training with the centroids that `saved` holds: those of now."""
+        return replace(self.training, centroids=centroids.reshape(-1, self.training.lead))
 
     def _bytes(self, vectors: Vectors) -> U8:
         space = self.training.space

@@ -125,6 +125,7 @@ void Lists::append_block(List& list, std::uint32_t rows, std::uint32_t limit) {
     if (run.count == 0) throw TierFull("the region has no room for another vector");
     const std::uint32_t first = list.entries();
     const std::size_t lines = block_bytes(coder_.row()) / kLine;
+    if (list.slots.size() + kLanes > list.slots.capacity()) reserve(list, first + kLanes + first / 8);
     list.codes.resize(list.codes.size() + lines);
     list.slots.resize(first + kLanes, kNoRow);
     list.tails.resize((first + kLanes) * coder_.tail_bytes() + kLine);
@@ -133,6 +134,15 @@ void Lists::append_block(List& list, std::uint32_t rows, std::uint32_t limit) {
     for (std::uint32_t at = first; at < first + kLanes; ++at) clear_entry(list, at);
     std::fill_n(list.slots.begin() + first, run.count, kNoSlot);
     list.free += run.count;
+}
+
+void Lists::reserve(List& list, std::size_t entries) {
+    const std::size_t blocks = (entries + kLanes - 1) / kLanes;
+    list.codes.reserve(blocks * block_bytes(coder_.row()) / kLine);
+    list.slots.reserve(blocks * kLanes);
+    list.tails.reserve(blocks * kLanes * coder_.tail_bytes() + kLine);
+    list.scales.reserve(blocks * kLanes);
+    list.first_row.reserve(blocks);
 }
 
 void Lists::clear_entry(List& list, std::uint32_t at) {
@@ -220,6 +230,19 @@ void Lists::add(Tier& tier, const std::uint32_t* slots, const std::byte* vectors
         if (lists && lists[i] >= lists_.size()) throw std::invalid_argument("lists: there is no such list");
     }
     add_locked(tier, slots, vectors, count, lists, lists != nullptr);
+    if (!lists) return;
+    for (std::size_t i = 0; i + 1 < count; ++i) {
+        if (lists[i] != lists[i + 1]) trim(lists_[lists[i]]);
+    }
+    if (count > 0) trim(lists_[lists[count - 1]]);
+}
+
+void Lists::trim(List& list) {
+    list.codes.shrink_to_fit();
+    list.slots.shrink_to_fit();
+    list.tails.shrink_to_fit();
+    list.scales.shrink_to_fit();
+    list.first_row.shrink_to_fit();
 }
 
 std::size_t Lists::remove(const std::uint32_t* slots, std::size_t count) {

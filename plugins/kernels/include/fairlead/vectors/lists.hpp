@@ -149,6 +149,8 @@ private:
     void set_centroid(std::uint32_t list, const float* values);
     std::uint32_t nearest(const float* lead) const;
     void append_block(List& list, std::uint32_t rows, std::uint32_t limit);
+    void reserve(List& list, std::size_t entries);
+    static void trim(List& list);
     std::uint32_t free_entry(List& list);
     void put(std::uint32_t list, std::uint32_t at, std::uint32_t slot, const Turned& turned, std::size_t i);
     void add_to(Tier& tier, std::uint32_t list, std::span<const std::uint32_t> slots, const std::byte* vectors,
