@@ -33,6 +33,8 @@ BENCHMARKS: dict[str, tuple[list[str], list[str] | None]] = {
     "vectors_memory": ([], ["--quick"]),
     "vectors_tiers": ([], ["--quick"]),
     "vectors_million": ([], ["--quick"]),
+    "vectors_filters": ([], ["--quick"]),
+    "vectors_updates": ([], ["--quick"]),
 }
 
 

@@ -137,9 +137,9 @@ class Searcher:
     def nearest(self, queries: NDArray, k: int, mask: Mask | None, recall: float) -> tuple[Found, str]:
         """Return the nearest slots, and how they were found; k of them wherever there are k."""
         parts, began = self.parts, self.clock()
-        if mask is not None:
-            allowed = np.flatnonzero(mask)
-            if self.speeds.scan_is_cheaper(len(allowed), parts.served.count):
+        if mask is not None or recall == 1:
+            allowed = np.flatnonzero(parts.served.live if mask is None else mask)
+            if recall == 1 or self.speeds.scan_is_cheaper(len(allowed), parts.served.count):
                 return self._scanned(queries, k, allowed), "scan"
         bits = None if mask is None else np.packbits(mask, bitorder="little")
         found = parts.served.search(queries, k, recall=recall, allowed=bits, threads=self.threads)
