@@ -127,10 +127,11 @@ class Placement:
             if plan.region:
                 collection.move(region)
             else:
-                collection.rebuild(Plan(self._kind(collection), region=region, reason=f"moved to {tier}"))
+                collection.rebuild(Plan(self.kind(collection), region=region, reason=f"moved to {tier}"))
         self._forget(plan.region)
 
-    def _kind(self, collection: Collection) -> str:
+    def kind(self, collection: Collection) -> str:
+        """The kind of index that a collection has in a lower tier."""
         many = collection.count() >= self._store.settings.index_from
         return MANY if many and MANY in available_kinds() else FEW
 

@@ -10,9 +10,11 @@ from ..cost import CODES_SHARE
 from ..errors import TieredRetrievalError
 from ..space import Space
 from ..store.store import Store
-from .placement import Placement, tier_of
+from .placement import MANY, Placement, tier_of
 
 MIB = 2**20
+#: Of what the process has beside its collections, that moving one may take.
+MOVING_BYTES = 16 * MIB
 #: Free bytes that a collection must leave when it comes back, as a share of what it takes: else it would go and come.
 ROOM = 0.25
 
@@ -55,8 +57,9 @@ class Pressure:
         if limit is not None and limit < minimum:
             reason = f"{limit} bytes of dram: accepted: {minimum} and above, codes alone take as much"
             return self._reply(accepted=False, reason=reason)
-        self._store.limit(None if limit is None else limit - self._base)
+        # The old limit holds until this answers: what moves is in main memory twice for a moment.
         problems = self._shrunk(limit, needs) if limit is not None else []
+        self._store.limit(None if limit is None else limit - self._base)
         self._grown(limit)
         return self._reply(reason="; ".join(problems), accepted=not problems)
 
@@ -66,7 +69,9 @@ class Pressure:
         for name in self._store.names():
             collection = self._store.collection(name)
             status, space = collection.status(), collection.space
-            vectors, codes = status.count * space.bytes, codes_bytes(space, status.count)
+            vectors = status.count * space.bytes
+            beside = status.memory_bytes - status.sizes.dram_bytes
+            codes = beside + codes_bytes(space, status.count, many=self._placement.kind(collection) == MANY)
             tier = tier_of(status.plan)
             lower = status.memory_bytes if tier != "dram" else min(status.memory_bytes, codes)
             whole = status.memory_bytes + (vectors if tier != "dram" else 0)
@@ -74,7 +79,8 @@ class Pressure:
         return sorted(found, key=lambda need: need.lower - need.now)
 
     def _shrunk(self, limit: int, needs: list[Need]) -> list[str]:
-        problems = []
+        problems, old = [], self._store.memory.budget
+        self._store.limit(None if old is None else old + MOVING_BYTES)
         for need in needs:
             if self._base + self._store.memory.used <= limit:
                 break
@@ -118,6 +124,12 @@ class Pressure:
         return min(1.0, 0.5 * MIB / max(freed)) if freed else 0.0
 
 
-def codes_bytes(space: Space, count: int) -> int:
-    """Main memory of a collection whose vectors lie in a lower tier, about."""
-    return int(count * (space.dim * 4 * CODES_SHARE + 64))
+def codes_bytes(space: Space, count: int, *, many: bool) -> int:
+    """Main memory of an index whose vectors lie in a lower tier, about: codes and tables.
+
+    Args:
+        space: of the vectors.
+        count: of vectors.
+        many: whether its kind is the one for many vectors.
+    """
+    return int(count * (space.dim * 4 * CODES_SHARE + 64)) if many else count * (space.columns + 112)

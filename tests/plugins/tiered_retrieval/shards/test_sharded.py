@@ -1,0 +1,94 @@
+"""A collection over several instances: everybody answers for all, and a lost shard makes a partial result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fairlead_tiered_retrieval.client import RequestRefused
+from tests.plugins.tiered_retrieval.serving import Served, know_each_other
+
+ROWS = np.random.default_rng(3).normal(size=(200, 8)).astype(np.float32)
+EXACT = np.argsort(np.square(ROWS[:, None] - ROWS[None]).sum(-1), axis=1, kind="stable")
+Starter = Callable[..., list[Served]]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Starter]:
+    """Start instances of one workload, which know each other."""
+    started: list[Served] = []
+
+    def begin(count: int, **config: object) -> list[Served]:
+        started.extend(Served(tmp_path, replica, embedding=None, **config) for replica in range(count))
+        know_each_other(*started)
+        time.sleep(0.2)
+        return started
+
+    yield begin
+    for served in started:
+        served.stop()
+
+
+def test_two_shards_answer_as_one(start: Starter) -> None:
+    one, other = start(2, shards=2)
+    with one.client() as client, other.client() as second:
+        books = client.create("books", dim=8, metric="l2")
+        assert books.upsert(range(200), ROWS, metadata=[{"row": row} for row in range(200)]) == 200
+        counts = [served.worker._local.store.collection("books").count() for served in (one, other)]
+        assert sum(counts) == 200 and min(counts) > 60
+        for asked in (books, second.collection("books")):
+            results = asked.search(ROWS[:20], k=5)
+            assert results.complete and results.ids() == EXACT[:20, :5].tolist()
+            assert asked.info()["count"] == 200 and asked.info()["shards"] == 2
+            documents = asked.get([3, 999, 0])
+            assert [each and each["id"] for each in documents] == [3, None, 0]
+        assert second.collection("books").move("file")["tier"] == "file"
+        assert books.search(ROWS[:20], k=5).ids() == EXACT[:20, :5].tolist()
+        assert books.delete([0, 1, 2]) == 3 and books.delete(filter={"row": {"ge": 190}}) == 10
+        assert second.collection("books").info()["count"] == 187
+        assert books.recall(sample=20)["recall"] == 1.0
+        with pytest.raises(RequestRefused, match=r"accepted: \[n, 8\]"):
+            books.search(ROWS[:1, :3])
+
+
+def test_a_lost_shard_makes_a_partial_result_that_says_so(start: Starter) -> None:
+    one, other = start(2, shards=2, scatter={"timeout_s": 1.0, "hedge_s": 0.1})
+    with one.client() as client:
+        books = client.create("books", dim=8, metric="l2")
+        books.upsert(range(200), ROWS)
+        mine = {served: set(served.worker._local.store.collection("books").ids()[0]) for served in (one, other)}
+        other.stop()
+        results = books.search(ROWS[:10], k=5)
+        assert not results.complete and results.missing == (1,)
+        for row, hits in enumerate(results.ids()):
+            assert hits == [each for each in EXACT[row].tolist() if each in mine[one]][:5]
+        with pytest.raises(RequestRefused, match="shard 1") as error:
+            books.upsert(range(200), ROWS)
+        assert error.value.status == 503
+
+
+def test_a_search_without_a_shard_is_refused_where_partial_results_are_not_wanted(start: Starter) -> None:
+    one, other = start(2, shards=2, scatter={"timeout_s": 1.0, "partial": False})
+    with one.client() as client:
+        books = client.create("books", dim=8, metric="l2")
+        books.upsert(range(200), ROWS)
+        other.stop()
+        with pytest.raises(RequestRefused, match="shard 1") as error:
+            books.search(ROWS[:1])
+        assert error.value.status == 503 and error.value.kind == "shard_lost"
+
+
+def test_replicas_hold_the_same_and_one_of_them_is_enough(start: Starter) -> None:
+    served = start(4, shards=2)
+    with served[3].client() as client:
+        books = client.create("books", dim=8, metric="l2")
+        books.upsert(range(200), ROWS)
+        held = [set(each.worker._local.store.collection("books").ids()[0]) for each in served]
+        assert held[0] == held[2] and held[1] == held[3] and held[0] | held[1] == set(range(200))
+        served[0].stop()
+        results = books.search(ROWS[:20], k=5)
+        assert results.complete and results.ids() == EXACT[:20, :5].tolist()
