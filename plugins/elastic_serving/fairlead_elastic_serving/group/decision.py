@@ -14,6 +14,7 @@ from ..planning.handling import Way, choose, compress_way, drop_way
 from .plan import Report
 
 UNKNOWN_RESIDENCE_S = 3600.0
+LEAST_RESIDENCE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,10 @@ def decide(
         costs: of the fleet.
     """
     ways = [way for way in _ways(reports, stages, freed_bytes, costs) if way.name in costs.allowed]
-    waiting = max(1, sum(len(report.queued) for report in reports))
+    # Whoever comes while the first ones wait, waits behind them.
+    residence = max((report.residence_s for report in reports), default=0.0)
+    behind = sum(report.arriving for report in reports) * max(residence, LEAST_RESIDENCE_S)
+    waiting = max(1.0, sum(len(report.queued) for report in reports) + behind)
 
     def waited(missing: int) -> float:
         return wait_seconds(reports, missing, costs.page_bytes) * waiting

@@ -9,6 +9,7 @@ from ..engine.served_model import ServedModel
 from ..errors import ElasticServingError
 from ..model.attention import PagedAttention
 from .attention import GroupAttention, PieceAttention
+from .forecast import Arrivals, Forecast, Pace
 from .post import Post
 from .remote import RemoteAttention
 from .row_store import RowStore
@@ -38,6 +39,7 @@ class Instance:
         service: its stage.
         quotas: of pages, between stages.
         telemetry: what was measured.
+        forecast: what came of late, and how fast it grows.
 
     Args:
         wait_for_answer: lets time pass while others compute attention; None: waits for messages.
@@ -70,3 +72,4 @@ class Instance:
         self.service = StageService(model.stage, self.store, post, clock)
         self.quotas = StageQuotas(model.loaded.arena, self.store, post)
         self.telemetry = GroupTelemetry()
+        self.forecast = Forecast(Arrivals(), Pace())

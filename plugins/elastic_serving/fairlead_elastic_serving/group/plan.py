@@ -102,6 +102,8 @@ class Report:
         capacity: pages for keys and values, those of dropped layers included.
         own_capacity: the same if no layer were dropped.
         queued: pages that each waiting request needs, in their order.
+        coming: pages that are expected to be held beyond these when a plan that is made now is in force.
+        arriving: requests a second, lately.
         alone: pages that this instance's running requests would take if it were alone.
         running: requests that run.
         running_tokens: whose keys and values are stored.
@@ -120,6 +122,8 @@ class Report:
     capacity: int
     own_capacity: int
     queued: tuple[int, ...] = ()
+    coming: int = 0
+    arriving: float = 0.0
     alone: int = 0
     running: int = 0
     running_tokens: int = 0
@@ -149,4 +153,5 @@ def demand_of(reports: Sequence[Report]) -> Demand:
         sum(values) for values in zip(*((r.held, r.capacity, r.own_capacity) for r in reports), strict=True)
     )
     queued = [pages for report in reports for pages in report.queued]
-    return Demand(min(held, capacity), capacity, min(own, capacity), queued)
+    coming = sum(report.coming for report in reports)
+    return Demand(min(held, capacity), capacity, min(own, capacity), queued, coming)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..planning.cost_model import Chunk
 from ..planning.drop_plan import Group
 from .decision import Costs
+from .forecast import ANSWERS, Growing, coming, expected_left
 from .instance import Instance
 from .plan import Phase, Report
 from .space import GroupSpace
@@ -39,12 +40,32 @@ def report_of(it: Instance, group: Group, *, settled: bool) -> Report:
         capacity=capacity,
         own_capacity=arena.own_capacity,
         queued=tuple(scheduler.demand().queued),
+        coming=_coming(it),
+        arriving=it.forecast.arrivals.per_second,
         alone=sum(local.needed(tokens + 1) for tokens in stored),
         running=len(stored),
         running_tokens=sum(stored),
         work_s=_work_s(it),
         residence_s=ended.total / ended.count if ended.count else 0.0,
     )
+
+
+def _coming(it: Instance) -> int:
+    """Look ahead by what is known of this instance's own requests; see `forecast`."""
+    scheduler, sequences, telemetry = it.loop.scheduler, it.loop.sequences, it.loop.telemetry
+    arrivals, pace, answers = it.forecast.arrivals, it.forecast.pace, telemetry.answer_lengths
+    arrivals.see(it.clock(), ((one.arrived_s, len(one.request.prompt)) for one in sequences.values()))
+    pace.see(telemetry.between_tokens_s.total, telemetry.between_tokens_s.count)
+    mean = answers.total / answers.count if answers.count >= ANSWERS else None
+    running = []
+    for name in scheduler.running:
+        one = sequences.get(name)
+        if one is not None:
+            prompt = len(one.request.prompt)
+            left = expected_left(len(one.tokens) - prompt, one.limit - prompt, mean)
+            running.append(Growing(len(one.tokens), left))
+    needed = it.model.space.needed
+    return coming(running, arrivals, pace.tokens_per_s, it.settings.ahead_s, needed, mean or 0.0)
 
 
 def wanted_pages(it: Instance, space: GroupSpace) -> dict[str, int]:

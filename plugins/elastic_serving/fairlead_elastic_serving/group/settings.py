@@ -24,6 +24,7 @@ class GroupSettings:
         latency_s: of a message between them.
         timing: deadlines.
         entry_s: for all stages of a new group to say what a driver may use.
+        ahead_s: how far ahead is looked: the time from a forecast of overload to the room that a drop makes.
     """
 
     drop: bool = True
@@ -37,6 +38,7 @@ class GroupSettings:
     latency_s: float = 3e-4
     timing: Timing = field(default_factory=Timing)
     entry_s: float = 5.0
+    ahead_s: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 < self.restore_at < self.drop_at <= 1:
@@ -47,5 +49,7 @@ class GroupSettings:
             raise ValueError(
                 f"{self}: accepted: microbatches, least_tokens from 1 on, link_bytes_per_s above 0, latency_s from 0 on"
             )
+        if not self.ahead_s >= 0:
+            raise ValueError(f"ahead_s {self.ahead_s}: accepted: from 0 on")
         if self.most_stages is not None and self.most_stages < 2:
             raise ValueError(f"most_stages {self.most_stages}: accepted: 2 and above")

@@ -2,8 +2,10 @@
 
 Overload is KV of the running requests + demand of the queue's head > capacity; what has to be freed is what all queued
 requests need beyond what is free (KunServe, "overload"). In practice the state is polled, so a `Watch` also asks for a
-drop at 95 % of the pages held while as many wait as are free, whoever is next. It asks for restoring only when usage is
-at half of what there is without dropping, falls, and nobody waits, so that it does not flap.
+drop at 95 % of the pages held while as many wait as are free, whoever is next, and where half of the pages are held and
+what is coming, poll after poll, exceeds the rest: dropping takes a moment, and nobody should wait for it. It asks for
+restoring only when usage is at half of what there is without dropping, falls, nobody waits, and nothing is coming that
+would not fit then, so that it does not flap.
 """
 
 from __future__ import annotations
@@ -14,6 +16,9 @@ from enum import Enum
 
 DROP_AT = 0.95
 RESTORE_AT = 0.5
+FORESEEN_FROM = 0.5
+"""Usage below which a forecast is no reason to drop: what it foresees is far off."""
+FORESEEN_POLLS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +30,18 @@ class Demand:
         capacity: pages for keys and values now, borrowed ones included.
         own_capacity: the same if no layer were dropped.
         queued: pages that each waiting request needs, in order.
+        coming: pages that are expected to be held beyond all of these in a moment.
     """
 
     held: int
     capacity: int
     own_capacity: int
     queued: Sequence[int] = ()
+    coming: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.held <= self.capacity or self.own_capacity > self.capacity or min(self.queued, default=0) < 0:
+        negative = min((*self.queued, self.coming)) < 0
+        if not 0 <= self.held <= self.capacity or self.own_capacity > self.capacity or negative:
             raise ValueError(f"{self}: accepted: 0 <= held <= capacity, own_capacity <= capacity, no negative demand")
 
     @property
@@ -53,8 +61,13 @@ def overloaded(demand: Demand) -> bool:
 
 
 def required(demand: Demand) -> int:
-    """Return R: how many pages are missing for all queued requests to run beside those that do."""
-    return max(0, sum(demand.queued) - demand.free)
+    """Return R: how many pages are missing for all queued requests to run beside those that do, and those that come."""
+    return max(0, sum(demand.queued) + demand.coming - demand.free)
+
+
+def _foreseen(demand: Demand) -> bool:
+    """Whether what is coming will find no room, of an instance that is not all but empty."""
+    return demand.usage >= FORESEEN_FROM and demand.held + sum(demand.queued) + demand.coming > demand.capacity
 
 
 class Wish(Enum):
@@ -79,17 +92,20 @@ class Watch:
         self._drop_at = drop_at
         self._restore_at = restore_at
         self._held_before: int | None = None
+        self._foreseen = 0
 
     def see(self, demand: Demand) -> Wish:
         """Take one poll and return what it calls for."""
         before, self._held_before = self._held_before, demand.held
         waiting = sum(demand.queued)
-        if overloaded(demand):
+        self._foreseen = self._foreseen + 1 if _foreseen(demand) else 0
+        if overloaded(demand) or self._foreseen >= FORESEEN_POLLS:
             return Wish.DROP
         if waiting and waiting >= demand.free and demand.usage >= self._drop_at:
             return Wish.DROP
         falling = before is not None and demand.held <= before
         low = demand.held <= self._restore_at * demand.own_capacity
-        if demand.capacity > demand.own_capacity and low and falling and not waiting:
+        fits = demand.held + demand.coming <= demand.own_capacity
+        if demand.capacity > demand.own_capacity and low and falling and fits and not waiting:
             return Wish.RESTORE
         return Wish.NOTHING
