@@ -106,12 +106,14 @@ def goal(burst: Burst) -> Goal:
     return Goal(10 * alone, 10 * batch.residence_s[-1] / 64)
 
 
-def rows(burst: Burst, replays: Mapping[str, Replayed], seed: int) -> Iterator[Row]:
+Replays = Mapping[str, Sequence[Replayed]]
+
+
+def rows(burst: Burst, replays: Replays, seed: int) -> Iterator[Row]:
     """All rows; ``replays`` by the names above."""
     wanted = goal(burst)
-    for name, replay in replays.items():
-        found = summary(replay.served, BURST_S, wanted, WINDOW_S, seed)
-        yield from _of_system(name, replay, found)
+    for name, turns in replays.items():
+        yield from _of_system(name, turns, [summary(one.served, BURST_S, wanted, WINDOW_S, seed) for one in turns])
     bound = limits(burst)
     yield from _limits(burst, bound)
     yield from _against_baseline(burst, replays, bound, seed)
@@ -119,21 +121,24 @@ def rows(burst: Burst, replays: Mapping[str, Replayed], seed: int) -> Iterator[R
         yield _ratio(burst, replays, FULL, peer, seed, 1.0, f"P99 TTFT lower than that of {peer} in the same bytes")
     yield _same_answers(replays)
     yield from _calibration(burst.calibration)
-    yield _bubbles(replays.get(FULL))
+    yield _bubbles(replays.get(FULL, ()))
 
 
-def _of_system(name: str, replay: Replayed, found: Summary) -> Iterator[Row]:
-    yield row(name, "TTFT, P50", "s", [found.ttft_p50.value], note=f"95 %: {found.ttft_p50}")
-    yield row(name, "TTFT, P99", "s", [found.ttft_p99.value], note=f"95 %: {found.ttft_p99}")
-    for metric, value in (("in", found.tpot_p50_burst), ("outside", found.tpot_p50_calm)):
-        if value is not None:
-            estimate = f"95 %, ms: {1e3 * value.low:.4g} to {1e3 * value.high:.4g}"
-            yield row(name, f"TPOT {metric} the burst, P50", "ms", [1e3 * value.value], note=estimate)
-    yield row(name, "goodput", "requests/s", [found.goodput], better="more")
-    yield row(name, "failed requests", "requests", [found.failed])
-    preempted = [told["preemptions"] for told in replay.told if "preemptions" in told]
-    if preempted:
-        yield row(name, "preemptions", "times", [sum(preempted)])
+def _of_system(name: str, turns: Sequence[Replayed], found: Sequence[Summary]) -> Iterator[Row]:
+    for metric, values in (("P50", [one.ttft_p50 for one in found]), ("P99", [one.ttft_p99 for one in found])):
+        note = f"95 % of each replay: {'; '.join(map(str, values))}"
+        yield row(name, f"TTFT, {metric}", "s", [one.value for one in values], note=note)
+    inside, outside = [one.tpot_p50_burst for one in found], [one.tpot_p50_calm for one in found]
+    for metric, estimates in (("in", inside), ("outside", outside)):
+        there = [value for value in estimates if value is not None]
+        if there:
+            note = "95 % of each replay, ms: " + "; ".join(f"{1e3 * v.low:.4g} to {1e3 * v.high:.4g}" for v in there)
+            yield row(name, f"TPOT {metric} the burst, P50", "ms", [1e3 * value.value for value in there], note=note)
+    yield row(name, "goodput", "requests/s", [one.goodput for one in found], better="more")
+    yield row(name, "failed requests", "requests", [one.failed for one in found])
+    preempted = [sum(told.get("preemptions", 0) for told in replay.told) for replay in turns]
+    if any("preemptions" in told for replay in turns for told in replay.told):
+        yield row(name, "preemptions", "times", preempted)
 
 
 def _limits(burst: Burst, bound: Limits) -> Iterator[Row]:
@@ -150,7 +155,7 @@ def _limits(burst: Burst, bound: Limits) -> Iterator[Row]:
     yield row(case, "how much lower dropping can make P99 TTFT", "times", [bound.ratio], better="more")
 
 
-def _against_baseline(burst: Burst, replays: Mapping[str, Replayed], bound: Limits, seed: int) -> Iterator[Row]:
+def _against_baseline(burst: Burst, replays: Replays, bound: Limits, seed: int) -> Iterator[Row]:
     lower = _ratio(burst, replays, FULL, RECOMPUTE, seed, 30.0, FASTER)
     yield lower
     for ours, baseline in ((DROP, RECOMPUTE), (COORDINATION, DROP), (FULL, COORDINATION), (FULL, SWAP)):
@@ -160,34 +165,45 @@ def _against_baseline(burst: Burst, replays: Mapping[str, Replayed], bound: Limi
         return
     yield row(FULL, "P99 TTFT gained, of what the derived limit allows", "of it", [lower.ratio / bound.ratio],
               better="more", limit=0.8 if bound.ratio < 30 else None, promise=NEAR)  # fmt: skip
-    ours, theirs = (_calm(replays[name]) for name in (FULL, RECOMPUTE))
-    yield row(FULL, f"TPOT outside the burst, P50, against {RECOMPUTE}", "ms", [1e3 * ours], [1e3 * theirs],
+    pairs = list(zip(replays[FULL], replays[RECOMPUTE], strict=False))
+    ours, theirs = ([1e3 * _calm(pair[place]) for pair in pairs] for place in (0, 1))
+    yield row(FULL, f"TPOT outside the burst, P50, against {RECOMPUTE}", "ms", ours, theirs,
               target=1 / 1.1, promise=TPOT)  # fmt: skip
 
 
 def _ratio(
-    burst: Burst, replays: Mapping[str, Replayed], ours: str, peer: str, seed: int, target: float | None,
+    burst: Burst, replays: Replays, ours: str, peer: str, seed: int, target: float | None,
     clause: str | None,
 ) -> Row:  # fmt: skip
-    """P99 TTFT of two systems; the range is the 95 % interval over requests drawn again, the same of both."""
+    """P99 TTFT of two systems by the medians of their replays.
+
+    The range is that of replays that came one after the other; of single ones the 95 % interval over requests drawn
+    again, the same of both.
+    """
     metric = f"P99 TTFT, against {peer}"
     missing = [name for name in (ours, peer) if name not in replays]
     if missing:
         return not_measured(ours, metric, "s", clause or metric, f"{missing[0]} was not measured")
-    mine, theirs = paired(replays[ours].served, replays[peer].served)
-    value, low, high = ratio_of_tails(mine, theirs, seed)
+    pairs = [paired(*(one.served for one in pair)) for pair in zip(replays[ours], replays[peer], strict=False)]
+    tails = [[float(np.percentile(part, 99)) for part in pair] for pair in pairs]
+    mine, theirs = (median(tail[place] for tail in tails) for place in (0, 1))
+    value, note = theirs / mine, f"range: of {len(pairs)} pairs of replays"
+    low, high = min(tail[1] / tail[0] for tail in tails), max(tail[1] / tail[0] for tail in tails)
+    if len(pairs) == 1:
+        _, low, high = ratio_of_tails(*pairs[0], seed)
+        note = "range: 95 % interval over requests"
     return Row(
         ours,
         metric,
         "s",
-        float(np.percentile(mine, 99)),
-        float(np.percentile(theirs, 99)),
+        mine,
+        theirs,
         value,
         low,
         high,
         target=clause,
         holds=None if target is None else value >= target,
-        note="range: 95 % interval over requests",
+        note=note,
     )
 
 
@@ -225,8 +241,9 @@ def _calm(replay: Replayed) -> float:
     return median(calm or times)
 
 
-def _same_answers(replays: Mapping[str, Replayed]) -> Row:
-    ours = [replays[name].digests for name in (RECOMPUTE, SWAP, DROP, COORDINATION, FULL) if name in replays]
+def _same_answers(replays: Replays) -> Row:
+    modes = (RECOMPUTE, SWAP, DROP, COORDINATION, FULL)
+    ours = [one.digests for name in modes for one in replays.get(name, ())]
     metric = "greedy answers that are the same in all of our modes"
     if len(ours) < 2:
         return not_measured("fairlead", metric, "of all", "greedy outputs are identical", "fewer than two modes")
@@ -237,21 +254,27 @@ def _same_answers(replays: Mapping[str, Replayed]) -> Row:
 
 
 def _calibration(found: Calibration) -> Iterator[Row]:
-    case = f"cost model, {found.steps} steps that it was not fitted to"
-    yield row(case, "mean relative error", "of 1", [found.error], limit=0.05, promise=MODEL)
+    case = f"cost model, {found.steps} kinds of steps that it was not fitted to"
+    note = "each kind's median of several rounds; the batches' sizes and prompts are others than those of the fit"
+    yield row(case, "mean relative error", "of 1", [found.error], limit=0.05, promise=MODEL, note=note)
+    if found.single_error is not None:
+        yield row(case, "mean relative error of single steps", "of 1", [found.single_error],
+                  note="with whatever else the machine did meanwhile")  # fmt: skip
+        yield row(case, "mean distance of single steps from their kind's median", "of 1", [found.spread],
+                  note="no model of the steps alone can have a lower error of single steps")  # fmt: skip
     yield row(case, "error of their sum", "of 1", [found.total_error])
     if found.prefill_error is not None:
         yield row(case, "mean relative error, steps of prefill", "of 1", [found.prefill_error])
     yield row(case, "mean relative error of a model that counts tokens alone", "of 1", [found.by_tokens_error])
 
 
-def _bubbles(replay: Replayed | None) -> Row:
+def _bubbles(replays: Sequence[Replayed]) -> Row:
     metric = "time of stages without work while a group had microbatches"
-    told = [one["bubbles"] for one in replay.told if one.get("bubbles") is not None] if replay else []
-    if not told:
+    told = [[one["bubbles"] for one in replay.told if one.get("bubbles") is not None] for replay in replays]
+    if not any(told):
         return not_measured(FULL, metric, "of 1", BUBBLES, "no group with enough microbatches was measured")
     derived = bubble_share(2, 12)
-    return row(FULL, metric, "of 1", [mean(told)], limit=0.08, promise=BUBBLES,
+    return row(FULL, metric, "of 1", [mean(part) for part in told if part], limit=0.08, promise=BUBBLES,
                note=f"derived limit for 2 stages and 12 microbatches that come once: {derived:.3f}")  # fmt: skip
 
 

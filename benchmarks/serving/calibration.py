@@ -1,11 +1,15 @@
-"""The cost model of steps, fitted to what an engine's steps took: half of them fit it, the other half judge it."""
+"""The cost model of steps, fitted to what an engine's steps took: some batches fit it, others judge it.
+
+A single step takes as long as the machine lets it, which no model of its work can know. So batches are computed in
+several rounds, some at a time, and the median of steps of one kind stands for them; how far single steps are from both
+is told as well.
+"""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from statistics import mean
+from dataclasses import asdict, dataclass, replace
+from statistics import mean, median
 from typing import Any
 
 from benchmarks.serving.instances import Instances, Replayed
@@ -23,11 +27,13 @@ class Calibration:
 
     Attributes:
         cost: fitted to one half of the steps.
-        steps: in the other half.
+        steps: that it was not fitted to, or kinds of them.
         error: mean relative error over them.
         total_error: of their sum.
         prefill_error: mean relative error over those of `PREFILL_TOKENS` and more; None: there were none.
         by_tokens_error: of the best model that knows tokens alone.
+        single_error: mean relative error of single steps, where ``steps`` are kinds; else None.
+        spread: mean relative distance of single steps from the median of their kind.
     """
 
     cost: CostModel
@@ -36,6 +42,8 @@ class Calibration:
     total_error: float
     prefill_error: float | None
     by_tokens_error: float
+    single_error: float | None = None
+    spread: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
         """For a file."""
@@ -56,7 +64,11 @@ def calibrated(steps: Steps) -> Calibration:
     """Fit every other step and judge by the rest; raises ValueError for fewer than 8 steps."""
     if len(steps) < 8:
         raise ValueError(f"{len(steps)} steps: accepted: 8 and above")
-    seen, unseen = steps[::2], steps[1::2]
+    return judged(steps[::2], steps[1::2])
+
+
+def judged(seen: Steps, unseen: Steps) -> Calibration:
+    """Fit some steps and judge by others."""
     cost = fit(seen)
     long = [step for step in unseen if _tokens(step) >= PREFILL_TOKENS]
     return Calibration(
@@ -69,24 +81,55 @@ def calibrated(steps: Steps) -> Calibration:
     )
 
 
-def mixed_load(seed: int, count: int = 80, seconds: float = 20.0) -> list[Asked]:
-    """Requests that give steps of many kinds: few and many sequences, short and long prompts."""
-    drawn = random.Random(seed)
-    times = sorted(seconds * drawn.random() ** 0.7 for _ in range(count))
+#: Sequences, tokens of their prompts and of their answers: what the model is fitted to, and what judges it.
+SEEN = ((1, 16, 24), (2, 64, 24), (4, 32, 24), (6, 128, 16), (8, 24, 24), (12, 48, 16), (16, 60, 12), (1, 250, 8))
+UNSEEN = ((1, 64, 24), (3, 40, 24), (5, 96, 20), (7, 16, 20), (10, 32, 16), (14, 24, 12), (1, 160, 8))
+_BATCH_S, _LEAST = 0.4, 3
+
+
+def measure(instances: Instances, *, rounds: int = 6) -> Calibration:
+    """Fit to all instances at once, by rounds of batches in turn; the first round warms up."""
+    taken = [0] * len(instances.ready)
+    found: dict[str, list[tuple[list[Chunk], float]]] = {"seen": [], "unseen": []}
+    for turn in range(rounds + 1):
+        for name, batches in (("seen", SEEN), ("unseen", UNSEEN)):
+            replay = instances.open_loop(_batches(f"{name}{turn}", batches, len(taken)))
+            failed = [item.error for item in replay.served if item.error]
+            if failed:
+                raise RuntimeError(f"{len(failed)} requests failed: {failed[0]}")
+            for place, told in enumerate(replay.told):
+                steps = steps_of(Replayed([], [], [told]))
+                found[name] += steps[taken[place] :] if turn else []
+                taken[place] = len(steps)
+    return by_kind(found["seen"], found["unseen"])
+
+
+def by_kind(seen: Steps, unseen: Steps) -> Calibration:
+    """Fit the medians of kinds of steps and judge by those of others."""
+    kinds = [_kinds(part) for part in (seen, unseen)]
+    fitted, judging = ([(kind[0][0], median(s for _, s in kind)) for kind in part] for part in kinds)
+    found = judged(fitted, judging)
+    pairs = [(step, middle) for kind, (_, middle) in zip(kinds[1], judging, strict=True) for _, step in kind]
+    spread = mean(abs(step / middle - 1) for step, middle in pairs)
+    return replace(found, single_error=found.cost.error([step for kind in kinds[1] for step in kind]), spread=spread)
+
+
+def _kinds(steps: Steps) -> list[list[tuple[Sequence[Chunk], float]]]:
+    """Steps of as many tokens in as many chunks and about as many stored ones, where there are enough of them."""
+    found: dict[tuple[object, ...], list[tuple[Sequence[Chunk], float]]] = {}
+    for chunks, seconds in steps:
+        stored = sum(chunk.prefix for chunk in chunks)
+        kind = (*sorted(chunk.tokens for chunk in chunks), -1 - stored // (16 * len(chunks)))
+        found.setdefault(kind, []).append((chunks, seconds))
+    return [kind for kind in found.values() if len(kind) >= _LEAST]
+
+
+def _batches(name: str, batches: Sequence[tuple[int, int, int]], instances: int) -> list[Asked]:
     return [
-        Asked(f"mixed-{index}", at, drawn.choice((8, 32, 64, 128, 256, 400)), drawn.choice((4, 16, 40, 80)))
-        for index, at in enumerate(times)
+        Asked(f"{name}-{place}-{index}", _BATCH_S * place, prompt, answer)
+        for place, (count, prompt, answer) in enumerate(batches)
+        for index in range(instances * count)
     ]
-
-
-def measure(instances: Instances, seed: int, *, seconds: float = 20.0) -> Calibration:
-    """Fit to all instances under a mixed load; the first quarter of the steps warms up."""
-    replay = instances.open_loop(mixed_load(seed, int(4 * seconds), seconds))
-    failed = [item.error for item in replay.served if item.error]
-    if failed:
-        raise RuntimeError(f"{len(failed)} requests failed: {failed[0]}")
-    parts = [steps_of(Replayed([], [], [told])) for told in replay.told]
-    return calibrated([step for part in parts for step in part[len(part) // 4 :]])
 
 
 def _tokens(step: tuple[Sequence[Chunk], float]) -> int:

@@ -17,7 +17,7 @@ from fairlead_elastic_serving.load.scaling import Scale, scaled
 __all__ = ["Fit", "Scale", "busiest", "chosen", "judged", "scaled"]
 
 MOST_LOAD, LEAST_DEMAND = 0.70, 1.5
-_HALVINGS = 5
+_HALVINGS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,10 @@ def chosen(
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         found = at(middle)
-        low, high, fit = (low, middle, found) if found.demand >= wanted else (middle, high, fit)
+        low, high = (low, middle) if found.demand >= wanted else (middle, high)
+        # The peak is one moment's, and so no smooth function of the lengths.
+        if abs(found.demand - wanted) < abs(fit.demand - wanted) and found.fits:
+            fit = found
     if not fit.fits:
         raise ValueError(f"{fit}: accepted: load below {MOST_LOAD}, demand above {LEAST_DEMAND}")
     return fit

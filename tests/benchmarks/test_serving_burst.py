@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.serving.burst_plot import draw, totals
 from benchmarks.serving.burst_rows import FULL, RECOMPUTE, VLLM, Burst, limits, paired, ratio_of_tails, rows
-from benchmarks.serving.calibration import Calibration, calibrated, mixed_load
+from benchmarks.serving.calibration import Calibration, by_kind, calibrated
 from benchmarks.serving.instances import Budget, Replayed, System
 from benchmarks.serving.replay import Served
 from benchmarks.serving.scaling import Fit, Scale
@@ -56,10 +56,15 @@ def test_a_model_is_judged_by_steps_that_it_has_not_seen() -> None:
         calibrated(steps()[:7])
 
 
-def test_the_mixed_load_comes_again_and_has_many_kinds() -> None:
-    load = mixed_load(2)
-    assert load == mixed_load(2)
-    assert len({item.prompt for item in load}) > 3 and max(item.due_s for item in load) <= 20.0
+def test_a_model_is_judged_by_the_medians_of_kinds_and_says_how_far_single_steps_are() -> None:
+    seen = [([Chunk(0, tokens)], COST.batch([Chunk(0, tokens)])) for tokens in (20, 60, 200) for _ in range(5)]
+    seen += [([Chunk(32, 1)] * count, COST.batch([Chunk(32, 1)] * count)) for count in (1, 2, 8) for _ in range(5)]
+    batch = [Chunk(40, 1)] * 4
+    unseen = [(batch, COST.batch(batch) * slower) for slower in (1.0, 1.0, 1.0, 2.0)]
+    found = by_kind(seen, [*unseen, ([Chunk(0, 99)], 1.0)])
+    assert found.steps == 1, "a step that came once is no kind"
+    assert found.error < 1e-6
+    assert found.spread == pytest.approx(0.25) and found.single_error == pytest.approx(0.125)
 
 
 def test_limits_see_what_dropping_frees() -> None:
@@ -69,7 +74,7 @@ def test_limits_see_what_dropping_frees() -> None:
 
 
 def test_promises_hold_or_do_not_by_what_was_measured() -> None:
-    found = list(rows(burst(), {RECOMPUTE: replayed(4.0), FULL: replayed(0.1), VLLM: replayed(0.05)}, 1))
+    found = list(rows(burst(), {RECOMPUTE: [replayed(4.0)], FULL: [replayed(0.1)], VLLM: [replayed(0.05)]}, 1))
     held = {(item.case, item.metric): item for item in found}
     lower = held[FULL, f"P99 TTFT, against {RECOMPUTE}"]
     assert (lower.ratio, lower.holds) == (pytest.approx(40.0), True)
@@ -79,8 +84,16 @@ def test_promises_hold_or_do_not_by_what_was_measured() -> None:
     assert held["fairlead", "greedy answers that are the same in all of our modes"].holds is True
 
 
+def test_a_ratio_is_that_of_the_medians_of_replays_in_turn() -> None:
+    turns = {RECOMPUTE: [replayed(4.0), replayed(5.0), replayed(9.0)], FULL: [replayed(w) for w in (0.1, 0.2, 0.1)]}
+    found = {(item.case, item.metric): item for item in rows(burst(), turns, 1)}
+    lower = found[FULL, f"P99 TTFT, against {RECOMPUTE}"]
+    assert (lower.ratio, lower.ratio_min, lower.ratio_max) == pytest.approx((50.0, 25.0, 90.0))
+    assert found[RECOMPUTE, "preemptions"].ours == 3
+
+
 def test_other_answers_in_another_mode_are_seen() -> None:
-    found = list(rows(burst(), {RECOMPUTE: replayed(4.0), FULL: replayed(0.1, digest=2)}, 1))
+    found = list(rows(burst(), {RECOMPUTE: [replayed(4.0)], FULL: [replayed(0.1, digest=2)]}, 1))
     assert any("greedy" in item.metric and item.holds is False for item in found)
 
 

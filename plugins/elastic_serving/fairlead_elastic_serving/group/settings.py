@@ -32,8 +32,8 @@ class GroupSettings:
     drop_at: float = DROP_AT
     restore_at: float = RESTORE_AT
     most_stages: int | None = None
-    microbatches: int = 1
-    least_tokens: int = 64
+    microbatches: int = 2
+    least_tokens: int = 8
     link_bytes_per_s: float = 1e9
     latency_s: float = 3e-4
     timing: Timing = field(default_factory=Timing)
