@@ -21,8 +21,8 @@ from benchmarks.results_file import Row, not_measured, row
 from benchmarks.vectors.curve import qps_at
 from benchmarks.vectors.data import Part, VectorData
 from benchmarks.vectors.engines import Curves, K, Searched, Spec, VectorEngine, measured, opened
-from benchmarks.vectors.memory_nodes import lent_regions
 from benchmarks.vectors.options import data_sets, vector_parser
+from fairlead_tiered_retrieval.advisor.local_tiers import local_tiers
 
 DRAM, SHM, FILE, DISKANN = "main memory", "shared memory, 2 us injected", "file, O_DIRECT", "DiskANN SSD"
 CODES, TOTAL, READS = 0.08, 1.06, 15.0
@@ -65,7 +65,7 @@ class TierBench:
         self.core = cores[-1] if options.more.core is None else options.more.core
         server = cores[0] if len(cores) > 1 else None
         size = int(1.1 * data.base.nbytes) + (2 << 20)
-        urls = stack.enter_context(lent_regions(options.more.folder, (size + 4095) // 4096 * 4096, server))
+        urls = stack.enter_context(local_tiers(-(-size // 4096) * 4096, folder=options.more.folder, core=server))
         self.missing: dict[str, str] = {}
         self.engines: dict[str, VectorEngine] = {}
         for name, url in {DRAM: "", **urls}.items():

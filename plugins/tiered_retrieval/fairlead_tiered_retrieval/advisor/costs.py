@@ -22,6 +22,8 @@ Limit = Literal["processor", "reads", "latency"]
 
 #: Vertices that a walk in a tier asks for at once.
 WIDTH = 4
+#: Leading dimensions of the rotated centroids, by which lists are chosen.
+CENTROID_DIMS = 64
 #: Edges of a vertex, and the share of those looked at that were not seen before.
 DEGREE, FRESH = 32, 0.6
 #: Standard errors of the estimate that a recall needs.
@@ -170,11 +172,11 @@ def lists_cost(shape: Shape, speeds: Speeds, tier: Tier, bits: int, recall: floa
     reads = in_doubt(shape, bits, recall, k)
     processor_s = (
         speeds.query_s
-        + lists * shape.dim * 4 * speeds.exact_byte_s
+        + lists * min(shape.dim, CENTROID_DIMS) * 4 * speeds.exact_byte_s
         + scan_bytes * speeds.code_byte_s
         + reads * (speeds.jump_s + shape.vector_bytes * speeds.exact_byte_s)
     )
-    codes = int(shape.count * (code_bytes + _BESIDE)) + lists * shape.dim * 4
+    codes = int(shape.count * (code_bytes + _BESIDE)) + lists * min(shape.dim, CENTROID_DIMS) * 4
     return _placed("lists", bits, shape, tier, processor_s, reads, 1.0, float(shape.vector_bytes), codes)
 
 

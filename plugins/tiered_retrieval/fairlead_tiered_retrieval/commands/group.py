@@ -7,6 +7,7 @@ import click
 from .importing import import_files
 from .looking import info, list_collections, recall, search, tiers
 from .managing import create, delete, drop, maintain, move, snapshot
+from .studying import advise_command, study
 
 #: \b: what follows is not wrapped.
 HELP = """Import, search and move vectors of a retrieval workload.
@@ -36,5 +37,7 @@ for command in (
     maintain,
     delete,
     drop,
+    study,
+    advise_command,
 ):
     vectors.add_command(command)
