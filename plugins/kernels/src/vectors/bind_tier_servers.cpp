@@ -12,6 +12,7 @@
 #include "fairlead/vectors/region_server.hpp"
 #include "fairlead/vectors/remote_tiers.hpp"
 #include "fairlead/vectors/shared_ring.hpp"
+#include "fairlead/vectors/ucx.hpp"
 
 namespace fairlead::python {
 namespace {
@@ -90,6 +91,28 @@ void bind_shared(nb::module_& module) {
                nb::arg("timeout"));
 }
 
+void bind_ucx(nb::module_& module) {
+    module.def("ucx_missing", &ucx_missing);
+    nb::class_<UcxNode>(module, "UcxNode")
+        .def(nb::init<>())
+        .def_prop_ro("address", [](const UcxNode& self) { return nb::bytes(self.address().data(), self.address().size()); })
+        .def("offer",
+             [](UcxNode& self, const std::shared_ptr<TierMemory>& memory) {
+                 const std::string key = self.offer(memory);
+                 return nb::bytes(key.data(), key.size());
+             })
+        .def("withdraw", &UcxNode::withdraw);
+    module.def(
+        "ucx_tier",
+        [](std::string url, const nb::bytes& node, const nb::bytes& key, std::uint64_t address, std::uint64_t size, int control,
+           double timeout) {
+            UcxPlace place{{node.c_str(), node.size()}, {key.c_str(), key.size()}, address, size, control};
+            return make_ucx_tier(std::move(url), std::move(place), timeout);
+        },
+        nb::arg("url"), nb::arg("node"), nb::arg("key"), nb::arg("address"), nb::arg("size"), nb::arg("control"),
+        nb::arg("timeout"));
+}
+
 }  // namespace
 
 void bind_tier_servers(nb::module_& module);
@@ -98,6 +121,7 @@ void bind_tier_servers(nb::module_& module) {
     bind_lent(module);
     bind_region_server(module);
     bind_shared(module);
+    bind_ucx(module);
     module.def("tcp_tier", &make_tcp_tier, nb::arg("url"), nb::arg("socket"), nb::arg("size"), nb::arg("timeout"));
     module.def(
         "process_tier",

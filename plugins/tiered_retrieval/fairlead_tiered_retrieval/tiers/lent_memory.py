@@ -102,6 +102,7 @@ class LentMemory:
         self.name, self.size = name, size
         self._paths = [shared_path(name), ring_path(name)] if shared else []
         self.ring: Any = None
+        self._ucx: Any = None
         self._lock = -1
         try:
             self._lock = lock_shared(name, self._paths) if shared else -1
@@ -128,6 +129,11 @@ class LentMemory:
             "guard_value": self.guard_value,
         }
 
+    def offer(self, ucx: Any) -> bytes:
+        """Let others read it by UCX; return what they need for it."""
+        self._ucx = ucx
+        return ucx.offer(self.memory)
+
     def statistics(self) -> dict[str, int]:
         """Return what was read and written; one-sided reads leave no trace."""
         seen = dict(self.lent.statistics)
@@ -139,6 +145,8 @@ class LentMemory:
     def end(self) -> None:
         """Serve it no more; its memory is free once no connection holds it."""
         self._guard[0] = 0
+        if self._ucx is not None:
+            self._ucx.withdraw(self.memory)
         self.lent.end()
         if self.ring is not None:
             self.ring.stop()

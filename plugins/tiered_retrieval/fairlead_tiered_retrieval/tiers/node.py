@@ -67,6 +67,7 @@ class MemoryNode:
         self._known: set[int] = set()
         self._wrong_tokens = 0
         self._stopped = threading.Event()
+        self._ucx: Any = None
         self._final: dict[str, int] = {}
         self._server: Any = serving().RegionServer(host, port, connections, self._handle)
         self.port: int = self._server.port
@@ -92,6 +93,7 @@ class MemoryNode:
         with self._lock:
             for name in self._leases.names():
                 self._leases.remove(name).held.end()
+        self._ucx = None
         self._final = self._server.statistics
         self._server = None  # it holds our handler, and we hold it
 
@@ -188,9 +190,20 @@ class MemoryNode:
         elif asked != "open":
             raise RefusedError(f"op {asked!r}: accepted: hello, prove, lend, open, renew, free, statistics")
         lease = self._leases.get(name)
+        if message.get("ucx"):
+            return {"size": lease.size, **self._offered(lease.held)}, lease.held.lent
         length = None if math.isinf(lease.length) else lease.length
         opened = {"size": lease.size, "lease_s": length, "shared": self._shared, **lease.held.place()}
         return opened, lease.held.lent
+
+    def _offered(self, held: LentMemory) -> dict[str, Any]:
+        if self._ucx is None:
+            try:
+                self._ucx = serving().UcxNode()
+            except RuntimeError as error:
+                raise LeaseError(f"one-sided reads by UCX: {error}") from error
+        key: bytes = held.offer(self._ucx)
+        return {"ucx_address": self._ucx.address.hex(), "ucx_key": key.hex(), "address": held.memory.address}
 
     # Who asks for a region of the same name and size gets it, its lease renewed: a restarted worker finds its bytes.
     def _ensure(self, name: str, size: int, lease_s: float) -> None:

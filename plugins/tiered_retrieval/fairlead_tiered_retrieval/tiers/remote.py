@@ -19,7 +19,8 @@ class LentRegion(Region):
 
     Args:
         url: names it.
-        kind: ``memory`` (reads over TCP) or ``process`` (one-sided reads, on the node's own machine).
+        kind: ``memory`` (reads over TCP), ``ucx`` (one-sided reads over what UCX finds: RDMA, shared memory, TCP) or
+            ``process`` (one-sided reads on the node's own machine).
         host: of the memory node.
         port: likewise.
         name: the region's.
@@ -45,6 +46,8 @@ class LentRegion(Region):
         self._where, self._name, self._timeout = (host, port), name, timeout
         self._token = read_token(url, token_file)
         self._ended = threading.Event()
+        if kind == "ucx" and serving().ucx_missing():
+            raise RegionUrlError(f"{url}: {serving().ucx_missing()}")
         self.url = url
         control = self._connect()
         try:
@@ -85,11 +88,18 @@ class LentRegion(Region):
             return native.process_tier(self.url, process, address, self.size, *guard, self._timeout)
         connection = self._connect()
         try:
+            if self.kind == "ucx":
+                return self._open_ucx(native, connection)
             connection.ask(op="open", region=self._name)
         except TierError:
             connection.close()
             raise
         return native.tcp_tier(self.url, connection.detach(), self.size, self._timeout)
+
+    def _open_ucx(self, native: Any, connection: Connection) -> Tier:
+        seen = connection.ask(op="open", region=self._name, ucx=True)
+        keys = bytes.fromhex(seen["ucx_address"]), bytes.fromhex(seen["ucx_key"])
+        return native.ucx_tier(self.url, *keys, seen["address"], self.size, connection.detach(), self._timeout)
 
     def statistics(self) -> dict[str, Any]:
         """Return the memory node's."""

@@ -175,6 +175,7 @@ SCHEMES: dict[str, Opener] = {
     "shm": _shm,
     "memory": _lent,
     "process": _process,
+    "ucx": _lent,
 }
 
 #: What each looks like.
@@ -184,6 +185,7 @@ SYNTAX = (
     "file:PATH?direct=1",
     "shm:NAME?delay_us=2",
     "memory://HOST:PORT/REGION",
+    "ucx://HOST:PORT/REGION",
     "process://HOST:PORT/REGION",
     "process://PID/ADDRESS?size=BYTES",
 )

@@ -18,7 +18,7 @@ from fairlead_tiered_retrieval.tiers.local import NumaRegion
 from .nodes import Node
 
 SIZE = 200_000
-KINDS = ("dram", "numa", "file", "direct", "shm", "ring", "delay", "memory", "process")
+KINDS = ("dram", "numa", "file", "direct", "shm", "ring", "delay", "memory", "process", "ucx")
 
 
 def made(kind: str, node: Node, folder: Path) -> Region:
@@ -41,6 +41,7 @@ def made(kind: str, node: Node, folder: Path) -> Region:
         "direct": f"file:{folder / name}?direct=1",
         "shm": f"shm:{name}",
         "memory": node.url(name),
+        "ucx": node.url(name, "ucx"),
     }
     try:
         return open_region(urls[kind], SIZE)
@@ -49,6 +50,8 @@ def made(kind: str, node: Node, folder: Path) -> Region:
             pytest.skip(f"no O_DIRECT here: {error}")
         raise
     except RegionUrlError as error:
+        if kind == "ucx" and "UCX" in str(error):
+            pytest.skip(str(error))
         if kind == "numa":
             pytest.skip(f"no NUMA node 0 is shown here: {error}")
         raise
