@@ -35,6 +35,11 @@ class Node:
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
+    def stall(self) -> None:
+        """Stop it; every thread of it has when this returns."""
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()

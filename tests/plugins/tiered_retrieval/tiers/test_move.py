@@ -121,7 +121,7 @@ def test_reads_go_on_from_a_replica(way: str, node: Node) -> None:
             offsets, lengths = np.arange(0, 90_000, 9_000).astype(np.uint64), np.full(10, 800, np.uint32)
             out = np.empty(8000, np.uint8)
             tier.read(offsets, lengths, out)
-            other.signal(9 if way == "killed" else 19)
+            other.kill() if way == "killed" else other.stall()
             for _ in range(3):
                 out[:] = 0
                 tier.read(offsets, lengths, out)

@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import fairlead_kernels as fk
+from fairlead_kernels import vector_tiers
 from fairlead_tiered_retrieval.errors import TieredRetrievalError
 from fairlead_tiered_retrieval.tiers import RegionUrlError, TierLost, TierTimeout, open_region
 from fairlead_tiered_retrieval.tiers.command import memory_node
@@ -25,7 +27,9 @@ from fairlead_tiered_retrieval.tiers.remote import LentRegion
 
 from .nodes import TOKEN, Node
 
-WAYS = ("memory", "process", "ring")
+HAS_UCX = bool(fk.available_isas()) and not vector_tiers.serving().ucx_missing()
+UCX = pytest.param("ucx", marks=pytest.mark.skipif(not HAS_UCX, reason="no UCX here"))
+WAYS = ("memory", "process", "ring", UCX)
 
 
 def test_capacity_names_and_sizes_are_kept(node: Node) -> None:
@@ -140,18 +144,21 @@ def test_a_node_that_is_killed_while_it_is_read_is_lost(how: str) -> None:
     assert not list(Path("/dev/shm").glob(f"fairlead-{name}*"))
 
 
-@pytest.mark.parametrize("how", ["memory", "ring"])
-def test_a_node_that_stalls_is_late_and_can_be_read_again_when_it_goes_on(how: str) -> None:
+@pytest.mark.parametrize("how", ["memory", "ring", UCX])
+def test_a_node_that_stalls_is_late_and_can_be_read_again_when_it_goes_on(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UCX_TLS", "tcp")  # over shared memory its reads do not need the other process at all
     name = f"stalled-{how}"
     running = Node("--shared", "--region", f"{name}=1M")
-    url = f"shm:{name}?delay_us=5&timeout=0.3" if how == "ring" else running.url(name, "memory", "?timeout=0.3")
+    url = f"shm:{name}?delay_us=5&timeout=0.3" if how == "ring" else running.url(name, how, "?timeout=0.3")
     try:
         region = open_region(url)
         region.read(0, 10)
-        running.signal(signal.SIGSTOP)
+        running.stall()
         with pytest.raises(TierTimeout, match=r"no answer within 0\.3"):
             region.read(0, 10)
-        if how == "memory":
+        if how != "ring":
             with pytest.raises(TierTimeout, match=r"within 0\.3"):
                 open_region(url)
         running.signal(signal.SIGCONT)
@@ -170,7 +177,7 @@ def test_one_sided_reads_do_not_need_the_other_process() -> None:
     running = Node("--region", "asleep=1M")
     region = open_region(running.url("asleep", "process"))
     tier = region.open_native()
-    running.signal(signal.SIGSTOP)
+    running.stall()
     out = np.ones(100, np.uint8)
     tier.read(np.zeros(1, np.uint64), np.full(1, 100, np.uint32), out)
     assert not out.any()
