@@ -1,6 +1,6 @@
 """An index as ann-benchmarks runs it (github.com/erikbern/ann-benchmarks): its `BaseANN`, without importing it.
 
-Copy ``benchmarks/ann_benchmarks`` to ``ann_benchmarks/algorithms/fairlead`` of a checkout; its config names this module.
+Copy ``benchmarks/ann_benchmarks`` to ``ann_benchmarks/algorithms/fairlead`` of a checkout: its config names this.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def test_more_than_there_are_gives_those_that_there_are() -> None:
 
 @pytest.mark.parametrize("recall", [0.0, 1.5, float("nan")])
 def test_a_recall_that_means_nothing_is_refused(recall: float) -> None:
-    with pytest.raises(TieredRetrievalError, match="recall = .*accepted"):
+    with pytest.raises(TieredRetrievalError, match=r"recall = .*accepted"):
         Fairlead("euclidean", "flat").set_query_arguments(recall)
 
 
