@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import NotFound, TieredRetrievalError
@@ -228,7 +227,7 @@ class Collection:
 
     def ids(self, after: int = 0, count: int = 1000) -> tuple[list[Id], int | None]:
         """Return ids in no particular order, a part at a time: those from a place on, and the place after them."""
-        live = np.flatnonzero(self._parts.served.live)
+        live = self._parts.served.live_slots()
         part = live[live >= after][:count]
         more = len(part) == count and part[-1] != live[-1]
         return self._parts.ids.of(part.tolist()), int(part[-1]) + 1 if more else None

@@ -175,7 +175,7 @@ def _sized(array: NDArray, size: int, nothing: Any) -> NDArray:
 def _equal(array: NDArray, values: Sequence[Any]) -> Mask:
     if not values:
         return np.zeros(0, bool)
-    return array == values[0] if len(values) == 1 else np.isin(array, values)
+    return array == values[0] if len(values) == 1 else np.isin(array.copy(), values)
 
 
 def _between(numbers: NDArray[np.float64], condition: Between) -> Mask:

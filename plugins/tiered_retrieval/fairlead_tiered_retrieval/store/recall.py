@@ -53,7 +53,7 @@ def recall_report(searcher: Searcher, k: int, queries: int, recall: float, seed:
         raise TieredRetrievalError(f"k = {k}, queries = {queries}; accepted: 1 to 1000, 1 to {MOST_QUERIES}")
     parts = searcher.parts
     with parts.slots.reading():
-        live = np.flatnonzero(parts.served.live)
+        live = parts.served.live_slots()
         if len(live) < 2:
             raise TieredRetrievalError(f"a recall report of {len(live)} vectors; accepted: 2 and more")
         drawn = np.random.default_rng(seed).choice(live, min(queries, len(live)), replace=False)

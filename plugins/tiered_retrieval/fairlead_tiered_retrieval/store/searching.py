@@ -138,7 +138,7 @@ class Searcher:
         """Return the nearest slots, and how they were found; k of them wherever there are k."""
         parts, began = self.parts, self.clock()
         if mask is not None or recall == 1:
-            allowed = np.flatnonzero(parts.served.live if mask is None else mask)
+            allowed = parts.served.live_slots() if mask is None else np.flatnonzero(mask)
             if recall == 1 or self.speeds.scan_is_cheaper(len(allowed), parts.served.count):
                 return self._scanned(queries, k, allowed), "scan"
         bits = None if mask is None else np.packbits(mask, bitorder="little")
@@ -175,7 +175,7 @@ class Searcher:
         wanted = min(k, int(np.count_nonzero(among))) if (found.slots[:, -1] < 0).any() else 0
         short = np.flatnonzero((found.slots >= 0).sum(axis=1) < wanted)
         if len(short) and found.complete:
-            more = self._scanned(queries[short], k, np.flatnonzero(among))
+            more = self._scanned(queries[short], k, np.flatnonzero(among.copy()))
             found.slots[short], found.distances[short] = more.slots, more.distances
         return found
 

@@ -67,6 +67,11 @@ class ServedIndex:
             self.entry = entry
             self.changes += len(removed) + len(added)
 
+    def live_slots(self) -> Slots:
+        """Return the slots that documents have, ascending."""
+        # NumPy counts before it fills: of an array that changes meanwhile it returns places that are none.
+        return np.flatnonzero(self.live.copy())
+
     def search(self, queries: NDArray, k: int, *, recall: float, allowed: NDArray | None, threads: int) -> Found:
         """Search as `Index.search` does, over all that is there."""
         found = self.serving.index.search(queries, k, recall=recall, allowed=allowed, threads=threads)
@@ -80,7 +85,7 @@ class ServedIndex:
         The caller must hold `SlotAllocator.reading`, so that no row changes that the build reads.
         """
         with self._lock:
-            slots, self._journal = np.flatnonzero(self.live), []
+            slots, self._journal = self.live_slots(), []
         try:
             index = build(slots)
             while len(journal := self._taken_journal()) > _FEW:
