@@ -210,10 +210,11 @@ def generated(folder: Path, count: int = 20_000, dim: int = 128, queries: int = 
         rows = centres[which] + np.einsum("nl,nld->nd", inner, spans[which])
         rows += 0.05 * random.standard_normal(rows.shape).astype(np.float32)
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        rows = rows.astype(np.float32)
         return rows[:count], rows[count:]
 
     about = f"generated, {count:,} x {dim} float32, 64 clusters of 12 dimensions"
-    source = {"version": 1, "count": count, "dim": dim, "queries": queries, "seed": seed}
+    source = {"version": 2, "count": count, "dim": dim, "queries": queries, "seed": seed}
     return prepared(folder, f"generated-{dim}d-{count // 1000}k", about, source, read)
 
 
