@@ -1,15 +1,15 @@
-"""Codes of vectors that guide a search: a trained rotation, byte codes of leading coordinates, and RaBitQ bit codes.
+"""A trained rotation of vectors, and byte codes of its leading coordinates.
 
 ``Rotation`` puts as much energy as possible into a few leading coordinates (principal components of a sample) and
 mixes what they leave, so that no direction of the rest is special. ``LeadingCodes`` keep one byte for each leading
-coordinate: a graph's walk reads one cache line of 60 of them. ``BitCodes`` keep 1 to 8 bits for each coordinate of the
-difference to a centroid (RaBitQ: Gao and Long, SIGMOD 2024 and 2025), with an unbiased estimate and its deviation.
+coordinate: a graph's walk reads one cache line of 60 of them. Codes of 1 to 8 bits with bounds are in
+``vector_bit_codes``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,6 @@ from fairlead_kernels.vectors import F32, U32, Space, VectorError, Vectors, as_b
 
 Kind = Literal["pca", "random", "identity"]
 U8 = NDArray[np.uint8]
-BLOCK = 16
-"""Vectors of a block of bit codes."""
 _ROUNDS = 3
 
 
@@ -107,8 +105,7 @@ def normalised(x: F32, space: Space) -> F32:
 
 @dataclass(frozen=True, slots=True)
 class LeadingCodes:
-    """Byte codes of the first ``dims`` principal components, one step for all (locally-adaptive steps need two more
-    floats a vector and a step of its own for the query; measured, they changed no recall of a walk).
+    """Byte codes of the first ``dims`` principal components, with one step for all.
 
     A row is float32 (the vector's own share of the distance) and then one byte a coordinate, filled up to whole cache
     lines; rows of all coordinates serve a walk by their first line and a re-rank as a whole.
@@ -188,79 +185,3 @@ def aligned_rows(count: int, stride: int) -> U8:
     buffer = np.zeros(count * stride + 64, np.uint8)
     offset = -buffer.ctypes.data % 64
     return buffer[offset : offset + count * stride].reshape(count, stride)
-
-
-class Plan(NamedTuple):
-    """How many bits which coordinates have.
-
-    Attributes:
-        lead: coordinates of the leading segment.
-        scan_bits: 1, 2 or 4 bits of each lie in the blocks that a scan reads.
-        lead_bits: bits of each in all, scan_bits to 8.
-        rest: coordinates behind them.
-        rest_bits: bits of each, 0 to 8; they and the lower leading bits lie in rows read only for what passes.
-    """
-
-    lead: int
-    scan_bits: int
-    lead_bits: int
-    rest: int
-    rest_bits: int
-
-
-class Estimates(NamedTuple):
-    """Vectors of a list that passed, in its order: positions, estimates and lower bounds, all [passed]."""
-
-    positions: U32
-    estimates: F32
-    lowers: F32
-
-
-@dataclass(frozen=True, slots=True)
-class BitCodes:
-    """RaBitQ codes of differences to centroids, by a plan.
-
-    Attributes:
-        space: of the vectors; not bits.
-        plan: which coordinates have how many bits.
-        rotation: with ``plan.lead`` leading coordinates, or with none where the plan has no rest.
-        balance: a typical query's length in the rest over that in the leading coordinates.
-        unseen: deviation of <o, q> over |o| |q| in the rest, where it has not been read.
-        unit: a typical vector's distance from the mean: numbers are float16 in that unit.
-        quantiles: float32 [1001]: which deviations (in units of the spread) estimates stay within, by probability in
-            thousandths, measured on near pairs of the sample; those of the scan, and those of refined estimates.
-    """
-
-    space: Space
-    plan: Plan
-    rotation: Rotation
-    balance: float
-    unseen: float
-    unit: float
-    quantiles: F32
-
-    @property
-    def block_bytes(self) -> int:
-        """Bytes of the codes and numbers of 16 vectors."""
-        return 64 * (-(-self.plan.lead * self.plan.scan_bits // 32) + 2)
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of a vector's row; 0 where the blocks hold everything."""
-        p = self.plan
-        bits = -(-p.lead // 64) * (p.lead_bits - p.scan_bits) + -(-p.rest // 64) * p.rest_bits
-        return 8 + 8 * bits if bits else 0
-
-    @property
-    def bytes_per_vector(self) -> float:
-        """Bytes of a vector in full blocks and in its row."""
-        return self.block_bytes / BLOCK + self.row_bytes
-
-    def coder(self) -> Any:
-        """Return the native object that codes and scans by these numbers."""
-        native = extension()
-        if native is None:
-            raise VectorError("bit codes: the compiled extension is not what computes")
-        r = self.rotation
-        arrays = (r.matrix, r.mean, r.order, r.signs)
-        return native.BitCoder(*self.space.codes, tuple(self.plan), *arrays, self.balance, self.unseen, self.unit)

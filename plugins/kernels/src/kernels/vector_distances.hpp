@@ -74,7 +74,7 @@ FAIRLEAD_INLINE float float_distance(const SpaceQueryView& query, const void* ve
         a.take(V::load(q + i), F::load(x + i));
         i += w;
     }
-    if (i < query.dim) b.take(V::load(q + i), F::load_n(x + i, query.dim - i));
+    if (i < query.dim) b.take(V::load_n(q + i, query.dim - i), F::load_n(x + i, query.dim - i));
     const float square = M == Metric::cosine ? V::sum(V::add(a.square, b.square)) : 0.0F;
     return finish<M>(V::sum(V::add(a.sum, b.sum)), square, query.inverse_norm);
 }

@@ -32,32 +32,28 @@ void project(const float* matrix, std::size_t rows, std::size_t columns, const f
     }
 }
 
-// Four registers of columns at a time.
+// out = matrix x, and x -= transposed matrix times out, for orthonormal rows: four rows are read once for both.
 template <class V>
-void take_projection(const float* matrix, std::size_t rows, std::size_t columns, const float* y, float* out) {
+void project_out(const float* matrix, std::size_t rows, std::size_t columns, float* x, float* out) {
     constexpr std::size_t w = V::width;
-    std::size_t c = 0;
-    for (; c + 4 * w <= columns; c += 4 * w) {
-        typename V::Vec sum[4];
-        FAIRLEAD_UNROLL
-        for (std::size_t k = 0; k < 4; ++k) sum[k] = V::zero();
-        for (std::size_t r = 0; r < rows; ++r) {
-            const typename V::Vec factor = V::set1(y[r]);
+    for (std::size_t r = 0; r < rows; r += 4) {
+        const std::size_t some = rows - r < 4 ? rows - r : 4;
+        const float* m = matrix + r * columns;
+        project<V>(m, some, columns, x, out + r);
+        typename V::Vec factor[4];
+        for (std::size_t k = 0; k < 4; ++k) factor[k] = V::set1(k < some ? out[r + k] : 0.0F);
+        const std::size_t last = some - 1;
+        for (std::size_t c = 0; c < columns; c += w) {
+            const std::size_t n = columns - c < w ? columns - c : w;
+            typename V::Vec v = V::zero();
             FAIRLEAD_UNROLL
             for (std::size_t k = 0; k < 4; ++k) {
-                sum[k] = V::fma(factor, V::load(matrix + r * columns + c + k * w), sum[k]);
+                const float* row = m + (k < some ? k : last) * columns + c;
+                v = V::fma(factor[k], n == w ? V::load(row) : V::load_n(row, n), v);
             }
+            if (n == w) V::store(x + c, V::sub(V::load(x + c), v));
+            else V::store_n(x + c, V::sub(V::load_n(x + c, n), v), n);
         }
-        FAIRLEAD_UNROLL
-        for (std::size_t k = 0; k < 4; ++k) V::store(out + c + k * w, V::sub(V::load(out + c + k * w), sum[k]));
-    }
-    for (; c < columns; c += w) {
-        const std::size_t n = columns - c < w ? columns - c : w;
-        typename V::Vec sum = V::zero();
-        for (std::size_t r = 0; r < rows; ++r) {
-            sum = V::fma(V::set1(y[r]), V::load_n(matrix + r * columns + c, n), sum);
-        }
-        V::store_n(out + c, V::sub(V::load_n(out + c, n), sum), n);
     }
 }
 

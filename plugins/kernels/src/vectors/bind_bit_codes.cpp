@@ -1,3 +1,4 @@
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/tuple.h>
 
 #include <tuple>
@@ -64,8 +65,9 @@ void encode(const BitCoder& coder, FloatRows rotated, FloatVector centroid, std:
     });
 }
 
-// positions, estimates and lower bounds of those that passed, and how many they are.
-std::size_t scan(const BitCoder& coder, FloatVector query, FloatVector centroid, float scale, ConstBytes blocks,
+// scales: deviations by which scanned and refined bounds lie below estimates. Returned are positions, estimates and
+// bounds of those that passed, and how many they are.
+std::size_t scan(const BitCoder& coder, FloatVector query, FloatVector centroid, std::pair<float, float> scales, ConstBytes blocks,
                  ConstBytes rows, std::size_t n, float limit, bool refined, Array<std::uint32_t, 1> positions,
                  Array<float, 1> estimates, Array<float, 1> lowers) {
     const BitModel& model = coder.model();
@@ -75,12 +77,13 @@ std::size_t scan(const BitCoder& coder, FloatVector query, FloatVector centroid,
     const nb::gil_scoped_release released;
     BitQuery prepared;
     model.prepare_rotated(query.data(), prepared);
-    const BitList list = prepared.list(centroid.data(), scale);
+    const BitList list = prepared.list(centroid.data(), scales.first);
     std::vector<BitCandidate> found(blocks_of(n) * kBlock + kBlock);
     const auto* at = reinterpret_cast<const std::byte*>(blocks.data());
     const std::size_t passed = scan_list(model, prepared, list, at, n, limit, found.data());
     if (refined) {
-        refine(model, prepared, list, at, reinterpret_cast<const std::byte*>(rows.data()), found.data(), passed);
+        const BitList finer = prepared.list(centroid.data(), scales.second);
+        refine(model, prepared, finer, at, reinterpret_cast<const std::byte*>(rows.data()), found.data(), passed);
     }
     for (std::size_t i = 0; i < passed; ++i) {
         positions.data()[i] = found[i].position;

@@ -24,10 +24,7 @@ void RotationView::apply_lead(const float* x, float* out) const {
 void RotationView::apply(const float* x, float* out) const {
     float* rest = out + lead;
     for (std::size_t i = 0; i < dim; ++i) rest[i] = x[i] - mean[i];
-    if (lead > 0) {
-        vector_kernels().project(matrix, lead, dim, rest, out);
-        vector_kernels().take_projection(matrix, lead, dim, out, rest);
-    }
+    if (lead > 0) vector_kernels().project_out(matrix, lead, dim, rest, out);
     vector_kernels().mix(*this, rest, buffer(1, dim).data());
 }
 

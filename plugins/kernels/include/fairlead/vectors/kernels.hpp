@@ -18,8 +18,8 @@ struct VectorKernels {
                  float* out);
     // out[r] = dot(row r of a float32 matrix [rows, columns], x) for r in [0, rows).
     void (*project)(const float* matrix, std::size_t rows, std::size_t columns, const float* x, float* out);
-    // out[c] -= sum_r y[r] * matrix[r, c].
-    void (*take_projection)(const float* matrix, std::size_t rows, std::size_t columns, const float* y, float* out);
+    // The same for orthonormal rows, whose share is then taken out of x: x[c] -= sum_r out[r] * matrix[r, c].
+    void (*project_out)(const float* matrix, std::size_t rows, std::size_t columns, float* x, float* out);
     // The rounds of a rotation, in place; scratch holds dim floats.
     void (*mix)(const RotationView& rotation, float* x, float* scratch);
     std::size_t (*scan)(const BitPlan& plan, const BitQueryView& query, const BitList& list, const std::byte* blocks,
