@@ -32,6 +32,7 @@ BENCHMARKS: dict[str, tuple[list[str], list[str] | None]] = {
     "elastic_burst": ([], ["--quick"]),
     "vectors_memory": ([], ["--quick"]),
     "vectors_tiers": ([], ["--quick"]),
+    "vector_tiers": ([], ["--quick"]),
     "vectors_million": ([], ["--quick"]),
     "vectors_filters": ([], ["--quick"]),
     "vectors_updates": ([], ["--quick"]),
