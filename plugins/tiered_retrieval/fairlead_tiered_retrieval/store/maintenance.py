@@ -26,6 +26,8 @@ from .writer import Writer
 _logger = logging.getLogger(__name__)
 #: Of an index's own work at a time: writers wait so long.
 _SLICE_S = 0.02
+#: Between two steps of one round, and steps of one collection in it.
+_PAUSE_S, _STEPS = 0.005, 100
 
 
 class Maintenance:
@@ -212,8 +214,11 @@ class Background:
 
     def _tried(self, step: Callable[[], Progress]) -> None:
         try:
-            while not self._stop.is_set() and not step().finished:
-                pass
+            for _ in range(_STEPS):
+                if self._stop.is_set() or step().finished:
+                    break
+                # Whoever waits for the index has its turn.
+                self._stop.wait(_PAUSE_S)
         except (BudgetExceeded, StoreClosed):
             pass
         except Exception as error:

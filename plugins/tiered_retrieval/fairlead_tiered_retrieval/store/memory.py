@@ -7,9 +7,11 @@ from collections.abc import Callable
 from ..errors import BudgetExceeded
 from .applying import Parts
 from .operations import Operation, Update, Upsert
+from .policy import FLAT
 
 _FIELD_BYTES = 24
 _DOCUMENT_BYTES = 24
+_IN_MEMORY = ("dram:", "shm:")
 
 
 class MemoryBudget:
@@ -42,7 +44,10 @@ class MemoryBudget:
 def used_bytes(parts: Parts) -> int:
     """Return what a collection takes in memory: its index, ids and metadata."""
     served = parts.served
-    in_index = served.serving.index.sizes().dram_bytes + served.beside.sizes().dram_bytes
+    plan, sizes = served.serving.plan, served.serving.index.sizes()
+    # A tier that is this machine's memory counts; that of the flat index is the file.
+    own = plan.kind != FLAT and (plan.region is None or plan.region.startswith(_IN_MEMORY))
+    in_index = sizes.dram_bytes + served.beside.sizes().dram_bytes + (sizes.tier_bytes if own else 0)
     return in_index + len(served.live) + parts.ids.bytes + parts.columns.bytes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -78,10 +79,20 @@ class Speeds:
 
     query_s: float = 1e-4
     row_s: float = 3e-7
+    walks: dict[int, float] = field(default_factory=dict)
+    """Seconds that a query under a filter took through the index, by the power of two of how few are allowed."""
 
     def scan_is_cheaper(self, allowed: int, count: int) -> bool:
         """Whether comparing all allowed costs less than a walk that passes over the others to find as many."""
-        return allowed * self.row_s <= self.query_s * max(1.0, count / max(allowed, 1))
+        fewer = count / max(allowed, 1)
+        walk_s = self.walks.get(_power(fewer), self.query_s * max(1.0, fewer))
+        return allowed * self.row_s <= walk_s
+
+    def note_walk(self, allowed: int, count: int, seconds: float, queries: int) -> None:
+        """Take a measured walk under a filter into the running mean of those alike."""
+        if queries and allowed:
+            power, each = _power(count / allowed), seconds / queries
+            self.walks[power] = 0.9 * self.walks.get(power, each) + 0.1 * each
 
     def note(self, name: str, seconds: float, units: int) -> None:
         """Take a measurement into the running mean."""
@@ -137,15 +148,19 @@ class Searcher:
     def nearest(self, queries: NDArray, k: int, mask: Mask | None, recall: float) -> tuple[Found, str]:
         """Return the nearest slots, and how they were found; k of them wherever there are k."""
         parts, began = self.parts, self.clock()
+        allowed = np.zeros(0, np.int64)
         if mask is not None or recall == 1:
             allowed = parts.served.live_slots() if mask is None else np.flatnonzero(mask)
             if recall == 1 or self.speeds.scan_is_cheaper(len(allowed), parts.served.count):
                 return self._scanned(queries, k, allowed), "scan"
         bits = None if mask is None else np.packbits(mask, bitorder="little")
         found = parts.served.search(queries, k, recall=recall, allowed=bits, threads=self.threads)
+        found = self._filled(queries, k, mask, found)
         if mask is None:
             self.speeds.note("query_s", self.clock() - began, len(queries))
-        return self._filled(queries, k, mask, found), "index"
+        else:
+            self.speeds.note_walk(len(allowed), parts.served.count, self.clock() - began, len(queries))
+        return found, "index"
 
     def _mask(self, condition: Filter) -> Mask:
         """Which slots a filter lets through."""
@@ -240,6 +255,10 @@ class Searcher:
             for slot, hit in zip(slots, hits, strict=True):
                 hit.vector = self.parts.file.rows[slot].copy()
         return hits
+
+
+def _power(fewer: float) -> int:
+    return max(0, round(math.log2(max(fewer, 1.0))))
 
 
 def _check(k: int, recall: float, include: Sequence[str]) -> None:

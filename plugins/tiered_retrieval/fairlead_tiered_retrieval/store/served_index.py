@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BudgetExceeded
 from ..index import Found, Index, Progress
 from .policy import Plan
 from .scan_index import ScanIndex
@@ -136,8 +135,10 @@ class ServedIndex:
             return False
         try:
             index.add(slots, self._file.rows[slots])
-        except (BudgetExceeded, MemoryError) as error:
+        except Exception as error:
+            # They are written and must be found: memory or tier may have room or answer again later.
             _log.warning("%d vectors are searched beside the index: %s", len(slots), error)
+            index.remove(slots)
             return False
         return True
 
