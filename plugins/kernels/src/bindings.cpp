@@ -13,4 +13,5 @@ NB_MODULE(_native, module) {
     fairlead::python::bind_codes(module);
     fairlead::python::bind_tiers(module);
     fairlead::python::bind_lists(module);
+    fairlead::python::bind_graph(module);
 }

@@ -90,6 +90,15 @@ struct KernelTable {
     // other than their own, whose totals are known. scratch holds tile_floats(1, head_dim) floats.
     void (*add_received)(const UnifiedTile& tile, std::size_t first, std::size_t end, float* received,
                          std::size_t received_stride, float* scratch);
+
+    // out[i] = score of the walk code of vertex ids[i] (i itself without ids): its half norm, which lies in the last 4
+    // bytes, and the dot product of its other bytes (unsigned) with the query's, which is 0 at the last 4. Returns a bit
+    // for each of the (at most 64) scores that is smaller than `below`.
+    std::uint64_t (*score_lines)(const std::uint8_t* codes, std::size_t lines, const std::uint32_t* ids,
+                                 std::size_t count, const std::int8_t* query, std::int32_t below, std::int32_t* out);
+    // out[i] = the squared Euclidean distance of row ids[i] to the query, exact below 2^15 columns.
+    void (*byte_distances)(const std::uint8_t* query, const std::uint8_t* rows, std::size_t stride,
+                           std::size_t columns, const std::uint32_t* ids, std::size_t count, float* out);
 };
 
 // The most rows that a tile of multiply_rows holds dequantized.

@@ -13,6 +13,8 @@
 #include "kernels/quantize_input.hpp"
 #include "kernels/rmsnorm.hpp"
 #include "kernels/rope.hpp"
+#include "kernels/byte_distances.hpp"
+#include "kernels/score_lines.hpp"
 #include "kernels/softmax.hpp"
 #include "kernels/sum_rows.hpp"
 #include "kernels/sum_rows_batch.hpp"
@@ -56,6 +58,8 @@ inline constexpr KernelTable table_of = {
     .partial_floats = padded_partial_floats<V>,
     .update_scores = update_scores<V>,
     .add_received = add_received<V>,
+    .score_lines = score_lines<V>,
+    .byte_distances = byte_distances<V>,
 };
 
 }  // namespace fairlead::kernels

@@ -1,0 +1,134 @@
+"""A graph of vectors in NumPy: the same algorithms as the native one on exact distances, small and slow.
+
+Where the native graph walks by 8 bit codes this one walks by distances, so both find the same nearest vectors where the
+codes tell the candidates apart, and need not pass through the same vertices on the way.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead_kernels import reference_vectors
+
+I64 = NDArray[np.int64]
+F32 = NDArray[np.float32]
+
+
+def robust_prune(distances: F32, between: F32, degree: int, alpha: float) -> list[int]:
+    """Return which candidates become neighbours, the nearest first (RobustPrune, Subramanya et al. 2019).
+
+    Args:
+        distances: [n], ascending, of the candidates from the vertex.
+        between: [n, n], of the candidates from each other.
+        degree: how many at most.
+        alpha: by how much a chosen one must be nearer to a candidate than the vertex is, to make it needless.
+    """
+    chosen: list[int] = []
+    occlusion = np.zeros(len(distances), np.float32)
+    for limit in (1.0, alpha):
+        for at in range(len(distances)):
+            if len(chosen) == degree:
+                return chosen
+            if at in chosen or occlusion[at] > limit:
+                continue
+            chosen.append(at)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                ratio = np.where(between[at] > 0, distances / between[at], np.float32(1e30))
+            occlusion[at + 1 :] = np.maximum(occlusion, ratio)[at + 1 :]
+    rest = [at for at in range(len(distances)) if at not in chosen]
+    return chosen + rest[: degree - len(chosen)]
+
+
+class ReferenceGraph:
+    """Vectors by slot, each linked to at most `degree` others."""
+
+    def __init__(self, space: Any, degree: int, beam: int, alpha: float, entries: int = 256) -> None:
+        self.space, self.degree, self.beam, self.alpha, self.most_entries = space, degree, beam, alpha, entries
+        self.rows: dict[int, NDArray[Any]] = {}
+        self.edges: dict[int, list[int]] = {}
+        self.gone: set[int] = set()
+        self.entries: list[int] = []
+
+    def _space(self, metric: str | None) -> Any:
+        return self.space if metric is None else type(self.space)(self.space.element, metric, self.space.dim)
+
+    def _distances(self, query: NDArray[Any], slots: list[int], metric: str | None = None) -> F32:
+        if not slots:
+            return np.empty(0, np.float32)
+        return reference_vectors.distances(self._space(metric), query[None], np.stack([self.rows[s] for s in slots]))[0]
+
+    def insert(self, slots: list[int], vectors: NDArray[Any]) -> None:
+        """Add vectors one after the other."""
+        for slot, vector in zip(slots, vectors, strict=True):
+            self.rows[slot] = vector
+            candidates = self._walk(vector, self.beam)[1] if self.entries else []
+            self.edges[slot] = []
+            self._link(slot, candidates)
+            if len(self.entries) < self.most_entries:
+                self.entries.append(slot)
+            for other in list(self.edges[slot]):
+                self._receive(other, slot)
+
+    def _link(self, slot: int, candidates: list[int]) -> None:
+        others = sorted({c for c in candidates if c != slot})
+        metric = "cosine" if self.space.metric == "cosine" else "l2"
+        distances = self._distances(self.rows[slot], others, metric)
+        order = np.argsort(distances, kind="stable")
+        others = [others[i] for i in order]
+        if others:
+            rows = np.stack([self.rows[o] for o in others])
+            between = reference_vectors.distances(self._space(metric), rows, rows)
+            chosen = robust_prune(distances[order], between, self.degree, self.alpha)
+            self.edges[slot] = [others[i] for i in chosen]
+
+    def _receive(self, slot: int, source: int) -> None:
+        if source in self.edges[slot]:
+            return
+        if len(self.edges[slot]) < self.degree:
+            self.edges[slot].append(source)
+        else:
+            self._link(slot, [*self.edges[slot], source])
+
+    def _walk(self, query: NDArray[Any], beam: int) -> tuple[list[int], list[int]]:
+        """Return the beam and the vertices that were expanded."""
+        seen = dict(zip(self.entries, self._distances(query, self.entries).tolist(), strict=True))
+        expanded: list[int] = []
+        while True:
+            nearest = sorted(seen, key=lambda s: (seen[s], s))[:beam]
+            waiting = [s for s in nearest if s not in expanded]
+            if not waiting:
+                return nearest, expanded
+            expanded.append(waiting[0])
+            fresh = [s for s in self.edges[waiting[0]] if s not in seen]
+            seen.update(zip(fresh, self._distances(query, fresh).tolist(), strict=True))
+
+    def remove(self, slots: list[int]) -> int:
+        """Find slots no more."""
+        there = [s for s in slots if s in self.rows and s not in self.gone]
+        self.gone.update(there)
+        return len(there)
+
+    def consolidate(self) -> None:
+        """Link the neighbours of removed slots around them (FreshDiskANN, algorithm 4) and forget those."""
+        for slot in sorted(set(self.edges) - self.gone):
+            lost = [s for s in self.edges[slot] if s in self.gone]
+            if lost:
+                wider = [*self.edges[slot], *(n for s in lost for n in self.edges[s])]
+                self.edges[slot] = []
+                self._link(slot, [s for s in wider if s not in self.gone])
+        for slot in self.gone:
+            del self.rows[slot], self.edges[slot]
+        self.gone.clear()
+        self.entries = [s for s in self.entries if s in self.rows]
+        self.entries += [s for s in sorted(self.rows) if s not in self.entries][: self.most_entries - len(self.entries)]
+
+    def search(self, query: NDArray[Any], k: int, beam: int, allowed: NDArray[np.bool_] | None) -> tuple[I64, F32]:
+        """Return the nearest k slots and their distances; fewer where fewer were met."""
+        found = self._walk(query, beam)[0] if allowed is None else list(self.rows)
+        found = [s for s in found if s not in self.gone and (allowed is None or (s < len(allowed) and allowed[s]))]
+        distances = self._distances(query, found)
+        order = np.lexsort((found, distances))[:k]
+        return np.array(found, np.int64)[order], distances[order]

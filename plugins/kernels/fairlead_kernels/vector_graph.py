@@ -1,0 +1,341 @@
+"""A graph of vectors (Vamana) that is walked by 8 bit codes of their leading coordinates, all in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead_kernels.backend import extension
+from fairlead_kernels.reference_vector_graph import ReferenceGraph
+from fairlead_kernels.vectors import Space, VectorError, Vectors, as_bytes, as_floats
+from fairlead_kernels.walk_training import WalkCodes, train_walk_codes
+
+U32 = NDArray[np.uint32]
+Keep = Literal["exact", "codes"]
+
+#: Parts of a saved graph, in the order in which native code gives them.
+PARTS = ("slots", "edges", "codes", "rows", "more", "removed", "entries")
+CHUNK = 8192
+SLACK = 32
+#: A scan of all that a filter allows costs as much as so many neighbours of a walk each.
+SCAN_FACTOR = 16
+
+
+class GraphFound(NamedTuple):
+    """The nearest vectors of each query, and what finding them took.
+
+    Attributes:
+        slots: int64 [n, k]; -1 where fewer were found.
+        distances: float32 [n, k], infinite where the slot is -1; as good as the codes where those are all that is kept.
+        hops: uint32 [n]: vertices whose neighbours were looked at.
+        scored: uint32 [n]: codes read.
+    """
+
+    slots: NDArray[np.int64]
+    distances: NDArray[np.float32]
+    hops: U32
+    scored: U32
+
+
+@dataclass(frozen=True, slots=True)
+class GraphOptions:
+    """How a graph is made.
+
+    Attributes:
+        degree: neighbours of a vertex, a multiple of 16.
+        beam: of the searches for a new vertex's candidates.
+        alpha: of the pruning (Subramanya et al. 2019), for squared distances.
+        lines: cache lines of a code, 1 and above: 64 bytes hold 60 coordinates. None: up to 4, as many as hold 95 % of
+            the vectors' variance.
+        keep: ``exact``: the vectors themselves order the last candidates; ``codes``: 8 bit codes of all coordinates.
+        seed: of everything that is drawn.
+    """
+
+    degree: int = 32
+    beam: int = 64
+    alpha: float = 1.2
+    lines: int | None = None
+    keep: Keep = "exact"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.degree < 16 or self.degree % 16 or self.degree > 256:
+            raise VectorError(f"degree: must be a multiple of 16 up to 256, got {self.degree}")
+        if not 1 <= self.beam <= 4096:
+            raise VectorError(f"beam: must be 1..4096, got {self.beam}")
+        if not 1.0 <= self.alpha <= 4.0:
+            raise VectorError(f"alpha: must be 1..4, got {self.alpha}")
+        if self.lines is not None and not 1 <= self.lines <= 64:
+            raise VectorError(f"lines: must be 1..64, got {self.lines}")
+        if self.keep not in ("exact", "codes"):
+            raise VectorError(f"keep: must be exact or codes, got {self.keep!r}")
+
+
+class Graph:
+    """Vectors by slot. Searches may run in any number of threads; changes wait for them.
+
+    Results depend neither on the number of threads nor on which queries come together. Without compiled kernels the
+    same is computed in NumPy (`fairlead_kernels.backend.backend` says which and why), on exact distances and slowly.
+    """
+
+    def __init__(self, space: Space, options: GraphOptions, codes: WalkCodes | None) -> None:
+        """Make an empty graph; `build` and `load` are the ways to have one with vectors."""
+        self.space, self.options, self.codes = space, options, codes
+        native = extension()
+        if native is None or codes is None:
+            self._native: Any = None
+            self._reference = ReferenceGraph(space, options.degree, options.beam, options.alpha)
+        else:
+            self._native = native.VectorGraph(
+                *space.codes, codes.rotation, codes.center, codes.lines, codes.step, codes.tail_step, codes.longest,
+                options.degree, options.beam, options.alpha, options.seed, options.keep == "exact",
+            )  # fmt: skip
+
+    @classmethod
+    def build(
+        cls,
+        space: Space,
+        slots: NDArray[Any],
+        vectors: Vectors,
+        options: GraphOptions | None = None,
+        *,
+        threads: int = 1,
+        memory_bytes: int | None = None,
+        told: Callable[[int, int], object] | None = None,
+    ) -> Graph:
+        """Build a graph of the rows ``vectors[slots]``.
+
+        Args:
+            space: of the vectors.
+            slots: [n], without repetition.
+            vectors: [more than the largest slot, columns], as `check_vectors` returns them; read in pieces.
+            options: None: the defaults.
+            threads: that compute.
+            memory_bytes: that graph and build may take beside `vectors`; None: not limited.
+            told: called with (vertices linked, vertices); what it raises ends the build.
+
+        Raises:
+            VectorError: arguments are not what is accepted, or the memory does not suffice: nothing is allocated then.
+        """
+        options = options or GraphOptions()
+        if options.keep == "codes" and space.metric == "dot":
+            raise VectorError("keep: must be exact for dot: products of codes are too coarse")
+        slots = _slots(slots)
+        _check_rows(space, vectors, "vectors")
+        if len(np.unique(slots)) != len(slots):
+            raise VectorError("slots: one is there twice")
+        if len(slots) and int(slots.max()) >= len(vectors):
+            raise VectorError(f"slots: {int(slots.max())} has no row; vectors has {len(vectors)}")
+        codes = train_walk_codes(space, vectors, slots, options.lines, options.keep == "codes", options.seed)
+        graph = cls(space, options, codes)
+        needed = graph.build_bytes(len(slots), threads)
+        if memory_bytes is not None and needed > memory_bytes:
+            raise VectorError(f"memory_bytes: {memory_bytes}; accepted: at least {needed} for {len(slots)} vectors")
+        graph._fill(slots, vectors, threads, told)
+        return graph
+
+    def build_bytes(self, count: int, threads: int = 1) -> int:
+        """Return what building a graph of so many vectors takes, the graph included."""
+        sample = 0 if self.codes is None else self.codes.training_bytes
+        return count * (self.vertex_bytes + (self.options.degree + SLACK) * 4 + 24) + threads * (1 << 20) + sample
+
+    @property
+    def vertex_bytes(self) -> int:
+        """Bytes that one more vector takes."""
+        if self._native is None:
+            return self.space.row_bytes + self.options.degree * 8
+        return self._native.vertex_bytes
+
+    def _fill(self, slots: U32, vectors: Vectors, threads: int, told: Callable[[int, int], object] | None) -> None:
+        if self._native is None:
+            self._reference.insert([int(s) for s in slots], vectors[slots])
+            return
+        self._native.reserve(len(slots))
+        for first in range(0, len(slots), CHUNK):
+            some = slots[first : first + CHUNK]
+            self._native.append(some, as_bytes(vectors[some]))
+        self._native.build(threads, told)
+
+    @property
+    def count(self) -> int:
+        """Vectors that can be found."""
+        if self._native is None:
+            return len(self._reference.rows) - len(self._reference.gone)
+        return self._native.live
+
+    @property
+    def removed(self) -> int:
+        """Removed vectors whose places are not free yet."""
+        return len(self._reference.gone) if self._native is None else self._native.removed
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of memory that the graph takes."""
+        if self._native is None:
+            return len(self._reference.rows) * self.vertex_bytes
+        return self._native.bytes
+
+    def search(
+        self,
+        queries: Vectors,
+        k: int,
+        *,
+        beam: int = 32,
+        rerank: int | None = None,
+        allowed: NDArray[np.uint8] | None = None,
+        threads: int = 1,
+        in_flight: int = 4,
+    ) -> GraphFound:
+        """Return the nearest k of each query [n, columns].
+
+        Args:
+            queries: as `check_vectors` returns them.
+            k: 1 and above.
+            beam: candidates that a walk keeps; at least k are.
+            rerank: candidates whose vectors are compared; None: the whole beam.
+            allowed: bitmap of slots that may be found, the lowest bit of a byte first; slots beyond it may not. Where
+                few are allowed their codes are scanned, else the walk goes through all and collects them.
+            threads: that share the queries.
+            in_flight: queries that a thread walks with by turns.
+        """
+        _check_rows(self.space, queries, "queries")
+        for name, value in (("k", k), ("beam", beam), ("threads", threads), ("in_flight", in_flight)):
+            if value < 1:
+                raise VectorError(f"{name}: must be at least 1, got {value}")
+        beam = max(beam, k)
+        rerank = max(k, min(rerank or beam, beam))
+        if self._native is None:
+            return self._search_reference(queries, k, beam, allowed)
+        wide, scan = beam, False
+        if allowed is not None:
+            allowed = np.ascontiguousarray(allowed, np.uint8)
+            wide, scan = self._filtered(allowed, beam)
+        slots = np.empty((len(queries), k), np.int64)
+        distances = np.empty((len(queries), k), np.float32)
+        counters = np.empty((2, len(queries)), np.uint32)
+        self._native.search(
+            as_bytes(queries), wide, rerank, in_flight, threads, allowed, scan, slots, distances, counters
+        )
+        return GraphFound(slots, distances, counters[0], counters[1])
+
+    def _filtered(self, allowed: NDArray[np.uint8], beam: int) -> tuple[int, bool]:
+        """Return the beam of a walk that meets enough allowed ones, and whether scanning those is cheaper."""
+        count = int(np.bitwise_count(allowed).sum())
+        if count <= SCAN_FACTOR * beam * self.options.degree:
+            return beam, True
+        share = min(1.0, count / max(1, self.count))
+        return int(beam * min(16.0, share**-0.75)), False
+
+    def _search_reference(self, queries: Vectors, k: int, beam: int, allowed: NDArray[np.uint8] | None) -> GraphFound:
+        slots = np.full((len(queries), k), -1, np.int64)
+        distances = np.full((len(queries), k), np.inf, np.float32)
+        chosen = None if allowed is None else np.unpackbits(allowed, bitorder="little").astype(bool)
+        for row, query in enumerate(queries):
+            found, measured = self._reference.search(query, k, beam, chosen)
+            slots[row, : len(found)], distances[row, : len(found)] = found, measured
+        return GraphFound(slots, distances, *np.zeros((2, len(queries)), np.uint32))
+
+    def insert(self, slots: NDArray[Any], vectors: Vectors, *, threads: int = 1) -> None:
+        """Add vectors [n, columns] at slots that are not there; searches find them when it returns.
+
+        Raises:
+            VectorError: a slot is there, or the vectors are not of the space.
+        """
+        slots = _slots(slots)
+        _check_rows(self.space, vectors, "vectors")
+        if len(slots) != len(vectors):
+            raise VectorError(f"slots: {len(slots)} for {len(vectors)} vectors")
+        try:
+            if self._native is None:
+                self._insert_reference(slots, vectors)
+            else:
+                self._native.insert(slots, as_bytes(vectors), threads)
+        except ValueError as error:
+            raise VectorError(str(error)) from None
+
+    def _insert_reference(self, slots: U32, vectors: Vectors) -> None:
+        there = [int(s) for s in slots if int(s) in self._reference.rows]
+        if there or len(set(slots.tolist())) != len(slots):
+            raise VectorError(f"slots: {there[:1] or 'one'} is in the graph already")
+        self._reference.insert([int(s) for s in slots], vectors)
+
+    def remove(self, slots: NDArray[Any]) -> int:
+        """Find slots no more; those that are not there are passed over. Return how many were."""
+        slots = _slots(slots)
+        return self._reference.remove(slots.tolist()) if self._native is None else self._native.remove(slots)
+
+    def consolidate(self, *, threads: int = 1) -> None:
+        """Link around the removed vertices and free their places (Singh et al. 2021, algorithm 4)."""
+        if self._native is None:
+            self._reference.consolidate()
+        else:
+            self._native.consolidate(threads)
+
+    def vectors(self, slots: NDArray[Any]) -> Vectors:
+        """Return the vectors [n, columns] of slots, which the graph keeps; IndexError for one not there."""
+        slots = _slots(slots)
+        out = np.empty((len(slots), self.space.columns), self.space.dtype)
+        if self.options.keep != "exact":
+            raise VectorError("keep: this graph keeps codes; vectors are where they were taken from")
+        if self._native is not None:
+            self._native.vectors(slots, as_bytes(out) if len(out) else np.empty((0, self.space.row_bytes), np.uint8))
+            return out
+        for row, slot in enumerate(slots.tolist()):
+            if slot not in self._reference.rows or slot in self._reference.gone:
+                raise IndexError("slots: a slot is not in the graph")
+            out[row] = self._reference.rows[slot]
+        return out
+
+    def neighbours(self, slot: int) -> list[int]:
+        """Return the slots that a slot is linked to, those removed left out."""
+        if self._native is None:
+            return [s for s in self._reference.edges[slot] if s not in self._reference.gone]
+        return [s for s in self._native.neighbours(slot) if s != 0xFFFFFFFF]
+
+    def entries(self) -> list[int]:
+        """Return the slots where walks begin."""
+        found = self._reference.entries if self._native is None else self._native.entries()
+        return [s for s in found if s != 0xFFFFFFFF]
+
+    def save(self) -> dict[str, NDArray[Any]]:
+        """Return all that `load` needs, as arrays; of a graph of compiled kernels."""
+        if self._native is None or self.codes is None:
+            raise VectorError("save: needs the compiled kernels")
+        return dict(zip(PARTS, self._native.save(), strict=True)) | self.codes.arrays()
+
+    @classmethod
+    def load(cls, space: Space, options: GraphOptions, arrays: dict[str, NDArray[Any]]) -> Graph:
+        """Return the graph of which `save` returned the arrays.
+
+        Raises:
+            VectorError: a part is missing or does not fit the others; compiled kernels are missing.
+        """
+        try:
+            graph = cls(space, options, WalkCodes.from_arrays(arrays))
+            if graph._native is None:
+                raise VectorError("load: needs the compiled kernels")
+            graph._native.restore(*(np.ascontiguousarray(arrays[part]) for part in PARTS))
+        except (KeyError, ValueError, TypeError) as error:
+            raise VectorError(f"graph: its parts do not fit together: {error}") from None
+        return graph
+
+
+def _slots(slots: NDArray[Any]) -> U32:
+    given = np.asarray(slots)
+    if given.ndim != 1 or not (given.size == 0 or np.issubdtype(given.dtype, np.integer)):
+        raise VectorError(f"slots: must be integers [n], got {given.dtype} {list(given.shape)}")
+    if given.size and (int(given.min()) < 0 or int(given.max()) >= 0x7FFFFFFF):
+        raise VectorError("slots: must be 0..2147483646")
+    return np.ascontiguousarray(given, np.uint32)
+
+
+def _check_rows(space: Space, rows: Vectors, name: str) -> None:
+    if not isinstance(rows, np.ndarray) or rows.dtype != space.dtype or rows.shape[1:] != (space.columns,):
+        raise VectorError(f"{name}: must be {space.dtype} [n, {space.columns}], as check_vectors returns them")
+
+
+__all__ = ["Graph", "GraphFound", "GraphOptions", "as_floats"]

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "fairlead/vectors/aligned.hpp"
+#include "fairlead/vectors/space.hpp"
+
+namespace fairlead::vectors {
+
+// Rotates vectors and rounds the leading coordinates, in which most of their length lies, to 8 bits of one step for all
+// (LVQ and LeanVec, Aguerrebere et al. 2023 and Tepper et al. 2024, with one scale in place of one a vector, so that a
+// score is an integer). A code fills whole cache lines: leading() bytes, each 128 more than the coordinate, then the
+// half squared norm of the *whole* vector as int32. Half norm - <x, q> orders vectors by their distance, where the dot
+// product of what the code leaves out is taken as zero. The metric's vectors come in as ones for which that is right:
+// normalised for cosine; for inner products with a further coordinate that makes all equally long (Bachrach et al. 2014).
+struct WalkEncoder {
+    Space space;
+    std::size_t lines = 1;
+    std::vector<float> rotation;  // [leading + trailing, columns]
+    std::vector<float> center;    // [columns]: what is subtracted before the rotation
+    std::vector<float> offset;    // [leading + trailing]: the center, rotated
+    std::size_t trailing = 0;     // further rows of the rotation, of which tails of 8 bits are made
+    float step = 1.0F;
+    float tail_step = 1.0F;
+    float longest = 0.0F;  // dot only: the squared norm that all are made to have
+
+    std::size_t leading() const { return lines * kLine - sizeof(std::int32_t); }
+    std::size_t code_bytes() const { return lines * kLine; }
+    // Coordinates that are rotated.
+    std::size_t columns() const { return space.dim + (augmented() ? 1 : 0); }
+    bool augmented() const { return space.metric == Metric::dot && space.element != Element::bit; }
+
+    // Codes of vectors [count] of the space; tails [count, trailing] and more [count], the further coordinate, may be null.
+    void encode(const std::byte* vectors, std::size_t count, bool queries, std::uint8_t* codes, std::uint8_t* tails,
+                float* more) const;
+    // A code as a query, negated: what score_lines takes.
+    void query_of_code(const std::uint8_t* code, std::int8_t* query) const;
+};
+
+}  // namespace fairlead::vectors

@@ -1,0 +1,227 @@
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/vector.h>
+
+#include <memory>
+#include <optional>
+#include <cstring>
+#include <vector>
+
+#include "arrays.hpp"
+#include "bindings.hpp"
+#include "fairlead/vectors/graph.hpp"
+
+namespace fairlead::python {
+namespace {
+
+using namespace fairlead::vectors;
+using Slots = Array<const std::uint32_t, 1>;
+using Vectors = Array<const std::uint8_t, 2>;
+
+// Arguments are checked by vector_graph.py; here only what memory depends on.
+class BoundGraph {
+public:
+    BoundGraph(int element, int metric, std::uint32_t dim, const Array<const float, 2>& rotation,
+               const Array<const float, 1>& center, std::size_t lines, float step, float tail_step, float longest,
+               std::uint32_t degree, std::uint32_t beam, float alpha, std::uint64_t seed, bool exact) {
+        WalkEncoder encoder;
+        encoder.space = {static_cast<Element>(element), static_cast<Metric>(metric), dim};
+        encoder.space.check();
+        encoder.lines = lines;
+        require(lines > 0 && rotation.shape(0) >= encoder.leading(), "rotation: has fewer rows than codes have bytes");
+        require(rotation.shape(1) == encoder.columns() && center.shape(0) == encoder.columns(),
+                "rotation, center: must have a column for each dimension");
+        encoder.trailing = rotation.shape(0) - encoder.leading();
+        encoder.rotation.assign(rotation.data(), rotation.data() + rotation.size());
+        encoder.center.assign(center.data(), center.data() + center.size());
+        for (std::size_t r = 0; r < rotation.shape(0); ++r) {
+            double sum = 0;
+            for (std::size_t c = 0; c < rotation.shape(1); ++c) {
+                sum += static_cast<double>(rotation.data()[r * rotation.shape(1) + c]) * center.data()[c];
+            }
+            encoder.offset.push_back(static_cast<float>(sum));
+        }
+        encoder.step = step;
+        encoder.tail_step = tail_step;
+        encoder.longest = longest;
+        require(degree > 0 && degree % 16 == 0 && beam > 0, "degree: must be a multiple of 16; beam: at least 1");
+        GraphSettings settings;
+        settings.degree = degree;
+        settings.beam = beam;
+        settings.alpha = alpha;
+        settings.seed = seed;
+        graph_ = std::make_unique<Graph>(std::move(encoder), settings, exact);
+    }
+
+    void reserve(std::size_t vertices) { graph_->reserve(vertices); }
+
+    void append(const Slots& slots, const Vectors& vectors) {
+        check(slots, vectors);
+        const nb::gil_scoped_release free;
+        graph_->append({slots.data(), slots.shape(0)}, bytes_of(vectors));
+    }
+
+    void insert(const Slots& slots, const Vectors& vectors, std::size_t threads) {
+        check(slots, vectors);
+        const nb::gil_scoped_release free;
+        graph_->insert({slots.data(), slots.shape(0)}, bytes_of(vectors), threads);
+    }
+
+    std::size_t remove(const Slots& slots) {
+        const nb::gil_scoped_release free;
+        return graph_->remove({slots.data(), slots.shape(0)});
+    }
+
+    void consolidate(std::size_t threads) {
+        const nb::gil_scoped_release free;
+        graph_->consolidate(threads);
+    }
+
+    void build(std::size_t threads, const nb::object& told) {
+        bool failed = false;
+        std::optional<nb::python_error> error;
+        const GraphProgress progress = [&](std::size_t done, std::size_t total) {
+            const nb::gil_scoped_acquire held;
+            try {
+                if (!told.is_none()) told(done, total);
+            } catch (nb::python_error& raised) {
+                error.emplace(std::move(raised));
+                failed = true;
+            }
+            return !failed;
+        };
+        {
+            const nb::gil_scoped_release free;
+            graph_->build(threads, progress);
+        }
+        if (failed) {
+            error->restore();
+            throw nb::python_error();
+        }
+    }
+
+    void search(const Vectors& vectors, std::size_t beam, std::size_t rerank, std::size_t in_flight,
+                std::size_t threads, const std::optional<Array<const std::uint8_t, 1>>& allowed, bool scan,
+                const Array<std::int64_t, 2>& slots, const Array<float, 2>& distances,
+                const Array<std::uint32_t, 2>& counters) const {
+        const std::size_t count = vectors.shape(0);
+        require(vectors.shape(1) == graph_->encoder().space.bytes(), "queries: have another length");
+        require(slots.shape(0) == count && distances.shape(0) == count && distances.shape(1) == slots.shape(1) &&
+                    counters.shape(0) == 2 && counters.shape(1) == count,
+                "answers: must be [queries, k] and counters [2, queries]");
+        require(in_flight > 0 && beam > 0, "beam, in_flight: must be at least 1");
+        GraphQueries queries;
+        queries.vectors = bytes_of(vectors);
+        queries.count = count;
+        queries.k = slots.shape(1);
+        queries.beam = beam;
+        queries.rerank = rerank;
+        queries.in_flight = in_flight;
+        queries.threads = threads;
+        queries.scan = scan;
+        if (allowed) {
+            queries.allowed = allowed->data();
+            queries.allowed_bytes = allowed->shape(0);
+        }
+        const GraphAnswers answers{slots.data(), distances.data(), counters.data(), counters.data() + count};
+        const nb::gil_scoped_release free;
+        graph_->search(queries, answers);
+    }
+
+    // Rows [count, bytes] of slots; IndexError for one that is not there.
+    void vectors(const Slots& slots, const Array<std::uint8_t, 2>& out) const {
+        require(out.shape(0) == slots.shape(0) && out.shape(1) == graph_->encoder().space.bytes() && graph_->exact(),
+                "out: must be [slots, bytes of a vector], of a graph that keeps vectors");
+        for (std::size_t i = 0; i < slots.shape(0); ++i) {
+            const std::uint32_t vertex = graph_->vertex_of(slots.data()[i]);
+            if (vertex == Graph::kNone) throw nb::index_error("slots: a slot is not in the graph");
+            std::memcpy(out.data() + i * out.shape(1), graph_->row(vertex), out.shape(1));
+        }
+    }
+
+    // Neighbours of a slot as slots; those removed are 2^32 - 1.
+    std::vector<std::uint32_t> neighbours(std::uint32_t slot) const {
+        const std::uint32_t vertex = graph_->vertex_of(slot);
+        if (vertex == Graph::kNone) throw nb::index_error("slot: is not in the graph");
+        std::vector<std::uint32_t> out;
+        for (std::uint32_t i = 0; i < graph_->settings().degree; ++i) {
+            const std::uint32_t other = graph_->neighbours(vertex)[i];
+            if (other != vertex) out.push_back(graph_->slot_of(other));
+        }
+        return out;
+    }
+
+    std::vector<std::uint32_t> entries() const {
+        std::vector<std::uint32_t> out;
+        for (const std::uint32_t vertex : graph_->entries()) out.push_back(graph_->slot_of(vertex));
+        return out;
+    }
+
+    nb::tuple save() const {
+        const GraphState state = graph_->save();
+        return nb::make_tuple(array(state.slots), array(state.edges), array(state.codes), array(state.rows),
+                              array(state.more), array(state.removed), array(state.entries));
+    }
+
+    template <class T>
+    using Flat = Array<const T, 1>;
+
+    void restore(const Flat<std::uint32_t>& slots, const Flat<std::uint32_t>& edges, const Flat<std::uint8_t>& codes,
+                 const Flat<std::uint8_t>& rows, const Flat<float>& more, const Flat<std::uint32_t>& removed,
+                 const Flat<std::uint32_t>& entries) {
+        graph_->restore({copy(slots), copy(edges), copy(codes), copy(rows), copy(more), copy(removed), copy(entries)});
+    }
+
+    std::size_t live() const { return graph_->live(); }
+    std::size_t removed() const { return graph_->removed(); }
+    std::size_t bytes() const { return graph_->bytes(); }
+    std::size_t vertex_bytes() const { return graph_->vertex_bytes(); }
+
+private:
+    template <class T>
+    static std::vector<T> copy(const Flat<T>& values) {
+        return {values.data(), values.data() + values.shape(0)};
+    }
+    template <class T>
+    static nb::object array(const std::vector<T>& values) {
+        auto* kept = new std::vector<T>(values);
+        const nb::capsule owner(kept, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
+        return nb::cast(nb::ndarray<nb::numpy, T, nb::ndim<1>>(kept->data(), {kept->size()}, owner));
+    }
+    static const std::byte* bytes_of(const Vectors& vectors) {
+        return reinterpret_cast<const std::byte*>(vectors.data());
+    }
+    void check(const Slots& slots, const Vectors& vectors) const {
+        require(vectors.shape(0) == slots.shape(0) && vectors.shape(1) == graph_->encoder().space.bytes(),
+                "vectors: must be [slots, bytes of a vector]");
+    }
+
+    std::unique_ptr<Graph> graph_;
+};
+
+}  // namespace
+
+void bind_graph(nb::module_& module) {
+    nb::class_<BoundGraph>(module, "VectorGraph")
+        .def(nb::init<int, int, std::uint32_t, const Array<const float, 2>&, const Array<const float, 1>&, std::size_t,
+                      float, float, float, std::uint32_t, std::uint32_t, float, std::uint64_t, bool>())
+        .def("reserve", &BoundGraph::reserve)
+        .def("append", &BoundGraph::append)
+        .def("insert", &BoundGraph::insert)
+        .def("remove", &BoundGraph::remove)
+        .def("consolidate", &BoundGraph::consolidate)
+        .def("build", &BoundGraph::build, nb::arg("threads"), nb::arg("told").none())
+        .def("search", &BoundGraph::search, nb::arg("vectors"), nb::arg("beam"), nb::arg("rerank"),
+             nb::arg("in_flight"), nb::arg("threads"), nb::arg("allowed").none(), nb::arg("scan"), nb::arg("slots"),
+             nb::arg("distances"), nb::arg("counters"))
+        .def("vectors", &BoundGraph::vectors)
+        .def("neighbours", &BoundGraph::neighbours)
+        .def("entries", &BoundGraph::entries)
+        .def("save", &BoundGraph::save)
+        .def("restore", &BoundGraph::restore)
+        .def_prop_ro("live", &BoundGraph::live)
+        .def_prop_ro("removed", &BoundGraph::removed)
+        .def_prop_ro("bytes", &BoundGraph::bytes)
+        .def_prop_ro("vertex_bytes", &BoundGraph::vertex_bytes);
+}
+
+}  // namespace fairlead::python

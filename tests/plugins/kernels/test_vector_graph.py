@@ -1,0 +1,215 @@
+"""The graph of vectors: what it promises on every backend and with any number of threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fairlead_kernels as fk
+from fairlead_kernels.backend import available_isas
+from fairlead_kernels.vector_graph import Graph, GraphOptions
+from fairlead_kernels.vectors import Space, VectorError, check_vectors, distances
+
+from .cases import examples, needs_native
+
+BACKENDS = ["numpy", *available_isas()]
+SMALL = GraphOptions(degree=16, beam=32)
+
+
+def clustered(count: int, dim: int, seed: int = 0) -> Any:
+    """Return vectors around a few centres, float32 [count, dim]."""
+    random = np.random.default_rng(seed)
+    centers = np.random.default_rng(99).normal(size=(8, dim)) * 3
+    return (centers[random.integers(0, 8, count)] + random.normal(size=(count, dim))).astype(np.float32)
+
+
+def made(space: Space, floats: Any) -> Any:
+    """Return floats as vectors of a space."""
+    if space.element == "bit":
+        return check_vectors(floats > 0, space.dim, "bit")
+    if space.element in ("int8", "uint8"):
+        return np.clip(floats * 12 + (128 if space.element == "uint8" else 0), -128 * (space.element == "int8"), 255
+                       if space.element == "uint8" else 127).astype(space.dtype)  # fmt: skip
+    return check_vectors(floats if space.element != "float16" else floats.astype(np.float16), space.dim, space.element)
+
+
+def recall(graph: Graph, queries: Any, vectors: Any, k: int = 5, **how: Any) -> float:
+    """Return the share of the true nearest whose distance was reached."""
+    found = graph.search(queries, k, beam=48, **how)
+    true = np.sort(distances(graph.space, queries, vectors), 1)[:, :k]
+    return float((found.distances <= true[:, -1:] + 1e-3 * np.abs(true[:, -1:]) + 1e-6).mean())
+
+
+def reached(graph: Graph) -> set[int]:
+    """Return the slots to which edges lead from the entries."""
+    seen, queue = set(graph.entries()), list(graph.entries())
+    while queue:
+        fresh = set(graph.neighbours(queue.pop())) - seen
+        seen |= fresh
+        queue += fresh
+    return seen
+
+
+@pytest.mark.parametrize("choice", BACKENDS)
+def test_nearest_are_found(choice: str) -> None:
+    fk.select(choice)
+    vectors, queries = clustered(120, 24), clustered(6, 24, 1)
+    graph = Graph.build(Space("float32", "l2", 24), np.arange(120), vectors, SMALL)
+    assert recall(graph, queries, vectors) >= 0.98
+
+
+@needs_native
+@pytest.mark.parametrize("metric", ["l2", "dot", "cosine"])
+@pytest.mark.parametrize("element", ["float32", "float16", "bfloat16", "int8", "uint8", "bit"])
+@pytest.mark.parametrize("keep", ["exact", "codes"])
+def test_elements_and_metrics(element: Any, metric: Any, keep: Any) -> None:
+    space = Space(element, metric, 72)
+    vectors, queries = made(space, clustered(600, 72)), made(space, clustered(20, 72, 1))
+    if keep == "codes" and metric == "dot":
+        with pytest.raises(VectorError, match="keep: must be exact for dot"):
+            Graph.build(space, np.arange(600), vectors, GraphOptions(keep=keep))
+        return
+    graph = Graph.build(space, np.arange(600), vectors, GraphOptions(degree=16, beam=48, keep=keep, lines=2))
+    found = graph.search(queries, 5, beam=64)
+    true = distances(space, queries, vectors)
+    reached_distances = np.take_along_axis(true, found.slots, 1)
+    wanted = np.sort(true, 1)[:, :5]
+    scale = np.abs(true).mean()
+    assert np.mean(reached_distances - wanted) <= (0.002 if keep == "exact" else 0.01) * scale
+    np.testing.assert_allclose(
+        found.distances, reached_distances, rtol=0.02, atol=(1e-4 if keep == "exact" else 0.02) * scale + 1e-5
+    )
+
+
+@needs_native
+@examples(15)
+@given(st.integers(1, 400), st.integers(1, 90), st.integers(0, 100))
+def test_every_vector_can_be_reached_and_degrees_are_bounded(count: int, dim: int, seed: int) -> None:
+    vectors = clustered(count, dim, seed)
+    vectors[count // 2 :] = vectors[0]  # many of one kind
+    graph = Graph.build(Space("float32", "l2", dim), np.arange(count), vectors, SMALL)
+    assert reached(graph) == set(range(count))
+    for slot in range(count):
+        others = graph.neighbours(slot)
+        assert len(others) <= SMALL.degree and slot not in others and len(set(others)) == len(others)
+
+
+@needs_native
+def test_threads_and_company_change_nothing() -> None:
+    space, vectors, queries = Space("uint8", "l2", 100), made(Space("uint8", "l2", 100), clustered(1500, 100)), None
+    queries = made(space, clustered(90, 100, 1))
+    one = Graph.build(space, np.arange(1500), vectors, SMALL, threads=1)
+    two = Graph.build(space, np.arange(1500), vectors, SMALL, threads=3)
+    for part, array in one.save().items():
+        np.testing.assert_array_equal(array, two.save()[part])
+    together = one.search(queries, 7, beam=20, threads=2, in_flight=5)
+    for row in range(0, 90, 7):
+        alone = one.search(queries[row : row + 1], 7, beam=20, in_flight=1)
+        for a, b in zip(together, alone, strict=True):
+            np.testing.assert_array_equal(a[row], b[0])
+
+
+@pytest.mark.parametrize("choice", ["numpy", None])
+def test_removed_never_come_back_and_places_are_reused(choice: str | None) -> None:
+    fk.select(choice)
+    space, vectors = Space("float32", "l2", 20), clustered(150, 20)
+    graph = Graph.build(space, np.arange(100), vectors, SMALL)
+    gone, before = np.arange(0, 100, 3), graph.bytes
+    assert graph.remove(gone) == len(gone) == graph.remove(np.concatenate([gone, gone])) + len(gone)
+    assert not np.isin(graph.search(vectors[:10], 10, beam=100).slots, gone).any()
+    graph.consolidate()
+    assert graph.removed == 0 and graph.count == 100 - len(gone)
+    graph.insert(np.arange(100, 100 + len(gone)), vectors[100 : 100 + len(gone)])
+    assert graph.count == 100 and graph.bytes <= before + 4096
+    found = graph.search(vectors[100:130], 1, beam=60)
+    np.testing.assert_array_equal(found.slots[:, 0], np.arange(100, 130))
+    assert not np.isin(graph.search(vectors[:10], 10, beam=100).slots, gone).any()
+
+
+@needs_native
+@examples(10)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 119)), min_size=1, max_size=40), st.integers(0, 50))
+def test_any_changes_leave_what_is_there(changes: list[tuple[bool, int]], seed: int) -> None:
+    space, vectors = Space("float32", "l2", 12), clustered(120, 12, seed)
+    graph, there = Graph.build(space, np.arange(0), vectors, SMALL), set()
+    for at, (add, slot) in enumerate(changes):
+        if add and slot not in there:
+            graph.insert(np.array([slot]), vectors[slot : slot + 1])
+            there.add(slot)
+        elif not add:
+            assert graph.remove(np.array([slot])) == (slot in there)
+            there.discard(slot)
+        if at % 20 == 19:
+            graph.consolidate()
+    found = graph.search(vectors[:5], 130, beam=130).slots
+    assert all(set(row[row >= 0].tolist()) == there for row in found)
+
+
+@pytest.mark.parametrize("choice", ["numpy", None])
+@pytest.mark.parametrize("every", [2, 10, 75])
+def test_filters_fill_k_with_allowed_ones(choice: str | None, every: int) -> None:
+    fk.select(choice)
+    vectors, queries = clustered(150, 16), clustered(6, 16, 1)
+    graph = Graph.build(Space("float32", "l2", 16), np.arange(150), vectors, SMALL)
+    allowed = np.arange(150) % every == 0
+    found = graph.search(queries, 4, beam=20, allowed=np.packbits(allowed, bitorder="little"))
+    true = distances(graph.space, queries, vectors)
+    true[:, ~allowed] = np.inf
+    wanted = np.argsort(true, 1, kind="stable")[:, :4]
+    wanted = np.where(np.isfinite(np.take_along_axis(true, wanted, 1)), wanted, -1)
+    assert (found.slots == wanted).mean() >= 0.95 and ((found.slots < 0) == (wanted < 0)).all()
+
+
+@needs_native
+def test_walk_through_a_filter() -> None:
+    vectors, queries = clustered(6000, 16), clustered(20, 16, 1)
+    graph = Graph.build(Space("float32", "l2", 16), np.arange(6000), vectors, GraphOptions(degree=16, beam=24))
+    allowed = np.random.default_rng(0).random(6000) < 0.8
+    found = graph.search(queries, 5, beam=16, allowed=np.packbits(allowed, bitorder="little"))
+    assert (found.hops > 0).all() and allowed[found.slots].all()
+    true = distances(graph.space, queries, vectors)
+    true[:, ~allowed] = np.inf
+    assert np.isin(found.slots[:, 0], np.argsort(true, 1)[:, :5]).all()
+
+
+@needs_native
+def test_saved_graphs_answer_the_same_and_broken_ones_are_refused() -> None:
+    space, vectors = Space("int8", "dot", 40), made(Space("int8", "dot", 40), clustered(300, 40))
+    graph = Graph.build(space, np.arange(300), vectors, SMALL)
+    graph.remove(np.array([3, 4]))
+    arrays = graph.save()
+    again = Graph.load(space, SMALL, arrays)
+    for a, b in zip(graph.search(vectors[:9], 5), again.search(vectors[:9], 5), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for broken in (
+        {"edges": arrays["edges"] + np.uint32(300)},
+        {"rows": arrays["rows"][1:]},
+        {"slots": np.zeros_like(arrays["slots"])},
+        {"entries": arrays["entries"][:0]},
+        {"walk_rotation": arrays["walk_rotation"][:3]},
+    ):
+        with pytest.raises(VectorError, match="do not fit together"):
+            Graph.load(space, SMALL, arrays | broken)
+    with pytest.raises(VectorError, match="codes"):
+        Graph.load(space, SMALL, {part: a for part, a in arrays.items() if part != "codes"})
+
+
+def test_what_is_refused() -> None:
+    space, vectors = Space("float32", "l2", 8), clustered(50, 8)
+    with pytest.raises(VectorError, match="degree: must be a multiple of 16"):
+        GraphOptions(degree=20)
+    with pytest.raises(VectorError, match="accepted: at least"):
+        Graph.build(space, np.arange(50), vectors, memory_bytes=1000)
+    with pytest.raises(VectorError, match="slots: 50 has no row"):
+        Graph.build(space, np.array([50]), vectors)
+    graph = Graph.build(space, np.arange(40), vectors, SMALL)
+    with pytest.raises(VectorError, match="already"):
+        graph.insert(np.array([3]), vectors[:1])
+    with pytest.raises(VectorError, match=r"queries: must be float32 \[n, 8\]"):
+        graph.search(vectors[:, :4], 3)
+    assert (graph.search(vectors[:2], 60).slots >= 0).sum(1).tolist() == [40, 40]
+    assert (Graph.build(space, np.arange(0), vectors, SMALL).search(vectors[:2], 3).slots == -1).all()
