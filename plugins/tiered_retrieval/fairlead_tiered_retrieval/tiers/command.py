@@ -1,4 +1,4 @@
-"""`fairlead memory-node`: lend this machine's memory."""
+"""`fairlead memory-node`: lend this machine's memory; `fairlead tier-probe`: how fast a region answers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import click
 from ..errors import TieredRetrievalError
 from .connection import TOKEN, TOKEN_FILE, read_token
 from .node import MemoryNode
+from .region import TierError
+from .urls import open_region
 
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -61,6 +63,29 @@ def memory_node(
             node.stop()
         raise click.ClickException(str(error)) from error
     _serve(node, host)
+
+
+@click.command("tier-probe")
+@click.argument("url")
+@click.option("--size", type=Bytes(), help="Of a region that is made for it.")
+@click.option("--quick", is_flag=True, help="Few sizes and depths.")
+@click.option("--json", "as_json", is_flag=True, help="As the advisor reads it.")
+def tier_probe(url: str, size: int | None, quick: bool, as_json: bool) -> None:
+    """Measure latency and rate of random reads of the region that URL names."""
+    from .probe import probe
+
+    try:
+        with open_region(url, size) as region:
+            found = probe(region, quick=quick)
+    except (TieredRetrievalError, TierError) as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        click.echo(found.to_json())
+        return
+    click.echo(f"{url} ({found.kind})\n{'bytes':>7}{'depth':>7}{'p50 us':>11}{'p99 us':>11}{'reads/s':>13}")
+    for each in found.points:
+        rate = f"{each.reads_per_s:,.0f}"
+        click.echo(f"{each.length:>7}{each.depth:>7}{each.p50_us:>11.2f}{each.p99_us:>11.2f}{rate:>13}")
 
 
 def _serve(node: MemoryNode, host: str) -> None:

@@ -29,6 +29,7 @@ class Measured:
         p50_us: of a batch (of one read below depth 8, else of a quarter of the depth; of all where loads are direct).
         p99_us: likewise.
         reads_per_s: finished.
+        processor_us: processor time of this thread for each read; a thread that waits actively counts as computing.
     """
 
     length: int
@@ -36,6 +37,7 @@ class Measured:
     p50_us: float
     p99_us: float
     reads_per_s: float
+    processor_us: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +118,18 @@ def _run(tier: Any, size: int, length: int, depth: int, seconds: float, random: 
     batch = depth if tier.direct else max(1, depth // 4) if depth >= 8 else 1
     flights = max(1, depth // batch)
     latencies: list[np.ndarray] = []
-    spent, batches, started = 0.0, 4 * flights, time.monotonic()
+    spent, batches, started, computed = 0.0, 4 * flights, time.monotonic(), 0.0
     while not latencies or time.monotonic() - started < seconds:
         # Whole lines: no read touches more of them than its length needs.
         places = (random.integers(0, (size - length) // 64 + 1, batches * batch) * 64).astype(np.uint64)
         took = np.empty(batches)
+        before = time.thread_time()
         spent += tier.measure(places, length, batch, flights, took)
+        computed += time.thread_time() - before
         latencies.append(took)
         batches = min(batches * 2, 1 << 14)
     every = np.concatenate(latencies)
     p50, p99 = np.percentile(every, (50, 99)) * 1e6
-    return Measured(length, depth, round(float(p50), 3), round(float(p99), 3), round(len(every) * batch / spent, 1))
+    reads = len(every) * batch
+    own_us = round(computed / reads * 1e6, 4)
+    return Measured(length, depth, round(float(p50), 3), round(float(p99), 3), round(reads / spent, 1), own_us)

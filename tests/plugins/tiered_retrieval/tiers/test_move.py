@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from fairlead_tiered_retrieval.tiers import Region, RegionUrlError, TierLost, TierTimeout, open_region
+from fairlead_tiered_retrieval.tiers.command import tier_probe
 from fairlead_tiered_retrieval.tiers.move import MovableRegion, MoveError
 from fairlead_tiered_retrieval.tiers.probe import TierProbe, probe
 from fairlead_tiered_retrieval.tiers.replicated import ReplicatedRegion
@@ -165,3 +167,15 @@ def test_a_probe_measures_every_size_and_depth(tmp_path: Path) -> None:
     for text in ("", "{}", '{"kind": "x", "direct": false, "points": [{"length": 1}]}'):
         with pytest.raises(ValueError, match="not what a probe writes"):
             TierProbe.from_json(text)
+
+
+def test_the_command_shows_what_a_probe_finds(tmp_path: Path) -> None:
+    url = f"file:{tmp_path / 'region'}"
+    asked = ["--size", "1M", "--quick"]
+    said = CliRunner().invoke(tier_probe, [url, *asked, "--json"], catch_exceptions=False)
+    assert {each.depth for each in TierProbe.from_json(said.output).points} == {1, 16, 128}
+    said = CliRunner().invoke(tier_probe, [url, "--quick"], catch_exceptions=False)
+    assert "reads/s" in said.output
+    said = CliRunner().invoke(tier_probe, ["tape:x"])
+    assert said.exit_code == 1
+    assert "accepted: dram:" in said.output
