@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 from fairlead_agent.plugin import Estimate, NodeFacts, Quantiles
 
-from .settings import Settings
+from .settings import Settings, model_folder
 
 #: Where each variant keeps vectors at first: kinds of tiers.
 VARIANTS = {"dram": "dram", "tiered-memory-node": "memory", "tiered-file": "file"}
 #: Interpreter, numpy, web server, SQLite and head room, before any vector is loaded.
 BASE_BYTES = 96 * 2**20
+#: What an embedding model takes beside its weights: tokenizer, states of a batch.
+EMBEDDING_BYTES = 64 * 2**20
 #: What importing them and replaying an empty log takes.
 BASE_STARTUP_S = 1.5
 #: Reading and checking stored vectors at start.
@@ -93,10 +95,17 @@ def memory_bytes(settings: Settings, tier: str) -> dict[str, int]:
     vectors = int(count * expected.vector_bytes() * (1 + TIER_SHARE))
     # The log and the checkpoint hold each vector as well, wherever searches read it from.
     stored = 2 * count * (expected.vector_bytes() + expected.text_bytes)
-    dram = BASE_BYTES + int(raw * (GRAPH_SHARE if tier == "dram" else CODES_SHARE))
+    dram = base_bytes(settings) + int(raw * (GRAPH_SHARE if tier == "dram" else CODES_SHARE))
     if tier == "dram":
         return {"dram": dram + vectors, "storage": stored}
     return {"dram": dram, "storage": stored + (vectors if tier == "file" else 0)}
+
+
+def base_bytes(settings: Settings) -> int:
+    """Main memory beside the collections: the process, and the embedding model where it is installed."""
+    folder = None if settings.embedding is None else model_folder(settings.embedding)
+    weights = folder / "model.safetensors" if folder else None
+    return BASE_BYTES + (weights.stat().st_size + EMBEDDING_BYTES if weights and weights.is_file() else 0)
 
 
 def startup_s(settings: Settings, slowness: float) -> float:

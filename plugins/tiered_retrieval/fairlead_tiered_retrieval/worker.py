@@ -8,7 +8,7 @@ from typing import Any
 
 from fairlead_agent.plugin import Budget, BudgetReply, Context
 
-from .cost import BASE_BYTES, VARIANTS
+from .cost import VARIANTS, base_bytes
 from .embedding.lazy import LazyModel
 from .service.application import Application
 from .service.facts import Facts
@@ -59,7 +59,7 @@ class Worker:
         if self._local is None:
             self.prepare(context)
         local = self._running()
-        self._pressure = Pressure(local.store, local.placement, BASE_BYTES)
+        self._pressure = Pressure(local.store, local.placement, base_bytes(settings))
         self._variant_tier = VARIANTS[context.variant]
         self._measurement = Measurement()
         facts = Facts(local, context, settings.report_s, self.settle, context.log.warning)
@@ -122,7 +122,7 @@ def _opened(context: Context, settings: Settings) -> Local:
     threads = settings.threads or max(1, min(256, int(context.budget.cores or 1)))
     limit = context.budget.memory_bytes.get("dram")
     kept = StoreSettings(
-        memory_bytes=None if limit is None else max(1, limit - BASE_BYTES),
+        memory_bytes=None if limit is None else max(1, limit - base_bytes(settings)),
         threads=threads,
         index_from=settings.index_from,
     )

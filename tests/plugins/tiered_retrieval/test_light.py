@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,7 +45,7 @@ def test_vectors_lie_where_the_variant_says() -> None:
     """A million vectors of 384 float32 are 1.43 GiB; codes beside them are much less."""
     expected = {"vectors": 1_000_000, "dim": 384}
     whole, filed, lent = (
-        estimated(variant, facts(), expected=expected, memory_nodes=[NODE]).memory_bytes
+        estimated(variant, facts(), expected=expected, memory_nodes=[NODE], embedding=None).memory_bytes
         for variant in ("dram", "tiered-file", "tiered-memory-node")
     )
     raw = 1_000_000 * 384 * 4
@@ -55,14 +56,21 @@ def test_vectors_lie_where_the_variant_says() -> None:
 
 def test_a_dram_bid_can_shrink_to_a_lower_tier() -> None:
     expected = {"vectors": 1_000_000, "dim": 384}
-    bid = estimated("dram", facts(), expected=expected)
+    bid = estimated("dram", facts(), expected=expected, embedding=None)
     assert bid.memory_minimum_bytes["dram"] < 0.3 * bid.memory_bytes["dram"]
 
 
 def test_shards_share_the_vectors() -> None:
     expected = {"vectors": 1_000_000, "dim": 384}
-    one, four = (estimated("dram", facts(), expected=expected, shards=shards) for shards in (1, 4))
+    one, four = (estimated("dram", facts(), expected=expected, shards=n, embedding=None) for n in (1, 4))
     assert four.memory_bytes["dram"] < 0.4 * one.memory_bytes["dram"]
+
+
+def test_an_embedding_model_is_paid_for(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(bytes(3 * MIB))
+    without, with_model = (estimated("dram", facts(), embedding=model) for model in (None, str(tmp_path)))
+    assert with_model.memory_minimum_bytes["dram"] - without.memory_minimum_bytes["dram"] >= 3 * MIB
 
 
 def test_lower_tiers_take_longer_and_measured_ones_as_long_as_measured() -> None:

