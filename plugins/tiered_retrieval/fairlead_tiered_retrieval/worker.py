@@ -18,6 +18,7 @@ from .service.metrics import StoreCollector
 from .service.placement import Placement, Regions, StaysInTier, tier_of
 from .service.pressure import Pressure
 from .settings import Settings, read_settings
+from .shards.joining import Replica
 from .shards.peers import Peers
 from .shards.sharded import Sharded
 from .store.policy import BySize
@@ -71,16 +72,17 @@ class Worker:
 
     def _routes(self, context: Context, settings: Settings, local: Local) -> Any:
         peers = Peers(context.replica, context)
-        backend = Sharded(local, peers, settings.shards, settings.scatter)
+        own = Replica(local, context.log.warning)
+        backend = Sharded(own, peers, settings.shards, settings.scatter)
         application = Application(
             backend,
-            own=local,
+            own=own,
             registry=context.metrics,
             accepting=lambda: not self._draining,
             most_in_flight=settings.max_in_flight,
         )
         context.metrics.register(StoreCollector(local, application, context.workload, context.replica))
-        return application.asgi(peers.following)
+        return application.asgi(lambda _: peers.following(backend.join))
 
     def settle(self) -> None:
         """Move collections that have grown enough to the tier of the variant that was awarded."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -55,8 +55,9 @@ class Given:
 class Served:
     """A worker that answers HTTP on a thread."""
 
-    def __init__(self, folder: Path, replica: int = 0, **config: Any) -> None:
+    def __init__(self, folder: Path, replica: int = 0, peers: Sequence[Peer] = (), **config: Any) -> None:
         self.given = Given(folder, replica, **config)
+        self.given.named = tuple(peers)
         self.worker = Worker()
         self.worker.prepare(self.given)
         listening = socket.create_server(("127.0.0.1", 0))

@@ -60,7 +60,7 @@ class Application:
     def asgi(self, lifespan: Any = None) -> Starlette:
         """Return the ASGI application; `lifespan` as Starlette has it."""
         below = "/collections/{name}"
-        posts = ("upsert", "delete", "get", "search", "recall", "move", "snapshot", "maintain")
+        posts = ("upsert", "delete", "get", "scan", "search", "recall", "move", "snapshot", "maintain")
         routes = [
             Route("/health", self.health),
             Route("/metrics", self.metrics),
@@ -132,6 +132,10 @@ class Application:
     async def get(self, request: Request) -> Response:
         """POST /collections/NAME/get."""
         return JSONResponse(await self._of(request).get(*await self._asked(request, bodies.Get)))
+
+    async def scan(self, request: Request) -> Response:
+        """POST /collections/NAME/scan: of what this instance holds."""
+        return JSONResponse(await self._own.scan(*await self._asked(request, bodies.Scan)))
 
     async def search(self, request: Request) -> Response:
         """POST /collections/NAME/search, in JSON or Arrow."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from .bodies import Body, CreateCollection, Delete, Get, Maintain, Move, Recall, Search, Snapshot, Upsert
+from .bodies import Body, CreateCollection, Delete, Get, Maintain, Move, Recall, Scan, Search, Snapshot, Upsert
 
 Fields = dict[str, Any]
 
@@ -61,6 +61,8 @@ class Backend(Protocol):
         ...
 
     async def get(self, name: str, body: Get) -> Fields: ...
+
+    async def scan(self, name: str, body: Scan) -> Fields: ...
 
     async def search(self, name: str, body: Search) -> Answer: ...
 

@@ -69,6 +69,13 @@ class Get(Body):
     vectors: bool = Field(default=False, description="Also the exact vectors.")
 
 
+class Scan(Body):
+    """POST /collections/NAME/scan: all documents with their vectors, a page at a time, in no particular order."""
+
+    after: int = Field(default=0, ge=0, description="`next` of the page before; 0: the first.")
+    count: int = Field(default=500, ge=1, le=10_000, description="Documents of a page.")
+
+
 class Search(Body):
     """POST /collections/NAME/search: one query or many."""
 

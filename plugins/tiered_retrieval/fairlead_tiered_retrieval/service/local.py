@@ -21,7 +21,7 @@ from ..store.recall import RecallReport
 from ..store.searching import Hit
 from ..store.store import Store
 from .backend import Answer, Fields
-from .bodies import Body, CreateCollection, Delete, Get, Maintain, Move, Recall, Search, Snapshot, Upsert
+from .bodies import Body, CreateCollection, Delete, Get, Maintain, Move, Recall, Scan, Search, Snapshot, Upsert
 from .counters import Counters
 from .errors import ApiError, bad_field
 from .placement import Placement, tier_of
@@ -106,6 +106,17 @@ class Local:
             return {"documents": [None if each is None else _fields(asdict(each)) for each in found]}
 
         return await self._in(self._searching, get)
+
+    async def scan(self, name: str, body: Scan) -> Fields:
+        """A page of documents."""
+
+        def page() -> Fields:
+            collection = self.store.collection(name)
+            ids, after = collection.ids(body.after, body.count)
+            found = collection.get(ids) if ids else []
+            return {"documents": [_fields(asdict(each)) for each in found if each is not None], "next": after}
+
+        return await self._in(self._long, page)
 
     async def search(self, name: str, body: Search) -> Answer:
         """Search by vectors, words or both."""

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from . import arrow
-from .bodies import Body, CreateCollection, Delete, Get, Maintain, Move, Recall, Search, Snapshot, Upsert
+from .bodies import Body, CreateCollection, Delete, Get, Maintain, Move, Recall, Scan, Search, Snapshot, Upsert
 
 VERSION = "0.1.0"
 _REFERENCE = "#/components/schemas/{model}"
@@ -14,6 +14,7 @@ _POSTS: dict[str, tuple[type[Body], str]] = {
     "upsert": (Upsert, "Add documents, or replace those that are there; they are found at once."),
     "delete": (Delete, "Delete documents, by id or by filter."),
     "get": (Get, "Documents by id, in their order; null for those that are not there."),
+    "scan": (Scan, "All documents that this instance holds, a page at a time."),
     "search": (Search, "Search for vectors, words or both."),
     "recall": (Recall, "Compare searches with exact ones on a sample of the collection."),
     "move": (Move, "Move the vectors to another tier; searches go on meanwhile."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 import httpx
@@ -54,12 +54,15 @@ class Peers:
             await asyncio.wait_for(self._known.wait(), 2.0)
 
     @contextlib.asynccontextmanager
-    async def following(self, application: object) -> AsyncGenerator[None]:
-        """Follow as long as an application lives: its lifespan."""
+    async def following(self, joined: Callable[[], Awaitable[object]]) -> AsyncGenerator[None]:
+        """Follow as long as an application lives; `joined` is begun once the others are named."""
         await self.start()
+        joining = asyncio.ensure_future(joined())
         try:
             yield
         finally:
+            joining.cancel()
+            await asyncio.gather(joining, return_exceptions=True)
             await self.close()
 
     async def close(self) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import numpy as np
 
 from ..service.application import LEAD, OWN
-from ..service.backend import Answer, Backend, Fields
+from ..service.backend import Answer, Fields
 from ..service.bodies import (
     Body,
     CreateCollection,
@@ -21,6 +21,7 @@ from ..service.bodies import (
     Maintain,
     Move,
     Recall,
+    Scan,
     Search,
     Snapshot,
     Upsert,
@@ -28,6 +29,7 @@ from ..service.bodies import (
 from ..service.errors import ApiError
 from ..settings import Scatter
 from .hedging import Hedged, Patience, ShardLost
+from .joining import Replica
 from .partition import Holder, holders_of, merged, split
 from .peers import PeerLost, Peers
 
@@ -40,13 +42,13 @@ class Sharded:
     """Asks the holders of each shard, itself among them, and makes one answer of theirs.
 
     Args:
-        own: what this instance holds.
+        own: what this instance holds; None of it may be asked while it joins.
         peers: the others.
         shards: in all; replica r holds shard r modulo shards.
         scatter: patience with them.
     """
 
-    def __init__(self, own: Backend, peers: Peers, shards: int, scatter: Scatter) -> None:
+    def __init__(self, own: Replica, peers: Peers, shards: int, scatter: Scatter) -> None:
         self._own, self._peers, self._shards, self._scatter = own, peers, shards, scatter
         self._patience = [Patience(scatter.hedge_s) for _ in range(shards)]
         self._turn = 0
@@ -57,7 +59,7 @@ class Sharded:
 
     async def search(self, name: str, body: Search) -> Answer:
         """Ask one replica of each shard at the same time, a second one where it is slow, and merge."""
-        if self._shards == 1:
+        if self._shards == 1 and not self._own.joining:
             # This instance holds all there is.
             return await self._own.search(name, body)
         asked = _plain(body)
@@ -79,6 +81,7 @@ class Sharded:
     async def _search(self, shard: int, name: str, body: Search, asked: Fields) -> Answer:
         async def ask(holder: Holder) -> Answer:
             if holder.address is None:
+                self._ready()
                 return await self._own.search(name, body)
             found = await self._peers.call(holder, "POST", _path(name, "/search"), asked, self._scatter.timeout_s, OWN)
             return Answer(
@@ -107,6 +110,7 @@ class Sharded:
 
             async def of(holder: Holder) -> Fields:
                 if holder.address is None:
+                    self._ready()
                     return await self._own.get(name, Get(**asked))
                 return await self._peers.call(holder, "POST", _path(name, "/get"), asked, self._scatter.timeout_s, OWN)
 
@@ -260,6 +264,20 @@ class Sharded:
             return [mine, *await asyncio.gather(*calls)]
         except PeerLost as error:
             raise ApiError(503, f"{error}; send it again", kind="shard_lost") from None
+
+    async def scan(self, name: str, body: Scan) -> Fields:
+        """A page of what this instance holds."""
+        return await self._own.scan(name, body)
+
+    async def join(self) -> int:
+        """Fetch what the other replicas of this instance's shard hold."""
+        mine = self._peers.replica % self._shards
+        others = holders_of(mine, self._shards, self._peers.holders())
+        return await self._own.join(self._peers, [each for each in others if each.address is not None])
+
+    def _ready(self) -> None:
+        if self._own.joining:
+            raise PeerLost(f"replica {self._peers.replica} is joining its shard")
 
     # --- asking a shard -----------------------------------------------------------------------------------------------
 

@@ -92,3 +92,26 @@ def test_replicas_hold_the_same_and_one_of_them_is_enough(start: Starter) -> Non
         served[0].stop()
         results = books.search(ROWS[:20], k=5)
         assert results.complete and results.ids() == EXACT[:20, :5].tolist()
+
+
+def test_a_replica_that_comes_late_fetches_what_the_others_hold(start: Starter, tmp_path: Path) -> None:
+    (first,) = start(1)
+    with first.client() as client:
+        books = client.create("books", dim=8, metric="l2")
+        books.upsert(range(200), ROWS, texts=[f"text {row}" for row in range(200)])
+    late = Served(tmp_path, 1, embedding=None, peers=[first.peer])
+    try:
+        know_each_other(first, late)
+        with late.client(attempts=6) as client, first.client() as other:
+            deadline = time.monotonic() + 30
+            while client.stats().get("joining") or not client.collections():
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            books = client.collection("books")
+            assert books.search(ROWS[:20], k=5).ids() == EXACT[:20, :5].tolist()
+            assert books.get([17])[0]["text"] == "text 17"
+            time.sleep(0.1)
+            other.collection("books").upsert([999], ROWS[:1] * 0.5)
+            assert late.worker._local.store.collection("books").count() == 201
+    finally:
+        late.stop()

@@ -1,0 +1,138 @@
+"""How an instance that comes late gets what the other replicas of its shard hold, while writes go on.
+
+Pages of documents are fetched and applied; what is written meanwhile is newer than any page, so pages leave it alone.
+Nothing is deleted: a replica that comes back may bring documents that were deleted while it was away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from ..errors import NotFound
+from ..service.backend import Answer, Fields
+from ..service.bodies import CreateCollection, Delete, Get, Search, Upsert
+from ..service.errors import ApiError
+from ..service.local import Local
+from .partition import Holder, Id
+from .peers import PeerLost, Peers
+
+PAGE = 500
+TIMEOUT_S = 60.0
+#: Within this the others have heard of this instance too, and pass on what is written.
+KNOWN_S = 1.0
+
+
+class Replica:
+    """What this instance holds of its shard. While it joins it takes writes, and leaves reads to others.
+
+    Args:
+        local: its store.
+        warn: hears of peers from which nothing could be fetched.
+    """
+
+    def __init__(self, local: Local, warn: Callable[..., object] = lambda event, **values: None) -> None:
+        self._local, self._warn = local, warn
+        self._written: set[tuple[str, Id]] = set()
+        self._turn = asyncio.Lock()
+        self.joining = False
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the store's."""
+        return getattr(self._local, name)
+
+    async def search(self, name: str, body: Search) -> Answer:
+        """Search, unless another replica should be asked."""
+        self._refuse()
+        return await self._local.search(name, body)
+
+    async def get(self, name: str, body: Get) -> Fields:
+        """Get documents, unless another replica should be asked."""
+        self._refuse()
+        return await self._local.get(name, body)
+
+    async def upsert(self, name: str, body: Upsert) -> Fields:
+        """Write, and remember what was written while pages come."""
+        return await self._write(name, body.ids, lambda: self._local.upsert(name, body))
+
+    async def delete(self, name: str, body: Delete) -> Fields:
+        """Delete; by a filter only once all is there to which it might apply."""
+        if body.filter is not None:
+            self._refuse()
+        return await self._write(name, body.ids or (), lambda: self._local.delete(name, body))
+
+    async def stats(self) -> Fields:
+        """Of the store, and whether it is joining."""
+        return {**await self._local.stats(), "joining": self.joining}
+
+    async def join(self, peers: Peers, others: Iterable[Holder]) -> int:
+        """Fetch what the other replicas of the shard hold; returns how many documents came.
+
+        Those of a replica that is itself joining are taken only where this one has none.
+        """
+        others, count = list(others), 0
+        if not others:
+            return 0
+        self.joining = True
+        try:
+            await asyncio.sleep(KNOWN_S)
+            for peer in others:
+                try:
+                    count += await self._from(peers, peer)
+                except (PeerLost, ApiError) as error:
+                    self._warn("a replica of this shard gave nothing", replica=peer.replica, reason=str(error))
+        finally:
+            self.joining = False
+            self._written.clear()
+        return count
+
+    async def _from(self, peers: Peers, peer: Holder) -> int:
+        known = not (await peers.call(peer, "GET", "/stats", None, TIMEOUT_S, "own")).get("joining")
+        found, count = await peers.call(peer, "GET", "/collections", None, TIMEOUT_S, "own"), 0
+        for each in found["collections"]:
+            space = {key: each[key] for key in ("dim", "element", "metric")}
+            await self._local.create(each["name"], CreateCollection(**space))
+            after: int | None = 0
+            while after is not None:
+                asked = {"after": after, "count": PAGE}
+                page = await peers.call(peer, "POST", f"/collections/{each['name']}/scan", asked, TIMEOUT_S, "own")
+                count += await self._apply(each["name"], page["documents"], newer=known)
+                after = page["next"]
+        return count
+
+    async def _apply(self, name: str, documents: list[Fields], *, newer: bool) -> int:
+        async with self._turn:
+            fresh = [each for each in documents if (name, each["id"]) not in self._written]
+            if not newer and fresh:
+                there = await self._local.get(name, Get(ids=[each["id"] for each in fresh]))
+                fresh = [one for one, mine in zip(fresh, there["documents"], strict=True) if mine is None]
+            if fresh:
+                await self._local.upsert(name, _upsert(fresh))
+            return len(fresh)
+
+    async def _write(self, name: str, ids: Iterable[Id], work: Callable[[], Any]) -> Fields:
+        if not self.joining:
+            return await work()
+        async with self._turn:
+            self._written.update((name, each) for each in ids)
+            try:
+                return await work()
+            except NotFound:
+                # The collection comes with the pages; whoever writes sends it again.
+                raise ApiError(503, "this replica is joining its shard", kind="joining") from None
+
+    def _refuse(self) -> None:
+        if self.joining:
+            raise ApiError(503, "this replica is joining its shard", kind="joining")
+
+
+def _upsert(documents: list[Fields]) -> Upsert:
+    return Upsert(
+        ids=[each["id"] for each in documents],
+        vectors=np.asarray([each["vector"] for each in documents]),
+        texts=[each.get("text") for each in documents],
+        metadata=[each.get("metadata") for each in documents],
+    )
