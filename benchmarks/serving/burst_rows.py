@@ -255,12 +255,12 @@ def _same_answers(replays: Replays) -> Row:
 
 def _calibration(found: Calibration) -> Iterator[Row]:
     case = f"cost model, {found.steps} kinds of steps that it was not fitted to"
-    note = "each kind's median of several rounds; the batches' sizes and prompts are others than those of the fit"
+    note = "lower quartile of several rounds for each kind; batches' sizes and prompts are others than those of the fit"
     yield row(case, "mean relative error", "of 1", [found.error], limit=0.05, promise=MODEL, note=note)
     if found.single_error is not None:
         yield row(case, "mean relative error of single steps", "of 1", [found.single_error],
                   note="with whatever else the machine did meanwhile")  # fmt: skip
-        yield row(case, "mean distance of single steps from their kind's median", "of 1", [found.spread],
+        yield row(case, "mean distance of single steps from their kind's lower quartile", "of 1", [found.spread],
                   note="no model of the steps alone can have a lower error of single steps")  # fmt: skip
     yield row(case, "error of their sum", "of 1", [found.total_error])
     if found.prefill_error is not None:

@@ -1,16 +1,18 @@
 """The cost model of steps, fitted to what an engine's steps took: some batches fit it, others judge it.
 
-A single step takes as long as the machine lets it, which no model of its work can know. So batches are computed in
-several rounds, some at a time, and the median of steps of one kind stands for them; how far single steps are from both
-is told as well.
+A single step takes as long as the machine lets it, which no model of its work can know, and is only ever made longer by
+what else the machine does. So batches are computed in several rounds, and the lower quartile of steps of one kind
+stands for them; how far single steps are from both is told as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from statistics import mean, median
+from statistics import mean
 from typing import Any
+
+import numpy as np
 
 from benchmarks.serving.instances import Instances, Replayed
 from benchmarks.serving.replay import Asked
@@ -28,12 +30,12 @@ class Calibration:
     Attributes:
         cost: fitted to one half of the steps.
         steps: that it was not fitted to, or kinds of them.
-        error: mean relative error over them.
+        error: mean relative error over them; of kinds each counts as often as it came.
         total_error: of their sum.
         prefill_error: mean relative error over those of `PREFILL_TOKENS` and more; None: there were none.
         by_tokens_error: of the best model that knows tokens alone.
         single_error: mean relative error of single steps, where ``steps`` are kinds; else None.
-        spread: mean relative distance of single steps from the median of their kind.
+        spread: mean relative distance of single steps from what stands for their kind.
     """
 
     cost: CostModel
@@ -105,13 +107,19 @@ def measure(instances: Instances, *, rounds: int = 6) -> Calibration:
 
 
 def by_kind(seen: Steps, unseen: Steps) -> Calibration:
-    """Fit the medians of kinds of steps and judge by those of others."""
-    kinds = [_kinds(part) for part in (seen, unseen)]
-    fitted, judging = ([(kind[0][0], median(s for _, s in kind)) for kind in part] for part in kinds)
+    """Fit what is typical of kinds of steps and judge by what is of others."""
+    fitted, judging = ([(chunks, typical) for chunks, typical, _ in _typical(part)] for part in (seen, unseen))
     found = judged(fitted, judging)
-    pairs = [(step, middle) for kind, (_, middle) in zip(kinds[1], judging, strict=True) for _, step in kind]
-    spread = mean(abs(step / middle - 1) for step, middle in pairs)
-    return replace(found, single_error=found.cost.error([step for kind in kinds[1] for step in kind]), spread=spread)
+    spread = mean(abs(single / typical - 1) for _, typical, single in _typical(unseen))
+    single = found.cost.error([(chunks, single) for chunks, _, single in _typical(unseen)])
+    return replace(found, steps=len(_kinds(unseen)), single_error=single, spread=spread)
+
+
+def _typical(steps: Steps) -> Iterator[tuple[Sequence[Chunk], float, float]]:
+    """Each step of a kind that there are enough of: its chunks, what stands for the kind, and what it took itself."""
+    for kind in _kinds(steps):
+        typical = float(np.percentile([seconds for _, seconds in kind], 25))
+        yield from ((chunks, typical, seconds) for chunks, seconds in kind)
 
 
 def _kinds(steps: Steps) -> list[list[tuple[Sequence[Chunk], float]]]:

@@ -56,7 +56,7 @@ def test_a_model_is_judged_by_steps_that_it_has_not_seen() -> None:
         calibrated(steps()[:7])
 
 
-def test_a_model_is_judged_by_the_medians_of_kinds_and_says_how_far_single_steps_are() -> None:
+def test_a_model_is_judged_by_what_is_typical_of_kinds_and_says_how_far_single_steps_are() -> None:
     seen = [([Chunk(0, tokens)], COST.batch([Chunk(0, tokens)])) for tokens in (20, 60, 200) for _ in range(5)]
     seen += [([Chunk(32, 1)] * count, COST.batch([Chunk(32, 1)] * count)) for count in (1, 2, 8) for _ in range(5)]
     batch = [Chunk(40, 1)] * 4
