@@ -120,7 +120,7 @@ def test_a_stage_that_dies_costs_its_group_only_time(llama: RandomModel, answer:
 def test_an_instance_that_dies_after_the_group_came_apart_costs_what_it_still_held(
     llama: RandomModel, answer: Answer
 ) -> None:
-    world = World(llama.directory, PAGES, context=100, restore_at=0.9, exchange=False)
+    world = World(llama.directory, PAGES, context=100, restore_at=0.9, exchange=False, ahead_s=0.0)
     longer = _burst(world, range(2), 60)
     asked = _burst(world, range(2, 10), 8)
     world.until(lambda: Phase.GROUPED in world.phases())
