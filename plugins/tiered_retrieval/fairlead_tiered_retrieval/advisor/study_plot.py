@@ -52,7 +52,6 @@ def draw_rates(found: Sequence[Measured], payload: int, file: Path) -> None:
     for index, tier in enumerate(dict.fromkeys(one.tier for one in found)):
         for kind, style in (("graph", "--"), ("lists", "-")):
             own = [one for one in found if (one.tier, one.kind, one.payload) == (tier, kind, payload)]
-            label = f"{tier}: {'clusters' if kind == 'lists' else 'graph'}"
             axes.plot(
                 [one.in_flight for one in own],
                 [one.per_second for one in own],
@@ -60,10 +59,10 @@ def draw_rates(found: Sequence[Measured], payload: int, file: Path) -> None:
                 color=f"C{index}",
                 marker="o",
                 markersize=3,
-                label=label,
+                label=tier if kind == "lists" else None,
             )
     axes.set(xscale="log", yscale="log", xlabel="queries under way", ylabel="queries per second")
-    axes.set_title(f"vectors of {payload} B", fontsize=10)
+    axes.set_title(f"vectors of {payload} B: clusters (lines) and the graph (dashed)", fontsize=10)
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     _save(figure, file)
