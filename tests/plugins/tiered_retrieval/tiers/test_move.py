@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import weakref
 from pathlib import Path
@@ -42,7 +43,7 @@ def test_a_region_moves_while_it_is_written_and_read(node: Node, tmp_path: Path)
     writer = threading.Thread(target=write)
     writer.start()
     shares: list[float] = []
-    for url in (f"file:{tmp_path / 'region'}", node.url("moved"), "dram:"):
+    for url in (f"file:{tmp_path / 'region'}", node.url(f"moved-{secrets.token_hex(4)}"), "dram:"):
         region.move(open_region(url, SIZE), told=shares.append)
         assert region.url == url
     over.set()
@@ -115,7 +116,7 @@ def test_a_move_that_fails_leaves_all_as_it_was(target: Region, why: str) -> Non
 def test_reads_go_on_from_a_replica(way: str, node: Node) -> None:
     other = Node()
     try:
-        name = f"replica-{way}"
+        name = f"replica-{secrets.token_hex(4)}"
         replicas = [open_region(each.url(name, options="?timeout=0.3"), 100_000) for each in (other, node)]
         with ReplicatedRegion(replicas) as region:
             region.write(0, b"\7" * 100_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -33,24 +34,25 @@ WAYS = ("memory", "process", "ring", UCX)
 
 
 def test_capacity_names_and_sizes_are_kept(node: Node) -> None:
-    with open_region(node.url("keep"), 1 << 20) as first:
-        for name, size, why in (
-            ("keep", 5, "is lent already, with 1048576 bytes"),
+    name = f"keep-{secrets.token_hex(4)}"
+    with open_region(node.url(name), 1 << 20) as first:
+        for asked, size, why in (
+            (name, 5, "is lent already, with 1048576 bytes"),
             ("much", 1 << 30, "bytes are left of 67108864"),
             ("none", 0, "size 0: 1 to"),
         ):
             with pytest.raises(TierLost, match=why):
-                open_region(node.url(name), size)
+                open_region(node.url(asked), size)
         with pytest.raises(TierLost, match=r"lease_s 900\.0: above 0, at most 30\.0"):
             open_region(node.url("long", options="?lease_s=900"), 10)
-        again = open_region(node.url("keep"), 1 << 20)
+        again = open_region(node.url(name), 1 << 20)
         first.write(3, b"x")
         assert again.read(3, 1).tobytes() == b"x"
         assert isinstance(first, LentRegion)
-        seen = first.statistics()["regions"]["keep"]
+        seen = first.statistics()["regions"][name]
         assert (seen["size"], seen["writes"], seen["reads"]) == (1 << 20, 1, 1)
-    with pytest.raises(TierLost, match="region keep: is not lent here"):
-        open_region(node.url("keep"))
+    with pytest.raises(TierLost, match=f"region {name}: is not lent here"):
+        open_region(node.url(name))
 
 
 def test_a_wrong_token_gets_nothing(node: Node, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -60,7 +62,7 @@ def test_a_wrong_token_gets_nothing(node: Node, monkeypatch: pytest.MonkeyPatch,
     assert "another token" not in str(caught.value)
     file = tmp_path / "token"
     file.write_text(TOKEN + "\n")
-    with open_region(node.url("by-file", options=f"?token_file={file}"), 10) as region:
+    with open_region(node.url(f"file-{secrets.token_hex(4)}", options=f"?token_file={file}"), 10) as region:
         assert region.size == 10
     monkeypatch.delenv("FAIRLEAD_MEMORY_TOKEN")
     with pytest.raises(RegionUrlError, match="no token: set FAIRLEAD_MEMORY_TOKEN"):
@@ -125,8 +127,8 @@ def reading(url: str) -> Iterator[Callable[[], BaseException | None]]:
 
 @pytest.mark.parametrize("how", WAYS)
 def test_a_node_that_is_killed_while_it_is_read_is_lost(how: str) -> None:
-    running = Node("--shared", "--region", f"killed-{how}=1M")
-    name = f"killed-{how}"
+    name = f"killed-{secrets.token_hex(4)}"
+    running = Node("--shared", "--region", f"{name}=1M")
     url = f"shm:{name}?delay_us=5" if how == "ring" else running.url(name, how)
     try:
         with reading(url) as outcome:
@@ -149,7 +151,7 @@ def test_a_node_that_stalls_is_late_and_can_be_read_again_when_it_goes_on(
     how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UCX_TLS", "tcp")  # over shared memory its reads do not need the other process at all
-    name = f"stalled-{how}"
+    name = f"stalled-{secrets.token_hex(4)}"
     running = Node("--shared", "--region", f"{name}=1M")
     url = f"shm:{name}?delay_us=5&timeout=0.3" if how == "ring" else running.url(name, how, "?timeout=0.3")
     try:
