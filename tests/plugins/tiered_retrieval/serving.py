@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -72,6 +73,14 @@ class Served:
         """As others are told of it."""
         return Peer(workload="retrieval", replica=self.given.replica, node="edge", epoch=1, address=self.url)
 
+    def wait_joined(self) -> None:
+        """Wait until it answers for itself."""
+        deadline = time.monotonic() + 30
+        with self.client(attempts=6) as client:
+            while client.stats().get("joining"):
+                assert time.monotonic() < deadline, "it is still joining"
+                time.sleep(0.02)
+
     def client(self, **options: Any) -> Client:
         """A client that does not try again."""
         return Client(self.url, retries=Retries(attempts=options.pop("attempts", 1)), **options)
@@ -86,3 +95,5 @@ def know_each_other(*served: Served) -> None:
     """Tell workers of each other."""
     for each in served:
         each.given.named = tuple(other.peer for other in served)
+    for each in served:
+        each.wait_joined()

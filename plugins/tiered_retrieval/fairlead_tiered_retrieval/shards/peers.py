@@ -43,7 +43,7 @@ class Peers:
         self._transport = transport
         self._http: httpx.AsyncClient | None = None
         self._watching: asyncio.Task[None] | None = None
-        self._known = asyncio.Event()
+        self._known, self._appeared = asyncio.Event(), asyncio.Event()
 
     async def start(self) -> None:
         """Follow from now on; returns when the others were named for the first time."""
@@ -72,6 +72,12 @@ class Peers:
             await asyncio.gather(self._watching, return_exceptions=True)
         if self._http is not None:
             await self._http.aclose()
+
+    async def appeared(self, timeout_s: float) -> bool:
+        """Wait until there is another instance; False where none came in time."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._appeared.wait(), timeout_s)
+        return self._appeared.is_set()
 
     def holders(self) -> Sequence[Holder]:
         """All instances, this one first."""
@@ -102,6 +108,8 @@ class Peers:
                 if peer.replica != self.replica and peer.address is not None
             )
             self._known.set()
+            if self._others:
+                self._appeared.set()
 
 
 def _read(peer: Holder, answer: httpx.Response) -> Any:

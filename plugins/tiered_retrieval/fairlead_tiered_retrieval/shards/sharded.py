@@ -36,6 +36,8 @@ from .peers import PeerLost, Peers
 T = TypeVar("T")
 #: Of requests that take long on their own: moves, snapshots, recall.
 LONG_S = 3600.0
+#: Within this the agent has named the other instances.
+APPEAR_S, LOOK_S = 3.0, 0.1
 
 
 class Sharded:
@@ -270,7 +272,16 @@ class Sharded:
         return await self._own.scan(name, body)
 
     async def join(self) -> int:
-        """Fetch what the other replicas of this instance's shard hold."""
+        """Fetch what the other replicas of this instance's shard hold.
+
+        An instance that holds nothing waits until the agent has named the others, before it answers for itself.
+        """
+        end = time.monotonic() + APPEAR_S
+        try:
+            while time.monotonic() < end and not await self._peers.appeared(LOOK_S):
+                self._own.joining = not await self._own.names()
+        finally:
+            self._own.joining = False
         mine = self._peers.replica % self._shards
         others = holders_of(mine, self._shards, self._peers.holders())
         return await self._own.join(self._peers, [each for each in others if each.address is not None])
