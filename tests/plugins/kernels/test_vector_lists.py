@@ -228,4 +228,4 @@ def test_bits_go_where_the_variance_is() -> None:
     assert plan_bits(2.0 ** (-np.arange(256) / 200), 60)[2]  # a long tail has bits
     assert plan_bits(flat, 60)[0] <= 8
     with pytest.raises(ValueError, match="code_bytes"):
-        plan_bits(flat, 12)
+        plan_bits(flat, 8)
