@@ -194,8 +194,10 @@ class ReferenceLists:
         total = np.abs(tail).sum(axis=1)
         if t.tail:
             scale = np.where(total > 0, norm2 / np.where(total > 0, total, 1), 0)
+        elif tail.shape[1]:
+            scale = np.sqrt(norm2 / tail.shape[1]) / _BESIDE
         else:
-            scale = np.sqrt(norm2 / max(1, tail.shape[1])) / _BESIDE
+            scale = np.full(len(rows), np.sqrt(np.square(t.steps).mean() / 12) / _BESIDE)
         signs = np.where(tail > 0, 1, -1) if t.tail else np.zeros_like(tail)
         tails = (signs * scale[:, None]).astype(np.float32)
         leads = ((code - half + 0.5) * t.steps).astype(np.float32)
@@ -207,7 +209,8 @@ class ReferenceLists:
         lead, tail, norm2 = self.turned(query[None], centre=not dots)
         leads, tails = np.stack([c[0] for c in codes]), np.stack([c[1] for c in codes])
         own, scale = np.array([c[2] for c in codes]), np.array([c[3] for c in codes])
-        errors = _BESIDE * np.sqrt(norm2[0]) * scale * (1 if dots or cosine else 2)
+        beyond = norm2[0] if tail.shape[1] else np.square(lead).sum()
+        errors = _BESIDE * np.sqrt(beyond) * scale * (1 if dots or cosine else 2)
         if dots:
             whole = _floats(space, query[None])[0]
             return -(whole @ self._t.mean + centroids @ lead[0] + leads @ lead[0] + tails @ tail[0]), errors

@@ -54,6 +54,7 @@ ListCoder::ListCoder(ListTraining training) : training_(std::move(training)) {
         throw std::invalid_argument("steps: must be positive");
     }
     training_.tail = t.tail && lead < dim;
+    rounding_ = std::sqrt(norm2(t.steps.data(), lead) / (12.0F * static_cast<float>(lead)));
     reflectors_turned_.resize(dim * lead);
     for (std::size_t r = 0; r < lead; ++r) {
         for (std::size_t c = 0; c < dim; ++c) reflectors_turned_[c * lead + r] = t.reflectors[r * dim + c];
@@ -146,7 +147,8 @@ float ListCoder::encode_lead(const Turned& turned, std::size_t i, const float* c
 float ListCoder::encode_tail(const Turned& turned, std::size_t i, std::uint8_t* bits) const {
     const std::size_t rest = training_.tail_dims();
     // Without bits all of it is left out: an error as of bits whose share beside them is one.
-    if (!training_.tail) return std::sqrt(turned.tail_norm2[i] / static_cast<float>(std::max<std::size_t>(1, rest))) / kBeside;
+    if (rest == 0) return rounding_ / kBeside;
+    if (!training_.tail) return std::sqrt(turned.tail_norm2[i] / static_cast<float>(rest)) / kBeside;
     const float* x = turned.tail.data() + i * rest;
     std::fill(bits, bits + tail_bytes(), std::uint8_t{0});
     float sum = 0;
@@ -198,7 +200,7 @@ float ListCoder::tail_share(const ListQuery& query, const std::uint8_t* bits, fl
 }
 
 float ListCoder::spread(const ListQuery& query) const {
-    return product_weight() * kBeside * std::sqrt(query.tail_norm2);
+    return product_weight() * kBeside * std::sqrt(training_.tail_dims() > 0 ? query.tail_norm2 : query.lead_norm2);
 }
 
 }  // namespace fairlead::vectors

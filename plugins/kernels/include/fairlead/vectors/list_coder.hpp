@@ -86,6 +86,7 @@ private:
 
     ListTraining training_;
     std::vector<float> reflectors_turned_;  // [dim, lead]
+    float rounding_ = 0;                    // standard error of a leading dimension's code
 };
 
 }  // namespace fairlead::vectors

@@ -1,0 +1,347 @@
+"""The cluster index of a collection."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead_kernels.backend import set_threads
+from fairlead_kernels.backend import threads as kernel_threads
+from fairlead_kernels.vector_lists import ListEffort, Lists, ListsFound, ListTraining, train_lists
+from fairlead_kernels.vectors import Space as KernelSpace
+
+from ..bitmap import number_in
+from ..distances import nearest
+from ..errors import BudgetExceeded, CorruptFile, NotFound, StoreFull, TieredRetrievalError
+from ..index import Found, Limits, Progress, Sizes, Told
+from ..space import Space
+from ..tiers.local import DramRegion
+from ..tiers.region import Region, TierError
+from .calibration import NEIGHBOURS, QUERIES, Measured, effort_for, from_json, measure, to_json
+from .tier_pool import TierPool
+
+#: Vectors of a list on average, and of the sample that clusters and codes are trained on.
+LIST_SIZE, SAMPLE = 200, 20_000
+_CHUNK, _PIECE = 1 << 14, 1 << 20
+#: Files are read in blocks: what lies this near is read along.
+_FILE_GAP = 2048
+_TRAINING = ("mean", "reflectors", "triangle", "steps", "signs")
+
+
+class ListIndex:
+    """Codes in memory, exact vectors in a region. Attributes and methods as `index.Index` has them.
+
+    Args:
+        space: of the vectors.
+        lists: the kernel's index.
+        region: that its rows lie in.
+        owned: whether the region is this index's own memory, which grows as needed.
+        table: what recall costs.
+        list_size: that lists are kept near.
+    """
+
+    kind = "lists"
+
+    def __init__(
+        self, space: Space, lists: Lists, region: Region, owned: bool, table: list[Measured], list_size: int
+    ) -> None:
+        self.space, self.table = space, table
+        self._lists, self._pool, self._owned, self._list_size = lists, TierPool(region), owned, list_size
+
+    @classmethod
+    def build(
+        cls,
+        space: Space,
+        slots: NDArray[np.int64],
+        vectors: NDArray,
+        *,
+        limits: Limits = Limits(),
+        region: Any = None,
+        told: Told | None = None,
+        list_size: int = LIST_SIZE,
+        code_bytes: float | None = None,
+    ) -> ListIndex:
+        """Train on a sample, write the vectors into the region by cluster, measure what recall costs.
+
+        Args:
+            space: of the vectors.
+            slots: ascending.
+            vectors: by slot.
+            limits: of memory, threads and chance.
+            region: for the vectors; None: this process's memory.
+            told: how far the build is.
+            list_size: vectors of a list on average.
+            code_bytes: of a vector's codes at most; None: 0.06 of four bytes a dimension.
+
+        Raises:
+            BudgetExceeded: before anything is allocated, where the limit is too low.
+            TieredRetrievalError: there are no vectors, or the region is too small.
+        """
+        if not len(slots):
+            raise TieredRetrievalError("an index of lists of 0 vectors; accepted: 1 and more, or a flat index")
+        _check_memory(space, slots, limits, region, code_bytes)
+        tell = told or (lambda share: None)
+        before = kernel_threads()
+        set_threads(max(1, min(256, limits.threads)))
+        try:
+            random = np.random.default_rng(limits.seed)
+            sample = vectors[np.sort(random.permutation(slots)[:SAMPLE])]
+            lists = _trained(space, sample, len(slots), list_size, code_bytes, limits.seed)
+            tell(0.2)
+            own = region is None
+            place = _memory(space, len(slots) + len(slots) // 16 + 16) if own else region
+            index = cls(space, lists, place, own, [], list_size)
+            held = np.sort(random.permutation(slots)[: min(QUERIES, len(slots) // 4)])
+            # All have their places first: those held out come back to theirs.
+            index._fill(slots, vectors, tell)
+            index.remove(held)
+            index._calibrate(held, vectors, slots, limits.threads)
+            index.add(held, vectors[held])
+        finally:
+            set_threads(before)
+        tell(1.0)
+        return index
+
+    @property
+    def count(self) -> int:
+        """Vectors that can be found."""
+        return self._lists.count
+
+    def search(
+        self,
+        queries: NDArray,
+        k: int,
+        *,
+        recall: float = 0.95,
+        allowed: NDArray[np.uint8] | None = None,
+        threads: int = 1,
+    ) -> Found:
+        """Return the nearest k of each query; where the tier does not answer, by the codes alone (not `complete`)."""
+        lists = len(self._lists.sizes())
+        effort = effort_for(self.table, recall, k)
+        if allowed is not None:
+            # As many codes are looked at whole as without a filter, wherever they are.
+            share = max(number_in(allowed), 1) / max(self.count, 1)
+            effort = replace(effort, probes=min(lists, int(np.ceil(effort.probes / min(1.0, share)))))
+        found, complete = self._search(queries, k, effort, allowed, threads)
+        short = np.flatnonzero(found.slots[:, -1] < 0) if min(k, self.count) else np.empty(0, np.int64)
+        if len(short) and effort.probes < lists:
+            again, whole = self._search(queries[short], k, replace(effort, probes=lists), allowed, threads)
+            for into, more in zip(found, again, strict=True):
+                into[short] = more
+            complete = complete and whole
+        return Found(found.slots, found.distances, found.reads, found.round_trips, found.tier_bytes, complete)
+
+    def add(self, slots: NDArray[np.int64], vectors: NDArray) -> None:
+        """Add vectors to their nearest lists; own memory grows where it has no room."""
+        names = np.ascontiguousarray(slots, np.uint32)
+        for start in range(0, len(slots), 256):
+            some, rows = names[start : start + 256], np.ascontiguousarray(vectors[start : start + 256])
+            if self._owned and (self._lists.rows + 16 * len(some)) * self.space.bytes > self._pool.region.size:
+                self._grow(16 * len(some))
+            with self._pool.lent(1) as tiers:
+                try:
+                    self._lists.add(tiers[0], some, rows)
+                except ValueError as error:
+                    if "no room" not in str(error):
+                        raise
+                    raise StoreFull(f"{self._pool.region.url}: {error}; accepted: a move to a larger one") from error
+
+    def remove(self, slots: NDArray[np.int64]) -> None:
+        """Remove slots; their rows are used again."""
+        self._lists.remove(np.ascontiguousarray(slots, np.uint32))
+
+    def busy(self) -> NDArray[np.int64]:
+        """Return none: changes wait for the queries in flight."""
+        return np.zeros(0, np.int64)
+
+    def vectors(self, slots: NDArray[np.int64]) -> NDArray:
+        """Return exact vectors from the tier."""
+        try:
+            with self._pool.lent(1) as tiers:
+                return self._lists.vectors(tiers[0], np.ascontiguousarray(slots, np.uint32))
+        except IndexError as error:
+            raise NotFound(f"{error} in the index") from error
+
+    def sizes(self) -> Sizes:
+        """Return what the index takes; own memory counts as the tier's."""
+        return Sizes(self._lists.dram_bytes, self._lists.rows * self.space.bytes)
+
+    def more_bytes(self, count: int) -> int:
+        """Return what `count` more vectors would add at most."""
+        each = self._lists.training.code_bytes + 8
+        blocks = 16 * min(count, len(self._lists.sizes())) * each
+        # While own memory grows, both are there.
+        own = (self._lists.rows + 16 * count) * self.space.bytes * 2 if self._owned else 0
+        return int(1.2 * count * each) + blocks + own
+
+    def maintain(self, budget_s: float) -> Progress:
+        """Split lists that have grown, dissolve those that have shrunk, repack those with holes."""
+        end, done = time.monotonic() + budget_s, 0
+        while time.monotonic() < end:
+            if self._owned and (self._lists.rows + 4 * self._list_size) * self.space.bytes > self._pool.region.size:
+                self._grow(4 * self._list_size)
+            with self._pool.lent(1) as tiers:
+                if not self._lists.maintain(tiers[0], self._list_size):
+                    break
+            done += 1
+        return Progress(done, done + self._lists.wanting(self._list_size), "balancing lists")
+
+    def save(self, folder: Path) -> None:
+        """Write codes, training, table and rows: a region's rows move on after this, what is saved must not."""
+        t = self._lists.training
+        arrays = {name: getattr(t, name) for name in _TRAINING} | self._lists.saved()
+        np.savez(folder / "lists.npz", **arrays)
+        with (folder / "rows.bin").open("wb") as file:
+            size = self._lists.rows * self.space.bytes
+            for start in range(0, size, _PIECE):
+                file.write(self._pool.region.read(start, min(_PIECE, size - start)))
+        codes = {"bytes_dims": t.bytes_dims, "nibble_dims": t.nibble_dims, "tail": t.tail}
+        content = {"codes": codes, "list_size": self._list_size, "table": to_json(self.table)}
+        (folder / "lists.json").write_text(json.dumps(content))
+
+    @classmethod
+    def load(cls, folder: Path, space: Space, *, region: Any = None) -> ListIndex:
+        """Read what `save` wrote, and write its rows into the region."""
+        try:
+            content = json.loads((folder / "lists.json").read_text())
+            with np.load(folder / "lists.npz", allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            lists = _adopted(space, content["codes"], arrays)
+            table = from_json(content["table"])
+            size = (folder / "rows.bin").stat().st_size
+            if size != lists.rows * space.bytes or not table:
+                raise ValueError(f"{size} bytes of rows, {lists.rows * space.bytes} are said")
+        except (OSError, ValueError, EOFError, MemoryError, KeyError, TypeError, BadZipFile) as error:
+            problem = (str(error).splitlines() or ["?"])[0]
+            raise CorruptFile(folder / "lists.npz", 0, problem, "the vectors are kept elsewhere") from error
+        own = region is None
+        place = _memory(space, lists.rows + 256) if own else region
+        _check_region(place, size)
+        rows = np.memmap(folder / "rows.bin", np.uint8, "r") if size else np.zeros(0, np.uint8)
+        for start in range(0, size, _PIECE):
+            place.write(start, np.asarray(rows[start : start + _PIECE]))
+        return cls(space, lists, place, own, table, int(content["list_size"]))
+
+    def move(self, region: Any) -> None:
+        """Copy the rows to another region, read them twice to be sure, and search there from then on."""
+        self._copy_to(region)
+        self._owned = False
+
+    def _copy_to(self, region: Region) -> None:
+        size = self._lists.rows * self.space.bytes
+        _check_region(region, size)
+        for start in range(0, size, _PIECE):
+            piece = self._pool.region.read(start, min(_PIECE, size - start))
+            region.write(start, piece)
+            if not np.array_equal(region.read(start, len(piece)), piece):
+                raise TieredRetrievalError(f"{region.url}: holds other bytes than were written at {start}")
+        self._pool.switch(region)
+
+    def _grow(self, rows: int) -> None:
+        self._copy_to(_memory(self.space, (self._lists.rows + rows) * 5 // 4))
+
+    def _search(
+        self, queries: NDArray, k: int, effort: ListEffort, allowed: NDArray[np.uint8] | None, threads: int
+    ) -> tuple[ListsFound, bool]:
+        try:
+            with self._pool.lent(max(1, threads)) as tiers:
+                return self._lists.search(tiers, queries, k, self._suited(effort), allowed), True
+        except TierError:
+            # Codes are in memory: what they say is better than nothing, and is marked as such.
+            spare = _memory(self.space, self._lists.rows + 1)
+            given = replace(effort, exact=False)
+            return self._lists.search([spare.open_native()], queries, k, given, allowed), False
+
+    def _suited(self, effort: ListEffort) -> ListEffort:
+        kind = self._pool.region.kind
+        return replace(effort, gap=_FILE_GAP if kind == "file" else 0)
+
+    def _fill(self, slots: NDArray[np.int64], vectors: NDArray, tell: Told) -> None:
+        """Write vectors list by list, in each along its main direction."""
+        into, along = np.empty(len(slots), np.uint32), np.empty(len(slots), np.float32)
+        for start in range(0, len(slots), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            into[part], along[part] = self._lists.assign(vectors[slots[part]])
+            tell(0.2 + 0.3 * start / len(slots))
+        order = np.lexsort((along, into))
+        with self._pool.lent(1) as tiers:
+            step = max(1, _CHUNK // self._list_size)
+            starts = [0, *(np.flatnonzero(np.diff(into[order])) + 1)[step::step]]
+            for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
+                some = order[start:end]
+                self._add_dense(tiers[0], slots[some], vectors, into[some])
+                tell(0.5 + 0.3 * end / len(order))
+
+    def _add_dense(self, tier: Any, slots: NDArray[np.int64], vectors: NDArray, into: NDArray[np.uint32]) -> None:
+        try:
+            self._lists.add(tier, slots.astype(np.uint32), np.ascontiguousarray(vectors[slots]), into)
+        except ValueError as error:
+            if "no room" not in str(error):
+                raise
+            region = self._pool.region
+            raise TieredRetrievalError(f"{region.url}: {region.size} bytes are too few for the vectors") from error
+
+    def _calibrate(self, held: NDArray[np.int64], vectors: NDArray, slots: NDArray[np.int64], threads: int) -> None:
+        if not len(held):
+            self.table = [Measured(ListEffort(probes=1 << 20, candidates=1 << 10, reads=50), 1.0, 0.0, 0.0)]
+            return
+        queries = np.ascontiguousarray(vectors[held])
+        exact = nearest(queries, vectors, np.setdiff1d(slots, held), NEIGHBOURS, self.space)[0]
+        self.table = measure(
+            lambda effort: self._search(queries, NEIGHBOURS, effort, None, threads)[0],
+            exact,
+            len(self._lists.sizes()),
+            0,
+        )
+
+
+def _kernel_space(space: Space) -> KernelSpace:
+    return KernelSpace(space.element, space.metric, space.dim)
+
+
+def _trained(space: Space, sample: NDArray, count: int, size: int, code_bytes: float | None, seed: int) -> Lists:
+    lists = max(1, min(count // size, len(sample) // 8))
+    try:
+        return Lists(train_lists(_kernel_space(space), sample, lists, code_bytes=code_bytes, seed=seed))
+    except ValueError as error:
+        raise TieredRetrievalError(f"an index of lists: {error}") from error
+
+
+def _adopted(space: Space, codes: dict, arrays: dict[str, NDArray]) -> Lists:
+    lead = int(codes["bytes_dims"]) + int(codes["nibble_dims"])
+    shapes = {"reflectors": (lead, space.dim), "triangle": (lead, lead), "signs": (4, space.dim - lead)}
+    trained = {name: arrays.pop(name) for name in _TRAINING}
+    trained = {name: array.reshape(shapes.get(name, array.shape)) for name, array in trained.items()}
+    centroids = arrays["centroids"].reshape(-1, lead)
+    known = {field.name for field in fields(ListTraining)}
+    given = {name: value for name, value in codes.items() if name in known}
+    lists = Lists(ListTraining(_kernel_space(space), **given, **trained, centroids=centroids))
+    lists.adopt(arrays)
+    return lists
+
+
+def _memory(space: Space, rows: int) -> Region:
+    return DramRegion("dram:", max(1, rows) * space.bytes)
+
+
+def _check_region(region: Region, size: int) -> None:
+    if region.size < size:
+        raise TieredRetrievalError(f"{region.url}: has {region.size} bytes; accepted: {size} and more for its vectors")
+
+
+def _check_memory(space: Space, slots: NDArray, limits: Limits, region: Any, code_bytes: float | None) -> None:
+    codes = 0.06 * 4 * space.dim if code_bytes is None else code_bytes
+    needed = int(1.15 * len(slots) * (codes + 8)) + 5 * int(slots[-1])
+    needed += 4 * space.dim * (3 * min(SAMPLE, len(slots)) + 2 * _CHUNK + 4 * space.dim) + 24 * len(slots)
+    if region is None:
+        needed += (len(slots) + len(slots) // 16 + 16) * space.bytes
+    if limits.memory_bytes is not None and needed > limits.memory_bytes:
+        raise BudgetExceeded(f"an index of lists of {len(slots)} vectors", needed, limits.memory_bytes)

@@ -1,0 +1,54 @@
+"""Tier objects for searching threads, and the change from one region to another while they search."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fairlead_kernels.vector_tiers import Tier
+
+from ..tiers.region import Region
+
+
+class TierPool:
+    """Lends tier objects of a region, one a thread; those that have failed are not lent again.
+
+    Attributes:
+        region: where they read.
+    """
+
+    def __init__(self, region: Region) -> None:
+        self.region = region
+        self._idle: list[Tier] = []
+        self._searches: dict[int, int] = {}
+        self._generation = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def lent(self, count: int) -> Iterator[list[Tier]]:
+        """Lend so many tier objects; raises TierError where the region cannot be opened."""
+        with self._changed:
+            generation, region = self._generation, self.region
+            tiers = [self._idle.pop() for _ in range(min(count, len(self._idle)))]
+            self._searches[generation] = self._searches.get(generation, 0) + 1
+        try:
+            tiers += [region.open_native() for _ in range(count - len(tiers))]
+            yield tiers
+            with self._changed:
+                if generation == self._generation:
+                    self._idle += tiers
+        finally:
+            with self._changed:
+                self._searches[generation] -= 1
+                self._changed.notify_all()
+
+    def switch(self, region: Region) -> None:
+        """Lend of another region from now on; returns when nobody reads the one before, which is closed then."""
+        with self._changed:
+            left, before = self._generation, self.region
+            self.region, self._idle, self._generation = region, [], left + 1
+            while self._searches.get(left, 0):
+                self._changed.wait()
+            self._searches.pop(left, None)
+        before.close()

@@ -1,0 +1,156 @@
+"""Cluster indexes of collections: recall as asked for, filters, changes, files, moves, faults."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from fairlead_kernels.backend import extension
+from fairlead_tiered_retrieval.bitmap import bitmap_of
+from fairlead_tiered_retrieval.distances import nearest
+from fairlead_tiered_retrieval.errors import BudgetExceeded, CorruptFile, NotFound, StoreFull, TieredRetrievalError
+from fairlead_tiered_retrieval.index import Limits
+from fairlead_tiered_retrieval.lists import ListIndex
+from fairlead_tiered_retrieval.space import Space
+from fairlead_tiered_retrieval.tiers import TierLost, open_region
+
+pytestmark = pytest.mark.skipif(extension() is None, reason="the compiled extension is not installed")
+
+SPACE = Space("float32", "l2", 32)
+COUNT = 4000
+
+
+def drawn(count: int, seed: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    centres = np.random.default_rng(0).normal(0, 1, (40, 32))
+    rows = centres[random.integers(40, size=count)] + random.normal(0, 0.6, (count, 32))
+    return (rows * 2.0 ** (-np.arange(32) / 10)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def rows() -> np.ndarray:
+    return drawn(COUNT, 1)
+
+
+@pytest.fixture(scope="module")
+def index(rows: np.ndarray) -> ListIndex:
+    return ListIndex.build(SPACE, np.arange(COUNT), rows, list_size=60, code_bytes=40)
+
+
+def recall_of(found: np.ndarray, exact: np.ndarray) -> float:
+    return float((found[:, :, None] == exact[:, None]).any(axis=1).sum() / (exact >= 0).sum())
+
+
+def test_recall_is_what_was_asked_for(index, rows):
+    queries = drawn(200, 2)
+    exact = nearest(queries, rows, np.arange(COUNT), 10, SPACE)[0]
+    reads = []
+    for asked in (0.8, 0.95, 0.99):
+        found = index.search(queries, 10, recall=asked)
+        assert recall_of(found.slots, exact) >= asked - 0.03
+        assert (found.round_trips == 1).all() and found.complete
+        reads.append(found.reads.mean())
+    assert reads[0] <= reads[-1] < 50
+    sizes = index.sizes()
+    assert sizes.tier_bytes <= 1.02 * rows.nbytes and sizes.dram_bytes < 0.7 * rows.nbytes
+
+
+def test_filters_fill_k(index, rows):
+    queries = drawn(20, 3)
+    for share in (0.5, 0.05, 0.004):
+        chosen = np.flatnonzero(np.random.default_rng(4).random(COUNT) < share)
+        found = index.search(queries, 10, allowed=bitmap_of(chosen, COUNT))
+        assert np.isin(found.slots[found.slots >= 0], chosen).all()
+        assert ((found.slots >= 0).sum(axis=1) == min(10, len(chosen))).all()
+        exact = nearest(queries, rows, chosen, 10, SPACE)[0]
+        assert recall_of(found.slots, exact) >= 0.9
+
+
+def test_changes_and_maintenance(tmp_path):
+    rows = drawn(1500, 5)
+    index = ListIndex.build(SPACE, np.arange(600), rows, list_size=50, code_bytes=40)
+    index.add(np.arange(600, 1500), rows[600:])
+    index.remove(np.arange(0, 1500, 3))
+    left = np.setdiff1d(np.arange(1500), np.arange(0, 1500, 3))
+    while not index.maintain(5.0).finished:
+        pass
+    assert index.count == len(left)
+    np.testing.assert_array_equal(index.vectors(left), rows[left])
+    found = index.search(rows[left], 1, recall=1.0)
+    assert (found.slots[:, 0] == left).mean() > 0.99
+    assert not np.isin(index.search(rows[:99], 10).slots, np.arange(0, 1500, 3)).any()
+    with pytest.raises(NotFound, match="slot 3 "):
+        index.vectors(np.array([3]))
+    index.save(tmp_path)
+    again = ListIndex.load(tmp_path, SPACE)
+    np.testing.assert_array_equal(again.vectors(left), rows[left])
+    np.testing.assert_array_equal(again.search(rows[:50], 5).slots, index.search(rows[:50], 5).slots)
+    again.add(np.arange(0, 1500, 3), rows[::3])
+    assert again.count == 1500
+    np.testing.assert_array_equal(again.vectors(left), rows[left])
+
+
+def test_moves_while_it_serves(tmp_path, rows):
+    index = ListIndex.build(SPACE, np.arange(1000), rows, list_size=50, code_bytes=40)
+    expected = index.search(rows[:64], 5, recall=0.95).slots
+    stop, wrong = threading.Event(), []
+
+    def searching() -> None:
+        while not stop.is_set():
+            found = index.search(rows[:64], 5, recall=0.95)
+            if not found.complete or not np.array_equal(found.slots, expected):
+                wrong.append(found)
+
+    thread = threading.Thread(target=searching)
+    thread.start()
+    for name in ("one", "two"):
+        index.move(open_region(f"file:{tmp_path / name}", 2000 * SPACE.bytes))
+    index.move(open_region("dram:", 1100 * SPACE.bytes))
+    stop.set()
+    thread.join()
+    assert not wrong
+    with pytest.raises(TieredRetrievalError, match="has 100 bytes"):
+        index.move(open_region("dram:", 100))
+    with pytest.raises(StoreFull, match="no room"):
+        index.add(np.arange(1000, 3000), rows[1000:3000])
+
+
+def test_what_the_tier_does_not_say_the_codes_do(monkeypatch, rows):
+    index = ListIndex.build(SPACE, np.arange(1000), rows, list_size=50, code_bytes=40)
+    expected = index.search(rows[:40], 5)
+
+    def lost() -> None:
+        raise TierLost("dram:: is gone", "dram:")
+
+    monkeypatch.setattr(index._pool.region, "open_native", lost)
+    index._pool._idle.clear()
+    found = index.search(rows[:40], 5)
+    assert expected.complete and not found.complete
+    assert (found.reads == 0).all() and (found.slots[:, 0] == np.arange(40)).mean() > 0.7
+
+
+def test_what_is_refused(tmp_path, rows, index):
+    with pytest.raises(BudgetExceeded, match="at most 1000 "):
+        ListIndex.build(SPACE, np.arange(COUNT), rows, limits=Limits(memory_bytes=1000))
+    with pytest.raises(TieredRetrievalError, match="0 vectors"):
+        ListIndex.build(SPACE, np.arange(0), rows)
+    with pytest.raises(TieredRetrievalError, match="too few"):
+        ListIndex.build(SPACE, np.arange(COUNT), rows, region=open_region("dram:", 50_000))
+    index.save(tmp_path)
+    for name in ("lists.npz", "lists.json", "rows.bin"):
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(CorruptFile, match="damaged"):
+            ListIndex.load(tmp_path, SPACE)
+        (tmp_path / name).write_bytes(whole)
+
+
+@pytest.mark.parametrize("count", [1, 3, 40])
+def test_few_vectors(count):
+    rows = drawn(count, 9)
+    index = ListIndex.build(SPACE, np.arange(count), rows)
+    found = index.search(rows, 50, recall=1.0)
+    assert ((found.slots >= 0).sum(axis=1) == count).all()
+    assert (found.slots[:, 0] == np.arange(count)).all()
