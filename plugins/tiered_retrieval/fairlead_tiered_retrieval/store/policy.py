@@ -83,7 +83,9 @@ class BySize:
     index_from: int
 
     def choose(self, situation: Situation) -> Plan:
-        """Return the plan for a number of vectors; not back to none before half of them are gone."""
+        """Return the plan for a number of vectors: back to none only below half of it; exact ones stay."""
+        if situation.plan.kind not in (FLAT, *APPROXIMATE):
+            return situation.plan
         if situation.plan.kind != FLAT:
             few = situation.count < self.index_from // 2
             return Plan(FLAT, reason=f"{situation.count} vectors are few") if few else situation.plan
