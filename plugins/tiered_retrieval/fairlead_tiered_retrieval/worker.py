@@ -8,6 +8,7 @@ from typing import Any
 
 from fairlead_agent.plugin import Budget, BudgetReply, Context
 
+from .advisor.policy import Advised
 from .cost import VARIANTS, base_bytes
 from .embedding.lazy import LazyModel
 from .service.application import Application
@@ -21,7 +22,6 @@ from .settings import Settings, read_settings
 from .shards.joining import Replica
 from .shards.peers import Peers
 from .shards.sharded import Sharded
-from .store.policy import BySize
 from .store.settings import StoreSettings
 from .store.store import Store
 from .tiers import open_region
@@ -128,7 +128,7 @@ def _opened(context: Context, settings: Settings) -> Local:
         threads=threads,
         index_from=settings.index_from,
     )
-    chosen = BySize(settings.index_from)
+    chosen = Advised(settings.index_from, settings.recall)
     regions = Regions(open_region)
     store = Store(folder, kept, policy=StaysInTier(chosen), open_region=regions.open)
     placement = Placement(store, chosen, folder / "tiers", settings.memory_nodes, regions)

@@ -37,16 +37,16 @@ class Speeds:
     """What one core does, in seconds; a calibration measures it (`calibration.calibrate`).
 
     Attributes:
-        code_byte_s: scanning a byte of codes that lie one behind the other.
-        exact_byte_s: comparing a byte of exact vectors or centroids that lie one behind the other.
+        code_byte_s: scanning a byte of a list's codes, with what estimates and bounds take.
+        exact_byte_s: comparing a byte of exact vectors, centroids or a walk's codes.
         jump_s: what each vector adds that lies anywhere in memory: a cache miss that is mostly overlapped.
         hop_s: keeping the beam of a walk, for each vertex.
         query_s: preparing a query: rotating it, and tables of its codes.
     """
 
-    code_byte_s: float = 5e-11
-    exact_byte_s: float = 6e-11
-    jump_s: float = 2.5e-8
+    code_byte_s: float = 1.5e-10
+    exact_byte_s: float = 4e-11
+    jump_s: float = 8e-9
     hop_s: float = 1.0e-7
     query_s: float = 3e-6
 
@@ -192,7 +192,7 @@ def graph_cost(shape: Shape, speeds: Speeds, tier: Tier, bits: int, recall: floa
     processor_s = (
         speeds.query_s
         + hops * speeds.hop_s
-        + looked_at * (speeds.jump_s + code_bytes * speeds.code_byte_s)
+        + looked_at * (speeds.jump_s + code_bytes * speeds.exact_byte_s)
         + kept * (speeds.jump_s + shape.vector_bytes * speeds.exact_byte_s)
     )
     codes = int(shape.count * (code_bytes + _BESIDE))
