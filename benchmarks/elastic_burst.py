@@ -185,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse("elastic_burst", __doc__, repeats=1, quick=1, arguments=arguments, more=more_options())
     shape = SHAPE
     memory = 4 * shape.parameters + CAPACITY * shape.token_bytes("float32")
-    budget = Budget(memory, shape, "float32", sequences=48, step_tokens=256)
+    budget = Budget(memory, shape, "float32", sequences=64, step_tokens=256)
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.more.folder or Path(scratch)
         model = prepared(shape, "float32", options.seed, folder)
