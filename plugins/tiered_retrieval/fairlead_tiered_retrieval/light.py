@@ -10,6 +10,7 @@ from fairlead_agent.plugin import Description, Estimate, NodeFacts, Refusal, Wor
 
 from .cost import VARIANTS
 from .cost import estimate as predict
+from .probed import probed
 from .settings import MODEL_PACKAGES, Settings, model_folder, read_settings
 
 INSTALL_NUMPY = "NumPy (`pip install fairlead-tiered-retrieval`)"
@@ -28,8 +29,9 @@ class LightPlugin:
 
     @hookimpl
     def probe(self, facts: NodeFacts) -> dict[str, str]:
-        """Find NumPy, Arrow and embedding models."""
+        """Find NumPy, Arrow and embedding models, and what was measured of tiers."""
         return {
+            **probed(),
             "retrieval_numpy": _found("numpy"),
             "retrieval_arrow": _found("pyarrow"),
             "retrieval_embedding": _models(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,17 @@ def test_lower_tiers_take_longer_and_measured_ones_as_long_as_measured() -> None
     assert latency("dram") < latency("tiered-memory-node") < latency("tiered-file")
     assert latency("tiered-file", retrieval_file="0.02 0.001 0.000001") > latency("tiered-file") + 0.015
     assert latency("tiered-file", retrieval_file="nonsense") == latency("tiered-file")
+
+
+def test_bids_rest_on_what_was_probed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    point = {"length": 1024, "depth": 16, "p50_us": 9000.0, "p99_us": 1.0, "reads_per_s": 1000.0, "processor_us": 2.0}
+    (tmp_path / "disk.json").write_text(json.dumps({"kind": "file", "direct": False, "points": [point]}))
+    (tmp_path / "no-probe.json").write_text("[]")
+    monkeypatch.setenv("FAIRLEAD_TIER_PROBES", str(tmp_path))
+    software = plugin.probe(facts())
+    assert software["retrieval_file"] == "0.016 0.001 2e-06"
+    slow = estimated("tiered-file", facts(software=software), embedding=None)
+    assert slow.latency_s.p50 > 0.016 and slow.throughput_per_s.p50 == pytest.approx(1000 / 15)
 
 
 def test_refusals_say_what_it_takes() -> None:

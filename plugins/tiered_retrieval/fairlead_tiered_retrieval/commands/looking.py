@@ -109,6 +109,10 @@ def info(collection: str, as_json: bool, client: Client) -> None:
         print_json(found)
         return
     console().print(collection_table([found]))
+    if found["reason"]:
+        click.echo(f"  {found['index']}: {found['reason']}")
+    for problem in found["problems"]:
+        click.secho(f"  {problem}", fg="yellow")
     for name, value in found.get("searches", {}).items():
         click.echo(f"  {_searched(name, value)}")
     if found.get("recall"):
