@@ -5,13 +5,52 @@
 
 namespace fairlead::vectors::kernels {
 
-// Blocks that are scanned side by side share the query's words.
-inline constexpr std::size_t kSideBySide = 4;
+// Blocks that are scanned side by side share the query's words; as many as leave their sums in registers.
+template <int Bits>
+inline constexpr std::size_t side_by_side = Bits == 1 ? 2 : 4;
+
+// The dot products of some blocks' vectors, out [blocks, 16], where bytes have an instruction of their own: a field is
+// multiplied where it stands, with a sum for each place, and moved down once at the end. That is two instructions for 64
+// codes in place of three.
+template <class V, int Bits, std::size_t Blocks>
+FAIRLEAD_INLINE void scan_dots_in_place(const std::byte* blocks, std::size_t stride, std::size_t words,
+                                        const std::int8_t* query, std::int32_t* out) {
+    using W = simd::Words<V>;
+    using Ints = typename W::Ints;
+    using Pairs = typename W::Pairs;
+    constexpr int fields = 8 / Bits;
+    Ints sum[Blocks][fields] = {};
+    Pairs mask[fields];
+    FAIRLEAD_UNROLL
+    for (int f = 0; f < fields; ++f) {
+        mask[f] = Pairs{} + static_cast<std::uint16_t>((((1U << Bits) - 1) << (f * Bits)) * 257U);
+    }
+    for (std::size_t t = 0; t < words; ++t) {
+        const std::int8_t* q = query + t * (32 / Bits);
+        FAIRLEAD_UNROLL
+        for (std::size_t b = 0; b < Blocks; ++b) {
+            const Pairs stored = (Pairs)V::raw(blocks + b * stride + t * kLine);
+            FAIRLEAD_UNROLL
+            for (int f = 0; f < fields; ++f) {
+                const auto field = (typename V::Raw)(stored & mask[f]);
+                sum[b][f] = (Ints)V::template step<4>((typename V::Int)sum[b][f], field, W::word(q + 4 * f));
+            }
+        }
+    }
+    FAIRLEAD_UNROLL
+    for (std::size_t b = 0; b < Blocks; ++b) {
+        Ints total = sum[b][0];
+        FAIRLEAD_UNROLL
+        for (int f = 1; f < fields; ++f) total += sum[b][f] >> (f * Bits);
+        __builtin_memcpy(out + b * kBlock, &total, sizeof total);
+    }
+}
 
 // The dot products of some blocks' vectors: out [blocks, 16].
 template <class V, int Bits, std::size_t Blocks>
 FAIRLEAD_INLINE void scan_dots(const std::byte* blocks, std::size_t stride, std::size_t words, const std::int8_t* query,
                                std::int32_t* out) {
+    if constexpr (V::byte_dots) return scan_dots_in_place<V, Bits, Blocks>(blocks, stride, words, query, out);
     using W = simd::Words<V>;
     using Ints = typename W::Ints;
     constexpr std::size_t parts = kBlock / V::width, bytes = 4 * V::width;
@@ -110,12 +149,13 @@ template <class V, int Bits>
 FAIRLEAD_INLINE std::size_t scan_bits(const BitPlan& plan, const BitQueryView& query, const BitList& list,
                                       const std::byte* blocks, std::size_t n, float limit, BitCandidate* out) {
     const std::size_t stride = plan.block_bytes(), words = plan.words();
-    alignas(64) std::int32_t dots[kSideBySide * kBlock];
+    constexpr std::size_t together = side_by_side<Bits>;
+    alignas(64) std::int32_t dots[together * kBlock];
     std::size_t passed = 0, at = 0;
     while (at < n) {
         const std::byte* here = blocks + at / kBlock * stride;
-        const std::size_t some = n - at > (kSideBySide - 1) * kBlock ? kSideBySide : 1;
-        if (some == kSideBySide) scan_dots<V, Bits, kSideBySide>(here, stride, words, query.scan, dots);
+        const std::size_t some = n - at > (together - 1) * kBlock ? together : 1;
+        if (some == together) scan_dots<V, Bits, together>(here, stride, words, query.scan, dots);
         else scan_dots<V, Bits, 1>(here, stride, words, query.scan, dots);
         for (std::size_t b = 0; b < some; ++b, at += kBlock) {
             passed += scan_passed<V>(here + b * stride + words * kLine, query, list, at, n - at < kBlock ? n - at : kBlock,

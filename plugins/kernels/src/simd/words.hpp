@@ -42,6 +42,7 @@ struct Words : Lanes<V::width> {
     using L = Lanes<V::width>;
     using Ints = typename L::Ints;
     using Shorts = typename L::Shorts;
+    using Pairs = typename L::Pairs;
 
     // 2 * width bytes as 16 bit integers.
     template <bool IsSigned>
@@ -117,7 +118,6 @@ struct Words : Lanes<V::width> {
     // Bits of each byte.
     template <int Shift, int Bits>
     static FAIRLEAD_INLINE typename V::Raw field(typename V::Raw a) {
-        using Pairs = typename L::Pairs;
         Pairs p = (Pairs)a;
         if constexpr (Shift > 0) p >>= Shift;
         if constexpr (Bits < 8) p &= static_cast<std::uint16_t>(((1 << Bits) - 1) * 257);
