@@ -25,7 +25,7 @@ from fairlead_tiered_retrieval.store.policy import available_kinds
 K, RECALL, COST = 10, 0.95, 3.0
 #: Of the documents in a thousand, by how it is called.
 SHARES = {"50 %": 500, "10 %": 100, "1 %": 10, "0.1 %": 1}
-QUERIES, QUICK_QUERIES, WARM_UP = 1_000, 100, 50
+QUERIES, QUICK_QUERIES, WARM_UP = 1_000, 30, 10
 PROMISE = "recall >= 0.95 of the target at <= 3x the cost"
 
 
