@@ -188,7 +188,7 @@ class Graph:
         rerank: int | None = None,
         allowed: NDArray[np.uint8] | None = None,
         threads: int = 1,
-        in_flight: int = 4,
+        in_flight: int = 3,
     ) -> GraphFound:
         """Return the nearest k of each query [n, columns].
 

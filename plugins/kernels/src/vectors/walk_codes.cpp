@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <iterator>
+#include <numeric>
 
 #include "fairlead/dispatch.hpp"
 
@@ -13,20 +15,27 @@ constexpr std::size_t kBlock = 16;
 constexpr int kMiddle = 128;
 constexpr float kLargestHalfNorm = 1.0e9F;
 
+// To the nearest integer, ties to even. Adding 1.5 * 2^23 leaves it in the lowest bits; rintf would be a call a number.
 std::uint8_t rounded(float value) {
-    return static_cast<std::uint8_t>(static_cast<int>(__builtin_rintf(std::clamp(value, -127.0F, 127.0F))) + kMiddle);
+    const float moved = std::min(std::max(value, -127.0F), 127.0F) + 12582912.0F;
+    std::uint32_t bits;
+    std::memcpy(&bits, &moved, sizeof bits);
+    return static_cast<std::uint8_t>(bits + kMiddle);
+}
+
+// Sixteen sums at a time, which the compiler makes vectors of.
+float squared_distance(const float* x, const float* y, std::size_t count) {
+    float sums[16] = {};
+    std::size_t c = 0;
+    for (; c + 16 <= count; c += 16) {
+        for (std::size_t i = 0; i < 16; ++i) sums[i] += (x[c + i] - y[c + i]) * (x[c + i] - y[c + i]);
+    }
+    for (; c < count; ++c) sums[0] += (x[c] - y[c]) * (x[c] - y[c]);
+    return std::accumulate(std::begin(sums), std::end(sums), 0.0F);
 }
 
 float squared_norm(const float* x, std::size_t count) {
-    float sum = 0.0F;
-    for (std::size_t c = 0; c < count; ++c) sum += x[c] * x[c];
-    return sum;
-}
-
-float half_norm(const float* x, const std::vector<float>& center) {
-    float sum = 0.0F;
-    for (std::size_t c = 0; c < center.size(); ++c) sum += (x[c] - center[c]) * (x[c] - center[c]);
-    return sum / 2.0F;
+    return std::inner_product(x, x + count, x, 0.0F);
 }
 
 // The vector that is rotated.
@@ -60,8 +69,9 @@ void WalkEncoder::encode(const std::byte* vectors, std::size_t count, bool queri
             const float* x = turned.data() + i * rows;
             std::uint8_t* code = codes + (first + i) * code_bytes();
             for (std::size_t d = 0; d < lead; ++d) code[d] = rounded((x[d] - offset[d]) * scale);
-            const float half = half_norm(plain.data() + i * width, center) * scale * scale;
-            const auto whole = static_cast<std::int32_t>(std::min(kLargestHalfNorm, half));
+            // Of a query it is never looked at.
+            const float norm = queries ? 0.0F : squared_distance(plain.data() + i * width, center.data(), width);
+            const auto whole = static_cast<std::int32_t>(std::min(kLargestHalfNorm, norm / 2.0F * scale * scale));
             std::memcpy(code + lead, &whole, sizeof whole);
             for (std::size_t d = lead; d < rows; ++d) {
                 tails[(first + i) * trailing + d - lead] = rounded((x[d] - offset[d]) * tail_scale);

@@ -33,9 +33,13 @@ public:
     }
 
     // Scores below this one enter.
-    std::int32_t limit() const { return size_ < capacity_ ? INT32_MAX : score(keys_[size_ - 1]); }
+    std::int32_t limit() const {
+        if (size_ < capacity_) return INT32_MAX;
+        return size_ > 0 ? score(keys_[size_ - 1]) : INT32_MIN;
+    }
 
     void insert(std::uint64_t key) {
+        if (size_ == capacity_ && (size_ == 0 || key > keys_[size_ - 1])) return;
         const std::size_t place = place_of(key);
         if (place == capacity_ || (place < size_ && (keys_[place] | kExpanded) == (key | kExpanded))) return;
         if (size_ < capacity_) ++size_;

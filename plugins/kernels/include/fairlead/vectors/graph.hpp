@@ -29,7 +29,7 @@ struct GraphQueries {
     std::size_t k = 10;
     std::size_t beam = 32;
     std::size_t rerank = 32;
-    std::size_t in_flight = 4;  // queries that a thread walks with by turns
+    std::size_t in_flight = 3;  // queries that a thread walks with by turns
     std::size_t threads = 1;
     const std::uint8_t* allowed = nullptr;  // a bit a slot; null: all may be found
     std::size_t allowed_bytes = 0;
