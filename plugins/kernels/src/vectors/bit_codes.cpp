@@ -288,7 +288,7 @@ void refine(const BitModel& model, const BitQuery& query, const BitList& list, c
         std::memcpy(half, row, sizeof half);
         const auto* codes = reinterpret_cast<const std::uint8_t*>(row) + kRowNumbers;
         const std::uint32_t shift = plan.lead_bits - plan.scan_bits;
-        const std::int32_t lead = (candidate.dot << shift) + planes_dot(kernels, shift, codes, plan.lead, view.lead);
+        const std::int32_t lead = candidate.dot * (1 << shift) + planes_dot(kernels, shift, codes, plan.lead, view.lead);
         float product = half_to_float(half[1]) * (view.lead_scale * static_cast<float>(lead) + view.lead_offset);
         if (plan.rest_bits > 0) {
             const std::int32_t rest = planes_dot(kernels, plan.rest_bits, codes, plan.rest, view.rest);

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "fairlead/inline.hpp"
 #include "fairlead/vectors/aligned.hpp"
 #include "fairlead/vectors/rotation.hpp"
 #include "fairlead/vectors/space.hpp"
@@ -25,10 +26,11 @@ struct BitPlan {
     std::uint32_t rest = 0;       // coordinates behind them
     std::uint32_t rest_bits = 0;  // 0..8: of each; 0: they count by their length alone
 
-    std::uint32_t dim() const { return lead + rest; }
-    std::size_t words() const { return (std::size_t{lead} * scan_bits + 31) / 32; }
+    // Forced inline: kernels of every ISA call them.
+    FAIRLEAD_INLINE std::uint32_t dim() const { return lead + rest; }
+    FAIRLEAD_INLINE std::size_t words() const { return (std::size_t{lead} * scan_bits + 31) / 32; }
     // Codes, then float32 base[16], float16 factor[16] and spread[16]; blocks begin on cache lines.
-    std::size_t block_bytes() const { return kLine * (words() + 2); }
+    FAIRLEAD_INLINE std::size_t block_bytes() const { return kLine * (words() + 2); }
     // 0 where blocks hold everything: then nothing is to be refined.
     std::size_t row_bytes() const;
     // Throws std::invalid_argument.
