@@ -43,7 +43,7 @@ def fleet(make_fleet: FleetMaker, tmp_path: Path, node: str) -> Fleet:
     model = random_text_model(tmp_path / "model")
     config = {**workload.config, "embedding": str(model), "memory_nodes": [node]}
     fleet.apply(**workload.model_copy(update={"config": config}).model_dump(mode="json"))
-    fleet.ready(NAME, timeout_s=90)
+    fleet.ready(NAME, timeout_s=150)
     return fleet
 
 
