@@ -71,6 +71,7 @@ public:
 
     std::uint64_t submit(std::span<const TierRead> reads) override {
         if (given_up_) late();
+        check_node();  // memory that is lent no more may be read by one-sided gets all the same
         count(reads);
         std::uint32_t parts = 0;
         for (const TierRead& read : reads) parts += (read.length + kSlot - 1) / kSlot;
@@ -199,13 +200,17 @@ private:
         if (looks > kLooks) sleep_ns(20'000);
     }
 
-    void check(double deadline) {
+    void check_node() {
         char byte;
         const ssize_t got = recv(place_.control, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
         if (got == 0 || (got < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)) {
             forget();
             lost("the memory node has ended, or lends it no more");
         }
+    }
+
+    void check(double deadline) {
+        check_node();
         if (monotonic_seconds() <= deadline) return;
         forget();
         late();

@@ -36,6 +36,9 @@ def map_file(path: Path, size: int, *, make: bool, writable: bool = True) -> Any
     file = os.open(path, flags, 0o600)
     try:
         if make:
+            room = os.fstatvfs(file)
+            if room.f_frsize and size > room.f_bavail * room.f_frsize:  # touching what is not there ends a process
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
             os.ftruncate(file, size)
         return serving().TierMemory.mapped(file, size, writable)
     finally:

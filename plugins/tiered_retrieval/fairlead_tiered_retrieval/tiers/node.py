@@ -207,6 +207,8 @@ class MemoryNode:
 
     # Who asks for a region of the same name and size gets it, its lease renewed: a restarted worker finds its bytes.
     def _ensure(self, name: str, size: int, lease_s: float) -> None:
+        if not math.isfinite(lease_s):
+            raise LeaseError(f"region {name}: lease_s {lease_s}: above 0, at most {self._leases.longest}")
         if name in self._leases.names() and self._leases.get(name).size == size:
             self._leases.renew(name, time.monotonic())
         else:
