@@ -46,7 +46,7 @@ def built(space: vectors.Space, rows: NDArray[Any], lists: int, room: int = 0, *
 
 
 @each_isa
-@examples(25)
+@examples(8)
 @given(
     element=st.sampled_from(vectors.ELEMENTS),
     metric=st.sampled_from(vectors.METRICS),
@@ -139,7 +139,7 @@ CHANGES = st.lists(
 
 
 @needs_native
-@examples(30)
+@examples(15)
 @given(changes=CHANGES, seed=st.integers(0, 1000))
 def test_changes(changes: list[tuple[str, int, int]], seed: int) -> None:
     random = np.random.default_rng(seed)

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <stdexcept>
 #include <string>
 
@@ -27,6 +28,24 @@ float norm2(const float* x, std::size_t count) {
     float sum = 0;
     for (std::size_t i = 0; i < count; ++i) sum += x[i] * x[i];
     return sum;
+}
+
+// to_floats, faster for the most common elements.
+void floats_of(const Space& space, const std::byte* vector, float* out) {
+    if (space.element == Element::float32) {
+        std::memcpy(out, vector, sizeof(float) * space.dim);
+    } else if (space.element == Element::uint8) {
+        const auto* bytes = reinterpret_cast<const std::uint8_t*>(vector);
+        for (std::size_t i = 0; i < space.dim; ++i) out[i] = static_cast<float>(bytes[i]);
+    } else {
+        to_floats(space, vector, out);
+    }
+}
+
+// Rounds to the nearest whole number, for magnitudes below 2^22: adding and taking off 1.5 * 2^23 does it.
+inline float rounded(float x) {
+    constexpr float kRound = 12582912.0F;
+    return (x + kRound) - kRound;
 }
 
 // out[b, r] = <row r, x[b]>
@@ -63,10 +82,14 @@ ListCoder::ListCoder(ListTraining training) : training_(std::move(training)) {
 
 void ListCoder::turn(const std::byte* vectors, std::size_t count, bool centre, Turned& out) const {
     const std::size_t dim = space().dim, lead = training_.lead(), rest = dim - lead;
-    std::vector<float> x(count * dim), first(count * lead), second(count * lead), change(count * dim);
+    std::vector<float>&x = out.whole, &first = out.first, &second = out.second, &change = out.change;
+    x.resize(count * dim);
+    first.resize(count * lead);
+    second.resize(count * lead);
+    change.resize(count * dim);
     for (std::size_t i = 0; i < count; ++i) {
         float* row = x.data() + i * dim;
-        to_floats(space(), vectors + i * space().bytes(), row);
+        floats_of(space(), vectors + i * space().bytes(), row);
         if (cosine()) {
             const float length = std::sqrt(norm2(row, dim));
             const float inverse = length > 0 ? 1.0F / length : 0.0F;
@@ -118,7 +141,7 @@ void ListCoder::prepare(const std::byte* queries, std::size_t count, Turned& scr
         query.tail.assign((rest + 63) / 64 * 64, 0);
         query.tail_sum = 0;
         for (std::size_t c = 0; c < rest; ++c) {
-            query.tail[c] = static_cast<std::int8_t>(std::lrint(tail[c] * inverse));
+            query.tail[c] = static_cast<std::int8_t>(static_cast<std::int32_t>(rounded(tail[c] * inverse)));
             query.tail_sum += query.tail[c];
         }
     }
@@ -172,9 +195,7 @@ ListScan ListCoder::aim(const ListQuery& query, const float* centroid, float cen
     }
     for (std::uint32_t d = 0; d < lead; ++d) largest = std::max(largest, std::fabs(w[d]));
     const float inverse = largest > 0 ? 127.0F / largest : 0.0F;
-    // Adding and taking off 1.5 * 2^23 rounds to the nearest whole number.
-    constexpr float kRound = 12582912.0F;
-    for (std::uint32_t d = 0; d < lead; ++d) w[d] = (w[d] * inverse + kRound) - kRound;
+    for (std::uint32_t d = 0; d < lead; ++d) w[d] = rounded(w[d] * inverse);
     std::int32_t whole_sum = 0, half_sum = 0;
     for (std::uint32_t d = 0; d < whole; ++d) {
         low[d] = static_cast<std::int8_t>(static_cast<std::int32_t>(w[d]));

@@ -31,6 +31,7 @@ struct Turned {
     std::vector<float> lead;  // [count, lead]
     std::vector<float> tail;  // [count, tail_dims]; unmixed where the tail has no bits
     std::vector<float> tail_norm2;  // [count]
+    std::vector<float> whole, first, second, change;  // scratch, kept from one batch to the next
 };
 
 // A prepared query's part that no list changes.
