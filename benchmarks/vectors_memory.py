@@ -17,7 +17,7 @@ from benchmarks.peers.vector_engines import PEERS
 from benchmarks.results_file import Row, not_measured, row
 from benchmarks.vectors.data import VectorData
 from benchmarks.vectors.engines import Curves, Spec, VectorEngine, measured, opened
-from benchmarks.vectors.options import chosen, data_sets, vector_parser
+from benchmarks.vectors.options import chosen, data_sets, finish, vector_parser
 
 RECALLS = (0.95, 0.99)
 BEST_PEER, LARGE, SMALL = "rabitqlib SymphonyQG", 0.60, 0.35
@@ -41,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse("vectors_memory", __doc__, repeats=3, quick=1, arguments=arguments, more=vector_parser())
     rows: list[Row] = []
     conditions: dict[str, Any] = {"threads": 1, "build_threads": 2, "k": 10}
-    for data in data_sets(options):
+    sets = data_sets(options)
+    for data in sets:
         found, facts = of_data(options, data)
         rows += found
         conditions[data.name] = facts
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for item in rows:
             print(item)
         return 0
-    options.finish(conditions, rows)
+    finish(options, conditions, rows, sets)
     return 0
 
 

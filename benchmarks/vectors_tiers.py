@@ -21,7 +21,7 @@ from benchmarks.results_file import Row, not_measured, row
 from benchmarks.vectors.curve import qps_at
 from benchmarks.vectors.data import Part, VectorData
 from benchmarks.vectors.engines import Curves, K, Searched, Spec, VectorEngine, measured, opened
-from benchmarks.vectors.options import data_sets, vector_parser
+from benchmarks.vectors.options import data_sets, finish, vector_parser
 from fairlead_tiered_retrieval.advisor.local_tiers import local_tiers
 
 DRAM, SHM, FILE, DISKANN = "main memory", "shared memory, 2 us injected", "file, O_DIRECT", "DiskANN SSD"
@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse("vectors_tiers", __doc__, repeats=3, quick=1, arguments=arguments, more=vector_parser())
     rows: list[Row] = []
     conditions: dict[str, Any] = {"threads": 1, "k": K}
-    for data in data_sets(options):
+    sets = data_sets(options)
+    for data in sets:
         with ExitStack() as stack:
             bench = TierBench(options, data, stack)
             rows += bench.rows()
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for item in rows:
             print(item)
         return 0
-    options.finish(conditions, rows)
+    finish(options, conditions, rows, sets)
     return 0
 
 

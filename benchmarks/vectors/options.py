@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.options import Options
+from benchmarks.results_file import RESULTS, Row
 from benchmarks.vectors.data import VectorData, embeddings, fashion_mnist, generated
 from benchmarks.vectors.engines import Spec
 
@@ -46,3 +50,25 @@ def chosen(options: Options, specs: list[Spec]) -> list[Spec]:
     """Those of the engines that `--only` leaves."""
     only = options.more.only
     return [spec for spec in specs if only is None or any(name in spec.name for name in only)]
+
+
+def finish(options: Options, conditions: Mapping[str, Any], rows: Sequence[Row], data: Sequence[VectorData]) -> None:
+    """Print and write as `Options.finish` does; rows of data sets that this run left out stay in the file.
+
+    Where the file is from another commit, the condition ``kept`` says which.
+    """
+    kept, known = kept_rows(RESULTS / f"{options.name}.json", [one.name for one in data])
+    if options.quick:
+        kept, known = [], {}
+    options.finish({**known, **conditions}, [*rows, *kept])
+
+
+def kept_rows(file: Path, measured: Sequence[str]) -> tuple[list[Row], dict[str, Any]]:
+    """Return the rows of an earlier run whose case begins with none of the names, and the conditions of those."""
+    if not file.exists():
+        return [], {}
+    content = json.loads(file.read_text())
+    names = {item["case"].split(",")[0] for item in content["rows"]} - set(measured)
+    rows = [Row(**item) for item in content["rows"] if item["case"].split(",")[0] in names]
+    facts = {name: content["conditions"][name] for name in names if name in content["conditions"]}
+    return rows, ({**facts, "kept": dict.fromkeys(sorted(names), content["versions"]["commit"])} if names else {})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.results_file import Row
 from benchmarks.vectors.curve import Point, frontier, qps_at, recall_at
 from benchmarks.vectors.data import VectorData, exact_neighbours, extended, generated
 from benchmarks.vectors.engines import Curves, Spec, VectorEngine, measured
+from benchmarks.vectors.options import kept_rows
 from benchmarks.vectors_memory import compared
 from benchmarks.vectors_million import power_law
 
@@ -87,6 +91,16 @@ def test_a_promise_without_its_peer_does_not_hold(data: VectorData) -> None:
     rows = compared(data, [], Curves())
     assert rows
     assert all(item.holds is False and item.note for item in rows)
+
+
+def test_rows_of_other_data_sets_stay(tmp_path: Path) -> None:
+    file = tmp_path / "some.json"
+    assert kept_rows(file, ["one"]) == ([], {})
+    rows = [Row("one, here", "speed", "1/s", 1.0), Row("two, there", "speed", "1/s", 2.0)]
+    content = {"rows": [asdict(row) for row in rows], "conditions": {"one": 1, "two": 2}, "versions": {"commit": "abc"}}
+    file.write_text(json.dumps(content))
+    assert kept_rows(file, ["one"]) == (rows[1:], {"two": 2, "kept": {"two": "abc"}})
+    assert kept_rows(file, ["one", "two"]) == ([], {})
 
 
 def test_data_sets_are_made_once(data: VectorData, tmp_path: Path) -> None:
