@@ -115,9 +115,9 @@ class Placement:
                 self._moved(name, collection, plan, tier, url)
                 self.moves += 1
         status = collection.status()
-        sizes = status.sizes
+        lower = status.sizes.tier_bytes if status.plan.region else 0
         moved = {"was": was, "tier": tier_of(status.plan), "index": status.plan.kind}
-        return {**moved, "dram_bytes": sizes.dram_bytes, "tier_bytes": sizes.tier_bytes}
+        return {**moved, "dram_bytes": status.memory_bytes, "tier_bytes": lower}
 
     def _moved(self, name: str, collection: Collection, plan: Plan, tier: str, url: str | None) -> None:
         if tier == "dram":

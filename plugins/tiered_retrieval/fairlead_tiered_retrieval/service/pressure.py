@@ -9,6 +9,7 @@ from fairlead_agent.plugin import Budget, BudgetReply
 from ..cost import CODES_SHARE
 from ..errors import TieredRetrievalError
 from ..space import Space
+from ..store.policy import FLAT
 from ..store.store import Store
 from .placement import MANY, Placement, tier_of
 
@@ -70,7 +71,8 @@ class Pressure:
             collection = self._store.collection(name)
             status, space = collection.status(), collection.space
             vectors = status.count * space.bytes
-            beside = status.memory_bytes - status.sizes.dram_bytes
+            own = status.sizes.tier_bytes if not status.plan.region and status.plan.kind != FLAT else 0
+            beside = status.memory_bytes - status.sizes.dram_bytes - own
             codes = beside + codes_bytes(space, status.count, many=self._placement.kind(collection) == MANY)
             tier = tier_of(status.plan)
             lower = status.memory_bytes if tier != "dram" else min(status.memory_bytes, codes)

@@ -12,6 +12,7 @@ import pytest
 
 from fairlead_agent.plugin import Budget
 from fairlead_tiered_retrieval.client import Client, RequestRefused
+from fairlead_tiered_retrieval.store.policy import Plan
 from tests.plugins.tiered_retrieval.serving import Served
 
 RNG = np.random.default_rng(11)
@@ -182,9 +183,34 @@ def test_a_budget_moves_vectors_out_and_back(tmp_path: Path) -> None:
         served.stop()
 
 
-def _in_memory() -> Any:
-    from fairlead_tiered_retrieval.store.policy import Plan
+def test_many_vectors_leave_main_memory_for_a_budget_too(tmp_path: Path) -> None:
+    """Above `index_from` there is an index, which keeps its kind of codes where its vectors go."""
+    from fairlead_kernels.backend import extension
 
+    if extension() is None:
+        pytest.skip("indexes of many vectors need the compiled kernels")
+    served = Served(tmp_path, embedding=None, index_from=1000)
+    try:
+        with served.client() as client:
+            rows = RNG.normal(size=(2000, 32)).astype(np.float32)
+            collection = client.create("many", dim=32, metric="l2")
+            collection.upsert(range(2000), rows)
+            served.worker._local.store.collection("many").rebuild(Plan("lists"))
+            exact = collection.search(rows[:50], k=5, recall=1.0).ids()
+            whole = served.worker.reconfigure(Budget(), 5.0)
+            least = whole.minimum["dram"]
+            squeezed = served.worker.reconfigure(Budget(memory_bytes={"dram": least + 100_000}), 5.0)
+            assert squeezed.accepted and squeezed.in_use["dram"] < whole.in_use["dram"] - 100_000
+            found = collection.search(rows[:50], k=5)
+            shared = [len(set(one) & set(other)) for one, other in zip(found.ids(), exact, strict=True)]
+            assert sum(shared) / 250 > 0.85 and found.round_trips == 50 and 0 < found.reads < 50 * 200
+            assert collection.info()["tier"] == "file" and collection.info()["index"] == "lists"
+            assert served.worker.reconfigure(Budget(), 5.0).accepted and collection.info()["tier"] == "dram"
+    finally:
+        served.stop()
+
+
+def _in_memory() -> Any:
     return Plan("memory")
 
 
