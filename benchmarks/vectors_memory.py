@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.options import Options, parse
+from benchmarks.options import Options, line, parse
 from benchmarks.peers.vector_engines import PEERS
 from benchmarks.results_file import Row, not_measured, row
 from benchmarks.vectors.data import VectorData
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         conditions[data.name] = facts
     if options.more.tune:
         for item in rows:
-            print(item)
+            print(line(item))
         return 0
     finish(options, conditions, rows, sets)
     return 0

@@ -15,7 +15,7 @@ from contextlib import closing
 from typing import Any
 
 from benchmarks.decoding_process import EngineEnded
-from benchmarks.options import Options, parse
+from benchmarks.options import Options, line, parse
 from benchmarks.results_file import Row, not_measured, row
 from benchmarks.vectors.data import Part, VectorData, embeddings, generated
 from benchmarks.vectors.engines import Curves, K, Searched, Spec, VectorEngine, measured
@@ -45,6 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if costs:
                 measured_sizes.setdefault(kind, {})[len(data.base)] = costs
     rows += [item for kind, costs in measured_sizes.items() for item in projected(kind, costs)]
+    if options.more.tune:
+        for item in rows:
+            print(line(item))
+        return 0
     options.finish(conditions, rows)
     return 0
 

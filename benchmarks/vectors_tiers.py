@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from benchmarks.decoding_process import EngineEnded
-from benchmarks.options import Options, parse
+from benchmarks.options import Options, line, parse
 from benchmarks.results_file import Row, not_measured, row
 from benchmarks.vectors.curve import qps_at
 from benchmarks.vectors.data import Part, VectorData
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             conditions[data.name] = bench.facts()
     if options.more.tune:
         for item in rows:
-            print(item)
+            print(line(item))
         return 0
     finish(options, conditions, rows, sets)
     return 0
