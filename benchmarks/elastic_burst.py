@@ -39,9 +39,9 @@ INSTANCES = 2
 ROOT = Path(__file__).parents[1]
 PLOT = ROOT / "docs/elastic_serving/burst.png"
 #: Tokens of keys and values that an instance holds beside its weights, the factor of prompts, and the requests kept.
-CAPACITY, PROMPTS, KEPT, MOST_TOKENS = 3000, 1 / 48, 0.4, 1000
+CAPACITY, PROMPTS, KEPT, MOST_TOKENS = 2000, 1 / 48, 0.4, 1000
 #: Over capacity. A dropped copy makes room for more, as requests stay longer where they go through a pipeline.
-DEMAND = 1.6
+DEMAND = 1.55
 #: One KV head for all: a token's keys and values are small beside the weights, so that requests are long before memory
 #: is full, and stay for seconds.
 SHAPE = SmallShape(heads=8, kv_heads=1, head_dim=32)
