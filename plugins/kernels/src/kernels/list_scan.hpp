@@ -112,13 +112,17 @@ using SixteenAt = int __attribute__((vector_size(64)));
 // The stages of a Hadamard transform among neighbours at distance h below 16.
 template <int H>
 FAIRLEAD_INLINE Sixteen hadamard_within(Sixteen x) {
-    SixteenAt partner;
     Sixteen sign;
-    for (int i = 0; i < 16; ++i) {
-        partner[i] = i ^ H;
-        sign[i] = (i & H) ? -1.0F : 1.0F;
-    }
+    for (int i = 0; i < 16; ++i) sign[i] = (i & H) ? -1.0F : 1.0F;
+#if defined(__clang__)
+    Sixteen other;
+    for (int i = 0; i < 16; ++i) other[i] = x[i ^ H];
+    return other + x * sign;
+#else
+    SixteenAt partner;
+    for (int i = 0; i < 16; ++i) partner[i] = i ^ H;
     return __builtin_shuffle(x, partner) + x * sign;
+#endif
 }
 
 // Unnormalised; size is a power of two.

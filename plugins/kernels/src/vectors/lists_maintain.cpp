@@ -43,6 +43,7 @@ std::vector<std::uint32_t> halves(const Turned& turned, std::size_t count, std::
         for (std::size_t i = 0; i < count; ++i) {
             const float* x = turned.lead.data() + i * dim;
             side[i] = distance2(x, centroids.data(), dim) - distance2(x, centroids.data() + dim, dim);
+            if (std::isnan(side[i])) side[i] = 0;
         }
         std::stable_sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) { return side[a] < side[b]; });
         const auto middle = order.begin() + static_cast<std::ptrdiff_t>(count / 2);

@@ -35,6 +35,9 @@ struct Nearest {
     }
 };
 
+// Distances that have left float32's range come last.
+float ordered(float distance) { return distance < kNever ? distance : kNever; }
+
 float from_bfloat16(std::uint16_t bits) { return __builtin_bit_cast(float, std::uint32_t{bits} << 16); }
 
 // A query whose exact vectors are on their way.
@@ -95,7 +98,7 @@ private:
         for (std::uint32_t i = 0; i < count; ++i) {
             const float norm2 = lists_.centroid_norm2_[i];
             const float distance = dot && norm2 < kNever ? -products[i] : norm2 - 2 * products[i];
-            order_[i] = {distance, i};
+            order_[i] = {ordered(distance), i};
         }
         const auto probes = order_.begin() + std::min(o_.probes, count);
         if (probes != order_.end()) std::nth_element(order_.begin(), probes, order_.end());
@@ -178,7 +181,7 @@ private:
             }
             Candidate& c = candidates_[i];
             const float scale = from_bfloat16(list_of(c.entry).scales[place(c.entry)]);
-            c.estimate -= lists_.coder().tail_share(query, tail(c), scale);
+            c.estimate = ordered(c.estimate - lists_.coder().tail_share(query, tail(c), scale));
         }
     }
 
@@ -278,7 +281,7 @@ private:
         exact_.resize(flight.slots.size());
         distances(query_, base, stride, flight.at.data(), flight.at.size(), exact_.data());
         nearest_.clear();
-        for (std::size_t i = 0; i < exact_.size(); ++i) nearest_.push_back({exact_[i], flight.slots[i]});
+        for (std::size_t i = 0; i < exact_.size(); ++i) nearest_.push_back({ordered(exact_[i]), flight.slots[i]});
         give(flight.query);
     }
 
