@@ -6,9 +6,9 @@ blocks of 16 vectors that a scan reads front to back; the rest, and the lower bi
 vector, read only where the scan's lower bound passes.
 
 Why ``default_plan`` is as it is, measured by exact reads needed for the 10 nearest of what the probed lists hold (of
-256): on Fashion-MNIST (uint8, 784) 64 coordinates of 4 bits and a bit for each of the rest (168 B a vector) find 100 %
-with 15 reads where 1 bit of everything (108 B) finds 97.4 % and needs 30 for 99.9 %; a scan reads 40 B a vector of
-either in place of 108. On passages of books (float32, 384, cosine) 96 coordinates of 4 bits and a bit for the rest (112
+256): on Fashion-MNIST (uint8, 784) 96 coordinates of 4 bits and a bit for each of the rest (168 B a vector) find 99.8 %
+with 15 reads where 1 bit of everything (108 B) finds 97.4 % and needs 30 for 99.9 %; a scan reads 56 B a vector in
+place of 108. On passages of books (float32, 384, cosine) 96 coordinates of 4 bits and a bit for the rest (112
 B) reach 98 % of what is there with 15 reads and 99.6 % with 20, 2 bits of everything (104 B) 95.7 % and 98.4 %. Two
 bits of 192 coordinates, three of 128 and six of 64 were no better at their size.
 """
@@ -29,7 +29,7 @@ from fairlead_kernels.vectors import F32, U32, Space, VectorError, Vectors, as_b
 U8 = NDArray[np.uint8]
 BLOCK = 16
 """Vectors of a block."""
-_SAMPLE, _QUERIES, _NEAR = 4096, 256, 10
+_SAMPLE, _QUERIES, _NEAR = 4096, 512, 1
 
 
 class Plan(NamedTuple):
@@ -93,10 +93,9 @@ def default_plan(space: Space, most_bytes: float | None = None) -> Plan:
     """
     dim = space.dim
     most = 0.077 * 4 * dim if most_bytes is None else most_bytes
-    for share in (4, 6, 8, 12, 16, 24, 48):
-        lead = max(16, -(-(dim // share) // 32) * 32)
+    for lead in (96, 64, 32, 16):
         plan = Plan(lead, 4, 4, dim, 1)
-        if lead < dim and plan.bytes_per_vector <= most:
+        if lead <= max(16, dim // 4) and lead < dim and plan.bytes_per_vector <= most:
             return plan
     plan = uniform_plan(dim, 1)
     if plan.bytes_per_vector > most:
@@ -198,9 +197,10 @@ class BitCodes:
     def bound(self, confidence: float, *, refined: bool = True) -> float:
         """Return the spreads by which an estimate's lower bound lies below it to hold with that probability.
 
-        It is the sample's quantile over pairs of near vectors, so it holds for data like the sample. Estimates of
-        codes of all coordinates are unbiased over rotations, whatever the data; a scan that leaves the rest out takes
-        near vectors for farther than they are, and that is in its quantiles.
+        It is the quantile over the sample's vectors and their nearest, so it holds for data like the sample. Estimates
+        from codes of all coordinates are unbiased over rotations, whatever the data. A scan that leaves the rest out
+        takes near vectors for farther than they are, the more so the nearer they are: its bound states a probability
+        for pairs as near as the sample's nearest only, and is too tight for those of much denser data.
 
         Raises:
             VectorError: the confidence is not in 0.5..0.999.
