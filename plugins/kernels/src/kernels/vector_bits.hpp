@@ -23,7 +23,7 @@ FAIRLEAD_INLINE void scan_dots_in_place(const std::byte* blocks, std::size_t str
     Pairs mask[fields];
     FAIRLEAD_UNROLL
     for (int f = 0; f < fields; ++f) {
-        mask[f] = Pairs{} + static_cast<std::uint16_t>((((1U << Bits) - 1) << (f * Bits)) * 257U);
+        mask[f] = (Pairs)(Ints{} + static_cast<std::int32_t>((((1U << Bits) - 1) << (f * Bits)) * 0x01010101U));
     }
     for (std::size_t t = 0; t < words; ++t) {
         const std::int8_t* q = query + t * (32 / Bits);
