@@ -46,8 +46,10 @@ public:
         const WalkEncoder& encoder = search_.graph.encoder();
         space.resize(search_.graph.rows().query_bytes());
         std::memcpy(space.data(), codes_.data() + (query - first_) * encoder.code_bytes(), encoder.code_bytes());
-        std::memcpy(space.data() + encoder.code_bytes(), tails_.data() + (query - first_) * encoder.trailing,
-                    encoder.trailing);
+        if (encoder.trailing > 0) {  // there may be no tails at all
+            std::memcpy(space.data() + encoder.code_bytes(), tails_.data() + (query - first_) * encoder.trailing,
+                        encoder.trailing);
+        }
         std::vector<float> x(encoder.space.dim);
         to_floats(encoder.space, vector(query), x.data());
         const float norm = std::inner_product(x.begin(), x.end(), x.begin(), 0.0F);
