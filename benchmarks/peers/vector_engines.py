@@ -127,7 +127,7 @@ class Faiss:
         self.factory, self.ef = factory, ef
         hnsw = factory.startswith("HNSW")
         self.parameter = "efSearch" if hnsw else "nprobe"
-        if "Refine" in factory:
+        if "RFlat" in factory:
             self.parameter = "quantizer_nprobe"
         self.sweep = (self.parameter, _BEAMS if hnsw else _PROBES)
         self.index: Any = None
