@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,7 +27,7 @@ class TierMemory:
         return self._array
 
 
-class _Tier:
+class _Tier(ABC):
     kind = ""
     direct = False
 
@@ -51,8 +52,9 @@ class _Tier:
         if offset + length > self.size:
             raise IndexError(f"{self.url}: {length} bytes at offset {offset} leave the region of {self.size} bytes")
 
+    @abstractmethod
     def _fetch(self, offset: int, length: int) -> U8:
-        raise NotImplementedError
+        """Return the bytes of a range that lies within the region."""
 
 
 class MemoryTier(_Tier):

@@ -318,7 +318,7 @@ class CollectionClient:
             return
         columns: dict[str, Any] = {"id": arrow.id_column(ids), "vector": arrow.vector_column(vectors)}
         if texts is not None:
-            columns["text"] = arrow.library().array(texts, arrow.library().string())
+            columns["text"] = arrow.installed().array(texts, arrow.installed().string())
         if metadata is not None:
             columns["metadata"] = arrow.json_column(metadata)
         content = arrow.write_table(columns)

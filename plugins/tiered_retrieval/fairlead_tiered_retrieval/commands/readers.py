@@ -131,7 +131,7 @@ def _array_source(rows: NDArray, prefix: str | None, dtype: np.dtype | None = No
 
 
 def _parquet(path: Path, prefix: str | None) -> Source:
-    arrow.library()
+    arrow.installed()
     from pyarrow import ArrowInvalid, parquet
 
     try:
@@ -157,7 +157,7 @@ def _column(names: list[str], wanted: tuple[str, ...]) -> str | None:
 
 
 def _chunked(batch: Any, name: str) -> Any:
-    return arrow.library().table(batch).column(name)
+    return arrow.installed().table(batch).column(name)
 
 
 def _parquet_batches(file: Any, vector: str | None, text: str | None, prefix: str | None) -> Iterator[Batch]:

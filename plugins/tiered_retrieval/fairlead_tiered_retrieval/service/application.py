@@ -202,7 +202,7 @@ class Application:
 def in_arrow(answer: Answer) -> bytes:
     """Return an answer as a stream: a row a hit, with the number of its query."""
     hits = [(number, hit) for number, row in enumerate(answer.rows) for hit in row]
-    pyarrow = arrow.library()
+    pyarrow = arrow.installed()
     ids = arrow.id_column([hit["id"] for _, hit in hits])
     columns: dict[str, Any] = {
         "query": pyarrow.array([number for number, _ in hits], pyarrow.int32()),

@@ -20,7 +20,7 @@ INSTALL = "pip install 'fairlead-tiered-retrieval[arrow]'"
 _OWN = frozenset({"id", "vector", "text", "metadata"})
 
 
-def library() -> Any:
+def installed() -> Any:
     """Return pyarrow.
 
     Raises:
@@ -39,7 +39,7 @@ def read_table(body: bytes) -> Any:
     Raises:
         ApiError: it is none.
     """
-    pyarrow = library()
+    pyarrow = installed()
     try:
         return pyarrow.ipc.open_stream(body).read_all()
     except pyarrow.ArrowInvalid as error:
@@ -75,7 +75,7 @@ def query_fields(table: Any) -> dict[str, Any]:
 
 def vectors_of(column: Any) -> NDArray:
     """Return a column of lists as an array [n, dim]."""
-    pyarrow = library()
+    pyarrow = installed()
     whole = column.combine_chunks()
     whole = whole.chunk(0) if isinstance(whole, pyarrow.ChunkedArray) else whole
     if not (pyarrow.types.is_fixed_size_list(whole.type) or pyarrow.types.is_list(whole.type)):
@@ -92,14 +92,14 @@ def vectors_of(column: Any) -> NDArray:
 
 def vector_column(vectors: NDArray) -> Any:
     """Return an array [n, dim] as a column of fixed-size lists."""
-    pyarrow = library()
+    pyarrow = installed()
     values = pyarrow.array(np.ascontiguousarray(vectors).reshape(-1))
     return pyarrow.FixedSizeListArray.from_arrays(values, vectors.shape[1])
 
 
 def write_table(columns: dict[str, Any], about: dict[str, str] | None = None) -> bytes:
     """Return columns as a stream; `about` goes into the schema's metadata."""
-    pyarrow = library()
+    pyarrow = installed()
     table = pyarrow.table(columns)
     if about:
         table = table.replace_schema_metadata(about)
@@ -111,7 +111,7 @@ def write_table(columns: dict[str, Any], about: dict[str, str] | None = None) ->
 
 def id_column(ids: Sequence[str | int]) -> Any:
     """Return ids as a column: of whole numbers, of texts, or where there are both as JSON (then a dictionary)."""
-    pyarrow = library()
+    pyarrow = installed()
     kinds = {type(each) for each in ids}
     if len(kinds) > 1:
         texts = [json.dumps(each) for each in ids]
@@ -122,13 +122,13 @@ def id_column(ids: Sequence[str | int]) -> Any:
 def ids_of(column: Any) -> list[str | int]:
     """Return what `id_column` wrote."""
     found = column.to_pylist()
-    return [json.loads(each) for each in found] if library().types.is_dictionary(column.type) else found
+    return [json.loads(each) for each in found] if installed().types.is_dictionary(column.type) else found
 
 
 def json_column(rows: Sequence[Any]) -> Any:
     """Return objects as a column of JSON texts; None stays null."""
     texts = [None if row is None else json.dumps(row, ensure_ascii=False) for row in rows]
-    return library().array(texts, library().string())
+    return installed().array(texts, installed().string())
 
 
 def _metadata(table: Any) -> list[dict[str, Any] | None] | None:

@@ -5,7 +5,6 @@ import random
 import shutil
 import subprocess
 
-import numpy as np
 import pytest
 
 from fairlead_tiered_retrieval.errors import (
@@ -13,34 +12,9 @@ from fairlead_tiered_retrieval.errors import (
     NotFound,
     StoreFull,
 )
-from fairlead_tiered_retrieval.space import Space
-from fairlead_tiered_retrieval.store.policy import Plan
 from fairlead_tiered_retrieval.store.settings import StoreSettings
 from fairlead_tiered_retrieval.store.store import Store
-
-SPACE = Space("float32", "l2", 16)
-QUIET = StoreSettings(maintenance_s=0)
-ROWS = np.random.default_rng(5).standard_normal((2000, 16)).astype(np.float32)
-
-
-class InMemory:
-    """An index of its own from some documents on, so that rebuilding, saving and loading take place."""
-
-    def __init__(self, count=100):
-        self.count = count
-
-    def choose(self, situation):
-        return Plan("memory") if situation.count >= self.count else situation.plan
-
-
-@pytest.fixture
-def store(tmp_path):
-    with Store(tmp_path / "store", QUIET) as opened:
-        yield opened
-
-
-def fill(documents, count=300, start=0):
-    documents.upsert(range(start, start + count), ROWS[start : start + count], [{"n": n} for n in range(count)])
+from tests.plugins.tiered_retrieval.store.documents import QUIET, ROWS, SPACE, InMemory, fill
 
 
 def test_a_saved_index_is_loaded_and_brought_up_to_date(tmp_path):
