@@ -30,6 +30,7 @@ FLOORS = {
     "fairlead_sparse_inference": 4,
     "fairlead_elastic_serving": 4,
     "fairlead_tiered_retrieval": 4,
+    "fairlead_isac": 4,
     "fairlead_cloud": 5,
 }
 
@@ -42,6 +43,7 @@ SAME_FLOOR = {
     ): "its commands reach the control plane as all do",
     ("fairlead_elastic_serving", "fairlead_agent.cli"): "its commands reach the control plane as all do",
     ("fairlead_tiered_retrieval", "fairlead_agent.cli"): "its commands reach the control plane as all do",
+    ("fairlead_isac", "fairlead_agent.cli"): "its commands reach the control plane as all do",
     ("fairlead_language_model", "fairlead_kernels"): "models run on kernels",
     ("fairlead_agent.plugin", "fairlead_agent.config"): "a manifest is YAML, and its errors have lines too",
 }

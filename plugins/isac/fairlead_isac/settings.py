@@ -1,0 +1,145 @@
+"""The config of a workload that this plugin serves. Imported by the agent: standard library and pydantic only."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+StageName = Literal["separated", "orthogonal", "converged", "collaborative"]
+SensingClass = Literal[1, 2, 3, 4, 5, 6, 7]
+_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+#: Of a resource block.
+SUBCARRIERS = 12
+
+
+class Radio(BaseModel):
+    """Where samples come from."""
+
+    model_config = _FROZEN
+
+    device: str = Field(default="", max_length=500, description="SoapySDR arguments; for the variant soapy-radio.")
+    seed: int = Field(default=1, ge=0, description="Of the simulated radio's noise, clutter and fading.")
+    self_interference_cancellation_db: float = Field(
+        default=105.0, ge=0, le=200, description="How much of its own signal the receiver removes."
+    )
+    timeout_s: float = Field(default=2.0, gt=0, le=60, description="A radio that is silent for longer is lost.")
+
+
+class Cell(BaseModel):
+    """The base station and its numerology."""
+
+    model_config = _FROZEN
+
+    name: str = Field(default="cell", pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
+    antennas: int = Field(default=16, ge=1, le=256, description="Of a uniform linear array, half a wavelength apart.")
+    power_watts: float = Field(default=1.0, gt=0, le=1000, description="Of all antennas together.")
+    noise_figure_db: float = Field(default=5.0, ge=0, le=40)
+    carrier_hz: float = Field(default=3.5e9, ge=1e8, le=3e11)
+    subcarrier_spacing_hz: float = Field(default=30e3, ge=15e3, le=960e3)
+    resource_blocks: int = Field(default=100, ge=1, le=275, description="Of 12 subcarriers each.")
+    symbols: int = Field(default=14, ge=1, le=4096, description="OFDM symbols of a slot.")
+
+    @property
+    def bandwidth_hz(self) -> float:
+        """Width of the band."""
+        return self.resource_blocks * SUBCARRIERS * self.subcarrier_spacing_hz
+
+
+class User(BaseModel):
+    """Who is sent data, and over which link of the resource graph."""
+
+    model_config = _FROZEN
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
+    node: str | None = Field(
+        default=None, description="Node that is reached by this user's link. null: no node of the site."
+    )
+    weight: float = Field(default=1.0, gt=0, le=1e6, description="In the sum of rates.")
+    min_rate_bits_per_s: float = Field(default=0.0, ge=0, le=1e12)
+    max_delay_s: float | None = Field(default=None, gt=0, le=60)
+    angle_degrees: float = Field(default=0.0, ge=-90, le=90, description="From broadside.")
+    distance_m: float = Field(default=100.0, ge=1, le=1e5)
+    speed_m_per_s: float = Field(default=0.0, ge=0, le=500)
+
+
+class Target(BaseModel):
+    """What is there to be sensed, of the simulated radio; what is found is estimated from samples."""
+
+    model_config = _FROZEN
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
+    angle_degrees: float = Field(ge=-90, le=90, description="From broadside.")
+    range_m: float = Field(gt=0, le=1e5)
+    velocity_m_per_s: float = Field(default=0.0, ge=-500, le=500, description="Positive: it goes away.")
+    rcs_m2: float = Field(default=1.0, gt=0, le=1e6, description="Radar cross section.")
+
+
+class Shares(BaseModel):
+    """Bounds of what sensing may take."""
+
+    model_config = _FROZEN
+
+    minimum: float = Field(default=0.0, ge=0, le=1)
+    maximum: float = Field(default=0.9, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Shares:
+        if self.minimum > self.maximum:
+            raise ValueError("sensing.minimum: accepted: at most sensing.maximum")
+        return self
+
+
+class Settings(BaseModel):
+    """What a workload may set; unknown keys are refused, so that a typing error is not a silent default."""
+
+    model_config = _FROZEN
+
+    radio: Radio = Field(default_factory=Radio, description="Where samples come from.")
+    cell: Cell = Field(default_factory=Cell, description="The base station.")
+    users: tuple[User, ...] = Field(default=(), max_length=64, description="Who is sent data.")
+    targets: tuple[Target, ...] = Field(default=(), max_length=64, description="What the simulated radio sees.")
+    stage: StageName | None = Field(
+        default=None, description="How sensing and communication share. null: the slowest layer chooses."
+    )
+    sensing: Shares = Field(default_factory=Shares, description="Share of time that sensing may take.")
+    decisions_kept: int = Field(default=1000, ge=1, le=1_000_000, description="Of the log of decisions.")
+
+    @model_validator(mode="after")
+    def _names(self) -> Settings:
+        for field in ("users", "targets"):
+            names = [each.name for each in getattr(self, field)]
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                raise ValueError(f"{field}: {twice!r} is there twice; accepted: each name once")
+        return self
+
+
+def read_settings(config: dict[str, Any]) -> Settings:
+    """Check a workload's config.
+
+    Raises:
+        ValueError: one line that names each bad field, its value and what is accepted.
+    """
+    try:
+        return Settings.model_validate(config)
+    except ValidationError as error:
+        raise ValueError("; ".join(_line(problem) for problem in error.errors())) from None
+
+
+_PARTS: dict[str, type[BaseModel]] = {
+    "radio": Radio,
+    "cell": Cell,
+    "users": User,
+    "targets": Target,
+    "sensing": Shares,
+}
+
+
+def _line(problem: Any) -> str:
+    field = ".".join(map(str, problem["loc"])) or "config"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        part = _PARTS.get(str(problem["loc"][0]), Settings)
+        message = f"unknown; accepted: {', '.join(part.model_fields)}"
+    return f"{field} = {str(problem['input'])[:100]!r}: {message}"
