@@ -7,7 +7,7 @@ for which ``|h^H w|^2`` is the received power in W of a beam ``w`` whose power `
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -73,7 +73,7 @@ class Target:
     velocity_m_per_s: float = 0.0
     reflectivity: float = 1.0
     """Radar cross section in m^2."""
-    required: SensingNeed = SensingNeed()
+    required: SensingNeed = field(default_factory=SensingNeed)
     weight: float = 1.0
 
     def __post_init__(self) -> None:
@@ -211,16 +211,16 @@ def _named(item: Any) -> None:
         raise IsacError(f"{type(item).__name__}.name is {item.name!r}; accepted: a text that is not empty")
 
 
-def _check(item: Any, field: str, holds: bool, accepted: str) -> None:
+def _check(item: Any, name: str, holds: bool, accepted: str) -> None:
     if holds:
         return
-    names = {each.name for each in fields(item)}
-    who = f" of {item.name!r}" if "name" in names else ""
-    raise IsacError(f"{type(item).__name__}.{field}{who} is {getattr(item, field)!r}; accepted: {accepted}")
+    named = any(each.name == "name" for each in fields(item))
+    who = f" of {item.name!r}" if named else ""
+    raise IsacError(f"{type(item).__name__}.{name}{who} is {getattr(item, name)!r}; accepted: {accepted}")
 
 
-def _check_shape(field: str, values: Any, dimensions: tuple[int, ...], count: int) -> None:
+def _check_shape(name: str, values: Any, dimensions: tuple[int, ...], count: int) -> None:
     shape = np.shape(values)
     if values is None or len(shape) not in dimensions or shape[0] != count:
         wanted = " or ".join(str(number) for number in dimensions)
-        raise IsacError(f"Channels.{field} has shape {shape}; accepted: {wanted} dimensions, the first of {count}")
+        raise IsacError(f"Channels.{name} has shape {shape}; accepted: {wanted} dimensions, the first of {count}")
