@@ -7,7 +7,7 @@ SANITIZED_ARGS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-DISTRIBUTIONS := firmware_bridge agent cloud plugins/language_model plugins/sparse_inference plugins/elastic_serving plugins/tiered_retrieval plugins/isac
+DISTRIBUTIONS := firmware_bridge agent cloud plugins/language_model plugins/sparse_inference plugins/elastic_serving plugins/tiered_retrieval plugins/isac plugins/stylization
 MANIFESTS := pyproject.toml $(addsuffix /pyproject.toml,$(DISTRIBUTIONS))
 KERNELS := $(shell find plugins/kernels -type f \( -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.py' -o -name '*.txt' -o -name '*.toml' \) -not -path '*/build/*')
 

@@ -31,6 +31,7 @@ FLOORS = {
     "fairlead_elastic_serving": 4,
     "fairlead_tiered_retrieval": 4,
     "fairlead_isac": 4,
+    "fairlead_stylization": 4,
     "fairlead_cloud": 5,
 }
 
