@@ -100,7 +100,7 @@ class ControlPlane:
 
     def _lead(self) -> None:
         settings = self.settings
-        placement = PlacementSettings(ttl_s=settings.lease_ttl_s)
+        placement = PlacementSettings(ttl_s=settings.lease_ttl_s, dwell_s=settings.dwell_s)
         steward = Steward(settings.site, settings.node, STEWARD_RANK, placement, new_id)
         self.steward = StewardShell(self.bus, self.outgoing, steward, self.view)
         self.authority: AuthorityService | None = None

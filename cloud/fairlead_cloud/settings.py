@@ -36,6 +36,7 @@ class PlaneSettings(BaseModel):
     authority_login: BrokerLogin = BrokerLogin()
     run_authority: bool = Field(default=True, description="False where the site has a stand-alone authority.")
     lease_ttl_s: float = Field(default=15.0, ge=0.5, le=3600)
+    dwell_s: float = Field(default=60.0, ge=0, le=86_400, description="Least time that a replica stays where it is.")
     gateway_wait_s: float = Field(default=20.0, ge=0, description="How long a request waits for a ready replica.")
 
     def database(self) -> str:

@@ -178,10 +178,16 @@ def make_fleet(tmp_path: Path) -> Iterator[FleetMaker]:
         *,
         restart: bool = False,
         ttl_s: float = 3.0,
+        dwell_s: float = 60.0,
         authority: str = "control-plane",
     ) -> Fleet:
         config = load_fleet("local")
-        changes: dict[str, Any] = {"control_plane_port": 0, "lease_ttl": ttl_s, "authority": authority}
+        changes: dict[str, Any] = {
+            "control_plane_port": 0,
+            "lease_ttl": ttl_s,
+            "dwell": dwell_s,
+            "authority": authority,
+        }
         if agents is not None:
             changes["agents"] = tuple(AgentEntry(name=name, profile=profile) for name, profile in agents.items())
         fleet = Fleet(

@@ -24,6 +24,12 @@ class FleetConfig(Strict):
 
     site: Name = Field(default="local", description="The site that these nodes form.")
     lease_ttl: Duration = Field(default=3.0, ge=0.5, le=3600, description="How soon a lost holder is replaced.")
+    dwell: Duration = Field(
+        default=60.0,
+        ge=0,
+        le=86_400,
+        description="Least time that a replica stays in its place; doubles with each move.",
+    )
     control_plane_port: int = Field(default=8470, ge=0, le=65535, description="0: any free port.")
     authority: Literal["control-plane", "stand-alone"] = Field(
         default="control-plane",

@@ -32,7 +32,8 @@ from fairlead_agent.daemon.presence import Presence
 from fairlead_agent.daemon.readings import DeviceReader
 from fairlead_agent.daemon.sensor import Sensor
 from fairlead_agent.daemon.settings import AgentSettings
-from fairlead_agent.messages import NodeStatus
+from fairlead_agent.graph import instance_id
+from fairlead_agent.messages import LeaseKey, NodeStatus
 from fairlead_agent.placement.bidder import Bidder
 from fairlead_agent.placement.resources import Resources
 from fairlead_agent.placement.settings import PlacementSettings
@@ -59,7 +60,7 @@ class Daemon:
         self.settings = settings
         self.profile: AgentProfile = load_profile(settings.profile)
         self.identity: Identity = next_identity(settings.state_dir, settings.node)
-        self.placement = PlacementSettings(ttl_s=settings.lease_ttl_s)
+        self.placement = PlacementSettings(ttl_s=settings.lease_ttl_s, dwell_s=settings.dwell_s)
         self.transport = transport or MqttTransport(settings.broker.address(), client_id=settings.node)
         self.bus = Bus(
             self.transport, settings.site, settings.node, self.identity.incarnation, clock=unix_time, new_id=new_id
@@ -97,10 +98,12 @@ class Daemon:
         self.learning = Learning(self.supervisor, self.bidder.calibration, self.calibration)
         self.keeping = Keeping(self.supervisor, self.sensor)
         self.peers = PeersFeed(self.bus, self.supervisor)
-        self.supervisor.subscribe_facts(
-            lambda _key, vertex, attribute, value, uncertainty: self.sensor.fact(vertex, attribute, value, uncertainty)
-        )
+        self.supervisor.subscribe_facts(self._fact)
         self.streams = StreamServer(self.bus, NodeHttp(settings.site, self.supervisor).answer)
+
+    def _fact(self, key: LeaseKey, vertex: str, attribute: str, value: float, uncertainty: float) -> None:
+        source = instance_id(self.settings.node, key.workload, key.replica)
+        self.sensor.fact(vertex, attribute, value, uncertainty, source=source)
 
     def _build_steward(self) -> None:
         self.view: SiteView | None = None

@@ -163,6 +163,7 @@ class LocalFleet:
             "authority_login": self._login(AUTHORITY, folder, control=True),
             "run_authority": self.config.authority == "control-plane",
             "lease_ttl_s": self.config.lease_ttl_s,
+            "dwell_s": self.config.dwell,
         }
         path = folder / "settings.json"
         write_private(path, json.dumps(settings, indent=1))
@@ -192,6 +193,7 @@ class LocalFleet:
             "broker": {"host": address.host, "port": address.port, **self._login(entry.name, folder)},
             "site_keys": self.site_keys(),
             "lease_ttl_s": self.config.lease_ttl_s,
+            "dwell_s": self.config.dwell,
             **more,
         }
         path = folder / "settings.json"

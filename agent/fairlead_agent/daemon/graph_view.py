@@ -7,6 +7,8 @@ from typing import Any
 
 from fairlead_agent.graph import ResourceGraph, VertexKind
 from fairlead_agent.graph.attributes import VERTEX_ATTRIBUTES
+from fairlead_agent.graph.keys import is_edge
+from fairlead_agent.graph.link_changes import LinkChanges
 from fairlead_agent.graph.queries import subtree
 from fairlead_agent.graph.update import ShardUpdate
 from fairlead_agent.graph.views import to_mapping
@@ -20,6 +22,8 @@ class Merged:
     changed: bool
     gap: bool
     seen_seq: int
+    notable: str = ""
+    """In words, what placement should look at at once: links that carry notably more or less."""
 
 
 class GraphView:
@@ -27,11 +31,14 @@ class GraphView:
 
     def __init__(self) -> None:
         self.graph = ResourceGraph()
+        self._link_changes = LinkChanges()
 
     def merge(self, update: GraphUpdate) -> Merged:
         """Take in one update."""
         result = self.graph.merge(ShardUpdate.from_mapping(update.model_dump()))
-        return Merged(bool(result.changed), result.gap, self.graph.seq_of(update.node))
+        edges = (key for key in result.changed if is_edge(key))
+        told = [text for key in edges if (text := self._link_changes.seen(key, self.graph.edges.get(key)))]
+        return Merged(bool(result.changed), result.gap, self.graph.seq_of(update.node), "; ".join(told))
 
     def facts(self, node: str) -> dict[str, Any]:
         """A node's vertices: attributes and properties by vertex id."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +47,8 @@ class Sensor:
         self._snapshot_at = 0.0
         self._task: asyncio.Task[None] | None = None
         self._instances: set[str] = set()
+        self._link_sources: dict[str, str] = {}
+        """By peer: the instance that measured the link last."""
         self.device = Device(bus.node, profile, reader.read())
 
     async def measure(self, path: Path, state_dir: Path) -> None:
@@ -88,13 +90,22 @@ class Sensor:
         gone = self._instances - vertices.keys()
         self._writer.remove(*gone, *(Edge(self._bus.node, EdgeKind.RUNS, key).key for key in gone))
         self._instances = set(vertices)
+        self._forget_links(gone)
         edges = [Edge(self._bus.node, EdgeKind.RUNS, key) for key in vertices]
         self._stage([*vertices.values(), *edges])
         self.publish()
 
-    def fact(self, vertex: str, attribute: str, value: float, uncertainty: float) -> None:
-        """A plugin measured something. It may speak of this node's vertices and links only."""
-        if self._measured_link(vertex, attribute, value):
+    def fact(self, vertex: str, attribute: str, value: float, uncertainty: float, *, source: str = "") -> None:
+        """A plugin measured something. It may speak of this node's vertices and links only.
+
+        Args:
+            vertex: its id, or the key of an edge.
+            attribute: its name, which ends in its SI unit.
+            value: what was measured.
+            uncertainty: one standard deviation.
+            source: the instance that measured; what it said of links ends with it.
+        """
+        if self._measured_link(vertex, attribute, value, source):
             self.publish()
             return
         try:
@@ -104,7 +115,7 @@ class Sensor:
             return
         self.publish()
 
-    def _measured_link(self, edge: str, attribute: str, value: float) -> bool:
+    def _measured_link(self, edge: str, attribute: str, value: float, source: str) -> bool:
         """A link of this node: what was measured takes the place of what the profile states, also in bids."""
         for link in self.device.links():
             key = Edge(self._bus.node, EdgeKind.LINK, link_target(link.peer)).key
@@ -112,8 +123,17 @@ class Sensor:
                 known = dict(self.device.measured_links)
                 known[link.peer] = {**known.get(link.peer, {}), attribute: value}
                 self.device = replace(self.device, measured_links=known)
+                self._link_sources[link.peer] = source
                 return True
         return False
+
+    def _forget_links(self, gone: Iterable[str]) -> None:
+        """Instances have ended: of links that they measured, what the profile states counts again."""
+        peers = {peer for peer, source in self._link_sources.items() if source in set(gone)}
+        if peers:
+            known = {peer: found for peer, found in self.device.measured_links.items() if peer not in peers}
+            self.device = replace(self.device, measured_links=known)
+            self._link_sources = {p: source for p, source in self._link_sources.items() if p not in peers}
 
     def publish(self) -> None:
         """Tell what is staged; now and then, everything."""

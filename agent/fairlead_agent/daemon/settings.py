@@ -64,6 +64,7 @@ class AgentSettings(BaseModel):
         description="The site's public Ed25519 keys, base64, by key id: desired state signed by no other is accepted."
     )
     lease_ttl_s: float = Field(default=15.0, ge=0.5, le=3600)
+    dwell_s: float = Field(default=60.0, ge=0, le=86_400, description="Least time that a replica stays where it is.")
     data_host: str = Field(default="127.0.0.1", description="Address on which workers serve peers directly.")
     plugin_path: tuple[Path, ...] = Field(default=(), description="Folders of plugins beside the installed ones.")
     log_format: str = Field(default="json", pattern="^(json|console)$")

@@ -34,7 +34,7 @@ class SiteView:
         self.graph = GraphView()
         self._status_listeners: list[Callable[[NodeStatus], None]] = []
         self._instance_listeners: list[Callable[[NodeInstances], None]] = []
-        self._fact_listeners: list[Callable[[str], None]] = []
+        self._fact_listeners: list[Callable[[str, str], None]] = []
         self._record_listeners: list[Callable[[PlacementRecord], None]] = []
 
     def start(self) -> None:
@@ -53,8 +53,8 @@ class SiteView:
         """Hear of changed instances."""
         self._instance_listeners.append(listener)
 
-    def on_facts(self, listener: Callable[[str], None]) -> None:
-        """Hear of nodes whose part of the graph has changed."""
+    def on_facts(self, listener: Callable[[str, str], None]) -> None:
+        """Hear of nodes whose part of the graph has changed, and in words what of it is notable (else empty)."""
         self._fact_listeners.append(listener)
 
     def on_record(self, listener: Callable[[PlacementRecord], None]) -> None:
@@ -101,7 +101,7 @@ class SiteView:
             self._outgoing.post(update.node, RebirthRequest(node=update.node, seen_seq=merged.seen_seq))
         if merged.changed:
             for listener in self._fact_listeners:
-                listener(update.node)
+                listener(update.node, merged.notable)
 
     async def _record(self, envelope: Envelope, received: Received) -> None:
         record = envelope.data

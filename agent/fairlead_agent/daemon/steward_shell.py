@@ -53,7 +53,7 @@ class StewardShell:
             self._bus.on(body_type, self._heard)
         self._view.on_status(lambda status: self._run(self._steward.node_status(status, boottime())))
         self._view.on_instances(lambda report: self._run(self._steward.instances(report, boottime())))
-        self._view.on_facts(lambda node: self._run(self._steward.facts_changed(node, boottime())))
+        self._view.on_facts(lambda node, notable: self._run(self._steward.facts_changed(node, boottime(), notable)))
         self._ticker.start()
 
     async def stop(self) -> None:

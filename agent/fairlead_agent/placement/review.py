@@ -42,6 +42,7 @@ class ReviewPolicy:
         self._trigger = ""
         self._triggered_at = 0.0
         self._next_at = 0.0
+        self._closed_at = float("-inf")
         self._quiet = 0
         self._moves: list[float] = []
         self._missed_since: dict[int, float] = {}
@@ -51,10 +52,18 @@ class ReviewPolicy:
         """Why the next review will be held; empty: none is wanted."""
         return self._trigger
 
-    def trigger(self, reason: str, now: float) -> None:
-        """Something changed. Several triggers within the debounce time make one review."""
+    def trigger(self, reason: str, now: float, *, urgent: bool = False) -> None:
+        """Something changed. Several triggers within the debounce time make one review.
+
+        An urgent one takes the place of a vaguer reason and ends the waiting that quiet reviews have led to.
+        """
+        if urgent:
+            self._quiet = 0
+            self._next_at = min(self._next_at, self._closed_at + self._settings.urgent_interval_s)
         if not self._trigger:
-            self._trigger, self._triggered_at = reason, now
+            self._triggered_at = now
+        if urgent or not self._trigger:
+            self._trigger = reason
 
     def observe(self, replica: int, report: InstanceReport, objectives: Objectives, now: float) -> None:
         """Compare what an instance measured with what was asked for."""
@@ -85,6 +94,7 @@ class ReviewPolicy:
 
     def closed(self, moved: bool, now: float) -> None:
         """A review has ended. While nothing changes, the next ones come ever more rarely."""
+        self._closed_at = now
         self._quiet = 0 if moved else self._quiet + 1
         wait = self._settings.review_interval_s * 2 ** max(0, self._quiet - 1)
         self._next_at = now + min(self._settings.review_interval_max_s, wait)

@@ -48,6 +48,8 @@ class PlacementSettings:
     review_interval_s: float = 30.0
     """Least time between two renegotiations of one workload; doubles while they change nothing."""
     review_interval_max_s: float = 600.0
+    urgent_interval_s: float = 5.0
+    """Least time between two of them where a link has changed notably."""
     dwell_s: float = 60.0
     """Least time that a replica stays where it is; doubles with each move within the history."""
     history_s: float = 3600.0

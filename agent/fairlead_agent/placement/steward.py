@@ -117,10 +117,16 @@ class Steward:
         named |= {name for name, placement in self._owned.items() if placement.holds_on(report.node)}
         return self._step(sorted(named & self._owned.keys()), now)
 
-    def facts_changed(self, node: str, now: float) -> list[Effect]:
-        """The facts of a node have changed by more than noise."""
+    def facts_changed(self, node: str, now: float, notable: str = "") -> list[Effect]:
+        """The facts of a node have changed by more than noise.
+
+        Args:
+            node: whose facts.
+            now: CLOCK_BOOTTIME.
+            notable: in words, a change that is not to wait until reviews that changed nothing are due again.
+        """
         for placement in self._owned.values():
-            placement.review(f"facts of {node} changed", now)
+            placement.review(notable or f"facts of {node} changed", now, urgent=bool(notable))
         return self._step(self._owned, now)
 
     def message(self, source: str, body: Body, now: float) -> list[Effect]:

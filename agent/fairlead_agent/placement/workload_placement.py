@@ -104,9 +104,9 @@ class WorkloadPlacement:
             slot.not_before = min(slot.not_before, now + self._state.settings.debounce_s / 4)
         self._state.at(now)
 
-    def review(self, reason: str, now: float) -> None:
-        """Something has changed that may make a better place."""
-        self._review.trigger(reason, now)
+    def review(self, reason: str, now: float, *, urgent: bool = False) -> None:
+        """Something has changed that may make a better place; ``urgent``: by so much that it does not wait its turn."""
+        self._review.trigger(reason, now, urgent=urgent)
         self.retry_soon(now)
 
     def lease_states(self, states: Sequence[LeaseState], asked_at: float, now: float) -> None:

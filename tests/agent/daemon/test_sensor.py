@@ -17,13 +17,13 @@ from tests.agent.daemon.devices import READINGS
 INSTANCE = instance_id("edge", "chat", 0)
 
 
-def told_by(view: GraphView) -> Sensor:
+def told_by(view: GraphView, profile: AgentProfile | None = None) -> Sensor:
     """A sensor whose updates go straight into a view."""
     topics = SimpleNamespace(delta=lambda node: "delta", graph=lambda node: "graph")
     bus: Any = SimpleNamespace(node="edge", incarnation=1, topics=topics)
     outgoing: Any = SimpleNamespace(post_to=lambda topic, update, retain=False: view.merge(update))
     reader: Any = SimpleNamespace(read=lambda: Readings(**READINGS))
-    return Sensor(bus, outgoing, AgentProfile(name="box"), reader, Resources, 5.0)
+    return Sensor(bus, outgoing, profile or AgentProfile(name="box"), reader, Resources, 5.0)
 
 
 def report(epoch: int = 3, **fields: Any) -> InstanceReport:
@@ -50,3 +50,26 @@ def test_of_an_instance_that_came_after_it_says_nothing() -> None:
     sensor.fact(INSTANCE, "goodput_per_s", 3.0, 0.0)
     sensor.instances((report(epoch=4),))
     assert view.told(INSTANCE) == {}
+
+
+LINKED = AgentProfile.model_validate(
+    {"name": "box", "simulated": {"links": [{"peer": "gateway", "bandwidth": "1 Gbit/s", "latency": "1 ms"}]}}
+)
+LINK = "edge>link>control-plane"
+
+
+def bandwidth(view: GraphView) -> float:
+    return view.graph.edges[LINK].measured["bandwidth_bits_per_s"].value
+
+
+def test_what_an_instance_measured_of_a_link_ends_with_it() -> None:
+    view = GraphView()
+    sensor = told_by(view, LINKED)
+    sensor.instances((report(),))
+    assert bandwidth(view) == 1e9
+    sensor.fact(LINK, "bandwidth_bits_per_s", 2e7, 0.0, source=INSTANCE)
+    assert bandwidth(view) == 2e7 and sensor.facts(None).links[0].bandwidth_bits_per_s == 2e7
+    sensor.instances((report(memory_bytes=1 << 30),))
+    assert bandwidth(view) == 2e7
+    sensor.instances(())
+    assert bandwidth(view) == 1e9 and sensor.facts(None).links[0].bandwidth_bits_per_s == 1e9

@@ -85,6 +85,24 @@ def test_reviews_that_change_nothing_become_rare() -> None:
     assert waits == [30.0, 60.0, 120.0, 240.0, 480.0, 600.0, 600.0]
 
 
+def test_an_urgent_change_does_not_wait_for_reviews_that_became_rare() -> None:
+    made = ReviewPolicy(SETTINGS)
+    for _ in range(7):
+        made.closed(False, 100.0)
+    made.trigger("facts of edge changed", 120.0)
+    assert made.due_at() == 700.0
+    made.trigger("the link has 1 Mbit/s instead of 1 Gbit/s", 121.0, urgent=True)
+    assert made.due_at() == 120.0 + SETTINGS.debounce_s
+    assert made.opened(123.0) == "the link has 1 Mbit/s instead of 1 Gbit/s"
+
+
+def test_urgent_changes_without_end_do_not_make_reviews_without_end() -> None:
+    made = ReviewPolicy(SETTINGS)
+    made.closed(False, 100.0)
+    made.trigger("the link changed", 100.1, urgent=True)
+    assert made.due_at() == 100.0 + SETTINGS.urgent_interval_s
+
+
 def test_an_objective_must_be_missed_for_a_while() -> None:
     made, goals = ReviewPolicy(SETTINGS), Objectives(latency_p90_s=1.0, throughput_min_per_s=5.0)
     made.observe(0, report(latency_p90_s=2.0), goals, 0.0)

@@ -1,0 +1,39 @@
+"""Links that carry notably more or less than before: what placement looks at again at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fairlead_agent.graph.display import show
+from fairlead_agent.graph.edge import Edge
+from fairlead_agent.graph.kinds import EdgeKind
+
+#: A link whose bandwidth or delay is another by this factor is another link to a workload.
+NOTABLE = 1.5
+_ATTRIBUTES = ("bandwidth_bits_per_s", "latency_s")
+
+
+@dataclass(slots=True)
+class LinkChanges:
+    """Compares each link with what it was when it was last found to have changed, so that small steps add up."""
+
+    _known: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
+
+    def seen(self, key: str, edge: Edge | None) -> str:
+        """Take a version of an edge; returns in words how it changed notably, else an empty text."""
+        if edge is None or edge.kind is not EdgeKind.LINK:
+            self._known.pop(key, None)
+            return ""
+        now = {name: edge.measured[name].value for name in _ATTRIBUTES if name in edge.measured}
+        before = self._known.setdefault(key, now)
+        changed = [name for name in now if name in before and _factor(before[name], now[name]) >= NOTABLE]
+        if not changed:
+            return ""
+        self._known[key] = now
+        told = ", ".join(f"{show(name, now[name])} instead of {show(name, before[name])}" for name in changed)
+        return f"the link from {edge.source} to {edge.target} has {told}"
+
+
+def _factor(one: float, other: float) -> float:
+    low, high = sorted((one, other))
+    return high / low if low > 0 else (float("inf") if high > 0 else 1.0)
