@@ -121,8 +121,8 @@ class Numerology:
 
     @cached_property
     def frequencies_hz(self) -> NDArray[np.float64]:
-        """[N] of the subcarriers, from the first one (baseband of the echo model, whose phase reference is free)."""
-        return np.arange(self.subcarriers) * self.subcarrier_spacing_hz
+        """[N] of the subcarriers about the carrier, on which subcarrier N // 2 lies."""
+        return (np.arange(self.subcarriers) - self.subcarriers // 2) * self.subcarrier_spacing_hz
 
     @cached_property
     def times_s(self) -> NDArray[np.float64]:
