@@ -1,8 +1,8 @@
 """Admission: which requirements of a sensing request a radio can meet, with which air time, and why not the others.
 
-Pure, from bounds. A request is served by ``symbols`` looks of one OFDM symbol each, ``spacing_s`` apart, sent towards the
-area; each look may be repeated ``repeats`` times, which the receiver adds up coherently before anything else. What a
-request costs is air time: ``symbols * repeats * symbol_s`` in each period.
+Pure, from bounds. A request is served by ``symbols`` looks of one OFDM symbol each, ``spacing_s`` apart, sent towards
+the area; each look may be repeated ``repeats`` times, which the receiver adds up coherently before anything else. What
+a request costs is air time: ``symbols * repeats * symbol_s`` in each period.
 
 - velocity resolution ``lambda / 2T`` fixes the interval T = symbols * spacing_s;
 - the fastest target fixes the spacing: ``|v| < lambda / (4 spacing_s)``;
@@ -110,7 +110,7 @@ def admit(needs: Requirements, area: Area, capacity: Capacity) -> Admission:
     most = max(1, int(looks.spacing_s / capacity.cell.numerology.symbol_s + 1e-9))
     served = _served(looks, min(repeats, most), capacity)
     verdicts = (
-        *_resolution(needs, capacity.cell),
+        *_geometry(needs, area, capacity.cell),
         *_accuracy(needs, area, capacity.cell, served),
         *_timing(needs, served, capacity),
         _air(served, repeats, most, capacity),
@@ -201,9 +201,15 @@ def _served(looks: Looks, repeats: int, capacity: Capacity) -> Looks:
     return replace(looks, repeats=repeats, air_share=air, processing_s=elements / capacity.samples_per_s)
 
 
-def _resolution(needs: Requirements, cell: Cell) -> tuple[Verdict, ...]:
+def _geometry(needs: Requirements, area: Area, cell: Cell) -> tuple[Verdict, ...]:
+    """What no air time changes: the band, the array, the spacing of subcarriers."""
     found: list[Verdict] = []
     numerology = cell.numerology
+    farthest = numerology.unambiguous_range_m
+    reason = (
+        f"range: told modulo {farthest:.4g} m with subcarriers {numerology.subcarrier_spacing_hz / 1e3:g} kHz apart"
+    )
+    found.append(_verdict("range_m", farthest, area.range_m, reason))
     if needs.range_resolution_m is not None:
         offered, asked = numerology.range_resolution_m, needs.range_resolution_m
         band = SPEED_OF_LIGHT / (2 * asked)
@@ -249,8 +255,8 @@ def _accuracy(needs: Requirements, area: Area, cell: Cell, looks: Looks) -> tupl
 def _timing(needs: Requirements, looks: Looks, capacity: Capacity) -> tuple[Verdict, ...]:
     processing, asked = looks.processing_s / max(1e-9, 1 - capacity.busy), needs.refresh_s
     slow = (
-        f"refresh: an interval takes {processing:.3g} s of the processor ({looks.symbols} looks); one each {asked:.3g} s "
-        "asked for"
+        f"refresh: an interval takes {processing:.3g} s of the processor ({looks.symbols} looks); one each {asked:.3g} "
+        "s asked for"
     )
     refresh = _verdict("refresh_s", asked, max(asked, processing), slow)
     if needs.latency_s is None:
