@@ -169,9 +169,7 @@ class Leader:
             information={name: float(part) for name, part in zip(names, total[users:-1], strict=True)},
             serving={user: cell for cell, theirs in (self._allowed or {}).items() for user in theirs},
             sensing={name: tuple(cell for cell in shares if shares[cell].get(name, 0.0) > 1e-6) for name in names},
-            compute_cycles_per_s={
-                cell: part * scale * self.task.compute_cycles_per_s for cell, part in used.items()
-            },
+            compute_cycles_per_s={cell: part * scale * self.task.compute_cycles_per_s for cell, part in used.items()},
             backhaul_bits_per_s={cell: self._answers[cell].backhaul_bits_per_s for cell in cells},
             time_price={cell: self.sharing.penalty * self._answers[cell].time_price for cell in cells},
             utility=self.sharing.utility(total, self.rate_scale),

@@ -70,7 +70,7 @@ class LocalProblem:
         backhaul = np.concatenate([rate_scale * self._can[:users], self.time[users:] * taken.backhaul])
         self.backhaul = backhaul / links.backhaul_bits_per_s
         self._faces, self._bounds = self._polytope()
-        self._prices: F64 | None = None
+        self._prices: F64 = np.zeros(4)
 
     def _polytope(self) -> tuple[F64, F64]:
         """Time, backhaul, sensing's most, and computing that is at least what sensing takes."""
@@ -96,13 +96,13 @@ class LocalProblem:
             may[: len(allowed)] &= allowed
         kept = np.concatenate([may, [True]])
         value = np.zeros(len(kept))
-        value[kept], self._prices = project(asked[kept], self._faces[:, kept], self._bounds, self._prices)
+        value[kept], self._prices = project(asked[kept], self._faces[:, kept], self._bounds)
         return value
 
     @property
     def time_price(self) -> float:
         """Multiplier of the cell's time in its last answer, in units of the scaled coordinates."""
-        return 0.0 if self._prices is None else float(self._prices[0])
+        return float(self._prices[0])
 
     def compute_of(self, value: F64) -> float:
         """Share of the edge server that a contribution's sensing takes."""
