@@ -1,1 +1,1 @@
-"""The four stages of integration as interchangeable schedulers."""
+"""The four stages of integration as interchangeable schedulers: ``catalogue.stage(name, cell)`` makes one."""

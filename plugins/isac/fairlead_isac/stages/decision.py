@@ -15,14 +15,16 @@ class Dwell:
 
     Args:
         fraction: its share of the frame's time, 0 to 1.
-        beamformers: complex [streams, N] in sqrt(W), each on the whole band; with ``blocks``, complex [RB, N] with unit
-            norm, one for each resource block.
-        stream_users: the user of each stream, None for one that only illuminates; with ``blocks``, the users that
-            ``power_watts`` has rows for.
+        beamformers: complex [streams, N] in sqrt(W), each on the whole band; with ``power_watts``, complex
+            [streams, RB, N] with unit norm, one for each resource block.
+        stream_users: the user of each stream, None for one that only illuminates.
         target: whom this dwell was shaped for, None: nobody.
-        power_watts: float [users, RB]; None where streams use the whole band.
-        blocks: int [RB], the row of the user that has most of a block, -1: nobody's.
-        share: float [users, RB], the share of the dwell's time in which a block is a user's.
+        power_watts: float [streams, RB], averaged over the dwell; None where streams use the whole band.
+        share: float [streams, RB], the share of the dwell's time in which a block is a stream's; None: all of it.
+        data_band: share of the band that carries data.
+        sensing_band: share of the band that illuminates. Where both together are at most 1, data and illumination have
+            a band of their own each and do not disturb each other.
+        echo_of_data: whether echoes of users' streams are used for sensing, too.
     """
 
     fraction: float
@@ -30,15 +32,45 @@ class Dwell:
     stream_users: tuple[str | None, ...]
     target: str | None = None
     power_watts: FloatArray | None = None
-    blocks: np.ndarray | None = None
     share: FloatArray | None = None
+    data_band: float = 1.0
+    sensing_band: float = 1.0
+    echo_of_data: bool = True
+
+    @property
+    def disjoint(self) -> bool:
+        """Data and illumination have a band of their own each."""
+        return self.data_band + self.sensing_band <= 1
+
+    @property
+    def beams(self) -> ComplexArray:
+        """Complex [streams * blocks, N] in sqrt(W), power and direction together."""
+        if self.power_watts is None:
+            return self.beamformers
+        scaled = self.beamformers * np.sqrt(self.power_watts)[..., None]
+        return scaled.reshape(-1, scaled.shape[-1])
+
+    @property
+    def silent(self) -> bool:
+        """No stream carries data."""
+        return all(user is None for user in self.stream_users)
+
+    @property
+    def owners(self) -> np.ndarray | None:
+        """The stream that has most of each block, int [RB], -1: nobody's; None where streams use the whole band."""
+        if self.power_watts is None:
+            return None
+        share = (self.power_watts > 0) if self.share is None else self.share * (self.power_watts > 0)
+        return np.where(share.any(axis=0), np.argmax(share, axis=0), -1)
+
+    @property
+    def sent_watts(self) -> float:
+        """Power of all streams together."""
+        return float(np.vdot(self.beams, self.beams).real)
 
     def covariance(self) -> ComplexArray:
         """Complex [N, N] in W, over the whole band: ``sum_i w_i w_i^H``, so that ``a^H R a`` is the illumination."""
-        beams = self.beamformers
-        if self.power_watts is not None:
-            beams = beams * np.sqrt(self.power_watts.sum(axis=0))[:, None]
-        return beams.T @ beams.conj()
+        return self.beams.T @ self.beams.conj()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +129,18 @@ class Decision:
 
     @property
     def blocks(self) -> np.ndarray | None:
-        """The user of each resource block in the longest dwell that has blocks; None where none has."""
-        having = [dwell for dwell in self.dwells if dwell.blocks is not None]
-        return max(having, key=lambda dwell: dwell.fraction).blocks if having else None
+        """The stream of each resource block in the longest dwell that has blocks, int [RB]; None where none has."""
+        longest = self._longest_of_blocks()
+        return None if longest is None else longest.owners
 
     @property
     def block_power_watts(self) -> FloatArray | None:
         """The power on each resource block in that dwell, float [RB]."""
-        having = [d for d in self.dwells if d.power_watts is not None]
-        if not having:
+        longest = self._longest_of_blocks()
+        if longest is None or longest.power_watts is None:
             return None
-        power = max(having, key=lambda dwell: dwell.fraction).power_watts
-        assert power is not None
-        return power.sum(axis=0)
+        return longest.power_watts.sum(axis=0)
+
+    def _longest_of_blocks(self) -> Dwell | None:
+        having = [dwell for dwell in self.dwells if dwell.power_watts is not None]
+        return max(having, key=lambda dwell: dwell.fraction, default=None)

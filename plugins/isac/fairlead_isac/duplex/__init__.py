@@ -1,0 +1,1 @@
+"""Sending and hearing at the same time, or in turn."""

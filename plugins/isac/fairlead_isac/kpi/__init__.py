@@ -1,1 +1,0 @@
-"""What a cell achieves, told as records, metrics and link facts."""
