@@ -1,0 +1,1 @@
+"""What a cell achieves, told as records, metrics and link facts."""

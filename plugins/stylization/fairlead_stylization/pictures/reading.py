@@ -1,0 +1,112 @@
+"""Decode a picture of any common kind to float32 RGB; what it costs is bounded before anything is decoded.
+
+Greyscale, palettes, CMYK, 16 bit, alpha, embedded orientation and animation are converted, and the picture says so; a
+file that is corrupt, truncated, too large or no picture raises `BadPicture`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ..errors import BadPicture
+from .picture import F32, Limits, Picture
+
+#: What Pillow may try: formats whose decoders are widely used. PSD, EPS and others can start programs or hide bombs.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+ACCEPTED = "PNG, JPEG, WebP, GIF, BMP, TIFF, PPM"
+
+
+def read_picture(source: Path | str | bytes, *, limits: Limits | None = None, name: str | None = None) -> Picture:
+    """Decode a file, or the bytes of one.
+
+    Args:
+        source: path, or the file's content.
+        limits: what is refused.
+        name: for messages, where ``source`` is bytes.
+
+    Raises:
+        BadPicture: it is missing, too large, corrupt, or no picture.
+    """
+    limits = limits or Limits()
+    told = name or (str(source) if not isinstance(source, bytes) else "picture")
+    content = source if isinstance(source, bytes) else _content(Path(source), limits)
+    if len(content) > limits.file_bytes:
+        raise BadPicture(f"{told}: {len(content)} bytes; accepted: at most {limits.file_bytes}")
+    with _opened(content, told) as image:
+        _require_size(image, told, limits)
+        try:
+            return _converted(image, told)
+        except BadPicture:
+            raise
+        except Exception as error:  # Pillow's decoders raise what they like for damaged files
+            raise BadPicture(f"{told}: cannot be decoded ({error}); accepted: a whole {image.format} file") from error
+
+
+def _content(path: Path, limits: Limits) -> bytes:
+    try:
+        with path.open("rb") as file:
+            # One byte more than is accepted tells that there is too much, without reading a file of any size.
+            return file.read(limits.file_bytes + 1)
+    except OSError as error:
+        raise BadPicture(f"{path}: {error.strerror or error}; accepted: a file that can be read") from error
+
+
+def _opened(content: bytes, told: str) -> Image.Image:
+    if not content:
+        raise BadPicture(f"{told}: empty; accepted: {ACCEPTED}")
+    try:
+        return Image.open(io.BytesIO(content), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise BadPicture(f"{told}: no picture; accepted: {ACCEPTED}") from error
+    except Exception as error:  # a header that states a bomb's size, or none that can be read
+        raise BadPicture(f"{told}: cannot be opened ({error}); accepted: {ACCEPTED}") from error
+
+
+def _require_size(image: Image.Image, told: str, limits: Limits) -> None:
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise BadPicture(f"{told}: {width}x{height} pixels; accepted: at least 1x1")
+    if width * height > limits.pixels:
+        raise BadPicture(f"{told}: {width}x{height} pixels; accepted: at most {limits.pixels} in all")
+
+
+def _converted(image: Image.Image, told: str) -> Picture:
+    said = list(_said(image))
+    turned = ImageOps.exif_transpose(image)
+    if turned.size != image.size or turned.getexif().get(0x0112) != image.getexif().get(0x0112):
+        said.append("turned as its orientation says")
+    alpha = None
+    if turned.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in turned.info:
+        with_alpha = np.asarray(turned.convert("RGBA"), np.float32) / np.float32(255)
+        alpha, pixels = np.ascontiguousarray(with_alpha[..., 3]), np.ascontiguousarray(with_alpha[..., :3])
+        alpha = None if bool((alpha >= 1).all()) else alpha
+    elif turned.mode.startswith("I") or turned.mode == "F":
+        pixels = _deep(turned, told)
+    else:
+        pixels = np.asarray(turned.convert("RGB"), np.float32) / np.float32(255)
+    return Picture(pixels, alpha, told, tuple(said))
+
+
+def _said(image: Image.Image) -> Iterator[str]:
+    if getattr(image, "n_frames", 1) > 1:
+        yield f"the first of {image.n_frames} frames"  # type: ignore[attr-defined]
+    if image.mode in ("1", "L", "LA") or image.mode.startswith("I") or image.mode == "F":
+        yield "grey to colour"
+    if image.mode.startswith("I"):
+        yield "16 bit to float"
+    if image.mode == "CMYK":
+        yield "CMYK to RGB without a colour profile"
+
+
+def _deep(image: Image.Image, told: str) -> F32:
+    """Grey values of 16 or 32 bits, or floats: [height, width, 3] in [0, 1]."""
+    grey = np.asarray(image, np.float64)
+    if not np.isfinite(grey).all():
+        raise BadPicture(f"{told}: pixels that are not finite; accepted: finite values")
+    top = 65535.0 if image.mode.startswith("I") else max(1.0, float(grey.max()))
+    return np.repeat(np.clip(grey / top, 0, 1).astype(np.float32)[..., None], 3, axis=2)
