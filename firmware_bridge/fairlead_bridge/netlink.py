@@ -18,8 +18,9 @@ NEW_LINK, DELETE_LINK, NEW_ADDRESS, DELETE_ADDRESS, GET_ADDRESS = 16, 17, 20, 21
 RECEIVE_BYTES = 65536
 
 _ERROR, _DONE = 2, 3
-_REQUEST_DUMP = 0x1 | 0x300
-_HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
+REQUEST_DUMP = 0x1 | 0x300
+_REQUEST_ACKNOWLEDGED = 0x1 | 0x4
+HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _LINK = struct.Struct("=BxHiII")  # family, type, index, flags, changed flags
 _ADDRESS = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
@@ -28,6 +29,44 @@ _IFLA_ADDRESS, _IFLA_NAME, _IFLA_MTU, _IFLA_OPERSTATE = 1, 3, 4, 16
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _IFF_RUNNING = 0x40
 _STATES = ("unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up")
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """One attribute, padded to four bytes."""
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + b"\0" * (-len(value) % 4)
+
+
+def request(channel: socket.socket, kind: int, body: bytes, sequence: int = 1) -> None:
+    """Ask for a change and wait until it is in force.
+
+    Raises:
+        OSError: the kernel refused, or did not answer within the socket's timeout.
+    """
+    channel.send(HEADER.pack(HEADER.size + len(body), kind, _REQUEST_ACKNOWLEDGED, sequence, 0) + body)
+    acknowledge(channel.recv(RECEIVE_BYTES))
+
+
+def acknowledge(data: bytes) -> None:
+    """Raise what the kernel answered to a change; an error number of zero is its consent."""
+    for kind, body in split(data):
+        number = -struct.unpack_from("=i", body)[0] if kind == _ERROR and len(body) >= 4 else 0
+        if number:
+            raise OSError(number, os.strerror(number))
+
+
+def dump(channel: socket.socket, kind: int, body: bytes, flags: int = REQUEST_DUMP) -> Iterator[tuple[int, bytes]]:
+    """Ask for everything of a kind, and yield the messages of the answer as (type, body).
+
+    Raises:
+        OSError: the kernel refused, or did not answer within the socket's timeout.
+    """
+    channel.send(HEADER.pack(HEADER.size + len(body), kind, flags, 1, 0) + body)
+    while True:
+        data = channel.recv(RECEIVE_BYTES)
+        over = ends(data)
+        yield from ((number, content) for number, content in split(data) if number not in (_ERROR, _DONE))
+        if over:
+            return
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +110,13 @@ def dump_addresses(timeout_s: float = 2.0) -> list[AddressMessage]:
     with open_socket() as channel:
         channel.settimeout(timeout_s)
         body = _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
-        channel.send(_HEADER.pack(_HEADER.size + len(body), GET_ADDRESS, _REQUEST_DUMP, 1, 0) + body)
-        messages: list[AddressMessage] = []
-        while True:
-            data = channel.recv(RECEIVE_BYTES)
-            messages.extend(item for item in parse(data) if isinstance(item, AddressMessage))
-            if _ends(data):
-                return messages
+        found = (_address(content, False) for kind, content in dump(channel, GET_ADDRESS, body) if kind == NEW_ADDRESS)
+        return [message for message in found if message is not None]
 
 
 def parse(data: bytes) -> Iterator[Message]:
     """The link and address messages in one datagram; others, and what is cut short, are left out."""
-    for kind, body in _split(data):
+    for kind, body in split(data):
         message = None
         if kind in (NEW_LINK, DELETE_LINK):
             message = _link(body, kind == DELETE_LINK)
@@ -92,9 +126,9 @@ def parse(data: bytes) -> Iterator[Message]:
             yield message
 
 
-def _ends(data: bytes) -> bool:
+def ends(data: bytes) -> bool:
     """Whether a dump is over; raises OSError with the kernel's reason where it failed."""
-    for kind, body in _split(data):
+    for kind, body in split(data):
         if kind == _ERROR:
             number = -struct.unpack_from("=i", body)[0] if len(body) >= 4 else 5
             raise OSError(number, os.strerror(number))
@@ -103,17 +137,19 @@ def _ends(data: bytes) -> bool:
     return not data
 
 
-def _split(data: bytes) -> Iterator[tuple[int, bytes]]:
+def split(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The messages of a datagram as (type, body); stops where one is cut short."""
     offset = 0
-    while offset + _HEADER.size <= len(data):
-        length, kind, _, _, _ = _HEADER.unpack_from(data, offset)
-        if not _HEADER.size <= length <= len(data) - offset:
+    while offset + HEADER.size <= len(data):
+        length, kind, _, _, _ = HEADER.unpack_from(data, offset)
+        if not HEADER.size <= length <= len(data) - offset:
             return
-        yield kind, data[offset + _HEADER.size : offset + length]
+        yield kind, data[offset + HEADER.size : offset + length]
         offset += (length + 3) & ~3
 
 
-def _attributes(data: bytes) -> dict[int, bytes]:
+def attributes_of(data: bytes) -> dict[int, bytes]:
+    """Attributes by their type, of several of one type the last; stops where one is cut short."""
     found: dict[int, bytes] = {}
     offset = 0
     while offset + _ATTRIBUTE.size <= len(data):
@@ -129,7 +165,7 @@ def _link(body: bytes, gone: bool) -> LinkMessage | None:
     if len(body) < _LINK.size:
         return None
     _, _, index, flags, _ = _LINK.unpack_from(body)
-    attributes = _attributes(body[_LINK.size :])
+    attributes = attributes_of(body[_LINK.size :])
     state = attributes.get(_IFLA_OPERSTATE, b"\0")[:1]
     mtu = attributes.get(_IFLA_MTU, b"")
     return LinkMessage(
@@ -147,7 +183,7 @@ def _address(body: bytes, gone: bool) -> AddressMessage | None:
     if len(body) < _ADDRESS.size:
         return None
     _, prefix, _, _, index = _ADDRESS.unpack_from(body)
-    attributes = _attributes(body[_ADDRESS.size :])
+    attributes = attributes_of(body[_ADDRESS.size :])
     # On a point-to-point link IFA_ADDRESS is the other end and IFA_LOCAL is ours.
     packed = attributes.get(_IFA_LOCAL) or attributes.get(_IFA_ADDRESS) or b""
     if len(packed) not in (4, 16):

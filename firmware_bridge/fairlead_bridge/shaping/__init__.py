@@ -1,0 +1,1 @@
+"""How fast each kind of traffic may go: plans for queueing disciplines, applied as transactions."""

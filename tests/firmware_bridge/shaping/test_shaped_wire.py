@@ -1,0 +1,209 @@
+"""Plans on real links between network namespaces; skipped without the privilege to make them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fairlead_bridge.shaping.apply import Shaper
+from fairlead_bridge.shaping.difference import Step, diff
+from fairlead_bridge.shaping.errors import ApplyError, ShapingError
+from fairlead_bridge.shaping.kernel import Kernel
+from fairlead_bridge.shaping.match import Match
+from fairlead_bridge.shaping.plan import ClassTree, Policer, ShapingPlan, TokenBucket, TrafficClass
+from tests.firmware_bridge.wires import Wire, a_wire, flood, tc
+
+pytestmark = pytest.mark.skipif(shutil.which("tc") is None, reason="tc shows what is in force, and is not installed")
+
+#: A burst and the frames of a receiver's queue may come on top of the rate.
+BURST = 1.10
+
+
+@pytest.fixture
+def wire() -> Iterator[Wire]:
+    with a_wire() as made:
+        yield made
+
+
+@pytest.fixture
+def shaper(wire: Wire, tmp_path: Path) -> Iterator[Shaper]:
+    with wire.left.entered(), Shaper(str(tmp_path / "state")) as made:
+        try:
+            made.apply(tree(10e6))
+        except ApplyError as error:
+            pytest.skip(f"this kernel cannot shape: {error}")
+        made.clear("left")
+        yield made
+
+
+def tree(rate: float, ingress: TokenBucket | Policer | None = None) -> ShapingPlan:
+    matches = (Match(source_port=5001, transport="udp"),)
+    classes = (
+        TrafficClass("video", rate, ceil_bits_per_s=rate, burst_bytes=5000, matches=matches),
+        TrafficClass("rest", 4e6, ceil_bits_per_s=4e6, burst_bytes=5000),
+    )
+    return ShapingPlan("left", ClassTree(40e6, classes, "rest"), ingress)
+
+
+def in_force() -> str:
+    """All shaping of this namespace and all its links, as tc and ip show them; without the count of packets."""
+    links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, timeout=10, check=True).stdout
+    of_left = (
+        ("class", "show", "dev", "left"),
+        ("filter", "show", "dev", "left"),
+        ("filter", "show", "dev", "left", "ingress"),
+    )
+    text = "\n".join([links, tc("qdisc", "show"), *(tc(*command) for command in of_left)])
+    return re.sub(r"direct_packets_stat \d+ ", "", text)
+
+
+def test_each_class_has_its_rate(wire: Wire, shaper: Shaper) -> None:
+    shaper.apply(tree(12e6))
+    video = flood(wire, 0.4, source_port=5001)
+    rest = flood(wire, 0.4, port=5005)
+    assert 6e6 < video.bits_per_s < 12e6 * BURST
+    assert 2e6 < rest.bits_per_s < 4e6 * BURST
+
+
+def test_a_changed_rate_changes_one_class_and_the_traffic(wire: Wire, shaper: Shaper) -> None:
+    shaper.apply(tree(12e6))
+    done = shaper.apply(tree(6e6))
+    assert [str(step).split(" (")[0].split()[:2] for step in done.steps] == [["change", "class"]]
+    assert 3e6 < flood(wire, 0.4, source_port=5001).bits_per_s < 6e6 * BURST
+
+
+def test_a_changed_class_is_as_a_new_one(shaper: Shaper) -> None:
+    for rate in (30e6, 7.3e6, 20e6):
+        shaper.apply(tree(rate))
+    changed = in_force()
+    shaper.clear("left")
+    shaper.apply(tree(20e6))
+    assert in_force() == changed
+
+
+def test_a_bucket_on_the_way_out_and_one_on_the_way_in(wire: Wire, shaper: Shaper, tmp_path: Path) -> None:
+    shaper.apply(ShapingPlan("left", TokenBucket(10e6, burst_bytes=5000)))
+    assert 5e6 < flood(wire, 0.4).bits_per_s < 10e6 * BURST
+    shaper.clear("left")
+    with wire.right.entered(), Shaper(str(tmp_path / "right")) as other:
+        other.apply(ShapingPlan("right", ingress=TokenBucket(8e6, burst_bytes=5000, queue_bytes=20_000)))
+        assert 4e6 < flood(wire, 0.4).bits_per_s < 8e6 * BURST
+        other.clear("right")
+    assert flood(wire, 0.2).bits_per_s > 8e6 * BURST
+
+
+def test_clearing_leaves_nothing(shaper: Shaper) -> None:
+    before = in_force()
+    shaper.apply(tree(20e6, TokenBucket(5e6)))
+    assert in_force() != before
+    shaper.clear("left")
+    assert in_force() == before
+    assert shaper.plan("left") is None
+
+
+@pytest.mark.parametrize("ingress", [None, TokenBucket(5e6)])
+def test_a_plan_that_fails_half_way_changes_nothing(shaper: Shaper, ingress: TokenBucket | None) -> None:
+    shaper.apply(tree(20e6, ingress))
+    before = in_force()
+    with pytest.raises(ApplyError, match=r"undone"):
+        shaper.apply(unfit(shaper))
+    assert in_force() == before
+    assert shaper.plan("left") == tree(20e6, ingress)
+    shaper.apply(tree(21e6, ingress))
+
+
+def unfit(shaper: Shaper) -> ShapingPlan:
+    """A plan that this kernel refuses at its last step."""
+    plan = ShapingPlan("left", TokenBucket(5e6), Policer(5e6))
+    last = diff(shaper.plan("left"), plan)[-1]
+    real = shaper._kernel.do  # pyright: ignore[reportPrivateUsage]
+
+    def do(step: Step) -> None:
+        if step == last:
+            raise OSError(12, "Cannot allocate memory")
+        real(step)
+
+    shaper._kernel.do = do  # pyright: ignore
+    return plan
+
+
+def test_what_the_kernel_lacks_is_refused_and_named(shaper: Shaper) -> None:
+    before = in_force()
+    try:
+        shaper.apply(ShapingPlan("left", TokenBucket(5e6), Policer(5e6)))
+    except ApplyError as error:
+        assert "add filter 1 of ffff: on left" in str(error)
+        assert in_force() == before
+    else:
+        assert "police" in in_force()
+
+
+class Dying(Kernel):
+    """Kills its process before it does step number ``left``."""
+
+    left = 0
+
+    def do(self, step: Step) -> None:
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.left -= 1
+        super().do(step)
+
+
+def in_a_child(work: Callable[[], None]) -> None:
+    """Run ``work`` in a forked process, and wait until it was killed."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def test_a_process_killed_between_steps_is_made_good_by_the_next(shaper: Shaper, tmp_path: Path) -> None:
+    old, new = tree(20e6), ShapingPlan("left", TokenBucket(5e6), TokenBucket(6e6))
+    shaper.apply(old)
+    before = in_force()
+
+    def die_at(number: int) -> None:
+        kernel = Dying()
+        with Shaper(str(tmp_path / "state"), kernel) as dying:
+            kernel.left = number
+            dying.apply(new)
+
+    for number in range(0, len(diff(old, new)), 2):
+        in_a_child(lambda number=number: die_at(number))
+        with Shaper(str(tmp_path / "state")) as heir:
+            assert [item.plan for item in heir.recovered] == [old]
+            assert in_force() == before, f"killed before step {number}"
+            assert heir.plan("left") == old
+
+
+def test_a_link_shaped_by_others_is_left_alone(shaper: Shaper) -> None:
+    tc("qdisc", "add", "dev", "left", "root", "handle", "7:", "htb")
+    before = in_force()
+    with pytest.raises(ApplyError, match=r"shaped by others \(htb 7:\)"):
+        shaper.apply(tree(20e6))
+    assert in_force() == before
+
+
+def test_what_others_removed_is_made_again(shaper: Shaper, tmp_path: Path) -> None:
+    shaper.apply(tree(20e6))
+    before = in_force()
+    tc("qdisc", "del", "dev", "left", "root")
+    with Shaper(str(tmp_path / "state")) as other:
+        other.apply(tree(20e6))
+    assert in_force() == before
+
+
+def test_a_link_that_is_not_there(shaper: Shaper) -> None:
+    with pytest.raises(ShapingError, match="there is no link nowhere"):
+        shaper.apply(ShapingPlan("nowhere", TokenBucket(5e6)))
