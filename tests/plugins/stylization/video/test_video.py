@@ -1,0 +1,182 @@
+"""Videos in and out, and less flicker where things move, without ghosts where they appear."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fairlead_stylization.errors import BadPicture, MissingExtra
+from fairlead_stylization.pictures import Limits, Picture, write_picture
+from fairlead_stylization.video.consistency import Steadiness, SteadyFrames, warped_rmse
+from fairlead_stylization.video.flow import inside, optical_flow, traceable, warp
+from fairlead_stylization.video.frames import VideoFrames, open_frames, open_sink
+from fairlead_stylization.video.stylizing import stylize_video
+
+pytest.importorskip("cv2", reason="OpenCV is not installed: optical flow is not tested")
+
+
+def scene(shift: float, *, height: int = 96, width: int = 128) -> np.ndarray:
+    """A smooth random picture that moves to the right by ``shift`` pixels."""
+    rng = np.random.default_rng(5)
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    picture = np.zeros((height, width, 3), np.float32)
+    for _ in range(24):
+        fx, fy, phase = rng.uniform(-0.35, 0.35), rng.uniform(-0.35, 0.35), rng.uniform(0, 6.3, 3)
+        picture += np.sin((x - shift)[..., None] * fx + y[..., None] * fy + phase)
+    return ((picture - picture.min()) / np.ptp(picture)).astype(np.float32)
+
+
+def flickering(frame: np.ndarray, number: int) -> np.ndarray:
+    """A stylizer whose colours depend on the frame's number, as instance statistics make them."""
+    gain = 1 + 0.25 * np.sin(2.4 * number)
+    return np.clip(frame**0.7 * gain, 0, 1).astype(np.float32)
+
+
+def test_flow_finds_where_pixels_were() -> None:
+    flow = optical_flow(scene(3.0), scene(0.0))
+    middle = flow[16:-16, 16:-16]
+    assert abs(float(np.median(middle[..., 0])) + 3.0) < 0.3 and abs(float(np.median(middle[..., 1]))) < 0.3
+    moved = warp(scene(0.0), flow)
+    assert np.abs(moved - scene(3.0))[16:-16, 16:-16].mean() < 0.02
+
+
+def test_what_was_hidden_cannot_be_followed() -> None:
+    before, after = scene(0.0), scene(0.0).copy()
+    after[30:60, 40:80] = scene(50.0)[30:60, 40:80]
+    shown = traceable(optical_flow(after, before), optical_flow(before, after))
+    assert shown[:20].mean() > 0.95
+    assert not inside(np.full((4, 4, 2), 9, np.float32)).any()
+
+
+def test_blending_takes_flicker_away_and_keeps_detail() -> None:
+    steady, plain, smooth = SteadyFrames(), [], []
+    frames = [scene(2.0 * number) for number in range(6)]
+    for number, frame in enumerate(frames):
+        plain.append(flickering(frame, number))
+        smooth.append(steady.step(frame, plain[-1]))
+
+    def flicker(outputs: list[np.ndarray]) -> float:
+        found = []
+        for number in range(2, len(frames)):
+            backward = optical_flow(frames[number], frames[number - 1])
+            visible = traceable(backward, optical_flow(frames[number - 1], frames[number]))
+            found.append(warped_rmse(outputs[number - 1], outputs[number], backward, visible))
+        return float(np.mean(found))
+
+    assert flicker(smooth) < 0.5 * flicker(plain)
+
+    def detail(picture: np.ndarray) -> float:
+        return float(np.abs(np.diff(picture, axis=1)).mean())
+
+    assert detail(smooth[-1]) > 0.8 * min(detail(picture) for picture in plain)
+
+
+def test_a_cut_leaves_no_ghost() -> None:
+    steady = SteadyFrames(Steadiness(blend=0.9))
+    dark, light = np.full((64, 64, 3), 0.1, np.float32), np.full((64, 64, 3), 0.9, np.float32)
+    steady.step(dark, dark)
+    np.testing.assert_array_equal(steady.step(light, light), light)
+
+
+def test_frames_too_small_for_flow_pass() -> None:
+    steady = SteadyFrames()
+    small = np.full((4, 4, 3), 0.5, np.float32)
+    for _ in range(2):
+        assert np.isfinite(steady.step(small, small)).all()
+
+
+@pytest.mark.parametrize("values", [{"blend": 1.0}, {"blend": -0.1}, {"tolerance": 0.0}])
+def test_steadiness_refuses_by_name(values: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=rf"{next(iter(values))} .*accepted"):
+        Steadiness(**values)
+
+
+def test_a_video_file_goes_through(tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="PyAV is not installed: video files are not tested")
+    clip, out = tmp_path / "clip.mp4", tmp_path / "out" / "styled.mkv"
+    with open_sink(clip, Fraction(24)) as sink:
+        for number in range(5):
+            sink.add(str(number), scene(2.0 * number, height=65, width=97))
+    told: list[tuple[int, int | None]] = []
+    count = stylize_video(clip, out, lambda frame: 1 - frame, progress=lambda done, total: told.append((done, total)))
+    frames = list(open_frames(out))
+    assert count == 5 and len(frames) == 5 and told[-1] == (5, 5)
+    assert frames[0][1].shape == (66, 98, 3)
+    assert np.abs(frames[0][1][:65, :97] - (1 - scene(0.0, height=65, width=97))).mean() < 0.05
+    assert VideoFrames(out, Limits()).rate == 24
+    assert [item.name for item in out.parent.iterdir()] == ["styled.mkv"]
+
+
+def test_sound_is_kept(tmp_path: Path) -> None:
+    av = pytest.importorskip("av", reason="PyAV is not installed: video files are not tested")
+    clip = tmp_path / "clip.mkv"
+    with av.open(str(clip), "w") as container:
+        video = container.add_stream("mpeg4", rate=10)
+        video.height, video.width, video.pix_fmt = 32, 32, "yuv420p"
+        sound = container.add_stream("aac", rate=16000, layout="mono")
+        tone = np.sin(np.arange(16000) * 0.1).astype(np.float32)[None]
+        for number in range(10):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), number, np.uint8), format="rgb24")
+            container.mux(video.encode(frame))
+            part = av.AudioFrame.from_ndarray(
+                tone[:, 1600 * number : 1600 * (number + 1)], format="fltp", layout="mono"
+            )
+            part.rate, part.pts = 16000, 1600 * number
+            container.mux(sound.encode(part))
+        container.mux(video.encode(None))
+        container.mux(sound.encode(None))
+    stylize_video(clip, tmp_path / "out.mp4", lambda frame: frame)
+    with av.open(str(tmp_path / "out.mp4")) as written:
+        assert written.streams.audio[0].codec_context.name == "aac"
+        heard = sum(frame.samples for frame in written.decode(audio=0))
+    assert abs(heard - 16000) <= 3 * 1024
+
+
+def test_a_folder_goes_through_in_order(tmp_path: Path) -> None:
+    for number in (2, 0, 1):
+        write_picture(Picture(np.full((20, 24, 3), number / 4, np.float32)), tmp_path / "in" / f"f{number}.png")
+    (tmp_path / "in" / "notes.txt").write_text("not a picture")
+    assert stylize_video(tmp_path / "in", tmp_path / "out", lambda frame: frame, steadiness=Steadiness(blend=0)) == 3
+    means = [float(frame.mean()) for _, frame in open_frames(tmp_path / "out")]
+    np.testing.assert_allclose(means, [0, 0.25, 0.5], atol=0.01)
+
+
+def test_an_error_half_way_leaves_no_half_of_a_file(tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="PyAV is not installed: video files are not tested")
+    for number in range(3):
+        write_picture(Picture(scene(number)), tmp_path / "in" / f"{number}.png")
+
+    def breaks(frame: np.ndarray) -> np.ndarray:
+        raise BadPicture("broken")
+
+    out = tmp_path / "out.mp4"
+    out.write_bytes(b"what was there")
+    with pytest.raises(BadPicture, match="broken"):
+        stylize_video(tmp_path / "in", out, breaks)
+    assert out.read_bytes() == b"what was there"
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["in", "out.mp4"]
+
+
+def test_bad_videos_are_refused_by_name(tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="PyAV is not installed: video files are not tested")
+    garbage = tmp_path / "garbage.mp4"
+    garbage.write_bytes(np.random.default_rng(0).bytes(5000))
+    (tmp_path / "empty").mkdir()
+    for path in (garbage, tmp_path / "none.mp4", tmp_path / "empty"):
+        with pytest.raises(BadPicture, match=rf"{path.name}.*accepted"):
+            open_frames(path)
+    with pytest.raises(BadPicture, match=r"ending '.avi9'"):
+        open_sink(tmp_path / "out.avi9", Fraction(25))
+    with pytest.raises(BadPicture, match="is what is read"):
+        stylize_video(tmp_path / "empty", tmp_path / "empty", lambda frame: frame)
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(MissingExtra, match=r"fairlead-stylization\[video\]"):
+        open_frames(tmp_path / "clip.mp4")
