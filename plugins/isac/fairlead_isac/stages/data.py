@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from fairlead_isac.scenario import ComplexArray, FloatArray
-from fairlead_isac.solvers import allocate
+from fairlead_isac.solvers import allocate, wmmse
 from fairlead_isac.stages.beams import Peak, matched_directions, peak, sinr_of
 from fairlead_isac.stages.decision import Dwell
 from fairlead_isac.stages.scene import Scene
@@ -70,9 +70,7 @@ def space_peak(
     """The users' best with all of a power: their needs first, and what is left by fairness."""
     need = needed_efficiency(scene, time)
     if fairness == "sum":
-        from fairlead_isac.solvers import wmmse
-
-        beams = wmmse(channels, power_watts, noise_watts, weights(scene))
+        beams = wmmse(channels, power_watts, noise_watts, weights(scene)).beamformers
         reached = np.log2(1 + sinr_of(channels, beams, noise_watts))
         if (reached >= need).all():
             return Peak(reached, beams, 1.0, True)
