@@ -1,0 +1,46 @@
+"""What a search may change, and how long it looks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import BadSetting
+
+#: Of a step's size to the bound, at first and by which it shrinks (AAAI 2024, section 3.2: decaying sign steps).
+FIRST_STEP, DECAY = 0.35, 0.85
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A request for several results.
+
+    Attributes:
+        count: results.
+        bound: of a perturbation's absolute value, in colours of [0, 1]. 0.15 on contents and 0.01 on styles and on
+            pictures with holes are the paper's.
+        steps: of the search.
+        cell: pixels between two values of the perturbation; larger is smoother.
+        seed: the same one gives the same results.
+    """
+
+    count: int = 4
+    bound: float = 0.15
+    steps: int = 10
+    cell: int = 16
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        checks = (
+            ("count", self.count, 1 <= self.count <= 64, "from 1 to 64"),
+            ("bound", self.bound, 0 < self.bound <= 1, "above 0, at most 1"),
+            ("steps", self.steps, 1 <= self.steps <= 1000, "from 1 to 1000"),
+            ("cell", self.cell, 1 <= self.cell <= 256, "from 1 to 256"),
+            ("seed", self.seed, 0 <= self.seed < 2**63, "from 0 to 2**63 - 1"),
+        )
+        for name, value, good, accepted in checks:
+            if not good:
+                raise BadSetting(f"{name} {value}; accepted: {accepted}")
+
+    def step_size(self, step: int) -> float:
+        """Return by how much a value changes in a step."""
+        return self.bound * FIRST_STEP * DECAY**step

@@ -1,0 +1,124 @@
+"""The search with gradients: any torch generator, no change to it.
+
+Each step moves the lattice's values by the sign of the objective's gradient, within the bound (AAAI 2024, Alg. 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import isfinite
+
+import torch
+
+from ..errors import BadPicture, BadSetting
+from .objectives import Objective
+from .request import Search
+from .smooth import lattice_shape, spline_matrix
+
+#: Pictures [n, 3, height, width] in [0, 1] to results [n, 3, any, any] in [0, 1].
+Generate = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Several results.
+
+    Attributes:
+        results: float32 [count, 3, height, width].
+        inputs: what they were made of, [count, 3, height, width].
+        objective: after each step.
+    """
+
+    results: torch.Tensor
+    inputs: torch.Tensor
+    objective: tuple[float, ...]
+
+
+def search(
+    generate: Generate,
+    picture: torch.Tensor,
+    objective: Objective,
+    wanted: Search,
+    *,
+    fixed: torch.Tensor | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Found:
+    """Look for inputs near a picture whose results are what the objective wants.
+
+    Args:
+        generate: deterministic, differentiable by its input, of several pictures at once.
+        picture: [1, 3, height, width] in [0, 1].
+        objective: of all results together.
+        wanted: how many, how far, how long.
+        fixed: [height, width], 1 where the picture must stay as it is (what a hole's surroundings show).
+        stopped: asked before each step; a search that is stopped returns the best that there is.
+
+    Raises:
+        BadPicture: the picture is not finite or of another shape.
+        BadSetting: the generator's results are not finite, or no gradient comes through it.
+    """
+    _require_picture(picture)
+    height, width = picture.shape[2:]
+    rows, columns = lattice_shape(height, width, wanted.cell)
+    generator = torch.Generator().manual_seed(wanted.seed)
+    lattice = torch.rand(wanted.count, 3, rows, columns, generator=generator) * 2 - 1
+    # A gradient of the distance between equal results is nothing: the search begins at small random places.
+    lattice = (lattice.sign() * wanted.bound * 0.5).to(picture.device)
+    free = None if fixed is None else (1 - fixed.to(picture))[None, None]
+    best, best_value, told = lattice, float("-inf"), []
+    for step in range(wanted.steps + 1):
+        lattice.requires_grad_(step < wanted.steps)
+        results = generate(_perturbed(picture, lattice, wanted, free))
+        value = objective(results)
+        told.append(float(value.detach()))
+        if not isfinite(told[-1]):
+            raise BadSetting(f"step {step}: the objective is {told[-1]}; accepted: a generator with finite results")
+        if told[-1] > best_value:
+            best, best_value = lattice.detach(), told[-1]
+        if step == wanted.steps or stopped():
+            break
+        lattice = _moved(lattice, value, wanted, step)
+    with torch.no_grad():
+        inputs = _perturbed(picture, best, wanted, free)
+        return Found(generate(inputs), inputs, tuple(told))
+
+
+def random_results(generate: Generate, picture: torch.Tensor, wanted: Search, *, smooth: bool) -> Found:
+    """Results of random perturbations of the same bound: what a search has to beat.
+
+    Args:
+        generate, picture, wanted: as in `search`.
+        smooth: by signs on the same lattice; else by a sign of each pixel.
+    """
+    _require_picture(picture)
+    cell = wanted.cell if smooth else 1
+    rows, columns = lattice_shape(*picture.shape[2:], cell)
+    generator = torch.Generator().manual_seed(wanted.seed)
+    signs = (torch.rand(wanted.count, 3, rows, columns, generator=generator) < 0.5).float() * 2 - 1
+    with torch.no_grad():
+        changed = Search(wanted.count, wanted.bound, 1, cell, wanted.seed)
+        inputs = _perturbed(picture, signs.to(picture.device) * wanted.bound, changed, None)
+        return Found(generate(inputs), inputs, ())
+
+
+def _moved(lattice: torch.Tensor, value: torch.Tensor, wanted: Search, step: int) -> torch.Tensor:
+    (gradient,) = torch.autograd.grad(value, lattice, allow_unused=True)
+    if gradient is None:
+        raise BadSetting("generator: no gradient reaches its input; accepted: one that is differentiable, or ONNX")
+    with torch.no_grad():
+        moved = lattice + wanted.step_size(step) * gradient.nan_to_num().sign()
+        return moved.clamp(-wanted.bound, wanted.bound)
+
+
+def _perturbed(picture: torch.Tensor, lattice: torch.Tensor, wanted: Search, free: torch.Tensor | None) -> torch.Tensor:
+    height, width = picture.shape[2:]
+    down = torch.from_numpy(spline_matrix(height, wanted.cell)).to(picture)
+    across = torch.from_numpy(spline_matrix(width, wanted.cell)).to(picture)
+    change = down @ lattice @ across.T
+    return (picture + (change if free is None else change * free)).clamp(0, 1)
+
+
+def _require_picture(picture: torch.Tensor) -> None:
+    if picture.ndim != 4 or picture.shape[:2] != (1, 3) or not torch.isfinite(picture).all():
+        raise BadPicture(f"picture {tuple(picture.shape)}; accepted: finite values [1, 3, height, width]")
