@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -18,6 +19,8 @@ PAYLOAD_BYTES = 1400
 FRAME_BYTES = PAYLOAD_BYTES + 8 + 20 + 14
 LEFT, RIGHT = "192.0.2.1", "192.0.2.2"
 
+_TIMESTAMP = 35  # SO_TIMESTAMPNS and SCM_TIMESTAMPNS of asm-generic/socket.h
+
 
 @dataclass(frozen=True, slots=True)
 class Wire:
@@ -29,14 +32,26 @@ class Wire:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What came in: frames as the kernel counts them, from the first to the last."""
+    """Frames that came in until ``seconds`` after the first was sent, by the kernel's own times of arrival.
+
+    However late a busy machine lets a program read, these are the times at which the link let them through.
+    """
 
     frames: int
     seconds: float
+    frame_bytes: int = FRAME_BYTES
+
+    @property
+    def bits(self) -> int:
+        return self.frames * self.frame_bytes * 8
 
     @property
     def bits_per_s(self) -> float:
-        return max(0, self.frames - 1) * FRAME_BYTES * 8 / max(self.seconds, 1e-9)
+        return self.bits / self.seconds
+
+    def within(self, rate_bits_per_s: float, burst_bytes: int) -> bool:
+        """Whether no more passed than a bucket lets through: what it had, what came since, and a frame."""
+        return self.bits <= rate_bits_per_s * self.seconds * 1.005 + (burst_bytes + 2 * self.frame_bytes) * 8
 
 
 def tc(*arguments: str) -> str:
@@ -66,26 +81,51 @@ def a_wire() -> Iterator[Wire]:
         yield Wire(left, right)
 
 
-def flood(wire: Wire, seconds: float, *, source_port: int = 0, port: int = 5000) -> Received:
-    """Send datagrams as fast as the link takes them; what arrived within ``seconds`` after the first."""
+def flood(
+    wire: Wire, seconds: float, *, source_port: int = 0, port: int = 5000, frame_bytes: int = FRAME_BYTES
+) -> Received:
+    """Send datagrams as fast as the link takes them, from left to right, for ``seconds``."""
     with ExitStack() as stack:
-        with wire.right.entered():
-            receiver = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            receiver.bind((RIGHT, port))
-        with wire.left.entered():
-            sender = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            sender.bind((LEFT, source_port))
+        receiver = stack.enter_context(datagrams(wire.right, (RIGHT, port), stamped=True))
+        sender = stack.enter_context(datagrams(wire.left, (LEFT, source_port)))
         # A small buffer: the sender waits for the link, and not in the queue of the socket.
         sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
-        receiver.settimeout(2.0)
         stop = threading.Event()
         thread = threading.Thread(target=_send, args=(sender, port, stop))
+        start = time.time()
         thread.start()
         try:
-            return _receive(receiver, seconds)
+            return _receive(receiver, start, seconds, frame_bytes)
         finally:
             stop.set()
             thread.join()
+
+
+@contextmanager
+def datagrams(
+    namespace: NetworkNamespace, address: tuple[str, int], *, stamped: bool = False
+) -> Iterator[socket.socket]:
+    """A UDP socket in a namespace; ``stamped``: the kernel says when each datagram arrived."""
+    with namespace.entered():
+        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with made:
+        made.bind(address)
+        if stamped:
+            made.setsockopt(socket.SOL_SOCKET, _TIMESTAMP, 1)
+            made.setsockopt(socket.SOL_SOCKET, 33, 4 << 20)
+            made.settimeout(2.0)
+            time.sleep(0.01)  # the kernel switches stamping on a moment later
+        yield made
+
+
+def receive_stamped(receiver: socket.socket) -> tuple[bytes, float]:
+    """A datagram, and when it arrived (seconds since the Unix epoch)."""
+    data, ancillary, _, _ = receiver.recvmsg(2048, 64)
+    for level, kind, value in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, _TIMESTAMP):
+            seconds, nanoseconds = struct.unpack("=qq", value[:16])
+            return data, seconds + nanoseconds * 1e-9
+    return data, time.time()
 
 
 def _send(sender: socket.socket, port: int, stop: threading.Event) -> None:
@@ -98,12 +138,8 @@ def _send(sender: socket.socket, port: int, stop: threading.Event) -> None:
             continue
 
 
-def _receive(receiver: socket.socket, seconds: float) -> Received:
-    receiver.recv(2048)
-    start = last = time.monotonic()
-    frames = 1
-    while last - start < seconds:
-        receiver.recv(2048)
-        last = time.monotonic()
+def _receive(receiver: socket.socket, start: float, seconds: float, frame_bytes: int) -> Received:
+    frames = 0
+    while receive_stamped(receiver)[1] <= start + seconds:
         frames += 1
-    return Received(frames, last - start)
+    return Received(frames, seconds, frame_bytes)

@@ -22,8 +22,10 @@ from tests.firmware_bridge.wires import Wire, a_wire, flood, tc
 
 pytestmark = pytest.mark.skipif(shutil.which("tc") is None, reason="tc shows what is in force, and is not installed")
 
-#: A burst and the frames of a receiver's queue may come on top of the rate.
-BURST = 1.10
+BURST_BYTES = 5000
+
+#: Of the rate: what a test asks for at least, however busy the machine is. The benchmark holds the rate to 5 %.
+LEAST = 0.4
 
 
 @pytest.fixture
@@ -46,14 +48,14 @@ def shaper(wire: Wire, tmp_path: Path) -> Iterator[Shaper]:
 def tree(rate: float, ingress: TokenBucket | Policer | None = None) -> ShapingPlan:
     matches = (Match(source_port=5001, transport="udp"),)
     classes = (
-        TrafficClass("video", rate, ceil_bits_per_s=rate, burst_bytes=5000, matches=matches),
-        TrafficClass("rest", 4e6, ceil_bits_per_s=4e6, burst_bytes=5000),
+        TrafficClass("video", rate, ceil_bits_per_s=rate, burst_bytes=BURST_BYTES, matches=matches),
+        TrafficClass("rest", 4e6, ceil_bits_per_s=4e6, burst_bytes=BURST_BYTES),
     )
     return ShapingPlan("left", ClassTree(40e6, classes, "rest"), ingress)
 
 
 def in_force() -> str:
-    """All shaping of this namespace and all its links, as tc and ip show them; without the count of packets."""
+    """All shaping of this namespace and all its links, as tc and ip show them, without what they count."""
     links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, timeout=10, check=True).stdout
     of_left = (
         ("class", "show", "dev", "left"),
@@ -61,22 +63,23 @@ def in_force() -> str:
         ("filter", "show", "dev", "left", "ingress"),
     )
     text = "\n".join([links, tc("qdisc", "show"), *(tc(*command) for command in of_left)])
-    return re.sub(r"direct_packets_stat \d+ ", "", text)
+    return re.sub(r"direct_packets_stat \d+ |\tindex \d+ ", "", text)
 
 
 def test_each_class_has_its_rate(wire: Wire, shaper: Shaper) -> None:
     shaper.apply(tree(12e6))
     video = flood(wire, 0.4, source_port=5001)
     rest = flood(wire, 0.4, port=5005)
-    assert 6e6 < video.bits_per_s < 12e6 * BURST
-    assert 2e6 < rest.bits_per_s < 4e6 * BURST
+    assert video.within(12e6, BURST_BYTES) and video.bits_per_s > LEAST * 12e6
+    assert rest.within(4e6, BURST_BYTES) and rest.bits_per_s > LEAST * 4e6
 
 
 def test_a_changed_rate_changes_one_class_and_the_traffic(wire: Wire, shaper: Shaper) -> None:
     shaper.apply(tree(12e6))
     done = shaper.apply(tree(6e6))
     assert [str(step).split(" (")[0].split()[:2] for step in done.steps] == [["change", "class"]]
-    assert 3e6 < flood(wire, 0.4, source_port=5001).bits_per_s < 6e6 * BURST
+    received = flood(wire, 0.4, source_port=5001)
+    assert received.within(6e6, BURST_BYTES) and received.bits_per_s > LEAST * 6e6
 
 
 def test_a_changed_class_is_as_a_new_one(shaper: Shaper) -> None:
@@ -89,14 +92,16 @@ def test_a_changed_class_is_as_a_new_one(shaper: Shaper) -> None:
 
 
 def test_a_bucket_on_the_way_out_and_one_on_the_way_in(wire: Wire, shaper: Shaper, tmp_path: Path) -> None:
-    shaper.apply(ShapingPlan("left", TokenBucket(10e6, burst_bytes=5000)))
-    assert 5e6 < flood(wire, 0.4).bits_per_s < 10e6 * BURST
+    shaper.apply(ShapingPlan("left", TokenBucket(10e6, burst_bytes=BURST_BYTES)))
+    received = flood(wire, 0.4)
+    assert received.within(10e6, BURST_BYTES) and received.bits_per_s > LEAST * 10e6
     shaper.clear("left")
     with wire.right.entered(), Shaper(str(tmp_path / "right")) as other:
-        other.apply(ShapingPlan("right", ingress=TokenBucket(8e6, burst_bytes=5000, queue_bytes=20_000)))
-        assert 4e6 < flood(wire, 0.4).bits_per_s < 8e6 * BURST
+        other.apply(ShapingPlan("right", ingress=TokenBucket(8e6, burst_bytes=BURST_BYTES, queue_bytes=20_000)))
+        received = flood(wire, 0.4)
+        assert received.within(8e6, BURST_BYTES) and received.bits_per_s > LEAST * 8e6
         other.clear("right")
-    assert flood(wire, 0.2).bits_per_s > 8e6 * BURST
+    assert not flood(wire, 0.2).within(8e6, BURST_BYTES)
 
 
 def test_clearing_leaves_nothing(shaper: Shaper) -> None:
