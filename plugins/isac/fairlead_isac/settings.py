@@ -38,7 +38,7 @@ class Cell(BaseModel):
     carrier_hz: float = Field(default=3.5e9, ge=1e8, le=3e11)
     subcarrier_spacing_hz: float = Field(default=30e3, ge=15e3, le=960e3)
     resource_blocks: int = Field(default=100, ge=1, le=275, description="Of 12 subcarriers each.")
-    symbols: int = Field(default=14, ge=1, le=4096, description="OFDM symbols of a slot.")
+    path_exponent: float = Field(default=3.0, ge=1.5, le=6, description="How power falls with distance to users.")
 
     @property
     def bandwidth_hz(self) -> float:
@@ -47,14 +47,18 @@ class Cell(BaseModel):
 
 
 class User(BaseModel):
-    """Who is sent data, and over which link of the resource graph."""
+    """Who is sent data, and which link of the resource graph that is."""
 
     model_config = _FROZEN
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
-    node: str | None = Field(
-        default=None, description="Node that is reached by this user's link. null: no node of the site."
+    peer: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$",
+        description="Peer of this node's link that leads over the radio to this user: gateway (the way to clients) or "
+        "a node. What the schedule gives the user is told as that link's capacity and delay. null: no link.",
     )
+    offered_bits_per_s: float = Field(default=0.0, ge=0, le=1e12, description="Traffic that is on the link already.")
     weight: float = Field(default=1.0, gt=0, le=1e6, description="In the sum of rates.")
     min_rate_bits_per_s: float = Field(default=0.0, ge=0, le=1e12)
     max_delay_s: float | None = Field(default=None, gt=0, le=60)
@@ -103,6 +107,12 @@ class Settings(BaseModel):
         default=None, description="How sensing and communication share. null: the slowest layer chooses."
     )
     sensing: Shares = Field(default_factory=Shares, description="Share of time that sensing may take.")
+    slot_s: float = Field(
+        default=0.02, ge=1e-3, le=1, description="Between two slot decisions; each holds for all slots until the next."
+    )
+    samples_per_s: float | None = Field(
+        default=None, gt=0, description="Resource elements a second that are turned into estimates. null: measured."
+    )
     decisions_kept: int = Field(default=1000, ge=1, le=1_000_000, description="Of the log of decisions.")
 
     @model_validator(mode="after")

@@ -1,11 +1,13 @@
 """Admission: which requirements of a sensing request a radio can meet, with which air time, and why not the others.
 
-Pure, from bounds. A request is served by ``symbols`` looks of one OFDM symbol each, ``spacing_s`` apart, sent towards
-the area; each look may be repeated ``repeats`` times, which the receiver adds up coherently before anything else. What
-a request costs is air time: ``symbols * repeats * symbol_s`` in each period.
+Pure, from bounds. A request is served by ``symbols`` looks, ``spacing_s`` apart, sent towards the area. A look is one
+OFDM symbol, sent ``repeats`` times, of which every ``comb``-th subcarrier is lit: it consists of ``repeats * comb``
+equal periods. The first one is the cyclic prefix of the others, which the receiver adds up coherently before anything
+else. What a request costs is air time: ``symbols * repeats * symbol_s`` in each refresh.
 
 - velocity resolution ``lambda / 2T`` fixes the interval T = symbols * spacing_s;
 - the fastest target fixes the spacing: ``|v| < lambda / (4 spacing_s)``;
+- the farthest target fixes the comb: ``R < c / (2 comb df)``;
 - accuracy and detection fix the energy, hence the repeats: bounds hold only where they mean something (25 dB).
 """
 
@@ -27,6 +29,8 @@ from .request import PLANE_95, SCALAR_95, Area, Requirements
 #: Bounds hold for the best estimator; ours meet them within a tenth (variance) where they mean something.
 LOSS = 1.1
 MOST_SYMBOLS = 4096
+#: Of lit subcarriers, sparsest first; echoes from this much farther than the area are told right, too.
+COMBS, FARTHER = (8, 4, 2, 1), 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,8 @@ class Looks:
     Attributes:
         symbols: looks that are processed coherently.
         spacing_s: from one look to the next.
-        repeats: of each look, added up before processing.
+        comb: every so many subcarriers are lit.
+        repeats: of each look's symbol.
         refresh_s: from one interval's estimate to the next one's.
         air_share: share of air time.
         processing_s: of an interval, predicted.
@@ -61,6 +66,7 @@ class Looks:
 
     symbols: int
     spacing_s: float
+    comb: int
     repeats: int
     refresh_s: float
     air_share: float
@@ -70,6 +76,11 @@ class Looks:
     def interval_s(self) -> float:
         """Length of the coherent interval."""
         return self.symbols * self.spacing_s
+
+    @property
+    def periods(self) -> int:
+        """Of a look, that are added up."""
+        return self.repeats * self.comb - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,29 +132,36 @@ def admit(needs: Requirements, area: Area, capacity: Capacity) -> Admission:
 
 
 def look_numerology(cell: Cell, looks: Looks) -> Numerology:
-    """The grid that a request's looks make: subcarriers of the cell, symbols as far apart as the looks are."""
+    """The grid that a request's looks make: lit subcarriers, and symbols as far apart as the looks are."""
     numerology = cell.numerology
-    prefix = looks.spacing_s - 1 / numerology.subcarrier_spacing_hz
-    return replace(numerology, symbols=looks.symbols, cyclic_prefix_s=max(0.0, prefix))
+    spacing_hz = numerology.subcarrier_spacing_hz * looks.comb
+    return replace(
+        numerology,
+        subcarriers=numerology.subcarriers // looks.comb,
+        subcarrier_spacing_hz=spacing_hz,
+        symbols=looks.symbols,
+        cyclic_prefix_s=max(0.0, looks.spacing_s - 1 / spacing_hz),
+    )
 
 
-def element_snr(area: Area, cell: Cell) -> float:
-    """SNR of a resource element of one look, linear: all power beamed to the area, all antennas added up."""
-    numerology = cell.numerology
-    gain = float(radar_gain(area.range_m, numerology.carrier_hz, area.rcs_m2))
-    sent = cell.power_watts * cell.antennas / numerology.subcarriers
-    noise = noise_power_watts(numerology.subcarrier_spacing_hz, cell.noise_figure_db)
-    return sent * gain * cell.echo_antennas / noise
+def element_snr(area: Area, cell: Cell, looks: Looks) -> float:
+    """SNR of a lit subcarrier of one look, linear: all power beamed to the area, all antennas and periods added up."""
+    grid = look_numerology(cell, looks)
+    gain = float(radar_gain(area.range_m, grid.carrier_hz, area.rcs_m2))
+    sent = cell.power_watts * cell.antennas / grid.subcarriers
+    noise = noise_power_watts(grid.subcarrier_spacing_hz, cell.noise_figure_db)
+    return sent * gain * cell.echo_antennas * looks.periods / noise
 
 
 def integrated_snr(area: Area, cell: Cell, looks: Looks) -> float:
     """SNR of the peak of the range-Doppler map, linear."""
-    return element_snr(area, cell) * cell.numerology.subcarriers * looks.symbols * looks.repeats
+    grid = look_numerology(cell, looks)
+    return element_snr(area, cell, looks) * grid.subcarriers * grid.symbols
 
 
 def accuracies(area: Area, cell: Cell, looks: Looks) -> tuple[float, float, float]:
     """Standard deviations by the Cramer-Rao bounds: range in m, across in m, velocity in m/s."""
-    snr, numerology = element_snr(area, cell) * looks.repeats, look_numerology(cell, looks)
+    snr, numerology = element_snr(area, cell, looks), look_numerology(cell, looks)
     velocity = velocity_variance(snr, numerology) if looks.symbols > 1 else math.inf
     return (
         math.sqrt(LOSS * range_variance(snr, numerology)),
@@ -153,11 +171,11 @@ def accuracies(area: Area, cell: Cell, looks: Looks) -> tuple[float, float, floa
 
 
 def _angle_variance(area: Area, cell: Cell, looks: Looks) -> float:
-    numerology, angle = cell.numerology, math.radians(area.angle_degrees)
-    beam = steering(angle, cell.antennas) * math.sqrt(cell.power_watts / numerology.subcarriers / cell.antennas)
-    gain = float(radar_gain(area.range_m, numerology.carrier_hz, area.rcs_m2))
-    noise = noise_power_watts(numerology.subcarrier_spacing_hz, cell.noise_figure_db)
-    snapshots = numerology.subcarriers * looks.symbols * looks.repeats
+    grid, angle = look_numerology(cell, looks), math.radians(area.angle_degrees)
+    beam = steering(angle, cell.antennas) * math.sqrt(cell.power_watts / grid.subcarriers / cell.antennas)
+    gain = float(radar_gain(area.range_m, grid.carrier_hz, area.rcs_m2))
+    noise = noise_power_watts(grid.subcarrier_spacing_hz, cell.noise_figure_db)
+    snapshots = grid.subcarriers * looks.symbols * looks.periods
     return angle_variance(np.outer(beam, beam.conj()), angle, gain, noise, snapshots, cell.echo_antennas)
 
 
@@ -169,35 +187,37 @@ def _looks(needs: Requirements, area: Area, capacity: Capacity) -> Looks:
     spacing = math.floor(spacing / numerology.symbol_s + 1e-9) * numerology.symbol_s
     wanted = needs.velocity_resolution_m_per_s or area.speed_m_per_s / 8
     symbols = max(2, math.ceil(numerology.wavelength_m / (2 * wanted) / spacing))
-    return Looks(min(MOST_SYMBOLS, symbols), spacing, 1, needs.refresh_s, 0.0, 0.0)
+    comb = next((each for each in COMBS if area.range_m * FARTHER <= numerology.unambiguous_range_m / each), 1)
+    # Two symbols where one has no period to spare for the prefix.
+    return Looks(min(MOST_SYMBOLS, symbols), spacing, comb, 2 if comb == 1 else 1, needs.refresh_s, 0.0, 0.0)
 
 
 def _repeats(needs: Requirements, area: Area, capacity: Capacity, looks: Looks) -> int:
     """The least energy, in repeats of all looks, with which accuracy and detection are met."""
     cell, gate = capacity.cell, 10 ** (MEANINGFUL_DB / 10)
-    one = integrated_snr(area, cell, looks)
-    wanted = [gate / one, _detection_snr(needs, cell, looks) / one]
+    once = integrated_snr(area, cell, looks)
+    wanted = [gate / once, _detection_snr(needs, cell, looks) / once]
     along, across, velocity = accuracies(area, cell, looks)
     if needs.horizontal_m is not None:
         wanted.append((PLANE_95 * math.hypot(along, across) / needs.horizontal_m) ** 2)
     if needs.velocity_m_per_s is not None:
         wanted.append((SCALAR_95 * velocity / needs.velocity_m_per_s) ** 2)
-    most = max(wanted)
-    return math.ceil(most) if most < 1e9 else 10**9
+    periods = max(wanted) * looks.periods
+    return max(looks.repeats, math.ceil((periods + 1) / looks.comb)) if periods < 1e9 else 10**9
 
 
 def _detection_snr(needs: Requirements, cell: Cell, looks: Looks) -> float:
     if needs.missed_detection is None:
         return 0.0
     # A false alarm anywhere in the map counts once for the whole estimate.
-    cells = cell.numerology.subcarriers * looks.symbols
+    cells = look_numerology(cell, looks).subcarriers * looks.symbols
     return required_snr(1 - needs.missed_detection, (needs.false_alarm or 0.05) / cells)
 
 
 def _served(looks: Looks, repeats: int, capacity: Capacity) -> Looks:
     numerology = capacity.cell.numerology
     air = looks.symbols * repeats * numerology.symbol_s / max(looks.refresh_s, looks.interval_s)
-    elements = numerology.subcarriers * looks.symbols
+    elements = numerology.subcarriers // looks.comb * looks.symbols
     return replace(looks, repeats=repeats, air_share=air, processing_s=elements / capacity.samples_per_s)
 
 

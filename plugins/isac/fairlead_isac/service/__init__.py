@@ -1,0 +1,1 @@
+"""The running scheduler: slot loop, sensing by real samples, requests, HTTP."""

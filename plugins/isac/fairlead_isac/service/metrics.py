@@ -1,0 +1,87 @@
+"""Metrics in Prometheus's form, read when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from .cell import Cell
+
+_PREFIX = "fairlead_isac_"
+_COUNTERS = {
+    "decisions": "Slot decisions.",
+    "decision_deadline_misses": "Slot decisions that took longer than their period.",
+    "skipped_slots": "Periods in which no decision could be made.",
+    "failed_slots": "Slot decisions that ended in an error; the last one held.",
+    "fallbacks": "Decisions that are not the optimum that was asked for.",
+    "estimates": "Intervals of looks that were turned into estimates.",
+    "estimate_deadline_misses": "Estimates that came later than their request's refresh.",
+    "failed_estimates": "Intervals that ended in an error.",
+    "requests_admitted": "Sensing requests that could be met.",
+    "requests_refused": "Sensing requests that could not.",
+    "controls": "Settings from outside.",
+    "radio_losses": "Times that the radio went.",
+}
+_GAUGES = {
+    "sensing_share": "Share of air time that is for sensing alone.",
+    "looks_share": "Share of air time that looks take, with or without data.",
+    "radio_up": "1 while the radio is there.",
+    "sensing_requests": "Requests that are served.",
+}
+_QUANTILES = (0.5, 0.9, 0.99)
+
+
+class CellCollector(Collector):
+    """Reads a cell; ``workload`` and ``replica`` label everything."""
+
+    def __init__(self, cell: Cell, workload: str, replica: int) -> None:
+        self._cell = cell
+        self._labels = {"workload": workload, "replica": str(replica)}
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield all of them."""
+        for name, meaning in _COUNTERS.items():
+            family = CounterMetricFamily(_PREFIX + name, meaning, labels=list(self._labels))
+            family.add_metric(list(self._labels.values()), self._cell.counters.total(name))
+            yield family
+        yield from self._gauges()
+        yield from self._of_users()
+        yield from self._times()
+
+    def _gauges(self) -> Iterator[Metric]:
+        status = self._cell.status()
+        values = {
+            "sensing_share": status["sensing_share"],
+            "looks_share": status["looks_share"],
+            "radio_up": float(status["radio"]["state"] == "there"),
+            "sensing_requests": len(status["requests"]),
+        }
+        for name, meaning in _GAUGES.items():
+            family = GaugeMetricFamily(_PREFIX + name, meaning, labels=list(self._labels))
+            family.add_metric(list(self._labels.values()), values[name])
+            yield family
+
+    def _of_users(self) -> Iterator[Metric]:
+        labels = [*self._labels, "user"]
+        capacity = GaugeMetricFamily(_PREFIX + "rate_bits_per_s", "That a user is given.", labels=labels)
+        free = GaugeMetricFamily(_PREFIX + "free_bits_per_s", "Of it, beside the user's own traffic.", labels=labels)
+        latency = GaugeMetricFamily(_PREFIX + "latency_seconds", "Of a packet to a user.", labels=labels)
+        for name, each in self._cell.links.items():
+            values = [*self._labels.values(), name]
+            capacity.add_metric(values, each.capacity_bits_per_s)
+            free.add_metric(values, each.free_bits_per_s)
+            latency.add_metric(values, each.latency_s)
+        yield from (capacity, free, latency)
+
+    def _times(self) -> Iterator[Metric]:
+        labels = [*self._labels, "quantile"]
+        for name, meaning in (("decision", "Of a slot decision."), ("estimate", "Of an interval's looks and estimate.")):
+            family = GaugeMetricFamily(f"{_PREFIX}{name}_seconds", meaning, labels=labels)
+            for share in _QUANTILES:
+                value = self._cell.counters.quantile(name, share)
+                if value is not None:
+                    family.add_metric([*self._labels.values(), f"{share:g}"], value)
+            yield family
