@@ -21,7 +21,7 @@ class Radio(BaseModel):
     device: str = Field(default="", max_length=500, description="SoapySDR arguments; for the variant soapy-radio.")
     seed: int = Field(default=1, ge=0, description="Of the simulated radio's noise, clutter and fading.")
     self_interference_cancellation_db: float = Field(
-        default=105.0, ge=0, le=200, description="How much of its own signal the receiver removes."
+        default=130.0, ge=0, le=200, description="How much of its own signal the receiver removes, in dB; white rest."
     )
     timeout_s: float = Field(default=2.0, gt=0, le=60, description="A radio that is silent for longer is lost.")
 

@@ -11,6 +11,7 @@ from ..kpi.control import Control
 from ..physics.arrays import steering
 from ..physics.channel import evolve, gaussian, noise_power_watts, path_gain, radar_gain
 from ..physics.numerology import SPEED_OF_LIGHT, Numerology
+from ..physics.self_interference import residual_watts
 from ..requests.admission import LOSS, accuracies
 from ..scenario import Budget, Cell, Channels, Duplex, SensingNeed, Target, User
 from ..settings import Settings
@@ -77,10 +78,17 @@ def cell_of(settings: Settings, frame_s: float = FRAME_S) -> Cell:
         asked.name,
         asked.antennas,
         asked.power_watts,
-        asked.noise_figure_db,
+        _heard_figure_db(settings, numerology.bandwidth_hz),
         numerology,
         resource_blocks=asked.resource_blocks,
     )
+
+
+def _heard_figure_db(settings: Settings, bandwidth_hz: float) -> float:
+    """Noise figure with what is left of the cell's own signal, which is white: ``F + P / (SIC k T B)``."""
+    residual = residual_watts(settings.cell.power_watts, settings.radio.self_interference_cancellation_db)
+    own = residual / noise_power_watts(bandwidth_hz)
+    return 10 * math.log10(10 ** (settings.cell.noise_figure_db / 10) + own)
 
 
 def users_of(settings: Settings, controls: Controls) -> tuple[User, ...]:
@@ -152,7 +160,6 @@ class Fading:
             sensing_gains=np.array([_gain(entry, cell) for entry in entries]),
             target_names=tuple(entry.id for entry in entries),
             sensing_noise_watts=noise_power_watts(band, cell.noise_figure_db),
-            cancellation_db=settings.radio.self_interference_cancellation_db,
         )
 
     def _users(self, users: tuple[UserSettings, ...]) -> np.ndarray:

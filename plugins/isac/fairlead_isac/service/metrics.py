@@ -78,7 +78,10 @@ class CellCollector(Collector):
 
     def _times(self) -> Iterator[Metric]:
         labels = [*self._labels, "quantile"]
-        for name, meaning in (("decision", "Of a slot decision."), ("estimate", "Of an interval's looks and estimate.")):
+        for name, meaning in (
+            ("decision", "Of a slot decision."),
+            ("estimate", "Of one interval's looks."),
+        ):
             family = GaugeMetricFamily(f"{_PREFIX}{name}_seconds", meaning, labels=labels)
             for share in _QUANTILES:
                 value = self._cell.counters.quantile(name, share)

@@ -28,13 +28,13 @@ def test_what_is_sensed_is_taken_from_what_is_carried() -> None:
     after = bench.cell.status()
     assert after["sensing_share"] == pytest.approx(far.looks.air_share, rel=0.05)
     assert sum(after["rate_bits_per_s"].values()) < 0.95 * sum(before["rate_bits_per_s"].values())
-    bandwidths = bench.facts.facts[(LINK, "bandwidth_bits_per_s")]
-    assert bandwidths[-1] < 0.95 * before["links"]["clients"]["free_bits_per_s"]
+    shrunk = bench.facts.last(LINK, "bandwidth_bits_per_s")
+    assert shrunk < 0.95 * before["links"]["clients"]["free_bits_per_s"]
     assert bench.facts.last("edge/instance/isac.0", "sensing_share") == pytest.approx(far.looks.air_share, rel=0.06)
     bench.cell.cancel(far.id)
     bench.slots(60)
     assert bench.cell.status()["sensing_share"] == 0
-    assert bench.facts.last(LINK, "bandwidth_bits_per_s") > bandwidths[-1]
+    assert bench.facts.last(LINK, "bandwidth_bits_per_s") > 1.1 * shrunk
 
 
 def test_converged_looks_carry_data() -> None:
@@ -93,7 +93,11 @@ def test_a_lost_radio_is_said_everywhere_and_comes_back() -> None:
     wait = bench.cell.loop.lose("no answer within 2 s")
     bench.slots(1)
     status = bench.cell.status()
-    assert status["radio"] == {"state": "lost", "reason": "no answer within 2 s", "since_unix_s": bench.clock.now - 0.02}
+    assert status["radio"] == {
+        "state": "lost",
+        "reason": "no answer within 2 s",
+        "since_unix_s": bench.clock.now - 0.02,
+    }
     assert entry.state == "degraded" and entry.estimates[-1].problem == "no answer within 2 s"
     assert bench.facts.last(LINK, "bandwidth_bits_per_s") < free / 1000
     with pytest.raises(RadioUnavailable, match="the radio is lost: no answer within 2 s"):
@@ -117,7 +121,7 @@ def test_controls_bind_the_next_decision_and_admission() -> None:
     bench.slots(2)
     assert bench.cell.status()["sensing_share"] <= share / 2 * 1.001
     assert not ask(bench, 3, 480.0, strict=True).admission.met
-    with pytest.raises(IsacError, match="weights.nobody: no such user; accepted: clients, phone"):
+    with pytest.raises(IsacError, match=r"weights\.nobody: no such user; accepted: clients, phone"):
         bench.cell.control(read_control({"weights": {"nobody": 1.0}}))
     bench.cell.control(read_control({"stage": "converged"}))
     bench.slots(1)
