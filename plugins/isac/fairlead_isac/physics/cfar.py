@@ -26,8 +26,8 @@ class Cfar:
     """The window of a two-dimensional CFAR detector about the cell under test.
 
     Attributes:
-        guard: cells on each side (range, velocity) that the target's own main lobe may fill.
-        training: cells on each side beyond those, from which the noise is estimated.
+        guard: resolution cells on each side (range, velocity) that the target's own main lobe may fill.
+        training: resolution cells on each side beyond those, from which the noise is estimated.
         false_alarm: probability per cell.
         order: ``None``: mean of the training cells (CA-CFAR, for even noise); a share above 0 to 1: that quantile of
             them (OS-CFAR; 0.75 is usual), which other targets and clutter edges in the window disturb little.
@@ -37,6 +37,8 @@ class Cfar:
     training: tuple[int, int] = (8, 4)
     false_alarm: float = 1e-4
     order: float | None = None
+    padding: tuple[int, int] = (1, 1)
+    """Of the map's transforms: cells per resolution cell. Neighbours are alike then, and no more cells train."""
 
     def __post_init__(self) -> None:
         """Refuse what is no window.
@@ -50,6 +52,22 @@ class Cfar:
             raise IsacError(f"cfar.false_alarm = {self.false_alarm!r}; accepted: between 0 and 1")
         if self.order is not None and not 0 < self.order <= 1:
             raise IsacError(f"cfar.order = {self.order!r}; accepted: above 0 to 1, or none for the mean")
+        if min(self.padding) < 1:
+            raise IsacError(f"cfar.padding = {self.padding!r}; accepted: whole numbers from 1")
+
+    @property
+    def inner(self) -> tuple[int, int]:
+        """Cells of the map on each side that are not training cells."""
+        return self.guard[0] * self.padding[0], self.guard[1] * self.padding[1]
+
+    @property
+    def outer(self) -> tuple[int, int]:
+        """Cells of the map on each side that the window reaches to."""
+        return self.inner[0] + self.training[0] * self.padding[0], self.inner[1] + self.training[1] * self.padding[1]
+
+    def independent(self, cells: int) -> int:
+        """How many of the training cells differ."""
+        return max(1, round(cells / (self.padding[0] * self.padding[1])))
 
 
 def detect(power: ArrayLike, cfar: Cfar = Cfar()) -> Bool:
@@ -67,8 +85,22 @@ def detect(power: ArrayLike, cfar: Cfar = Cfar()) -> Bool:
     power = checked_power(power, cfar)
     if cfar.order is None:
         total, count = training_sums(power, cfar)
-        return power > total * (_mean_factors(cfar.false_alarm, int(count.max()))[count] / count)[:, None]
+        factors = {
+            cells: mean_factor(cfar.false_alarm, cfar.independent(cells)) / cells for cells in set(count.tolist())
+        }
+        return power > total * np.array([factors[cells] for cells in count.tolist()])[:, None]
     return _ordered(power, cfar)
+
+
+def exceeds(power: Float, cfar: Cfar, cells: NDArray[np.int64]) -> Bool:
+    """Whether cells [K, 2] (row, column) are above their thresholds, as :func:`detect` says; [K].
+
+    It costs less than the whole map where cells are few (the local maxima) and training values are ordered.
+    """
+    if cfar.order is None:
+        return detect(power, cfar)[tuple(cells.T)]
+    factors = _ordered_windows(len(power), cfar).factor[cells[:, 0]]
+    return power[tuple(cells.T)] > factors * ordered_values(power, cfar, cells)
 
 
 def noise_at(power: Float, cfar: Cfar, cells: NDArray[np.int64]) -> Float:
@@ -86,10 +118,10 @@ def noise_at(power: Float, cfar: Cfar, cells: NDArray[np.int64]) -> Float:
 
 def training_sums(power: Float, cfar: Cfar) -> tuple[Float, NDArray[np.int64]]:
     """Sums of the training cells [ranges, velocities] by integral images, and their number [ranges]."""
-    outer = tuple(guard + train for guard, train in zip(cfar.guard, cfar.training, strict=True))
-    image, rows, columns = _integral(power, outer[1]), np.arange(len(power)), np.arange(power.shape[1]) + outer[1]
-    total, large = _boxes(image, rows, columns, outer)
-    inner, small = _boxes(image, rows, columns, cfar.guard)
+    wide = cfar.outer[1]
+    image, rows, columns = _integral(power, wide), np.arange(len(power)), np.arange(power.shape[1]) + wide
+    total, large = _boxes(image, rows, columns, cfar.outer)
+    inner, small = _boxes(image, rows, columns, cfar.inner)
     # Rounding of large sums must not make a sum of nothing negative.
     return np.maximum(total - inner, 0), large - small
 
@@ -110,9 +142,8 @@ def ordered_values(power: Float, cfar: Cfar, cells: NDArray[np.int64]) -> Float:
 
 def checked_power(power: ArrayLike, cfar: Cfar) -> Float:
     checked = np.asarray(power, np.float64)
-    width = 2 * (cfar.guard[1] + cfar.training[1]) + 1
-    if checked.ndim != 2 or checked.shape[1] < width or len(checked) < cfar.guard[0] + cfar.training[0] + 1:
-        least = (cfar.guard[0] + cfar.training[0] + 1, width)
+    least = (cfar.outer[0] + 1, 2 * cfar.outer[1] + 1)
+    if checked.ndim != 2 or len(checked) < least[0] or checked.shape[1] < least[1]:
         raise IsacError(f"power of shape {checked.shape}; accepted: at least {least} for this window (cfar)")
     if not (np.isfinite(checked) & (checked >= 0)).all():
         raise IsacError("power: a value is negative or not finite; accepted: finite values from 0")
@@ -138,11 +169,6 @@ def _boxes(
     return sums, (high - low) * (2 * half[1] + 1)
 
 
-@lru_cache(maxsize=64)
-def _mean_factors(false_alarm: float, most: int) -> Float:
-    return np.array([0.0] + [mean_factor(false_alarm, cells) for cells in range(1, most + 1)])
-
-
 @dataclass(frozen=True, slots=True)
 class _OrderedWindows:
     """Of each range, [ranges]: kind of window, rank, threshold factor, mean of the ordered value in unit noise."""
@@ -160,8 +186,10 @@ def _ordered_windows(count: int, cfar: Cfar) -> _OrderedWindows:
     kinds = {reach: index for index, reach in enumerate(dict.fromkeys(reaches))}
     sizes = {reach: len(_offsets(cfar, *reach)) for reach in kinds}
     ranks = {reach: max(1, round(cfar.order * cells)) for reach, cells in sizes.items()}
-    factors = {reach: order_factor(cfar.false_alarm, sizes[reach], ranks[reach]) for reach in kinds}
-    means = {reach: float((1 / (sizes[reach] - np.arange(ranks[reach]))).sum()) for reach in kinds}
+    true_ranks = {reach: max(1, round(cfar.order * cfar.independent(cells))) for reach, cells in sizes.items()}
+    true_sizes = {reach: cfar.independent(cells) for reach, cells in sizes.items()}
+    factors = {reach: order_factor(cfar.false_alarm, true_sizes[reach], true_ranks[reach]) for reach in kinds}
+    means = {reach: float((1 / (true_sizes[reach] - np.arange(true_ranks[reach]))).sum()) for reach in kinds}
     columns = ([table[reach] for reach in reaches] for table in (kinds, ranks, factors, means))
     return _OrderedWindows(*map(np.array, columns))
 
@@ -181,21 +209,19 @@ def _ordered(power: Float, cfar: Cfar) -> Bool:
         possible &= ~fewer | above
         sure |= ~fewer & above
     unsure = np.argwhere(possible & ~sure)
-    thresholds = windows.factor[unsure[:, 0]] * ordered_values(power, cfar, unsure)
-    sure[tuple(unsure.T)] = power[tuple(unsure.T)] > thresholds
+    sure[tuple(unsure.T)] = exceeds(power, cfar, unsure)
     return sure
 
 
 def _reach(row: int, count: int, cfar: Cfar) -> tuple[int, int]:
     """Ranges that the window has before and after a range."""
-    reach = cfar.guard[0] + cfar.training[0]
-    return min(row, reach), min(count - 1 - row, reach)
+    return min(row, cfar.outer[0]), min(count - 1 - row, cfar.outer[0])
 
 
 @lru_cache(maxsize=256)
 def _offsets(cfar: Cfar, before: int, after: int) -> NDArray[np.int64]:
     """Training cells about a cell, [cells, 2]."""
-    width = cfar.guard[1] + cfar.training[1]
+    width = cfar.outer[1]
     lines, columns = np.mgrid[-before : after + 1, -width : width + 1]
-    outside = (abs(lines) > cfar.guard[0]) | (abs(columns) > cfar.guard[1])
+    outside = (abs(lines) > cfar.inner[0]) | (abs(columns) > cfar.inner[1])
     return np.stack((lines[outside], columns[outside]), axis=1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .cfar import Cfar, checked_power, detect, noise_at
+from .cfar import Cfar, checked_power, exceeds, noise_at
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -44,12 +44,17 @@ def peaks(power: ArrayLike, cfar: Cfar = Cfar(), most: int | None = None) -> lis
         most: keep at most so many.
     """
     power = checked_power(power, cfar)
-    rows, columns = np.nonzero(detect(power, cfar) & local_maxima(power))
+    cells = np.argwhere(local_maxima(power))
+    rows, columns = cells[exceeds(power, cfar, cells)].T
     strongest = np.argsort(-power[rows, columns], kind="stable")[:most]
     rows, columns = rows[strongest], columns[strongest]
     noise = noise_at(power, cfar, np.stack((rows, columns), axis=1))
     return [
-        Peak(*_refined(power, row, column), float(power[row, column]), max(float(power[row, column]) / level - 1, 0.0))
+        Peak(
+            *refined_place(power, row, column),
+            float(power[row, column]),
+            max(float(power[row, column]) / level - 1, 0.0),
+        )
         for row, column, level in zip(rows.tolist(), columns.tolist(), noise.tolist(), strict=True)
     ]
 
@@ -62,7 +67,7 @@ def local_maxima(power: Float) -> Bool:
     return power >= around
 
 
-def _refined(power: Float, row: int, column: int) -> tuple[float, float]:
+def refined_place(power: Float, row: int, column: int) -> tuple[float, float]:
     """Peak of the parabolas through the decibels of the cell and its neighbours, within half a cell."""
     count, width = power.shape
     up, down = power[max(row - 1, 0), column], power[min(row + 1, count - 1), column]

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from fairlead_isac.errors import IsacError
-from fairlead_isac.physics.cfar import Cfar, detect, noise_at
+from fairlead_isac.physics.cfar import Cfar, detect, exceeds, noise_at
+from fairlead_isac.physics.channel import gaussian
 from fairlead_isac.physics.detection import mean_factor, order_factor
 from fairlead_isac.physics.peaks import peaks
+from fairlead_isac.physics.range_doppler import Processing, transformed
 
 MEAN, ORDER = Cfar((1, 1), (3, 2), 1e-2), Cfar((1, 1), (3, 2), 1e-2, order=0.75)
 
@@ -44,7 +46,10 @@ def test_the_fast_way_finds_what_the_plain_one_finds(cfar: Cfar, kind: str) -> N
     if kind == "ridge":
         power[:, 11] *= 1e6
         power[17] *= np.linspace(1, 1e5, 22)
-    assert (detect(power, cfar) == plainly(power, cfar)).all()
+    expected = plainly(power, cfar)
+    assert (detect(power, cfar) == expected).all()
+    cells = np.argwhere(power > 1)
+    assert (exceeds(power, cfar, cells) == expected[power > 1]).all()
 
 
 @pytest.mark.parametrize("cfar", [MEAN, ORDER])
@@ -54,6 +59,14 @@ def test_false_alarms_are_as_many_as_asked_at_any_noise(cfar: Cfar, level: float
     assert detect(power, cfar).mean() == pytest.approx(1e-2, rel=0.12)
     edge = np.random.default_rng(3).exponential(1, (7, 20_000))
     assert detect(edge, cfar)[0].mean() == pytest.approx(1e-2, rel=0.3)
+
+
+@pytest.mark.parametrize("cfar", [MEAN, ORDER])
+def test_false_alarms_stay_near_what_is_asked_in_padded_maps(cfar: Cfar) -> None:
+    noise = gaussian((80, 64), np.random.default_rng(7))
+    power = np.abs(transformed(noise, Processing(padding=(4, 3)))) ** 2
+    padded = dataclasses.replace(cfar, padding=(4, 3))
+    assert detect(power, padded).mean() == pytest.approx(1e-2, rel=0.4)
 
 
 def test_ordered_training_sees_two_targets_beside_each_other() -> None:
@@ -90,6 +103,7 @@ def test_peaks_are_single_refined_and_strongest_first() -> None:
     [
         (np.ones((5, 5)), r"power of shape \(5, 5\)"),
         (np.ones(50), "power of shape"),
+        (np.ones((4, 40)), "at least"),
         (np.full((60, 40), np.nan), "not finite"),
         (np.full((60, 40), -1.0), "negative"),
     ],
@@ -100,7 +114,8 @@ def test_what_is_no_map_is_refused(power: np.ndarray, match: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("guard", (-1, 0)), ("training", (0, 0)), ("false_alarm", 1.0), ("order", 0.0)]
+    ("field", "value"),
+    [("guard", (-1, 0)), ("training", (0, 0)), ("false_alarm", 1.0), ("order", 0.0), ("padding", (0, 1))],
 )
 def test_a_bad_window_is_refused(field: str, value: object) -> None:
     with pytest.raises(IsacError, match=f"cfar.*{field} = "):

@@ -1,0 +1,1 @@
+"""Recorded captures: readers of their files, detections in them and pictures."""

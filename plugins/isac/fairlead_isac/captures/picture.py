@@ -1,0 +1,95 @@
+"""Pictures of recorded maps, with what was detected in them (the ``plots`` extra: matplotlib)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import IsacError, MissingExtra
+from .detections import Detection
+from .surface import Axis, Surface
+
+SUFFIXES = (".png", ".svg", ".pdf")
+_LABELLED = 8
+_MARKS = ((True, "o", "#ff3b30", "moving"), (False, "s", "white", "within a Doppler cell of 0"))
+
+
+def draw(surface: Surface, found: Sequence[Detection], path: Path, span_db: float | None = None) -> None:
+    """Draw a map with its axes in their units, a scale in dB and its detections, and write it.
+
+    Args:
+        surface: the map.
+        found: what was detected in it.
+        path: of the picture: .png, .svg or .pdf.
+        span_db: from the darkest to the brightest; None: from a little under the median to the peak.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+        IsacError: the suffix is another one.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise IsacError(f"picture = {str(path)!r}; accepted: a name that ends in {', '.join(SUFFIXES)}")
+    figure_of = _matplotlib()
+    figure = figure_of(figsize=(8.0, 5.6), dpi=130, layout="constrained")
+    axes = figure.add_subplot()
+    top = float(surface.power_db.max())
+    low = top - span_db if span_db is not None else float(np.median(surface.power_db)) - 3
+    image = axes.imshow(
+        surface.power_db,
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        cmap="viridis",
+        extent=(*_edges(surface.columns), *_edges(surface.rows)),
+        vmin=min(low, top - 1),
+        vmax=top,
+    )
+    figure.colorbar(image, ax=axes, label="Power (dB, reference unknown)", extend="min")
+    axes.set(xlabel=surface.columns.title, ylabel=surface.rows.title)
+    count = f", {len(found)} detections" if surface.kind == "range-Doppler" else ""
+    axes.set_title("\n".join((f"{surface.name}: {surface.kind} map{count}", *surface.notes)), fontsize=11)
+    _mark(axes, found, surface)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Software": None} if path.suffix.lower() == ".png" else None)
+
+
+def _mark(axes: Any, found: Sequence[Detection], surface: Surface) -> None:
+    for moving, mark, colour, label in _MARKS:
+        these = [each for each in found if each.moving == moving]
+        if these:
+            x, y = [each.column for each in these], [each.row for each in these]
+            axes.scatter(x, y, 70, marker=mark, facecolors="none", edgecolors=colour, linewidths=1.4, label=label)
+    middle = (surface.columns.values[0] + surface.columns.values[-1]) / 2
+    for number, each in enumerate(found[:_LABELLED], 1):
+        side = 1 if each.column >= middle else -1
+        text = {"color": "white", "fontsize": 8, "ha": "left" if side > 0 else "right", "va": "center"}
+        axes.annotate(f"{number}: {each.snr_db:.0f} dB", (each.column, each.row), (9 * side, 5), **_POINTS, **text)
+    if found:
+        axes.legend(loc="upper right", fontsize=8, framealpha=0.6, facecolor="#30304a", labelcolor="white")
+
+
+_POINTS = {"textcoords": "offset points"}
+
+
+def _edges(axis: Axis) -> tuple[float, float]:
+    """Outer edges of the first and the last cell."""
+    return axis.values[0] - axis.step / 2, axis.values[-1] + axis.step / 2
+
+
+def _matplotlib() -> Any:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        how = "pip install 'fairlead-isac[plots]'"
+        raise MissingExtra(f"matplotlib = not installed ({error}); accepted: {how}") from None
+
+    def figure(**options: Any) -> Any:
+        made = Figure(**options)
+        FigureCanvasAgg(made)
+        return made
+
+    return figure
