@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +16,6 @@ from fairlead_stylization.diversity.report import diversity  # noqa: E402
 from fairlead_stylization.diversity.request import Search  # noqa: E402
 from fairlead_stylization.diversity.search import random_results, search  # noqa: E402
 from fairlead_stylization.errors import BadCheckpoint, BadPicture, BadSetting  # noqa: E402
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Layers this small are slower on several."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
