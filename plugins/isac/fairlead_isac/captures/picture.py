@@ -13,7 +13,7 @@ from .detections import Detection
 from .surface import Axis, Surface
 
 SUFFIXES = (".png", ".svg", ".pdf")
-_LABELLED = 8
+_LABELLED = 12
 _MARKS = ((True, "o", "#ff3b30", "moving"), (False, "s", "white", "within a Doppler cell of 0"))
 
 
@@ -33,7 +33,7 @@ def draw(surface: Surface, found: Sequence[Detection], path: Path, span_db: floa
     if path.suffix.lower() not in SUFFIXES:
         raise IsacError(f"picture = {str(path)!r}; accepted: a name that ends in {', '.join(SUFFIXES)}")
     figure_of = _matplotlib()
-    figure = figure_of(figsize=(8.0, 5.6), dpi=130, layout="constrained")
+    figure = figure_of(figsize=(8.0, 5.6), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     top = float(surface.power_db.max())
     low = top - span_db if span_db is not None else float(np.median(surface.power_db)) - 3
@@ -62,16 +62,30 @@ def _mark(axes: Any, found: Sequence[Detection], surface: Surface) -> None:
         if these:
             x, y = [each.column for each in these], [each.row for each in these]
             axes.scatter(x, y, 70, marker=mark, facecolors="none", edgecolors=colour, linewidths=1.4, label=label)
-    middle = (surface.columns.values[0] + surface.columns.values[-1]) / 2
     for number, each in enumerate(found[:_LABELLED], 1):
-        side = 1 if each.column >= middle else -1
-        text = {"color": "white", "fontsize": 8, "ha": "left" if side > 0 else "right", "va": "center"}
-        axes.annotate(f"{number}: {each.snr_db:.0f} dB", (each.column, each.row), (9 * side, 5), **_POINTS, **text)
+        axes.annotate(str(number), (each.column, each.row), **_BESIDE)
     if found:
-        axes.legend(loc="upper right", fontsize=8, framealpha=0.6, facecolor="#30304a", labelcolor="white")
+        axes.legend(loc="upper right", fontsize=8, framealpha=0.7, facecolor="#30304a", labelcolor="white")
+        axes.text(0.012, 0.985, _table(found[:_LABELLED], surface), transform=axes.transAxes, **_BOX)
 
 
-_POINTS = {"textcoords": "offset points"}
+_BESIDE = {"textcoords": "offset points", "xytext": (6, 4), "color": "white", "fontsize": 8, "fontweight": "bold"}
+_BOX: dict[str, Any] = {
+    "color": "white",
+    "fontsize": 7.5,
+    "family": "monospace",
+    "va": "top",
+    "bbox": {"facecolor": "#30304a", "edgecolor": "none", "alpha": 0.7},
+}
+
+
+def _table(found: Sequence[Detection], surface: Surface) -> str:
+    """The strongest detections in words: number, place, and how far they rise over their surroundings."""
+    rows, columns = surface.rows.unit or "cells", surface.columns.unit or "cells"
+    return "\n".join(
+        f"{number}: {each.row:6.1f} {rows} {round(each.column, 1) + 0.0:+7.1f} {columns} {each.snr_db:3.0f} dB"
+        for number, each in enumerate(found, 1)
+    )
 
 
 def _edges(axis: Axis) -> tuple[float, float]:

@@ -99,8 +99,13 @@ def exceeds(power: Float, cfar: Cfar, cells: NDArray[np.int64]) -> Bool:
     """
     if cfar.order is None:
         return detect(power, cfar)[tuple(cells.T)]
-    factors = _ordered_windows(len(power), cfar).factor[cells[:, 0]]
-    return power[tuple(cells.T)] > factors * ordered_values(power, cfar, cells)
+    windows, places = _ordered_windows(len(power), cfar), tuple(cells.T)
+    factors, level = windows.factor[cells[:, 0]], np.median(power)
+    below = np.rint(training_sums((power < level).astype(np.float64), cfar)[0])[places]
+    # Where fewer than rank training cells lie below the median, the ordered value is no less: most cells end here.
+    found = power[places] > np.where(below < windows.rank[cells[:, 0]], level, 0) * factors
+    found[found] = power[places][found] > factors[found] * ordered_values(power, cfar, cells[found])
+    return found
 
 
 def noise_at(power: Float, cfar: Cfar, cells: NDArray[np.int64]) -> Float:

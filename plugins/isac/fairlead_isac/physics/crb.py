@@ -7,11 +7,14 @@ estimators (Kay 1993, 15.7; Braun 2014, 3.3 for OFDM radar).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import IsacError
 from .arrays import steering, steering_derivative
+from .echo import Reflector, response
 from .numerology import SPEED_OF_LIGHT, Numerology
 
 Float = NDArray[np.float64]
@@ -92,6 +95,39 @@ def delay_doppler_covariance(snr: ArrayLike, numerology: Numerology) -> Float:
     if np.linalg.det(matrix) <= 1e-12 * matrix[0, 0] * matrix[1, 1]:
         raise IsacError("snr: no information about delay and Doppler shift together; accepted: elements off one line")
     return np.linalg.inv(matrix) / (2 * (2 * np.pi) ** 2)
+
+
+def targets_covariance(reflectors: Sequence[Reflector], snr: ArrayLike, numerology: Numerology) -> Float:
+    """Bound of the covariance of several targets' (delay, Doppler shift), all amplitudes unknown, too.
+
+    Close targets cost each other accuracy: the diagonal is never below the single targets' bounds.
+
+    Args:
+        reflectors: the targets.
+        snr: per resource element of a target of amplitude 1, linear: one for all, [N] or [N, M].
+        numerology: of the grid.
+
+    Returns:
+        [2 targets, 2 targets] in s and Hz: delay and Doppler shift of the first target, then of the next.
+
+    Raises:
+        IsacError: targets cannot be told apart.
+    """
+    amplitudes = np.sqrt(_grid(snr, numerology))
+    scale = np.array([1 / numerology.bandwidth_hz, 1 / numerology.frame_s])
+    along, across = -2j * np.pi * numerology.frequencies_hz * scale[0], 2j * np.pi * numerology.times_s * scale[1]
+    slopes = []
+    for each in reflectors:
+        plain = amplitudes * response([Reflector(each.delay_s, each.doppler_hz)], numerology)
+        turned = each.amplitude * plain
+        slopes += [along[:, None] * turned, turned * across, plain, 1j * plain]
+    columns = np.stack([slope.ravel() for slope in slopes], axis=1)
+    matrix = 2 * (columns.conj().T @ columns).real
+    if np.linalg.cond(matrix / np.sqrt(np.outer(matrix.diagonal(), matrix.diagonal()))) > 1e12:
+        raise IsacError(f"reflectors: {len(reflectors)} targets that cannot be told apart; accepted: distinct places")
+    wanted = np.flatnonzero(np.arange(len(matrix)) % 4 < 2)
+    units = np.tile(scale, len(reflectors))
+    return np.linalg.inv(matrix)[np.ix_(wanted, wanted)] * np.outer(units, units)
 
 
 def angle_variance(

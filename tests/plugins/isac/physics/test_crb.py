@@ -9,6 +9,7 @@ from fairlead_isac.errors import IsacError
 from fairlead_isac.physics import crb
 from fairlead_isac.physics.arrays import steering
 from fairlead_isac.physics.channel import gaussian
+from fairlead_isac.physics.echo import Reflector, response
 from fairlead_isac.physics.numerology import Numerology
 
 from .fisher import bounds
@@ -65,6 +66,25 @@ def test_information_is_concave_and_a_fixed_centre_overestimates() -> None:
         mixed = crb.information(share * one + (1 - share) * other, x)
         assert mixed >= share * crb.information(one, x) + (1 - share) * crb.information(other, x) - 1e-9
         assert crb.information(one, x) <= 2 * (2 * np.pi) ** 2 * (one @ (x - x.mean()) ** 2) + 1e-9
+
+
+def test_the_bound_of_several_targets_is_the_models() -> None:
+    places = [(1e-7, 900.0, 0.6, 0.8), (4e-7, 1400.0, -0.3, 0.4)]
+    snr = np.random.default_rng(5).uniform(0, 2, (24, 14))
+
+    def mean(parameters: np.ndarray) -> np.ndarray:
+        targets = [Reflector(a, b, c + 1j * d) for a, b, c, d in parameters.reshape(2, 4)]
+        return np.sqrt(snr) * response(targets, GRID)
+
+    expected = bounds(mean, np.ravel(places), [1e-12, 1e-1, 1e-4, 1e-4] * 2, 1.0)
+    chosen = np.ix_([0, 1, 4, 5], [0, 1, 4, 5])
+    targets = [Reflector(a, b, c + 1j * d) for a, b, c, d in places]
+    joint = crb.targets_covariance(targets, snr, GRID)
+    assert joint == pytest.approx(expected[chosen], rel=1e-3)
+    assert crb.targets_covariance(targets[:1], snr, GRID) == pytest.approx(crb.delay_doppler_covariance(snr, GRID))
+    assert joint[0, 0] > crb.delay_variance(snr, GRID)
+    with pytest.raises(IsacError, match="cannot be told apart"):
+        crb.targets_covariance([targets[0], targets[0]], snr, GRID)
 
 
 @pytest.mark.parametrize(("send", "receive"), [(6, None), (4, 7)])
