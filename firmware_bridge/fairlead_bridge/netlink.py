@@ -131,7 +131,9 @@ def ends(data: bytes) -> bool:
     for kind, body in split(data):
         if kind == _ERROR:
             number = -struct.unpack_from("=i", body)[0] if len(body) >= 4 else 5
-            raise OSError(number, os.strerror(number))
+            if number:
+                raise OSError(number, os.strerror(number))
+            return True  # an acknowledgement
         if kind == _DONE:
             return True
     return not data

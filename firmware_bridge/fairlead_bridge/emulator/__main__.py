@@ -29,9 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         forward, backward = _conditions(options)
         with ExitStack() as stack:
-            ends = [_end(options, side, stack) for side in ("left", "right")]
+            left, right = (_end(options, side, stack) for side in ("left", "right"))
             emulator = stack.enter_context(
-                LinkEmulator(*ends, forward, backward, seed=options.seed, mtu_bytes=options.mtu)
+                LinkEmulator(left, right, forward, backward, seed=options.seed, mtu_bytes=options.mtu)
             )
             print(json.dumps({"left": emulator.left.name, "right": emulator.right.name}), flush=True)
             stop.wait(options.seconds)
