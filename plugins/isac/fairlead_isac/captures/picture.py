@@ -47,7 +47,7 @@ def draw(surface: Surface, found: Sequence[Detection], path: Path, span_db: floa
         vmin=min(low, top - 1),
         vmax=top,
     )
-    figure.colorbar(image, ax=axes, label="Power (dB, reference unknown)", extend="min")
+    figure.colorbar(image, ax=axes, label=surface.scale, extend="min")
     axes.set(xlabel=surface.columns.title, ylabel=surface.rows.title)
     count = f", {len(found)} detections" if surface.kind == "range-Doppler" else ""
     axes.set_title("\n".join((f"{surface.name}: {surface.kind} map{count}", *surface.notes)), fontsize=11)

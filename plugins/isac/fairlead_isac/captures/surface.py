@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ..physics.range_doppler import Processing, RangeDopplerMap
+
 Float = NDArray[np.float64]
 
 
@@ -50,6 +52,7 @@ class Surface:
         rows, columns: the axes.
         padding: cells per resolution cell along both.
         notes: what was assumed, in words.
+        scale: what the decibels are of and over.
     """
 
     kind: str
@@ -59,8 +62,22 @@ class Surface:
     columns: Axis
     padding: tuple[int, int] = (1, 1)
     notes: tuple[str, ...] = field(default=())
+    scale: str = "Power (dB, reference unknown)"
 
     @property
     def power(self) -> Float:
         """Linear, [rows, columns]."""
         return 10 ** (self.power_db / 10)
+
+    @classmethod
+    def of_map(cls, mapped: RangeDopplerMap, name: str, processing: Processing, noise_watts: float = 1.0) -> Surface:
+        """Return a map that was computed, in dB over the noise, for the same detections and pictures."""
+        return cls(
+            "range-Doppler",
+            name,
+            mapped.power_db - 10 * np.log10(noise_watts),
+            Axis("Range", "m", mapped.ranges_m),
+            Axis("Radial velocity", "m/s", mapped.velocities_m_per_s),
+            processing.padding,
+            scale="Power over the noise (dB)",
+        )

@@ -48,7 +48,9 @@ class ChannelState:
         packets = np.arange(len(self.times_s), dtype=np.float64)
         note = f"{len(packets)} packets in {self.times_s[-1]:.1f} s"
         rows = Axis("Subcarrier (of the 30 reported)", "", np.arange(SUBCARRIERS) + 1.0)
-        return Surface("CSI", self.path.stem, levels, rows, Axis("Packet", "", packets), notes=(note,))
+        columns = Axis("Packet", "", packets)
+        scale = "Power over the packet's mean (dB)"
+        return Surface("CSI", self.path.stem, levels, rows, columns, notes=(note,), scale=scale)
 
 
 def read_intel(path: Path) -> ChannelState:

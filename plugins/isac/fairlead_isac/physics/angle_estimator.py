@@ -66,40 +66,61 @@ class _View:
     def strongest(self, others: list[Bearing]) -> Bearing:
         """The most likely one more target."""
         count = sum(self.cross.shape)
-        sines = np.linspace(-1, 1, 4 * count + 1)
-        likelihood = self._likelihood(self._without(others), sines)
-        return self._best(others, sines[likelihood.argmax()], 2 / (4 * count))
+        sines, lobes = np.linspace(-1, 1, 4 * count + 1), self._lobes(others)
+        return self._best(lobes, sines[lobes.likelihood(sines).argmax()], 2 / (4 * count))
 
     def again(self, found: list[Bearing], index: int) -> Bearing:
         """One of several, the others taken off."""
-        others = found[:index] + found[index + 1 :]
-        return self._best(others, np.sin(found[index].angle_rad), 1 / (4 * sum(self.cross.shape)))
+        lobes = self._lobes(found[:index] + found[index + 1 :])
+        return self._best(lobes, np.sin(found[index].angle_rad), 1 / (4 * sum(self.cross.shape)))
 
-    def _best(self, others: list[Bearing], sine: float, reach: float) -> Bearing:
-        cross = self._without(others)
+    def _best(self, lobes: _Lobes, sine: float, reach: float) -> Bearing:
         low, high = max(sine - reach, -1.0), min(sine + reach, 1.0)
-        sine = golden_section(lambda at: float(self._likelihood(cross, np.array([at]))[0]), low, high)
-        projected, lit = self._projected(cross, np.array([sine]))
-        amplitude = projected[0] / (len(cross) * max(lit[0], np.finfo(np.float64).tiny))
-        return Bearing(float(np.arcsin(sine)), complex(amplitude))
+        sine = golden_section(lambda at: float(lobes.likelihood(at)), low, high)
+        gathered, lit = lobes.at(sine)
+        return Bearing(float(np.arcsin(sine)), complex(gathered / (len(self.cross) * lit)))
 
-    def _likelihood(self, cross: Complex, sines: Float) -> Float:
-        projected, lit = self._projected(cross, sines)
-        return np.abs(projected) ** 2 / (len(cross) * np.maximum(lit, 1e-12 * np.trace(self.energy).real))
-
-    def _projected(self, cross: Complex, sines: Float) -> tuple[Complex, Float]:
-        angles = np.arcsin(sines)
-        a, b = steering(angles, cross.shape[1], self.spacing), steering(angles, len(cross), self.spacing)
-        lit = np.einsum("pi,pi->p", a.conj(), a @ self.energy.T).real
-        return np.einsum("pi,pi->p", b.conj(), a @ cross.T), lit
-
-    def _without(self, others: list[Bearing]) -> Complex:
+    def _lobes(self, others: list[Bearing]) -> _Lobes:
+        """The likelihood with other targets taken off."""
         cross = self.cross
         for each in others:
             a = steering(each.angle_rad, cross.shape[1], self.spacing)
             b = steering(each.angle_rad, len(cross), self.spacing)
             cross = cross - each.amplitude * np.outer(b, a.conj() @ self.energy)
-        return cross
+        return _Lobes(*_diagonals(cross), *_diagonals(self.energy), len(cross), self.spacing)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lobes:
+    """``b^H C a`` and ``a^H R a`` as what they are for even arrays: trigonometric polynomials of the sine."""
+
+    cross: Complex
+    cross_steps: Float
+    energy: Complex
+    energy_steps: Float
+    receive: int
+    spacing: float
+
+    def at(self, sines: ArrayLike) -> tuple[Complex, Float]:
+        """Both, of sines of any shape."""
+        turns = 2j * np.pi * self.spacing * np.asarray(sines, np.float64)[..., None]
+        gathered = np.exp(turns * self.cross_steps) @ self.cross
+        lit = (np.exp(turns * self.energy_steps) @ self.energy).real
+        # Where nothing is sent there is no likelihood: not noise over rounding.
+        return gathered, np.maximum(lit, 1e-12 * abs(self.energy[len(self.energy) // 2]) + np.finfo(np.float64).tiny)
+
+    def likelihood(self, sines: ArrayLike) -> Float:
+        """``|b^H C a|^2 / (|b|^2 a^H R a)``."""
+        gathered, lit = self.at(sines)
+        return np.abs(gathered) ** 2 / (self.receive * lit)
+
+
+def _diagonals(matrix: Complex) -> tuple[Complex, Float]:
+    """Sums along the diagonals, and how many columns each lies right of the main one."""
+    rows, columns = matrix.shape
+    place = (np.arange(columns) - np.arange(rows)[:, None] + rows - 1).ravel()
+    sums = np.bincount(place, matrix.real.ravel()) + 1j * np.bincount(place, matrix.imag.ravel())
+    return sums, np.arange(1.0 - rows, columns)
 
 
 def golden_section(function: Callable[[float], float], low: float, high: float, tolerance: float = 1e-9) -> float:

@@ -150,14 +150,15 @@ def _slopes(matched: Complex, along: Complex, across: Complex, place: Float) -> 
 
 def _step(gradient: Float, curvature: Float, free: NDArray[np.bool_]) -> Float:
     """Newton's step where the Hessian is negative definite, else one uphill; at most half a cell."""
-    step = np.zeros(2)
-    inner, slope = curvature[np.ix_(free, free)], gradient[free]
-    if not free.any() or not np.any(slope):
-        return step
-    if np.linalg.eigvalsh(inner).max() < 0:
-        step[free] = -np.linalg.solve(inner, slope)
+    slope = np.where(free, gradient, 0)
+    if not slope.any():
+        return slope
+    (first, mixed), (_, second) = np.where(np.outer(free, free), curvature, -np.eye(2)).tolist()
+    determinant = first * second - mixed**2
+    if first < 0 < determinant:
+        step = np.array([mixed * slope[1] - second * slope[0], mixed * slope[0] - first * slope[1]]) / determinant
     else:
-        step[free] = slope / np.linalg.norm(slope) / 4
+        step = slope / np.linalg.norm(slope) / 4
     return step / max(1.0, 2 * np.abs(step).max())
 
 
