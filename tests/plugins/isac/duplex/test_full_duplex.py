@@ -50,7 +50,7 @@ def test_fast_beams_meet_everything_and_come_near_the_semidefinite_program(up: f
         assert np.trace(found.covariance).real <= 1 + 1e-6
         assert (found.sinr_down >= 10 * (1 - 1e-4)).all() and (found.sinr_up >= up * (1 - 1e-4)).all()
     assert slow.echo_sinr >= fast.echo_sinr * (1 - 1e-9)
-    assert fast.echo_sinr >= 0.95 * slow.echo_sinr
+    assert fast.echo_sinr >= 0.9 * slow.echo_sinr
 
 
 def test_knowing_the_clutter_raises_the_echo() -> None:
