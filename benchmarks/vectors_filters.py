@@ -18,9 +18,8 @@ from benchmarks.options import Options, parse
 from benchmarks.results_file import Row, not_measured, row
 from benchmarks.vectors.collections import filled, ids_of
 from benchmarks.vectors.data import VectorData, exact_neighbours
-from benchmarks.vectors.options import data_sets, vector_parser
+from benchmarks.vectors.options import data_sets, kinds_of, part_of, vector_parser, written
 from fairlead_tiered_retrieval.store.collection import Collection
-from fairlead_tiered_retrieval.store.policy import available_kinds
 
 K, RECALL, COST = 10, 0.95, 3.0
 #: Of the documents in a thousand, by how it is called.
@@ -33,13 +32,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and write."""
     options = parse("vectors_filters", __doc__, repeats=3, quick=1, arguments=arguments, more=vector_parser())
     rows: list[Row] = []
-    kinds = available_kinds()
+    kinds = kinds_of(options)
     for data in data_sets(options):
         if not kinds:
             rows.append(not_measured(data.name, "recall@10", "", PROMISE, "no approximate index is installed"))
         for kind in kinds:
             rows += of_index(options, data, kind)
-    options.finish({"k": K, "recall_asked": RECALL, "kinds": kinds}, rows)
+    written(options, {"k": K, "recall_asked": RECALL, "kinds": kinds}, rows)
     return 0
 
 
@@ -47,8 +46,7 @@ def of_index(options: Options, data: VectorData, kind: str) -> list[Row]:
     """All rows of one data set in one kind of index."""
     base = np.ascontiguousarray(data.base)
     numbers = np.random.default_rng(options.seed).permutation(len(base)) % 1000
-    part = "dev" if options.quick else "final"
-    queries = np.load(data.queries_path(part))[: QUICK_QUERIES if options.quick else QUERIES]
+    queries = np.load(data.queries_path(part_of(options)))[: QUICK_QUERIES if options.quick else QUERIES]
     rows: list[Row] = []
     with filled(data, base, [{"number": int(number)} for number in numbers], kind, options.seed) as collection:
         for name, below in SHARES.items():

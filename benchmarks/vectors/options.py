@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.options import Options
+from benchmarks.options import Options, line
 from benchmarks.results_file import RESULTS, Row
-from benchmarks.vectors.data import VectorData, embeddings, fashion_mnist, generated
+from benchmarks.vectors.data import Part, VectorData, embeddings, fashion_mnist, generated
 from benchmarks.vectors.engines import Spec
+from fairlead_tiered_retrieval.store.policy import available_kinds
 
 FOLDER = Path(__file__).parents[2] / ".work" / "vectors"
 
@@ -50,6 +51,25 @@ def chosen(options: Options, specs: list[Spec]) -> list[Spec]:
     """Those of the engines that `--only` leaves."""
     only = options.more.only
     return [spec for spec in specs if only is None or any(name in spec.name for name in only)]
+
+
+def part_of(options: Options) -> Part:
+    """Which queries a run looks at: the second half only where it measures for good."""
+    return "dev" if options.quick or options.more.tune else "final"
+
+
+def kinds_of(options: Options) -> list[str]:
+    """The approximate kinds of index that are installed and that `--only` leaves."""
+    only = options.more.only
+    return [kind for kind in available_kinds() if only is None or kind in only]
+
+
+def written(options: Options, conditions: Mapping[str, Any], rows: Sequence[Row]) -> None:
+    """Print and write as `Options.finish` does; a run that tunes prints only."""
+    if options.more.tune:
+        print("\n".join(line(item) for item in rows))
+    else:
+        options.finish(dict(conditions), list(rows))
 
 
 def finish(options: Options, conditions: Mapping[str, Any], rows: Sequence[Row], data: Sequence[VectorData]) -> None:

@@ -76,7 +76,7 @@ class GraphOptions:
 
 
 class Graph:
-    """Vectors by slot. Searches may run in any number of threads; changes wait for them.
+    """Vectors by slot. Searches and changes may run in any number of threads; changes come one after the other.
 
     Results depend neither on the number of threads nor on which queries come together. Without compiled kernels the
     same is computed in NumPy (`fairlead_kernels.backend.backend` says which and why), on exact distances and slowly.
@@ -268,12 +268,20 @@ class Graph:
         slots = _slots(slots)
         return self._reference.remove(slots.tolist()) if self._native is None else self._native.remove(slots)
 
-    def consolidate(self, *, threads: int = 1) -> None:
-        """Link around the removed vertices and free their places (Singh et al. 2021, algorithm 4)."""
+    def consolidate(self, *, threads: int = 1, most: int | None = None) -> bool:
+        """Link around the removed vertices and free their places (Singh et al. 2021, algorithm 4).
+
+        Args:
+            threads: that compute.
+            most: vertices to look at; the next call goes on behind them. None: all.
+
+        Returns:
+            Whether nothing is left to do.
+        """
         if self._native is None:
             self._reference.consolidate()
-        else:
-            self._native.consolidate(threads)
+            return True
+        return self._native.consolidate(threads, 2**63 if most is None else most)
 
     def vectors(self, slots: NDArray[Any]) -> Vectors:
         """Return the vectors [n, columns] of slots, which the graph keeps; IndexError for one not there."""

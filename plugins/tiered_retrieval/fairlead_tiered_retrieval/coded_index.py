@@ -33,6 +33,7 @@ class CodedIndex:
     """
 
     kind = "codes"
+    batched = False
 
     def __init__(self, space: Space, region: Region) -> None:
         self.space, self._region = space, region

@@ -21,6 +21,7 @@ class FlatIndex:
     """All vectors in memory, by slot. Attributes and methods as `index.Index` has them."""
 
     kind = "flat"
+    batched = False
 
     def __init__(self, space: Space, capacity: int = _LEAST) -> None:
         self.space = space

@@ -90,9 +90,12 @@ class Index(Protocol):
     Attributes:
         kind: of index, as the registry has it (``flat``, ``graph``, ``lists``).
         space: of its vectors.
+        batched: whether many vectors are added at once for much less than one by one: small additions then wait beside
+            the index for others, and go over to it in `add` while `remove` is called by another thread.
     """
 
     kind: str
+    batched: bool
     space: Space
 
     @property

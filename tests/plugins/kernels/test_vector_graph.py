@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -147,6 +148,44 @@ def test_any_changes_leave_what_is_there(changes: list[tuple[bool, int]], seed: 
             graph.consolidate()
     found = graph.search(vectors[:5], 130, beam=130).slots
     assert all(set(row[row >= 0].tolist()) == there for row in found)
+
+
+@needs_native
+def test_half_replaced_in_pieces_while_others_search_and_remove() -> None:
+    space, vectors, queries = Space("uint8", "l2", 64), made(Space("uint8", "l2", 64), clustered(3000, 64)), None
+    queries = made(space, clustered(40, 64, 1))
+    graph = Graph.build(space, np.arange(2000), vectors, SMALL, threads=2)
+    before = recall(graph, queries, vectors[:2000])
+    stop, bad = threading.Event(), []
+
+    def look() -> None:
+        while not stop.is_set():
+            gone = removed.copy()
+            found = graph.search(queries, 10, beam=32).slots
+            if np.isin(found, gone).any() or (found < 0).any():
+                bad.append(found)
+
+    removed = np.zeros(0, np.int64)
+    thread = threading.Thread(target=look)
+    thread.start()
+    for first in range(0, 1000, 100):
+        adding = threading.Thread(
+            target=lambda at: graph.insert(np.arange(at, at + 100), vectors[at : at + 100], threads=2),
+            args=(2000 + first,),
+        )
+        adding.start()
+        graph.remove(np.arange(first, first + 100))
+        removed = np.arange(first + 100)
+        adding.join()
+        if first % 300 == 0:
+            while not graph.consolidate(threads=2, most=500):
+                pass
+    stop.set()
+    thread.join()
+    graph.consolidate()
+    assert not bad and graph.removed == 0 and graph.count == 2000
+    assert reached(graph) == set(range(1000, 3000))
+    assert recall(graph, queries, vectors[1000:]) >= before - 0.03
 
 
 @pytest.mark.parametrize("choice", ["numpy", None])

@@ -71,9 +71,9 @@ public:
         return graph_->remove({slots.data(), slots.shape(0)});
     }
 
-    void consolidate(std::size_t threads) {
+    bool consolidate(std::size_t threads, std::size_t most) {
         const nb::gil_scoped_release free;
-        graph_->consolidate(threads);
+        return graph_->consolidate(threads, most);
     }
 
     void build(std::size_t threads, const nb::object& told) {

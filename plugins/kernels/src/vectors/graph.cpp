@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <iterator>
 #include <cstring>
-#include <mutex>
 #include <numeric>
 #include <random>
 #include <stdexcept>
@@ -29,6 +28,7 @@ std::vector<std::uint32_t> shuffled(std::vector<std::uint32_t> order, std::uint6
 Graph::Graph(WalkEncoder encoder, const GraphSettings& settings, bool exact)
     : encoder_(std::move(encoder)), settings_(settings), exact_(exact), width_(settings.degree) {
     rows_ = exact ? exact_rows(encoder_.space) : code_rows(encoder_, codes_);
+    leading_ = leading_rows(encoder_, codes_);
 }
 
 std::size_t Graph::vertex_bytes() const {
@@ -72,7 +72,7 @@ std::uint32_t Graph::place(std::uint32_t slot) {
     return vertex;
 }
 
-std::vector<std::uint32_t> Graph::place_all(std::span<const std::uint32_t> slots, const std::byte* vectors) {
+void Graph::check_new(std::span<const std::uint32_t> slots) const {
     std::vector<std::uint32_t> sorted(slots.begin(), slots.end());
     std::sort(sorted.begin(), sorted.end());
     for (std::size_t i = 0; i < sorted.size(); ++i) {
@@ -80,33 +80,40 @@ std::vector<std::uint32_t> Graph::place_all(std::span<const std::uint32_t> slots
             throw std::invalid_argument("slots: " + std::to_string(sorted[i]) + " is in the graph already");
         }
     }
+}
+
+Graph::Encoded Graph::encoded(const std::byte* vectors, std::size_t count) const {
+    Encoded made;
+    made.codes.resize(count * encoder_.code_bytes());
+    made.tails.resize(exact_ ? 0 : count * encoder_.trailing);
+    made.more.resize(count);
+    encoder_.encode(vectors, count, false, made.codes.data(), exact_ ? nullptr : made.tails.data(), made.more.data());
+    return made;
+}
+
+std::vector<std::uint32_t> Graph::place_all(std::span<const std::uint32_t> slots, const std::byte* vectors) {
+    check_new(slots);
+    const Encoded made = encoded(vectors, slots.size());
+    const auto lock = changing_.exclusive();
     if (slots.size() > free_.size()) {
         const std::size_t needed = slot_of_.size() + slots.size() - free_.size();
         if (needed > room_) reserve(std::max(needed, room_ + room_ / 8));
     }
+    const std::size_t bytes = encoder_.code_bytes(), row = rows_->stride();
+    const std::byte* rows = exact_ ? vectors : reinterpret_cast<const std::byte*>(made.tails.data());
     std::vector<std::uint32_t> vertices;
     for (std::size_t i = 0; i < slots.size(); ++i) {
         const std::uint32_t vertex = place(slots[i]);
-        const std::byte* vector = vectors + i * encoder_.space.bytes();
         vertices.push_back(vertex);
-        if (exact_) std::memcpy(rows_->row(vertex), vector, encoder_.space.bytes());
-    }
-    // Vertices at the end follow each other, those at freed places do not: runs are encoded together.
-    for (std::size_t i = 0; i < vertices.size();) {
-        std::size_t end = i + 1;
-        while (end < vertices.size() && vertices[end] == vertices[end - 1] + 1) ++end;
-        std::vector<float> more(end - i);
-        encoder_.encode(vectors + i * encoder_.space.bytes(), end - i, false,
-                        codes_.as<std::uint8_t>() + vertices[i] * encoder_.code_bytes(),
-                        exact_ ? nullptr : reinterpret_cast<std::uint8_t*>(rows_->row(vertices[i])), more.data());
-        for (std::size_t j = i; j < end; ++j) rows_->set_more(vertices[j], more[j - i]);
-        i = end;
+        if (row > 0) std::memcpy(rows_->row(vertex), rows + i * row, row);
+        std::memcpy(codes_.data() + vertex * bytes, made.codes.data() + i * bytes, bytes);
+        rows_->set_more(vertex, made.more[i]);
     }
     return vertices;
 }
 
 std::vector<std::uint32_t> Graph::append(std::span<const std::uint32_t> slots, const std::byte* vectors) {
-    const std::unique_lock lock(changing_);
+    const std::lock_guard writing(writing_);
     return place_all(slots, vectors);
 }
 
@@ -120,7 +127,8 @@ void Graph::set_entries(std::vector<std::uint32_t> vertices) {
 }
 
 bool Graph::build(std::size_t threads, const GraphProgress& progress) {
-    const std::unique_lock lock(changing_);
+    const std::lock_guard writing(writing_);
+    const auto lock = changing_.exclusive();
     std::vector<std::uint32_t> present;
     for (std::uint32_t v = 0; v < vertices(); ++v) {
         if (slot_of_[v] != kNone) present.push_back(v);
@@ -132,7 +140,7 @@ bool Graph::build(std::size_t threads, const GraphProgress& progress) {
     edges_ = HugeBuffer(vertices() * width_ * sizeof(std::uint32_t));
     for (std::uint32_t v = 0; v < vertices(); ++v) clear_row(v);
     entries_.clear();
-    GraphBuilder builder(*this, threads);
+    GraphBuilder builder(*this, threads, nullptr);
     std::size_t done = std::min<std::size_t>(total, settings_.entries);
     builder.link(all.first(done));
     set_entries({order.begin(), order.begin() + static_cast<std::ptrdiff_t>(done)});
@@ -145,19 +153,20 @@ bool Graph::build(std::size_t threads, const GraphProgress& progress) {
     }
     builder.narrow(settings_.degree);
     edges_.resize(room_ * width_ * sizeof(std::uint32_t));
-    connect();
+    set_entries(connected(entries_));
     return going;
 }
 
 void Graph::insert(std::span<const std::uint32_t> slots, const std::byte* vectors, std::size_t threads) {
-    const std::unique_lock lock(changing_);
+    const std::lock_guard writing(writing_);
     const std::vector<std::uint32_t> fresh = place_all(slots, vectors);
     const std::span<const std::uint32_t> all(fresh);
-    GraphBuilder builder(*this, threads);
+    GraphBuilder builder(*this, threads, &changing_);
     std::size_t done = 0;
     if (entries_.empty()) {
         done = std::min<std::size_t>(fresh.size(), settings_.entries);
         builder.link(all.first(done));
+        const auto lock = changing_.exclusive();
         set_entries({fresh.begin(), fresh.begin() + static_cast<std::ptrdiff_t>(done)});
     }
     while (done < fresh.size()) {
@@ -169,12 +178,12 @@ void Graph::insert(std::span<const std::uint32_t> slots, const std::byte* vector
 }
 
 std::size_t Graph::remove(std::span<const std::uint32_t> slots) {
-    const std::unique_lock lock(changing_);
+    const auto lock = changing_.exclusive();
     std::size_t count = 0;
     for (const std::uint32_t slot : slots) {
         const std::uint32_t vertex = vertex_of(slot);
         if (vertex == kNone) continue;
-        slot_of_[vertex] = kNone;
+        std::atomic_ref(slot_of_[vertex]).store(kNone, std::memory_order_relaxed);
         vertex_of_[slot] = kNone;
         removed_.push_back(vertex);
         --live_;
@@ -183,37 +192,47 @@ std::size_t Graph::remove(std::span<const std::uint32_t> slots) {
     return count;
 }
 
-void Graph::renew_entries() {
+std::vector<std::uint32_t> Graph::renewed_entries() const {
     std::vector<std::uint32_t> kept;
     std::copy_if(entries_.begin(), entries_.end(), std::back_inserter(kept),
-                 [this](std::uint32_t v) { return slot_of_[v] != kNone; });
+                 [this](std::uint32_t v) { return slot_of(v) != kNone; });
+    // The first were drawn evenly; what follows was added because no edge led there.
+    if (kept.size() > settings_.entries) kept.resize(settings_.entries);
     std::vector<std::uint32_t> others;
     for (std::uint32_t v = 0; v < vertices() && kept.size() < settings_.entries; ++v) {
-        if (slot_of_[v] != kNone) others.push_back(v);
+        if (slot_of(v) != kNone) others.push_back(v);
     }
     for (const std::uint32_t v : shuffled(std::move(others), settings_.seed + 1)) {
         if (kept.size() >= settings_.entries) break;
         if (std::find(kept.begin(), kept.end(), v) == kept.end()) kept.push_back(v);
     }
-    set_entries(std::move(kept));
+    return kept;
 }
 
-void Graph::consolidate(std::size_t threads) {
-    const std::unique_lock lock(changing_);
-    if (removed_.empty()) return;
-    std::vector<std::uint8_t> gone(vertices(), 0);
-    for (const std::uint32_t v : removed_) gone[v] = 1;
-    GraphBuilder(*this, threads).bridge(gone);
-    for (const std::uint32_t v : removed_) clear_row(v);
-    free_.insert(free_.end(), removed_.begin(), removed_.end());
-    removed_.clear();
-    renew_entries();
-    connect();
+bool Graph::consolidate(std::size_t threads, std::size_t most) {
+    const std::lock_guard writing(writing_);
+    if (leaving_.empty()) {
+        const auto lock = changing_.exclusive();
+        if (removed_.empty()) return true;
+        leaving_.swap(removed_);
+        looked_at_ = 0;
+    }
+    const std::size_t end = looked_at_ + std::min(most, vertices() - looked_at_);
+    GraphBuilder(*this, threads, &changing_).bridge(looked_at_, end);
+    looked_at_ = end;
+    if (end < vertices()) return false;
+    std::vector<std::uint32_t> entries = connected(renewed_entries());
+    const auto lock = changing_.exclusive();
+    for (const std::uint32_t v : leaving_) clear_row(v);
+    free_.insert(free_.end(), leaving_.begin(), leaving_.end());
+    leaving_.clear();
+    set_entries(std::move(entries));
+    return removed_.empty();
 }
 
-void Graph::connect() {
+std::vector<std::uint32_t> Graph::connected(std::vector<std::uint32_t> entries) const {
     std::vector<std::uint8_t> seen(vertices(), 0);
-    std::vector<std::uint32_t> queue, entries = entries_;
+    std::vector<std::uint32_t> queue;
     const auto reach = [&](std::uint32_t from) {
         if (seen[from] != 0) return;
         seen[from] = 1;
@@ -228,13 +247,14 @@ void Graph::connect() {
             }
         }
     };
-    for (const std::uint32_t entry : entries_) reach(entry);
+    const std::vector<std::uint32_t> given = entries;
+    for (const std::uint32_t entry : given) reach(entry);
     for (std::uint32_t v = 0; v < vertices(); ++v) {
-        if (seen[v] != 0 || slot_of_[v] == kNone) continue;
+        if (seen[v] != 0 || slot_of(v) == kNone) continue;
         entries.push_back(v);
         reach(v);
     }
-    set_entries(std::move(entries));
+    return entries;
 }
 
 }  // namespace fairlead::vectors

@@ -59,4 +59,17 @@ const std::vector<std::uint32_t>& GraphPruner::prune(std::uint32_t vertex,
     return chosen_;
 }
 
+bool GraphPruner::needless(std::uint32_t vertex, const std::vector<std::uint32_t>& row, std::uint32_t candidate) {
+    float distance;
+    rows_.between(vertex, &candidate, 1, &distance);
+    distances_.resize(2 * row.size());
+    float *own = distances_.data(), *between = own + row.size();
+    rows_.between(vertex, row.data(), row.size(), own);
+    rows_.between(candidate, row.data(), row.size(), between);
+    for (std::size_t i = 0; i < row.size(); ++i) {
+        if (own[i] < distance && distance > alpha_ * between[i]) return true;
+    }
+    return false;
+}
+
 }  // namespace fairlead::vectors

@@ -17,6 +17,8 @@ public:
 
     // Candidates may hold the vertex itself and repeat; the result has at most `degree` vertices, nearest first.
     const std::vector<std::uint32_t>& prune(std::uint32_t vertex, const std::vector<std::uint32_t>& candidates);
+    // Whether one of a row is nearer to the vertex and so near to the candidate that `prune` would not choose this.
+    bool needless(std::uint32_t vertex, const std::vector<std::uint32_t>& row, std::uint32_t candidate);
 
 private:
     struct Candidate {

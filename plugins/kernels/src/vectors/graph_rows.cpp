@@ -113,12 +113,39 @@ private:
     HugeBuffer tails_;
 };
 
+class LeadingRows final : public GraphRows {
+public:
+    LeadingRows(const WalkEncoder& encoder, const HugeBuffer& codes) : encoder_(encoder), codes_(codes) {}
+
+    std::size_t query_bytes() const override { return encoder_.code_bytes(); }
+    std::size_t row_bytes() const override { return 0; }
+    std::size_t stride() const override { return 0; }
+    void resize(std::size_t) override {}
+    std::byte* row(std::uint32_t id) const override { return codes_.data() + id * encoder_.code_bytes(); }
+    void to_query(const std::byte* query, const std::uint32_t* ids, std::size_t count, float* out) const override {
+        kernels_in_use().byte_distances(reinterpret_cast<const std::uint8_t*>(query), codes_.as<std::uint8_t>(),
+                                        encoder_.code_bytes(), encoder_.leading(), ids, count, out);
+    }
+    void between(std::uint32_t id, const std::uint32_t* ids, std::size_t count, float* out) const override {
+        to_query(row(id), ids, count, out);
+    }
+    void prefetch(std::uint32_t) const override {}
+
+private:
+    const WalkEncoder& encoder_;
+    const HugeBuffer& codes_;
+};
+
 }  // namespace
 
 std::unique_ptr<GraphRows> exact_rows(const Space& space) { return std::make_unique<ExactRows>(space); }
 
 std::unique_ptr<GraphRows> code_rows(const WalkEncoder& encoder, const HugeBuffer& codes) {
     return std::make_unique<CodeRows>(encoder, codes);
+}
+
+std::unique_ptr<GraphRows> leading_rows(const WalkEncoder& encoder, const HugeBuffer& codes) {
+    return std::make_unique<LeadingRows>(encoder, codes);
 }
 
 }  // namespace fairlead::vectors

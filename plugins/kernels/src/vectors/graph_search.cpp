@@ -163,18 +163,28 @@ void answer_chunk(const Search& search, std::size_t chunk, const KernelTable& ke
 }  // namespace
 
 void Graph::search(const GraphQueries& queries, const GraphAnswers& answers) const {
-    const std::shared_lock lock(changing_);
     Search search{*this, queries, answers, {queries.allowed, queries.allowed_bytes, false}, {}};
-    search.filter.everything = queries.allowed == nullptr && removed_.empty() && !queries.scan;
-    for (std::uint32_t slot = 0; queries.scan && slot < vertex_of_.size(); ++slot) {
+    const KernelTable& kernels = kernels_in_use();
+    const std::size_t chunks = (queries.count + kChunk - 1) / kChunk;
+    if (!queries.scan) {
+        // Of many queries each chunk sees the graph of its own moment, so that changes need not wait for all.
+        for_chunks(queries.threads, chunks, [&](std::size_t, std::size_t chunk) {
+            const auto lock = changing_.shared();
+            Search part = search;
+            part.filter.everything = queries.allowed == nullptr && removed() == 0;
+            answer_chunk(part, chunk, kernels);
+        });
+        return;
+    }
+    const auto lock = changing_.shared();
+    for (std::uint32_t slot = 0; slot < vertex_of_.size(); ++slot) {
         if (queries.allowed != nullptr && slot / 8 < queries.allowed_bytes && queries.allowed[slot / 8] == 0) {
             slot |= 7;  // none of eight
         } else if (vertex_of_[slot] != kNone && search.filter.passes(slot)) {
             search.scanned.push_back(vertex_of_[slot]);
         }
     }
-    const KernelTable& kernels = kernels_in_use();
-    for_chunks(queries.threads, (queries.count + kChunk - 1) / kChunk,
+    for_chunks(queries.threads, chunks,
                [&](std::size_t, std::size_t chunk) { answer_chunk(search, chunk, kernels); });
 }
 

@@ -20,9 +20,11 @@ bool below(const std::vector<std::uint32_t>& values, std::size_t limit) {
 }  // namespace
 
 GraphState Graph::save() const {
-    const std::shared_lock lock(changing_);
+    const std::lock_guard writing(writing_);
+    const auto lock = changing_.shared();
     const std::size_t count = vertices();
     GraphState state{slot_of_, {}, {}, {}, {}, removed_, entries_};
+    state.removed.insert(state.removed.end(), leaving_.begin(), leaving_.end());
     const auto* edges = edges_.as<std::uint32_t>();
     state.edges.assign(edges, edges + count * width_);
     state.codes.assign(codes_.as<std::uint8_t>(), codes_.as<std::uint8_t>() + count * encoder_.code_bytes());
@@ -35,7 +37,8 @@ GraphState Graph::save() const {
 }
 
 void Graph::restore(const GraphState& state) {
-    const std::unique_lock lock(changing_);
+    const std::lock_guard writing(writing_);
+    const auto lock = changing_.exclusive();
     const std::size_t count = state.slots.size();
     require(vertices() == 0, "is not empty");
     require(state.edges.size() == count * width_ && below(state.edges, count), "edges: lead nowhere");

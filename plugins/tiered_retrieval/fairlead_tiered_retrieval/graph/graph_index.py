@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from .calibration import Calibration, calibrate, held_out
 
 _ARRAYS, _FACTS = "graph.npz", "graph.json"
 _SAVED = "the vectors are kept elsewhere"
+#: Vertices whose edges are looked at between two looks at the clock.
+_AT_ONCE = 256
 #: Removed vectors are linked around when they are so large a part of the others.
 _REMOVED_PART = 16
 #: By how much arrays grow when they are full, and at least how many places.
@@ -29,10 +32,12 @@ class GraphIndex:
     """Vectors, codes and edges in memory. Attributes and methods as `index.Index` has them."""
 
     kind = "graph"
+    batched = True
 
     def __init__(self, space: Space, graph: Graph, calibration: Calibration, threads: int = 1) -> None:
         self.space, self.calibration = space, calibration
         self._graph, self._threads = graph, threads
+        self._linking = False
 
     @classmethod
     def build(
@@ -141,11 +146,15 @@ class GraphIndex:
 
     def maintain(self, budget_s: float) -> Progress:
         """Link around removed vectors and free their places, once there are many of them."""
-        removed = self._graph.removed
-        if removed == 0 or removed * _REMOVED_PART < self._graph.count:
+        if not self._linking and self._graph.removed * _REMOVED_PART <= self._graph.count:
             return Progress()
-        self._graph.consolidate(threads=self._threads)
-        return Progress(removed, removed, "linking around removed vectors")
+        self._linking, began = True, time.perf_counter()
+        while time.perf_counter() - began < budget_s:
+            before = self._graph.removed
+            if self._graph.consolidate(threads=self._threads, most=_AT_ONCE) or self._graph.removed < before:
+                self._linking = False
+                return Progress(before, before, "linking around removed vectors")
+        return Progress(0, self._graph.removed, "linking around removed vectors")
 
     def save(self, folder: Path) -> None:
         """Write arrays and facts."""

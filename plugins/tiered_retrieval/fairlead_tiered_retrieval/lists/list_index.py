@@ -48,6 +48,7 @@ class ListIndex:
     """
 
     kind = "lists"
+    batched = False
 
     def __init__(
         self, space: Space, lists: Lists, region: Region, owned: bool, table: list[Measured], list_size: int

@@ -179,7 +179,7 @@ class Maintenance:
         def save(index: Index) -> None:
             # Nothing changes the index now; an entry that was committed and is not shown yet comes again on loading.
             entry, live = self._shown(), served.live_slots()
-            save_index(self._folder / INDEX, served.serving, entry, np.setdiff1d(live, served.beside.slots()))
+            save_index(self._folder / INDEX, served.serving, entry, np.setdiff1d(live, served.beside.slots))
             served.changes = 0
 
         served.exclusively(save)

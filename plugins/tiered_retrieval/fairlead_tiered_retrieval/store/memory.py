@@ -47,7 +47,7 @@ def used_bytes(parts: Parts) -> int:
     plan, sizes = served.serving.plan, served.serving.index.sizes()
     # A tier that is this machine's memory counts; that of the flat index is the file.
     own = plan.kind != FLAT and (plan.region is None or plan.region.startswith(_IN_MEMORY))
-    in_index = sizes.dram_bytes + served.beside.sizes().dram_bytes + (sizes.tier_bytes if own else 0)
+    in_index = sizes.dram_bytes + served.beside.bytes + (sizes.tier_bytes if own else 0)
     return in_index + len(served.live) + parts.ids.bytes + parts.columns.bytes
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +15,18 @@ from numpy.typing import NDArray
 
 from ..index import Found, Index, Progress
 from .policy import Plan
-from .scan_index import ScanIndex
+from .side_index import SideIndex
 from .vector_file import VectorFile
 
 _log = logging.getLogger(__name__)
 Slots = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+#: Additions from which on they are a batch of their own, and do not wait for others.
+_MANY = 128
+#: Vectors that wait beside the index at most; writers that bring more take part in its work.
+_WAITING = 4096
+#: Of those, how many are added at a time, seconds of an index's own work at a time, and of the others' turn in between.
+_AT_ONCE, _PIECE_S, _TURN_S = 16, 0.002, 0.0002
 #: Changes that a new index makes up for while writers wait; more are made up for before.
 _FEW = 256
 
@@ -33,7 +41,8 @@ class Serving:
 
 
 class ServedIndex:
-    """An index, and beside it what it could not take at once.
+    """An index, and beside it what it has not taken yet: what comes in small pieces to one that takes many better, and
+    what it could not take.
 
     Searches take no lock. Whoever changes the index holds one, for which writers wait and searches do not.
 
@@ -45,7 +54,7 @@ class ServedIndex:
 
     def __init__(self, file: VectorFile, serving: Serving, live: Slots) -> None:
         self._file, self.serving = file, serving
-        self.beside = ScanIndex(file)
+        self.beside = SideIndex(file)
         self.live = np.zeros(int(live.max()) + 1 if len(live) else 0, bool)
         self.live[live] = True
         self.count = len(live)
@@ -54,7 +63,9 @@ class ServedIndex:
         self.changes = 0
         """Slots added or removed since the index was built or loaded."""
         self._journal: list[tuple[Slots, Slots]] | None = None
-        self._lock = threading.Lock()
+        self._meanwhile: list[Slots] | None = None
+        """What was removed while slots went over from beside the index into it."""
+        self._lock = threading.RLock()
 
     def apply(self, removed: Slots, added: Slots, entry: int) -> None:
         """Remove slots and add others, whose rows are in the file; searches that begin now see it."""
@@ -73,10 +84,12 @@ class ServedIndex:
 
     def search(self, queries: NDArray, k: int, *, recall: float, allowed: NDArray | None, threads: int) -> Found:
         """Search as `Index.search` does, over all that is there."""
+        # Those beside the index first: what goes over to it meanwhile is found twice and not missed.
+        beside, waiting = self.beside, self.beside.slots
         found = self.serving.index.search(queries, k, recall=recall, allowed=allowed, threads=threads)
-        if not self.beside.count:
+        if not len(waiting):
             return found
-        return _merged(found, self.beside.search(queries, k, allowed=allowed), k)
+        return _merged(found, beside.search(waiting, queries, k, allowed), k)
 
     def rebuild(self, plan: Plan, build: Callable[[Slots], Index]) -> None:
         """Build an index while the present one serves, let it make up for what changed meanwhile, and change over.
@@ -94,18 +107,39 @@ class ServedIndex:
                 for removed, added in [*journal, *self._journal]:
                     self._change_new(index, removed, added)
                 self.serving = Serving(index, plan, len(slots))
-                self.beside, self.changes = ScanIndex(self._file), 0
+                self.beside, self.changes = SideIndex(self._file), 0
         finally:
             self._journal = None
 
     def maintain(self, budget_s: float) -> Progress:
-        """Let the index work on what removals and additions left behind, then take what it could not take before."""
+        """Let the index take what waits beside it, and work on what removals and additions left behind.
+
+        It does so in pieces, between which writers that wait have their turn; those of an index that is `batched` need
+        not wait. One caller at a time.
+        """
+        end = time.perf_counter() + budget_s
+        while True:
+            with nullcontext() if self.serving.index.batched else self._lock:
+                progress = self._piece()
+            if progress.finished or time.perf_counter() >= end:
+                return progress
+            time.sleep(_TURN_S)
+
+    def _piece(self) -> Progress:
+        index = self.serving.index
         with self._lock:
-            progress = self.serving.index.maintain(budget_s)
-            waiting = np.setdiff1d(self.beside.slots(), self.serving.index.busy())
-            if len(waiting) and self._added(waiting):
-                self.beside.remove(waiting)
-            return progress
+            waiting = np.setdiff1d(self.beside.slots, index.busy(), assume_unique=True)
+            some, self._meanwhile = waiting[:_AT_ONCE], []
+        added = len(some) > 0 and self._added(some)
+        with self._lock:
+            gone = np.concatenate([some[:0], *(self._meanwhile or [])])
+            self._meanwhile = None
+            if added:
+                index.remove(np.intersect1d(gone, some))
+                self.beside.remove(some)
+        if added and len(some) < len(waiting):
+            return Progress(len(some), len(waiting), "adding what waits beside the index")
+        return index.maintain(_PIECE_S)
 
     def exclusively(self, work: Callable[[Index], Any]) -> Any:
         """Do something with the index while nothing changes it; searches go on."""
@@ -121,7 +155,12 @@ class ServedIndex:
         if len(removed):
             index.remove(removed)
             self.beside.remove(removed)
-        if len(added) and not self._added(added):
+            if self._meanwhile is not None:
+                self._meanwhile.append(removed)
+        if not len(added):
+            return
+        wait = index.batched and len(added) < _MANY and self.beside.count < _WAITING
+        if wait or not self._added(added):
             self.beside.add(added)
 
     def _change_new(self, index: Index, removed: Slots, added: Slots) -> None:
@@ -153,7 +192,10 @@ class ServedIndex:
 
 
 def _merged(one: Found, other: Found, k: int) -> Found:
-    slots, distances = np.hstack((one.slots, other.slots)), np.hstack((one.distances, other.distances))
+    twice = (other.slots[:, :, None] == one.slots[:, None, :]).any(axis=2)
+    beside = np.where(twice, np.float32(np.inf), other.distances)
+    slots = np.hstack((one.slots, np.where(twice, -1, other.slots)))
+    distances = np.hstack((one.distances, beside))
     order = np.argsort(distances, axis=1, kind="stable")[:, :k]
     return Found(
         np.take_along_axis(slots, order, 1),

@@ -182,6 +182,36 @@ def test_what_an_index_cannot_take_is_found_beside_it(store, monkeypatch):
     assert len(hits) == 109 and 103 not in {hit.id for hit in hits}
 
 
+def test_small_writes_wait_beside_a_graph_are_found_and_go_over(store, monkeypatch):
+    documents = store.create("a", SPACE)
+    fill(documents, 600)
+    documents.rebuild(Plan("graph"))
+    fill(documents, 200, 600)
+    assert documents.status().beside == 0  # many at once
+    for start in range(800, 840, 10):
+        fill(documents, 10, start)
+    assert documents.status().beside == 40
+    assert [hits[0].id for hits in documents.search(ROWS[790:840], k=3).hits] == list(range(790, 840))
+    kept = documents.search(ROWS[800], k=20, filter={"n": {"lt": 5}}).hits[0]
+    assert 800 in {hit.id for hit in kept} and 805 not in {hit.id for hit in kept}
+    index = documents._parts.served.serving.index
+    add = index.add
+
+    def slow(slots, vectors):
+        add(slots, vectors)
+        if 805 in slots:  # deleted while it goes over
+            threading.Thread(target=documents.delete, args=([805],)).start()
+            while documents.get([805]) != [None]:
+                time.sleep(0.001)
+
+    monkeypatch.setattr(index, "add", slow)
+    while not documents._parts.served.maintain(0.01).finished:
+        pass
+    assert documents.status().beside == 0 and index.count == 839
+    found = [hits[0].id for hits in documents.search(ROWS[800:840], k=1).hits]
+    assert 805 not in found and found[:5] == [800, 801, 802, 803, 804]
+
+
 def test_many_writers_and_readers_while_indexes_change(tmp_path):
     """Each writer sees what it wrote, readers see whole documents only, snapshots are of one moment."""
     problems, stop = [], threading.Event()

@@ -35,5 +35,7 @@ public:
 std::unique_ptr<GraphRows> exact_rows(const Space& space);
 // Codes of all coordinates: the walk's and the tails; a query is both, and the squared norm of its vector as float.
 std::unique_ptr<GraphRows> code_rows(const WalkEncoder& encoder, const HugeBuffer& codes);
+// The walk's codes alone, for comparing stored vectors with each other.
+std::unique_ptr<GraphRows> leading_rows(const WalkEncoder& encoder, const HugeBuffer& codes);
 
 }  // namespace fairlead::vectors

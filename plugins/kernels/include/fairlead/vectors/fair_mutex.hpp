@@ -1,0 +1,26 @@
+#pragma once
+
+#include <mutex>
+#include <shared_mutex>
+
+namespace fairlead::vectors {
+
+// Readers share, a writer excludes. Readers that come while a writer waits go after it: std::shared_mutex alone may let
+// readers that overlap pass for ever.
+class FairMutex {
+public:
+    std::shared_lock<std::shared_mutex> shared() {
+        const std::lock_guard turn(turn_);
+        return std::shared_lock(mutex_);
+    }
+    std::unique_lock<std::shared_mutex> exclusive() {
+        const std::lock_guard turn(turn_);
+        return std::unique_lock(mutex_);
+    }
+
+private:
+    std::mutex turn_;
+    std::shared_mutex mutex_;
+};
+
+}  // namespace fairlead::vectors
