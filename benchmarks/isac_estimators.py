@@ -42,7 +42,7 @@ Trial = Callable[[float, np.random.Generator], Sequence[float]]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and write."""
     more = argparse.ArgumentParser(add_help=False)
-    more.add_argument("--trials", type=int, default=1000, help="per repeat and case")
+    more.add_argument("--trials", type=int, default=600, help="per repeat and case")
     options = parse("isac_estimators", __doc__, repeats=5, quick=1, arguments=arguments, more=more)
     trials = 60 if options.quick else options.more.trials
     rows: list[Row] = []

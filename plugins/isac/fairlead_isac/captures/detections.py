@@ -50,6 +50,7 @@ class Detection:
         level_db: of the peak.
         snr_db: over the greater of the two noise estimates.
         moving: its shift is more than one resolution cell away from none.
+        angle_rad: from broadside, where an array recorded it.
     """
 
     row: float
@@ -57,6 +58,7 @@ class Detection:
     level_db: float
     snr_db: float
     moving: bool
+    angle_rad: float | None = None
 
 
 def detections(surface: Surface, search: Search = Search()) -> list[Detection]:

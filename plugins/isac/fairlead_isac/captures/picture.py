@@ -82,10 +82,15 @@ _BOX: dict[str, Any] = {
 def _table(found: Sequence[Detection], surface: Surface) -> str:
     """The strongest detections in words: number, place, and how far they rise over their surroundings."""
     rows, columns = surface.rows.unit or "cells", surface.columns.unit or "cells"
-    return "\n".join(
-        f"{number}: {each.row:6.1f} {rows} {round(each.column, 1) + 0.0:+7.1f} {columns} {each.snr_db:3.0f} dB"
-        for number, each in enumerate(found, 1)
-    )
+    lines = []
+    for number, each in enumerate(found, 1):
+        shift = round(each.column, 1) + 0.0  # no minus before a zero
+        lines.append(f"{number:2}: {each.row:6.1f} {rows} {shift:+7.1f} {columns}{_angle(each)} {each.snr_db:3.0f} dB")
+    return "\n".join(lines)
+
+
+def _angle(found: Detection) -> str:
+    return "" if found.angle_rad is None else f" {np.degrees(found.angle_rad):+4.0f}\u00b0"
 
 
 def _edges(axis: Axis) -> tuple[float, float]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from .detections import Detection, Search, detections
 from .openisac import Recording, read_openisac
 from .picture import draw
 from .problems import BadCapture
 from .surface import Surface
-from .ti_radar import ChirpProfile, read_cube
+from .ti_radar import ChirpProfile, Cube, read_cube
 from .wifi import read_intel
 
 SUFFIXES = {".mat": "OpenISAC map", ".npy": "TI mmWave samples", ".dat": "Intel 5300 channel state"}
@@ -59,11 +61,14 @@ def process(
         NotFound: there is no such file.
         MissingExtra: a picture is asked for without matplotlib.
     """
-    surface = read_surface(path, moving_only=moving_only, recording=recording, profile=profile)
-    found = detections(surface, search) if surface.kind == "range-Doppler" else []
+    if path.suffix.lower() == ".npy":
+        done = _of_cube(read_cube(path), moving_only, profile, search)
+    else:
+        surface = read_surface(path, moving_only=moving_only, recording=recording)
+        done = Processed(surface, detections(surface, search) if surface.kind == "range-Doppler" else [])
     if picture is not None:
-        draw(surface, found, picture)
-    return Processed(surface, found)
+        draw(done.surface, done.detections, picture)
+    return done
 
 
 def read_surface(
@@ -83,3 +88,11 @@ def read_surface(
     if suffix == ".mat":
         return read_openisac(path, recording)
     return read_cube(path).surface(profile, moving_only) if suffix == ".npy" else read_intel(path).surface()
+
+
+def _of_cube(cube: Cube, moving_only: bool, profile: ChirpProfile | None, search: Search) -> Processed:
+    surface = cube.surface(profile, moving_only)
+    found = detections(surface, search)
+    cells = [(surface.rows.cell(each.row), surface.columns.cell(each.column)) for each in found]
+    angles = [None if np.isnan(angle) else float(angle) for angle in cube.angles(cells, moving_only)]
+    return Processed(surface, [replace(each, angle_rad=angle) for each, angle in zip(found, angles, strict=True)])

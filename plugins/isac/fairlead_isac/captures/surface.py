@@ -36,6 +36,10 @@ class Axis:
         """Label and unit."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
+    def cell(self, value: float) -> int:
+        """The cell that holds a value."""
+        return int(np.clip(round((value - self.values[0]) / self.step), 0, len(self.values) - 1))
+
     def at(self, place: float) -> float:
         """Value at a fraction of a cell."""
         return float(self.values[0] + place * self.step)

@@ -6,8 +6,10 @@ I and Q are 16-bit numbers that some recorders store unsigned: what lies above 3
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,7 @@ from .surface import Axis, Surface
 
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
+_BEAMS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +72,17 @@ class Cube:
         weights = window("hann", len(ranges))[:, None, None]
         return np.moveaxis(np.fft.fftshift(np.fft.fft(ranges * weights, axis=0), axes=0), 0, 2)
 
-    def angle_spectrum(self, row: int, column: int, size: int = 64, moving_only: bool = False) -> tuple[Float, Float]:
-        """Power over angles at a cell of the map: a transform over the virtual array, half a wavelength apart.
+    def angles(self, cells: Sequence[tuple[int, int]], moving_only: bool = False) -> Float:
+        """Angles in rad from broadside at cells (range, shift) of the map; NaN with one antenna.
 
-        Returns:
-            angles in rad [size], ascending, and power [size].
+        The highest of 256 beams of the virtual array, half a wavelength apart; which side is positive, the recording
+        does not tell.
         """
-        values = np.fft.fftshift(np.fft.fft(self.range_doppler(moving_only)[:, row, column], size))
-        return np.arcsin(np.fft.fftshift(np.fft.fftfreq(size)) * 2), np.abs(values) ** 2
+        if self.samples.shape[1] < 2 or not cells:
+            return np.full(len(cells), np.nan)
+        rows, columns = np.transpose(cells)
+        beams = np.abs(np.fft.fft(self.range_doppler(moving_only)[:, rows, columns], _BEAMS, axis=0))
+        return np.arcsin(2 * np.fft.fftfreq(_BEAMS)[beams.argmax(axis=0)])
 
     def surface(self, profile: ChirpProfile | None = None, moving_only: bool = False) -> Surface:
         """Range-Doppler map, summed over the antennas without their phases."""
@@ -96,7 +102,7 @@ def read_cube(path: Path) -> Cube:
     """
     try:
         values = np.load(io.BytesIO(content(path)), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, MemoryError, SyntaxError, TokenError) as error:
         if isinstance(error, IsacError):
             raise
         raise BadCapture(path, "array", str(error).splitlines()[0], "a whole .npy file with complex numbers") from error

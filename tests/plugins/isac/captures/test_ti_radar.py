@@ -9,6 +9,7 @@ import pytest
 
 from fairlead_isac.captures.detections import detections
 from fairlead_isac.captures.problems import BadCapture
+from fairlead_isac.captures.processing import process
 from fairlead_isac.captures.ti_radar import ChirpProfile, read_cube
 from fairlead_isac.errors import IsacError
 
@@ -49,8 +50,7 @@ def test_targets_are_found_with_their_angle(tmp_path: Path) -> None:
         (20, 7, True),
         (41, -12, True),
     ]
-    angles, power = frame.angle_spectrum(20, 32 + 7, 256)
-    assert angles[power.argmax()] == pytest.approx(0.3, abs=0.01)
+    assert frame.angles([(20, 32 + 7), (41, 32 - 12)]) == pytest.approx([0.3, -0.6], abs=0.02)
     moving = detections(frame.surface(moving_only=True))
     assert [(round(each.row), round(each.column)) for each in moving] == [(20, 7), (41, -12)]
 
@@ -83,6 +83,27 @@ def test_a_recorded_frame_shows_people_who_walk_and_walls_that_stand() -> None:
 def test_what_is_no_cube_is_refused(tmp_path: Path, values: np.ndarray, match: str) -> None:
     with pytest.raises(BadCapture, match=match):
         read_cube(saved(tmp_path, values))
+
+
+def test_detections_of_a_file_have_angles_where_there_are_antennas(tmp_path: Path) -> None:
+    path = saved(tmp_path, cube([(20, 7, 0.3, 50.0)]))
+    (found,) = process(path).detections
+    assert found.angle_rad == pytest.approx(0.3, abs=0.02)
+    (alone,) = process(saved(tmp_path, cube([(20, 7, 0.3, 50.0)])[:, 0]), moving_only=True, profile=PROFILE).detections
+    assert alone.angle_rad is None
+
+
+def test_damage_is_an_error_or_read_as_numbers(tmp_path: Path) -> None:
+    whole, rng = saved(tmp_path, np.ones((9, 2, 9), complex)).read_bytes(), np.random.default_rng(3)
+    for _ in range(200):
+        damaged = bytearray(whole)
+        for place in rng.integers(0, 128, 2):
+            damaged[place] = rng.integers(0, 256)
+        (tmp_path / "bad.npy").write_bytes(damaged)
+        try:
+            read_cube(tmp_path / "bad.npy")
+        except BadCapture as error:
+            assert "bad.npy" in str(error)
 
 
 def test_cut_and_foreign_files_are_refused(tmp_path: Path) -> None:

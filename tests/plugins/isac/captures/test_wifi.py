@@ -52,6 +52,18 @@ def test_every_cut_is_one_clear_error(tmp_path: Path) -> None:
             read_intel(path)
 
 
+def test_damage_is_an_error_or_read_as_packets(tmp_path: Path) -> None:
+    whole, rng = csi_record(channel(1), 5) * 3, np.random.default_rng(4)
+    for _ in range(150):
+        damaged = bytearray(whole)
+        damaged[rng.integers(0, len(whole))] = rng.integers(0, 256)
+        (tmp_path / "bad.dat").write_bytes(damaged)
+        try:
+            assert np.isfinite(read_intel(tmp_path / "bad.dat").channels).all()
+        except BadCapture as error:
+            assert "bad.dat" in str(error)
+
+
 @pytest.mark.parametrize(
     ("place", "value", "match"),
     [
