@@ -36,6 +36,7 @@ BENCHMARKS: dict[str, tuple[list[str], list[str] | None]] = {
     "vectors_million": ([], ["--quick"]),
     "vectors_filters": ([], ["--quick"]),
     "vectors_updates": ([], ["--quick"]),
+    "isac_estimators": ([], ["--quick"]),
 }
 
 
