@@ -1,0 +1,136 @@
+"""The slot's layer: resource blocks, users and power by the dual; which looks are served in this slot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead_isac.granularity.cell import LATE_SLOTS, CellSetting, Group
+from fairlead_isac.granularity.layer import Answer, Observation, SolverFailed
+from fairlead_isac.physics.numerology import SYMBOLS_OF_A_SLOT
+from fairlead_isac.solvers.allocation import Allocation, allocate
+
+F64 = NDArray[np.float64]
+
+#: Of a slot's 14 symbols: the others carry control and pilots whatever is sensed.
+MOST_LOOKS = 12
+#: Memory of the average worth of a slot.
+WORTH_SLOTS = 400
+#: For so long it is known what was served.
+FORGOTTEN_S = 2.0
+
+Scheduler = Callable[[F64, F64, float], Allocation]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SlotSetting:
+    """What a slot carries.
+
+    Attributes:
+        looks: symbols towards each target.
+        power: float64 [users, blocks] in W during symbols of data, averaged over a shared block's time.
+        shares: float64 [users, blocks], of each block's time; columns sum to 1 or, without users, to 0.
+        value: worth of a slot of data against the recent average.
+        data_symbols: of the 14.
+        duals: what a watt more would add to the weighted rate, and what sensing takes.
+    """
+
+    looks: Mapping[str, int]
+    power: F64
+    shares: F64
+    value: float
+    data_symbols: int
+    duals: tuple[float, float] = (0.0, 0.0)
+
+
+class SlotLayer:
+    """Serves groups of looks when data is worth little, at the latest when they are due; the rest of the slot is data.
+
+    Args:
+        slot_s: its period.
+        scheduler: gains [users, blocks], weights [users], power in W -> `Allocation`.
+    """
+
+    name = "slot"
+
+    def __init__(self, slot_s: float, scheduler: Scheduler = allocate) -> None:
+        self.period_s, self._scheduler = slot_s, scheduler
+        self._worth: float | None = None
+        self._taken: dict[tuple[str, float], int] = {}
+
+    def decide(self, t: float, observation: Observation, above: Any) -> Answer:
+        """Allocate data, then take the looks; SolverFailed without a cell's setting or with channels that are none."""
+        if not isinstance(above, CellSetting):
+            raise SolverFailed(f"the layer above set {type(above).__name__}; accepted: CellSetting")
+        data, value = self.data(observation, above.budget.power_watts, above.rate_prices)
+        looks = self._looks(t, above, value)
+        return self.answer(data, value, looks)
+
+    def default(self, observation: Observation) -> Answer:
+        """All blocks in turn to all users, even power."""
+        users, blocks = observation.gains.shape
+        shares = np.full((users, blocks), 1.0 / max(users, 1))
+        power = shares * observation.cell.power_watts / blocks
+        return Answer(SlotSetting({}, power, shares, 1.0, SYMBOLS_OF_A_SLOT), "even shares until there is a decision")
+
+    def data(
+        self, observation: Observation, power_watts: float, prices: Mapping[str, float]
+    ) -> tuple[Allocation, float]:
+        """Proportional fairness, raised by the prices of least rates; the allocation, and its worth now."""
+        if not np.isfinite(observation.gains).all():
+            raise SolverFailed("gains: one is not finite; accepted: finite numbers")
+        weights = self._weights(observation, prices)
+        found = self._scheduler(observation.gains, weights, power_watts)
+        worth = float(weights @ found.rate_bits) if len(weights) else 0.0
+        self._worth = worth if self._worth is None else self._worth + (worth - self._worth) / WORTH_SLOTS
+        return found, worth / self._worth if self._worth > 0.0 else 1.0
+
+    def answer(self, data: Allocation, value: float, looks: Mapping[str, int]) -> Answer:
+        """Put the slot together."""
+        spent = sum(looks.values())
+        users = data.rate_bits.shape[0]
+        setting = SlotSetting(
+            looks, data.power[:users], data.shares[:users], value, SYMBOLS_OF_A_SLOT - spent, data.duals
+        )
+        said = ", ".join(f"{count} to {name}" for name, count in looks.items()) or "none"
+        reason = f"{SYMBOLS_OF_A_SLOT - spent} symbols of data; looks: {said}"
+        if data.fallback is not None:
+            reason += f"; {data.fallback}"
+        return Answer(setting, reason, {"bits_per_watt": data.duals[0]})
+
+    @staticmethod
+    def _weights(observation: Observation, prices: Mapping[str, float]) -> F64:
+        average = np.maximum(
+            observation.average_rates, 1e-3 * max(float(observation.average_rates.max(initial=0)), 1.0)
+        )
+        fair = np.array([user.weight * (1.0 + prices.get(user.name, 0.0)) for user in observation.users])
+        weights = fair / average
+        return weights / weights.mean() if len(weights) else weights
+
+    def _looks(self, t: float, above: CellSetting, value: float) -> dict[str, int]:
+        """Groups that are due, the most urgent first, as far as the slot reaches."""
+        room, looks = MOST_LOOKS, dict[str, int]()
+        for name, group, left in self._open(t, above):
+            slots = round((group.end_s - t) / self.period_s)
+            urgent = slots <= 1 + (left - 1) // MOST_LOOKS
+            if room and (urgent or value <= above.thresholds[min(slots, len(above.thresholds)) - 1]):
+                taken = min(room, left)
+                looks[name] = looks.get(name, 0) + taken
+                self._taken[name, group.begin_s] = group.symbols - left + taken
+                room -= taken
+        return looks
+
+    def _open(self, t: float, above: CellSetting) -> list[tuple[str, Group, int]]:
+        """Groups that have begun and not ended, with the symbols that are left of each; first those that end first."""
+        self._taken = {key: taken for key, taken in self._taken.items() if key[1] > t - FORGOTTEN_S}
+        late, found = LATE_SLOTS * self.period_s, []
+        for name, groups in above.plans.items():
+            for group in groups:
+                left = group.symbols - self._taken.get((name, group.begin_s), 0)
+                if left > 0 and group.begin_s <= t + 1e-9 and t < group.end_s + late:
+                    found.append((name, group, left))
+        return sorted(found, key=lambda each: each[1].end_s)

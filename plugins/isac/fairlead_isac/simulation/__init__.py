@@ -1,0 +1,1 @@
+"""Moving users and targets, and the loop that runs layers on their periods over them."""
