@@ -199,7 +199,10 @@ def service_of(tracked: TrackedTarget, observation: Observation, relaxed: float 
         eased = _eased(tracked.target.required, relaxed)
         tracked = replace(tracked, target=replace(tracked.target, required=eased))
     needs = needs_of(tracked, observation.cell)
-    symbols = max(needs.groups, math.ceil(needs.energy / symbol_snr(tracked.target, observation.cell)))
+    # The bounds are of the interval's begin; its last looks may come from farther away.
+    farther = tracked.target.range_m + max(0.0, tracked.target.velocity_m_per_s) * needs.refresh_s
+    farthest = replace(tracked.target, range_m=farther)
+    symbols = max(needs.groups, math.ceil(needs.energy / symbol_snr(farthest, observation.cell)))
     return Service(needs, symbols, symbols * observation.cell.numerology.symbol_s / needs.refresh_s, relaxed)
 
 

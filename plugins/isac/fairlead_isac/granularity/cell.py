@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from fairlead_isac.errors import IsacError
-from fairlead_isac.granularity.band import BandSetting, Service
-from fairlead_isac.granularity.layer import Answer, Observation, SolverFailed
+from fairlead_isac.granularity.band import BandSetting, Service, full_rate, service_of
+from fairlead_isac.granularity.layer import Answer, Observation, SolverFailed, TrackedTarget
+from fairlead_isac.granularity.looks import LookNeeds
 from fairlead_isac.scenario import Budget, Duplex
 
 #: Self-interference cancellation at which full duplex carries as much as half duplex: measured for 3.5 GHz, 100 MHz,
@@ -19,8 +20,6 @@ from fairlead_isac.scenario import Budget, Duplex
 BREAK_EVEN_DB, HYSTERESIS_DB = 96.0, 2.0
 #: Step of the dual prices of least rates.
 PRICE_STEP = 0.5
-#: Looks carry a little more energy than needed: targets move within an interval.
-MARGIN = 1.05
 #: A group that found no room is still served so many slots after its end.
 LATE_SLOTS = 4
 #: More groups of an interval make no more freedom that is worth having.
@@ -70,16 +69,16 @@ class CellLayer:
         if not 0.0 < period_s <= 1.0:
             raise IsacError(f"period_s {period_s!r}; accepted: above 0, at most 1 s")
         self.period_s, self.break_even_db = period_s, break_even_db
-        self._plans: dict[str, tuple[float, tuple[Group, ...]]] = {}
+        self._plans: dict[str, tuple[Group, ...]] = {}
+        self._passed: dict[str, str] = {}
         self._duplex: Duplex = "half"
         self._prices: dict[str, float] = {}
-        self._values: list[float] = []
 
     def decide(self, t: float, observation: Observation, above: Any) -> Answer:
         """Plan the intervals that begin in this period, step the prices; SolverFailed without a band's setting."""
         if not isinstance(above, BandSetting):
             raise SolverFailed(f"the layer above set {type(above).__name__}; accepted: BandSetting")
-        self._plan(t, above, observation.cell.numerology.slot_s)
+        self._plan(observation, t, above)
         self._switch(observation.cancellation_db)
         self._price(observation)
         share = sum(service.air_share for service in above.served.values())
@@ -92,8 +91,7 @@ class CellLayer:
             above.bits_per_refresh / max(above.air_price, 1.0),
         )
         beams = {each.target.name: each.target.angle_rad for each in observation.targets}
-        plans = {name: groups for name, (_, groups) in self._plans.items()}
-        setting = CellSetting(budget, plans, stopping(observation.recent_values), dict(self._prices), beams)
+        setting = CellSetting(budget, dict(self._plans), stopping(observation.recent_values), dict(self._prices), beams)
         return Answer(
             setting, self._reason(setting), {f"rate of {user}": price for user, price in self._prices.items()}
         )
@@ -103,31 +101,37 @@ class CellLayer:
         budget = Budget(observation.cell.power_watts, (0.0, 0.0), observation.gains.shape[1])
         return Answer(CellSetting(budget, {}, np.zeros(0), {}, {}), "data alone until there is a decision")
 
-    def _plan(self, t: float, band: BandSetting, slot_s: float) -> None:
-        """Keep plans whose interval still runs; make one for each interval that begins within the period."""
-        for name, service in band.served.items():
-            refresh = service.needs.refresh_s
-            running = math.floor(t / refresh + 1e-6)
-            first = running if math.isclose(running * refresh, t, abs_tol=1e-6) else running + 1
-            kept = [group for group in self._groups(name) if group.end_s + LATE_SLOTS * slot_s > t]
-            begun = self._plans[name][0] if name in self._plans else -math.inf
-            until = begun
-            while first * refresh < t + self.period_s - 1e-9:
-                if first * refresh > begun + 1e-9:
-                    kept.extend(groups_of(first * refresh, service, slot_s))
-                    until = first * refresh
-                first += 1
-            self._plans[name] = (until, tuple(kept))
-        for name in set(self._plans) - set(band.served):
-            # An interval that has begun is brought to its end, so that what was spent on it is not lost.
-            kept = tuple(group for group in self._groups(name) if group.end_s + LATE_SLOTS * slot_s > t)
-            if kept:
-                self._plans[name] = (self._plans[name][0], kept)
-            else:
-                del self._plans[name]
+    def _plan(self, observation: Observation, t: float, band: BandSetting) -> None:
+        """Keep groups of intervals that run, to their end; plan each interval that begins within the period."""
+        late = LATE_SLOTS * observation.cell.numerology.slot_s
+        rate = full_rate(observation, band.resource_blocks)
+        plans: dict[str, tuple[Group, ...]] = {}
+        for name, groups in self._plans.items():
+            if kept := tuple(group for group in groups if group.end_s + late > t):
+                plans[name] = kept
+        self._plans, self._passed = plans, {}
+        for tracked in observation.targets:
+            service = band.served.get(tracked.target.name)
+            if service is not None:
+                self._plan_target(
+                    observation, t, tracked, service_of(tracked, observation, service.relaxed), band, rate
+                )
 
-    def _groups(self, name: str) -> tuple[Group, ...]:
-        return self._plans[name][1] if name in self._plans else ()
+    def _plan_target(
+        self, seen: Observation, t: float, tracked: TrackedTarget, service: Service, band: BandSetting, rate: float
+    ) -> None:
+        """Targets move within a band's period: looks are counted anew for each interval, and weighed at its price."""
+        name, refresh = tracked.target.name, service.needs.refresh_s
+        first = math.ceil(t / refresh - 1e-6)
+        while first * refresh < t + self.period_s - 1e-9:
+            cost = service.air_share * refresh * rate
+            worth = band.bits_per_refresh * tracked.target.weight
+            if cost > worth:
+                self._passed[name] = f"costs {cost / 1e3:.3g} kbit now and is worth {worth / 1e3:.3g}"
+            else:
+                groups = groups_of(first * refresh, service, seen.cell.numerology.slot_s)
+                self._plans[name] = (*self._plans.get(name, ()), *groups)
+            first += 1
 
     def _switch(self, cancellation_db: float | None) -> None:
         if cancellation_db is None:
@@ -147,29 +151,36 @@ class CellLayer:
             f"{name} {sum(group.symbols for group in groups)} symbols in {len(groups)} groups"
             for name, groups in setting.plans.items()
         )
-        return f"{setting.budget.duplex} duplex; looks: {looks or 'none'}"
+        passed = "".join(f"; not {name} this time: {why}" for name, why in self._passed.items())
+        return f"{setting.budget.duplex} duplex; looks: {looks or 'none'}{passed}"
 
 
 def groups_of(begin: float, service: Service, slot_s: float) -> list[Group]:
     """Spread an interval's looks: first and last far enough apart, gaps short enough, freedom within that.
 
     With n groups in [begin + j s, begin + j s + f), s = (U - f) / (n - 1) over a span U: the extent is at least U - 2 f
-    and gaps are at most s + f. The freedom f is the largest that keeps both; more groups than needed are made as long
-    as looks last, for they make freedom.
+    and gaps are at most s + f. U makes the freedom f largest; as many groups as there are looks make most freedom.
     """
     needs = service.needs
-    span = max(0.0, min(needs.span_s, needs.refresh_s - slot_s))
-    symbols = max(needs.groups, math.ceil(service.symbols * MARGIN))
+    symbols = max(needs.groups, service.symbols)
     count = max(needs.groups, min(symbols, MOST_GROUPS))
-    symbols, inner = max(symbols, count), max(1, count - 1)
-    free = (span - needs.extent_s) / 2.0
-    if needs.extent_s and inner > 1:
-        free = min(free, (needs.largest_gap_s - span / inner) / (1.0 - 1.0 / inner))
-    free = max(free, 0.0)
-    step = (span - free) / inner
+    span, free = _span(needs, count - 1, needs.refresh_s - slot_s)
+    step = (span - free) / max(1, count - 1)
     each, more = divmod(symbols, count)
     starts = [begin + number * step for number in range(count)]
     return [Group(at, at + free, each + (1 if number < more else 0)) for number, at in enumerate(starts)]
+
+
+def _span(needs: LookNeeds, gaps: int, most: float) -> tuple[float, float]:
+    """The span U and the freedom f: the least of (U - extent) / 2 and (gap - U / n) / (1 - 1 / n) is largest."""
+    if not needs.extent_s or gaps < 2:
+        span = max(0.0, most)
+        return span, max(0.0, (span - needs.extent_s) / 2.0) if gaps else span
+    inner = 1.0 / gaps
+    best = (2.0 * needs.largest_gap_s + needs.extent_s * (1.0 - inner)) / (1.0 + inner)
+    span = max(0.0, min(max(best, needs.extent_s), most))
+    free = min((span - needs.extent_s) / 2.0, (needs.largest_gap_s - span * inner) / (1.0 - inner))
+    return span, max(0.0, free)
 
 
 def stopping(values: np.ndarray, slots: int = 64) -> np.ndarray:

@@ -18,8 +18,6 @@ from fairlead_isac.scenario import Cell, Target
 
 #: Where a target's need names no refresh.
 REFRESH_S = 0.1
-#: Looks are spread over this much more than their extent.
-FREEDOM = 1.25
 #: Probability of a false alarm for each tested cell, where the need names none.
 FALSE_ALARM = 1e-6
 
@@ -47,14 +45,10 @@ class LookNeeds:
     @property
     def groups(self) -> int:
         """The least number of times at which the target must be looked at."""
-        return 1 + (math.ceil(self.span_s / self.largest_gap_s - 1e-9) if self.extent_s else 0)
-
-    @property
-    def span_s(self) -> float:
-        """Within which looks are spread: a little more than their extent, so that there is freedom when to look."""
-        return min(self.refresh_s, FREEDOM * self.extent_s) if self.extent_s else self.refresh_s
+        return 1 + (math.ceil(self.extent_s / self.largest_gap_s - 1e-9) if self.extent_s else 0)
 
 
+@lru_cache(maxsize=1024)
 def symbol_snr(target: Target, cell: Cell) -> float:
     """Integrated SNR of one look, linear: all power beamed to the target, all antennas added up."""
     numerology = cell.numerology
@@ -97,10 +91,16 @@ def _energies(target: Target, cell: Cell) -> dict[str, float]:
             _angle_variance(cell.antennas, cell.echo_antennas, target.angle_rad) / required.angle_std_rad**2
         )
     if required.detection_probability is not None:
-        found["detection"] = required_snr(required.detection_probability, required.false_alarm or FALSE_ALARM)
+        found["detection"] = _detection_snr(required.detection_probability, required.false_alarm or FALSE_ALARM)
     return found
 
 
+@lru_cache(maxsize=256)
+def _detection_snr(probability: float, false_alarm: float) -> float:
+    return required_snr(probability, false_alarm)
+
+
+@lru_cache(maxsize=64)
 def _delay_variance(cell: Cell) -> float:
     """In s^2, for an integrated SNR of 1."""
     frequencies = cell.numerology.frequencies_hz

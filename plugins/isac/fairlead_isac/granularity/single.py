@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fairlead_isac.granularity.band import Service, full_rate, service_of
-from fairlead_isac.granularity.cell import MARGIN, CellSetting
+from fairlead_isac.granularity.band import Service, service_of
+from fairlead_isac.granularity.cell import CellSetting
 from fairlead_isac.granularity.layer import Answer, Observation, SolverFailed, TrackedTarget
 from fairlead_isac.granularity.looks import symbol_snr
 from fairlead_isac.granularity.slot import MOST_LOOKS, Scheduler, SlotLayer
@@ -93,7 +92,7 @@ class MyopicSlotLayer(SlotLayer):
         interval = self._interval(t, tracked, observation, bits)
         needs, worth = interval.service.needs, self.bits_per_refresh * tracked.target.weight / 2.0
         one = symbol_snr(tracked.target, observation.cell)
-        missing = max(0.0, needs.energy * MARGIN - interval.energy)
+        missing = max(0.0, needs.energy - interval.energy)
         count = math.ceil(missing / one) if worth * one / needs.energy >= bits else 0
         if count or math.isnan(interval.last_s) or not needs.extent_s:
             return count
@@ -103,7 +102,8 @@ class MyopicSlotLayer(SlotLayer):
 
 class PacedSlotLayer(MyopicSlotLayer):
     """Everything in the slot, but evenly: whether a target is sensed is decided as its interval begins, from the data
-    of that slot, and then looks keep pace with the time that has passed and with the largest gap."""
+    of that slot, and then looks keep pace with the time that has passed and with the largest gap.
+    """
 
     def _worthwhile(self, t: float, tracked: TrackedTarget, observation: Observation, bits: float) -> int:
         interval = self._interval(t, tracked, observation, bits)
@@ -111,7 +111,7 @@ class PacedSlotLayer(MyopicSlotLayer):
             return 0
         needs = interval.service.needs
         passed = (t - interval.number * needs.refresh_s) / max(needs.refresh_s - 2.0 * self.period_s, self.period_s)
-        due = min(1.0, passed) * needs.energy * MARGIN - interval.energy
+        due = min(1.0, passed) * needs.energy - interval.energy
         count = max(0, math.ceil(due / symbol_snr(tracked.target, observation.cell) - 1e-9))
         if count:
             return count
@@ -121,7 +121,8 @@ class PacedSlotLayer(MyopicSlotLayer):
 
 class FrozenSlotLayer(SlotLayer):
     """Everything at the coarse period: data keeps the allocation that was made from average channels as the period
-    began, and each group of looks is sent as soon as it begins."""
+    began, and each group of looks is sent as soon as it begins.
+    """
 
     def __init__(self, slot_s: float, scheduler: Scheduler = allocate) -> None:
         super().__init__(slot_s, scheduler)
@@ -135,5 +136,3 @@ class FrozenSlotLayer(SlotLayer):
             average = replace(observation, gains=observation.mean_gains)
             self._frozen = (above, self.data(average, above.budget.power_watts, above.rate_prices)[0])
         return self.answer(self._frozen[1], 0.0, self._looks(t, above, 0.0))
-
-

@@ -20,8 +20,6 @@ F64 = NDArray[np.float64]
 MOST_LOOKS = 12
 #: Memory of the average worth of a slot.
 WORTH_SLOTS = 400
-#: For so long it is known what was served.
-FORGOTTEN_S = 2.0
 
 Scheduler = Callable[[F64, F64, float], Allocation]
 
@@ -47,6 +45,15 @@ class SlotSetting:
     duals: tuple[float, float] = (0.0, 0.0)
 
 
+@dataclass(slots=True)
+class Pending:
+    """A planned group and how many of its looks are left."""
+
+    name: str
+    group: Group
+    left: int
+
+
 class SlotLayer:
     """Serves groups of looks when data is worth little, at the latest when they are due; the rest of the slot is data.
 
@@ -60,7 +67,8 @@ class SlotLayer:
     def __init__(self, slot_s: float, scheduler: Scheduler = allocate) -> None:
         self.period_s, self._scheduler = slot_s, scheduler
         self._worth: float | None = None
-        self._taken: dict[tuple[str, float], int] = {}
+        self._pending: list[Pending] = []
+        self._planned: CellSetting | None = None
 
     def decide(self, t: float, observation: Observation, above: Any) -> Answer:
         """Allocate data, then take the looks; SolverFailed without a cell's setting or with channels that are none."""
@@ -112,25 +120,35 @@ class SlotLayer:
         return weights / weights.mean() if len(weights) else weights
 
     def _looks(self, t: float, above: CellSetting, value: float) -> dict[str, int]:
-        """Groups that are due, the most urgent first, as far as the slot reaches."""
+        """Groups that are due, those that end first before the others, as far as the slot reaches."""
+        if above is not self._planned:
+            self._plan(t, above)
         room, looks = MOST_LOOKS, dict[str, int]()
-        for name, group, left in self._open(t, above):
-            slots = round((group.end_s - t) / self.period_s)
-            urgent = slots <= 1 + (left - 1) // MOST_LOOKS
+        for pending in self._open(t):
+            slots = round((pending.group.end_s - t) / self.period_s)
+            urgent = slots <= 1 + (pending.left - 1) // MOST_LOOKS
             if room and (urgent or value <= above.thresholds[min(slots, len(above.thresholds)) - 1]):
-                taken = min(room, left)
-                looks[name] = looks.get(name, 0) + taken
-                self._taken[name, group.begin_s] = group.symbols - left + taken
-                room -= taken
+                taken = min(room, pending.left)
+                looks[pending.name] = looks.get(pending.name, 0) + taken
+                pending.left, room = pending.left - taken, room - taken
         return looks
 
-    def _open(self, t: float, above: CellSetting) -> list[tuple[str, Group, int]]:
-        """Groups that have begun and not ended, with the symbols that are left of each; first those that end first."""
-        self._taken = {key: taken for key, taken in self._taken.items() if key[1] > t - FORGOTTEN_S}
-        late, found = LATE_SLOTS * self.period_s, []
-        for name, groups in above.plans.items():
-            for group in groups:
-                left = group.symbols - self._taken.get((name, group.begin_s), 0)
-                if left > 0 and group.begin_s <= t + 1e-9 and t < group.end_s + late:
-                    found.append((name, group, left))
-        return sorted(found, key=lambda each: each[1].end_s)
+    def _plan(self, t: float, above: CellSetting) -> None:
+        """Take a new plan; groups that are in the old one, too, are served as far as they were."""
+        before = {(each.name, each.group.begin_s): each for each in self._pending}
+        known = [(name, group) for name, groups in above.plans.items() for group in groups]
+        self._pending = [
+            before.get((name, group.begin_s)) or Pending(name, group, group.symbols) for name, group in known
+        ]
+        self._pending.sort(key=lambda each: each.group.begin_s)
+        self._planned = above
+
+    def _open(self, t: float) -> list[Pending]:
+        """Groups that have begun, have not ended long ago and have looks left."""
+        late, found = t - LATE_SLOTS * self.period_s, []
+        for pending in self._pending:
+            if pending.group.begin_s > t + 1e-9:
+                break
+            if pending.left and pending.group.end_s > late:
+                found.append(pending)
+        return sorted(found, key=lambda each: each.group.end_s) if len(found) > 1 else found

@@ -107,45 +107,61 @@ class MovingScenario:
                 raise IsacError(f"{kind} {twice!r} is there twice; accepted: each name once")
 
 
-def street(
-    seed: int, seconds: float, traces: list[RateTrace], users: int = 6, targets: int = 5, blocks: int = 24
-) -> MovingScenario:
-    """A street with vehicles and people to be sensed, and passengers whose links follow traces.
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of target: radar cross section, speeds, how far away it may be."""
 
-    3.5 GHz, 30 kHz, 16 antennas, 1 W. Vehicles (10 m^2) drive along a road that passes 60 m in front of the cell,
-    people and small drones (0.3 m^2) walk and fly between 60 and 260 m. All are to be placed within 1 m (95 %), told
-    apart by 0.5 m/s, ten times a second, and detected with 98 % (class 3 of TS 22.137).
+    name: str
+    rcs_m2: float
+    speeds_m_per_s: tuple[float, float]
+    farthest_m: float
+
+
+KINDS = (
+    Kind("vehicle", 10.0, (8.0, 20.0), 260.0),
+    Kind("walker", 0.5, (0.8, 2.0), 260.0),
+    Kind("drone", 0.02, (4.0, 15.0), 320.0),
+)
+
+
+def street(
+    seed: int, seconds: float, traces: list[RateTrace], users: int = 6, targets: int = 8, blocks: int = 24
+) -> MovingScenario:
+    """A street with vehicles, people and drones to be sensed, and passengers whose links follow traces.
+
+    3.5 GHz, 30 kHz, 36 MHz, 16 antennas, 1 W. Every target is to be placed within 1 m (95 %), told apart by 0.5 m/s,
+    ten times a second, and detected with 98 % (class 3 of TS 22.137, with a velocity's resolution of class 4).
 
     Args:
-        seed: of paths, phases and which user gets which trace.
+        seed: of paths, speeds, mean SNRs and which user gets which trace.
         seconds: for how long random paths are drawn.
         traces: at least one.
-        users, targets: how many.
-        blocks: resource blocks, each of so many subcarriers that they fill 100 blocks' bandwidth.
+        users, targets: how many; vehicles, walkers and drones in turn.
+        blocks: units of allocation, which share the band evenly.
     """
     rng = np.random.default_rng(seed)
     numerology = Numerology.new_radio(3.5e9, 1, 100)
     cell = Cell("street", 16, 1.0, 5.0, numerology, None, blocks)
-    area = (60.0, 260.0, -120.0, 120.0)
     order = rng.permutation(len(traces))
     passengers = tuple(
         MovingUser(
             User(f"user-{number}"),
-            Waypoints(area, (1.0, 15.0), seconds, rng),
+            Waypoints((60.0, 260.0, -120.0, 120.0), (1.0, 15.0), seconds, rng),
             traces[int(order[number % len(order)])],
             float(rng.uniform(8.0, 16.0)),
         )
         for number in range(users)
     )
+    return MovingScenario(cell, passengers, tuple(_sensed(number, seconds, rng) for number in range(targets)))
+
+
+def _sensed(number: int, seconds: float, rng: np.random.Generator) -> MovingTarget:
+    kind = KINDS[number % len(KINDS)]
     need = SensingNeed(velocity_std_m_per_s=0.4, detection_probability=0.98, false_alarm=1e-6, refresh_s=0.1)
-    sensed = []
-    for number in range(targets):
-        if number % 2:
-            lane = 60.0 + 4.0 * number
-            speed, phase = float(rng.uniform(8.0, 20.0)), float(rng.uniform(0.0, 60.0))
-            path: Mobility = Straight((lane, -250.0), (lane, 250.0), speed, phase)
-            sensed.append(MovingTarget(f"vehicle-{number}", path, 10.0, 1.0 / CIRCLE_95 / math.sqrt(2.0), need))
-        else:
-            path = Waypoints(area, (1.0, 8.0), seconds, rng)
-            sensed.append(MovingTarget(f"walker-{number}", path, 0.3, 1.0 / CIRCLE_95 / math.sqrt(2.0), need))
-    return MovingScenario(cell, passengers, tuple(sensed))
+    if kind.name == "vehicle":
+        lane, low, high = 60.0 + 4.0 * number, *kind.speeds_m_per_s
+        speed, phase = float(rng.uniform(low, high)), float(rng.uniform(0.0, 60.0))
+        path: Mobility = Straight((lane, -kind.farthest_m), (lane, kind.farthest_m), speed, phase)
+    else:
+        path = Waypoints((60.0, kind.farthest_m, -120.0, 120.0), kind.speeds_m_per_s, seconds, rng)
+    return MovingTarget(f"{kind.name}-{number}", path, kind.rcs_m2, 1.0 / CIRCLE_95 / math.sqrt(2.0), need)

@@ -85,8 +85,8 @@ class World:
         rates = bits * self.block_hz * symbols.data_share
         self.averages = self.averages + (rates - self.averages) * min(1.0, self.slot_s / AVERAGE_S)
         for tracked in self.targets:
-            count = slot.looks.get(tracked.target.name, 0)
-            self.book.add(t, tracked.target.name, symbol_snr(tracked.target, self.cell), count)
+            if count := slot.looks.get(tracked.target.name, 0):
+                self.book.add(t, tracked.target.name, symbol_snr(tracked.target, self.cell), count)
         self._remember(slot.value)
         return rates
 
@@ -95,7 +95,8 @@ class World:
         return [
             each
             for each in self.targets
-            if (t + 1e-6) % (each.target.required.refresh_s or 0.1) < self.slot_s or not self.book.knows(each.target.name)
+            if (t + 1e-6) % (each.target.required.refresh_s or 0.1) < self.slot_s
+            or not self.book.knows(each.target.name)
         ]
 
     def _move(self, t: float) -> None:
