@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, tuple[list[str], list[str] | None]] = {
     "sparse_contention": ([], ["--quick"]),
     "negotiation": ([], ["--quick"]),
     "recovery": ([], ["--quick"]),
+    "shaping": ([], ["--quick"]),
     "elastic_kernels": ([], ["--quick"]),
     "elastic_cpu": ([], ["--quick"]),
     "elastic_lean": ([], ["--quick"]),

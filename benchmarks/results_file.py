@@ -20,7 +20,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 RESULTS = Path(__file__).parent / "results"
-VERSIONS_OF = ("fairlead-agent", "numpy", "torch", "pydantic", "networkx", "aiomqtt", "fastapi", "tokenizers")
+VERSIONS_OF = (
+    "fairlead-agent",
+    "numpy",
+    "torch",
+    "pydantic",
+    "networkx",
+    "aiomqtt",
+    "fastapi",
+    "tokenizers",
+    "pyroute2",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fairlead_bridge.shaping.objects import Device, Filter, HtbClass, KernelObject, Qdisc, objects_of
+from fairlead_bridge.shaping.objects import Device, Filter, HtbClass, KernelObject, Key, Qdisc, objects_of
 from fairlead_bridge.shaping.plan import ShapingPlan
 
 _CHANGEABLE_KINDS = ("tbf", "pfifo")  # HTB's kernel module has no change of its own options
@@ -42,14 +42,14 @@ def steps(old: Iterable[KernelObject], new: Iterable[KernelObject]) -> tuple[Ste
     Removals come first, the last made first: what takes a place must find it empty. What stays is changed in place.
     Helper links take no place: they go last, so that a change that fails before has not lost their identity.
     """
-    old, new = tuple(old), tuple(new)
-    kept = _kept(old, new)
-    removals = [Step(item, None) for item in reversed(old) if item.key not in kept]
-    there = {item.key: item for item in old if item.key in kept}
-    changes = [Step(there[item.key], item) for item in new if item.key in there and there[item.key] != item]
-    additions = [Step(None, item) for item in new if item.key not in kept]
+    there = {item.key: item for item in old}
+    wanted = {item.key: item for item in new}
+    kept = _kept(there, wanted)
+    removals = [Step(item, None) for key, item in reversed(there.items()) if key not in kept]
     early = [step for step in removals if not isinstance(step.before, Device)]
     late = [step for step in removals if isinstance(step.before, Device)]
+    changes = [Step(there[key], item) for key, item in wanted.items() if key in kept and not _same(there[key], item)]
+    additions = [Step(None, item) for key, item in wanted.items() if key not in kept]
     return (*early, *changes, *additions, *late)
 
 
@@ -67,21 +67,23 @@ def describe(item: KernelObject | None) -> str:
     return f"link {item.name}"
 
 
-def _kept(old: tuple[KernelObject, ...], new: tuple[KernelObject, ...]) -> set[tuple[object, ...]]:
+def _kept(there: dict[Key, KernelObject], wanted: dict[Key, KernelObject]) -> set[Key]:
     """Keys of what need not be made again: it can be changed in place, and all that it depends on stays too."""
-    targets = {item.key: item for item in new}
-    ours = {item.key for item in old}
-    kept: set[tuple[object, ...]] = set()
-    for item in old:
-        target = targets.get(item.key)
-        parent_stays = item.parent_key is None or item.parent_key in kept or item.parent_key not in ours
-        if target is not None and parent_stays and _changeable(item, target):
-            kept.add(item.key)
+    kept: set[Key] = set()
+    for key, item in there.items():
+        target, parent = wanted.get(key), item.parent_key
+        if target is not None and (parent in kept or parent not in there) and _changeable(item, target):
+            kept.add(key)
     return kept
 
 
+def _same(item: KernelObject, target: KernelObject) -> bool:
+    """Equality; most objects of two plans are the same one."""
+    return item is target or item == target
+
+
 def _changeable(item: KernelObject, target: KernelObject) -> bool:
-    if item == target:
+    if _same(item, target):
         return True
     if isinstance(item, HtbClass) and isinstance(target, HtbClass):
         return item.parent == target.parent

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -136,7 +136,13 @@ def plan_from_mapping(data: Any) -> ShapingPlan:
 
 def plan_to_mapping(plan: ShapingPlan) -> dict[str, Any]:
     """JSON values that ``plan_from_mapping`` reads again."""
-    mapping = to_json(plan)
+    mapping: dict[str, Any] = {"link": plan.link}
+    for name in ("egress", "ingress"):
+        part = getattr(plan, name)
+        if isinstance(part, ClassTree):
+            mapping[name] = {**to_json(replace(part, classes=())), "classes": [*map(_class_mapping, part.classes)]}
+        else:
+            mapping[name] = to_json(part)
     if isinstance(plan.ingress, Policer):
         mapping["ingress"]["police"] = True
     return mapping
@@ -146,6 +152,11 @@ def plan_to_mapping(plan: ShapingPlan) -> dict[str, Any]:
 def _text_of(plan: ShapingPlan | None) -> str:
     """Kept: the old plan of a transaction is the new one of the one before."""
     return json.dumps(plan and plan_to_mapping(plan), separators=(",", ":"))
+
+
+@lru_cache(maxsize=256)
+def _class_mapping(item: TrafficClass) -> dict[str, Any]:
+    return to_json(item)
 
 
 def _plan_or_none(data: Any) -> ShapingPlan | None:

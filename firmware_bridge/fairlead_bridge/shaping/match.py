@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from fairlead_bridge.shaping.errors import PlanError
@@ -127,6 +128,12 @@ class Match:
             words.set(start, self.source_port << 16, 0xFFFF0000)
         if self.destination_port is not None:
             words.set(start, self.destination_port, 0xFFFF)
+
+
+@lru_cache(maxsize=256)
+def selectors(match: Match) -> tuple[Selector, ...]:
+    """The alternatives of a match; kept, because plans come again with the same ones."""
+    return tuple(match.selectors())
 
 
 #: Every packet, whatever its protocol.

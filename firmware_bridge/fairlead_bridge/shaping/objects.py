@@ -11,8 +11,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from fairlead_bridge.shaping.match import EVERYTHING, Selector
-from fairlead_bridge.shaping.plan import ClassTree, Policer, ShapingPlan, TokenBucket, burst_bytes, queue_bytes
+from fairlead_bridge.shaping.match import EVERYTHING, Selector, selectors
+from fairlead_bridge.shaping.plan import (
+    ClassTree,
+    Policer,
+    ShapingPlan,
+    TokenBucket,
+    TrafficClass,
+    burst_bytes,
+    queue_bytes,
+)
+
+#: What identifies an object of the kernel, among those of all links.
+Key = tuple[object, ...]
 
 ROOT = 0xFFFFFFFF
 HTB_HANDLE, TBF_HANDLE, INGRESS_HANDLE = 0xFA10_0000, 0xFA20_0000, 0xFFFF_0000
@@ -31,11 +42,11 @@ class Device:
     alias: str
 
     @property
-    def key(self) -> tuple[object, ...]:
+    def key(self) -> Key:
         return ("device", self.name)
 
     @property
-    def parent_key(self) -> tuple[object, ...] | None:
+    def parent_key(self) -> Key | None:
         return None
 
 
@@ -50,11 +61,11 @@ class Qdisc:
     options: tuple[tuple[str, int], ...] = ()
 
     @property
-    def key(self) -> tuple[object, ...]:
+    def key(self) -> Key:
         return ("qdisc", self.device, self.handle, self.parent, self.kind)
 
     @property
-    def parent_key(self) -> tuple[object, ...] | None:
+    def parent_key(self) -> Key | None:
         return (
             ("device", self.device) if self.parent in (ROOT, _INGRESS_PARENT) else class_key(self.device, self.parent)
         )
@@ -75,11 +86,11 @@ class HtbClass:
     quantum_bytes: int
 
     @property
-    def key(self) -> tuple[object, ...]:
+    def key(self) -> Key:
         return class_key(self.device, self.handle)
 
     @property
-    def parent_key(self) -> tuple[object, ...] | None:
+    def parent_key(self) -> Key | None:
         if self.parent == HTB_HANDLE:
             return ("qdisc", self.device, HTB_HANDLE, ROOT, "htb")
         return class_key(self.device, self.parent)
@@ -99,11 +110,11 @@ class Filter:
     police_burst_bytes: int = 0
 
     @property
-    def key(self) -> tuple[object, ...]:
-        return ("filter", self.device, self.parent, self.priority, self)
+    def key(self) -> Key:
+        return ("filter", self.device, self.parent, self.priority)
 
     @property
-    def parent_key(self) -> tuple[object, ...] | None:
+    def parent_key(self) -> Key | None:
         if self.parent == HTB_HANDLE:
             return class_key(self.device, self.target)
         return ("qdisc", self.device, INGRESS_HANDLE, _INGRESS_PARENT, "ingress")
@@ -112,7 +123,7 @@ class Filter:
 KernelObject = Device | Qdisc | HtbClass | Filter
 
 
-def class_key(device: str, handle: int) -> tuple[object, ...]:
+def class_key(device: str, handle: int) -> Key:
     """What identifies a class."""
     return ("class", device, handle)
 
@@ -193,27 +204,40 @@ def _tree(device: str, tree: ClassTree) -> Iterator[KernelObject]:
     burst = burst_bytes(tree.rate_bits_per_s, None)
     yield HtbClass(device, HTB_HANDLE | _TOTAL_MINOR, HTB_HANDLE, total, total, burst, burst, 0, _quantum(total))
     for item in tree.classes:
-        handle = handles[item.name]
-        ceil = item.ceil_bits_per_s or tree.rate_bits_per_s
-        yield HtbClass(
-            device=device,
-            handle=handle,
-            parent=HTB_HANDLE | _TOTAL_MINOR,
-            rate_bytes_per_s=int(item.rate_bits_per_s / 8),
-            ceil_bytes_per_s=int(ceil / 8),
-            burst_bytes=burst_bytes(item.rate_bits_per_s, item.burst_bytes),
-            ceil_burst_bytes=burst_bytes(ceil, item.burst_bytes),
-            priority=item.priority,
-            quantum_bytes=_quantum(int(item.rate_bits_per_s / 8)),
-        )
-        yield Qdisc(device, (handle & 0xFFFF) << 16, handle, "pfifo", (("limit", item.queue_packets),))
+        yield from _class(device, handles[item.name], item, tree.rate_bits_per_s)
     yield from _filters(device, tree, handles)
 
 
+@lru_cache(maxsize=256)
+def _class(device: str, handle: int, item: TrafficClass, total_bits_per_s: float) -> tuple[HtbClass, Qdisc]:
+    """A class and its queue. Kept, because a change of one class leaves the others as they are."""
+    ceil = item.ceil_bits_per_s or total_bits_per_s
+    made = HtbClass(
+        device=device,
+        handle=handle,
+        parent=HTB_HANDLE | _TOTAL_MINOR,
+        rate_bytes_per_s=int(item.rate_bits_per_s / 8),
+        ceil_bytes_per_s=int(ceil / 8),
+        burst_bytes=burst_bytes(item.rate_bits_per_s, item.burst_bytes),
+        ceil_burst_bytes=burst_bytes(ceil, item.burst_bytes),
+        priority=item.priority,
+        quantum_bytes=_quantum(int(item.rate_bits_per_s / 8)),
+    )
+    return made, Qdisc(device, (handle & 0xFFFF) << 16, handle, "pfifo", (("limit", item.queue_packets),))
+
+
 def _filters(device: str, tree: ClassTree, handles: dict[str, int]) -> Iterator[Filter]:
-    selectors = [(item.name, one) for item in tree.classes for match in item.matches for one in match.selectors()]
-    for number, (name, selector) in enumerate(selectors, start=1):
-        yield Filter(device, HTB_HANDLE, number, selector, target=handles[name])
+    number = 0
+    for item in tree.classes:
+        for match in item.matches:
+            for selector in selectors(match):
+                number += 1
+                yield _filter(device, number, selector, handles[item.name])
+
+
+@lru_cache(maxsize=256)
+def _filter(device: str, number: int, selector: Selector, target: int) -> Filter:
+    return Filter(device, HTB_HANDLE, number, selector, target=target)
 
 
 def _quantum(rate_bytes_per_s: int) -> int:
