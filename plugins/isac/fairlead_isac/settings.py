@@ -13,17 +13,37 @@ _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 SUBCARRIERS = 12
 
 
+class Absence(BaseModel):
+    """A time in which the simulated radio is not there, counted from the instance's start."""
+
+    model_config = _FROZEN
+
+    begin_s: float = Field(ge=0)
+    end_s: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Absence:
+        if self.begin_s >= self.end_s:
+            raise ValueError("end_s: accepted: later than begin_s")
+        return self
+
+
 class Radio(BaseModel):
     """Where samples come from."""
 
     model_config = _FROZEN
 
     device: str = Field(default="", max_length=500, description="SoapySDR arguments; for the variant soapy-radio.")
-    seed: int = Field(default=1, ge=0, description="Of the simulated radio's noise, clutter and fading.")
+    seed: int = Field(default=1, ge=0, description="Of the simulated radio's noise and of channels' fading.")
+    channels: int = Field(
+        default=2, ge=1, le=16, description="Of the receiver; each has its share of the antennas. Angles need two."
+    )
+    clutter: int = Field(default=0, ge=0, le=500, description="Still reflectors around the simulated radio.")
     self_interference_cancellation_db: float = Field(
         default=130.0, ge=0, le=200, description="How much of its own signal the receiver removes, in dB; white rest."
     )
     timeout_s: float = Field(default=2.0, gt=0, le=60, description="A radio that is silent for longer is lost.")
+    absences: tuple[Absence, ...] = Field(default=(), max_length=100, description="Of the simulated radio.")
 
 
 class Cell(BaseModel):
@@ -75,7 +95,12 @@ class Target(BaseModel):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
     angle_degrees: float = Field(ge=-90, le=90, description="From broadside.")
     range_m: float = Field(gt=0, le=1e5)
-    velocity_m_per_s: float = Field(default=0.0, ge=-500, le=500, description="Positive: it goes away.")
+    velocity_m_per_s: float = Field(
+        default=0.0,
+        ge=-500,
+        le=500,
+        description="Positive: it goes away. It turns where it is a quarter nearer or farther than range_m.",
+    )
     rcs_m2: float = Field(default=1.0, gt=0, le=1e6, description="Radar cross section.")
 
 
@@ -117,6 +142,10 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _names(self) -> Settings:
+        if self.cell.antennas % self.radio.channels:
+            raise ValueError(
+                f"radio.channels = {self.radio.channels}: accepted: a divisor of cell.antennas = {self.cell.antennas}"
+            )
         for field in ("users", "targets"):
             names = [each.name for each in getattr(self, field)]
             twice = next((name for name in names if names.count(name) > 1), None)
