@@ -20,8 +20,8 @@ LOOKS, COMB = 64, 4
 MOST_LOOKS = 256
 #: Processor time of an element of the grid, and of a look.
 ELEMENT_S, LOOK_S = 1.2e-6, 6e-4
-#: Of slot decisions and the web server, in cores.
-IDLE_CORES = 0.1
+#: Kept busy by slot decisions and a request or two, in cores.
+CORES = 0.4
 BASE_STARTUP_S = 2.0
 SPREAD = 0.8
 
@@ -38,7 +38,7 @@ def estimate(settings: Settings, facts: NodeFacts) -> Estimate:
         throughput_unit="interval",
         memory_bytes=memory,
         memory_minimum_bytes=memory,
-        cores=min(1.0, max(IDLE_CORES, facts.processor.cores_free)),
+        cores=CORES,
         energy_j=Quantiles.around(watts * interval_s, SPREAD) if watts is not None else None,
         startup_s=Quantiles.around(BASE_STARTUP_S / facts.processor.speed_factor, SPREAD),
         reason=f"{band}, an interval of {LOOKS} looks in {interval_s * 1e3:.0f} ms",

@@ -25,6 +25,8 @@ from .loop import Loop
 
 PERIOD_S = 1.0
 KEPT_PERIODS = 3600
+#: Intervals by which the processor is judged.
+LATELY = 20
 #: A link is told again where it has changed by this share, and in any case after so long.
 CHANGED, REPEAT_S = 0.05, 20.0
 #: Rates are averaged over this: a link fact that follows fading would move workloads to and fro.
@@ -66,7 +68,7 @@ class Cell:
         clock: Callable[[], float] = time.monotonic,
         unix: Callable[[], float] = time.time,
     ) -> None:
-        self.settings, self.samples_per_s = settings, samples_per_s
+        self.settings, self._samples_per_s = settings, samples_per_s
         self._publisher, self._clock, self._unix = publisher, clock, unix
         self.book, self.counters = Book(), Counters()
         streams = np.random.SeedSequence(settings.radio.seed).spawn(2)
@@ -79,6 +81,14 @@ class Cell:
         self._rated_at: float | None = None
         self._periods: deque[Period] = deque(maxlen=KEPT_PERIODS)
         self._period_began, self._before = clock(), dict[str, float]()
+
+    @property
+    def samples_per_s(self) -> float:
+        """Resource elements a second that are turned into estimates: as configured, as seen lately, as at start."""
+        lately = self.counters.quantile("element", 0.5, LATELY)
+        if self.settings.samples_per_s is not None or lately is None:
+            return self._samples_per_s
+        return 1 / lately
 
     def start(self) -> None:
         """Take the radio, decide and sense from now on."""

@@ -16,7 +16,7 @@ from .counters import Counters
 from .engine import Engine
 from .estimate import Estimate
 from .front import Front
-from .sensing import sense
+from .sensing import look_elements, sense
 
 #: Between two tries to get a lost radio back: from, to.
 RETRY_S = (0.5, 5.0)
@@ -137,6 +137,7 @@ class Loop:
         detections = sense(self.front, entry, self.engine.cell, self._rng)
         ended = self._clock()
         self.counters.took("estimate", ended - began)
+        self.counters.took("element", (ended - began) / look_elements(self.engine.cell, entry.looks))
         late = ended > entry.due_at + 2 * refresh
         if late:
             self.counters.add("estimate_deadline_misses")
