@@ -10,7 +10,7 @@ from fairlead_agent.graph.kinds import EdgeKind
 
 #: A link whose bandwidth or delay is another by this factor is another link to a workload.
 NOTABLE = 1.5
-_ATTRIBUTES = ("bandwidth_bits_per_s", "latency_s")
+_WORDS = {"bandwidth_bits_per_s": "carries", "latency_s": "takes"}
 
 
 @dataclass(slots=True)
@@ -24,14 +24,14 @@ class LinkChanges:
         if edge is None or edge.kind is not EdgeKind.LINK:
             self._known.pop(key, None)
             return ""
-        now = {name: edge.measured[name].value for name in _ATTRIBUTES if name in edge.measured}
+        now = {name: edge.measured[name].value for name in _WORDS if name in edge.measured}
         before = self._known.setdefault(key, now)
         changed = [name for name in now if name in before and _factor(before[name], now[name]) >= NOTABLE]
         if not changed:
             return ""
         self._known[key] = now
-        told = ", ".join(f"{show(name, now[name])} instead of {show(name, before[name])}" for name in changed)
-        return f"the link from {edge.source} to {edge.target} has {told}"
+        told = (f"{_WORDS[name]} {show(name, now[name])} instead of {show(name, before[name])}" for name in changed)
+        return f"the link from {edge.source} to {edge.target} {', '.join(told)}"
 
 
 def _factor(one: float, other: float) -> float:

@@ -14,6 +14,8 @@ from fairlead_agent.placement.settings import PlacementSettings
 ONE_TIME_TERMS = ("startup", "transfer")
 #: Where the link is not known, a transfer is taken to run at 100 Mbit/s.
 NOMINAL_BYTES_PER_S = 12.5e6
+#: Of several urgent changes together.
+LONGEST_REASON = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class ReviewPolicy:
     def __init__(self, settings: PlacementSettings) -> None:
         self._settings = settings
         self._trigger = ""
+        self._urgent = False
         self._triggered_at = 0.0
         self._next_at = 0.0
         self._closed_at = float("-inf")
@@ -58,10 +61,14 @@ class ReviewPolicy:
         An urgent one takes the place of a vaguer reason and ends the waiting that quiet reviews have led to.
         """
         if urgent:
+            if self._urgent and self._trigger and reason not in self._trigger:
+                reason = f"{self._trigger}; {reason}"[:LONGEST_REASON]
+            self._urgent = True
             self._quiet = 0
             self._next_at = min(self._next_at, self._closed_at + self._settings.urgent_interval_s)
         if not self._trigger:
             self._triggered_at = now
+            self._urgent = urgent
         if urgent or not self._trigger:
             self._trigger = reason
 
@@ -89,7 +96,7 @@ class ReviewPolicy:
 
     def opened(self, now: float) -> str:
         """A review is held; returns its reason."""
-        reason, self._trigger = self._trigger, ""
+        reason, self._trigger, self._urgent = self._trigger, "", False
         return reason
 
     def closed(self, moved: bool, now: float) -> None:

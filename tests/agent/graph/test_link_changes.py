@@ -16,9 +16,11 @@ def link(bandwidth: float, latency: float = 0.001) -> Edge:
 def test_a_link_that_loses_most_of_its_capacity_is_told_with_both_numbers() -> None:
     changes = LinkChanges()
     assert changes.seen(KEY, link(400e6)) == ""
-    assert changes.seen(KEY, link(50e6)) == ("the link from edge to control-plane has 50 Mbit/s instead of 400 Mbit/s")
+    assert changes.seen(KEY, link(50e6)) == (
+        "the link from edge to control-plane carries 50 Mbit/s instead of 400 Mbit/s"
+    )
     assert changes.seen(KEY, link(50e6)) == ""
-    assert "12 ms instead of 1 ms" in changes.seen(KEY, link(50e6, 0.012))
+    assert "takes 12 ms instead of 1 ms" in changes.seen(KEY, link(50e6, 0.012))
 
 
 def test_small_steps_add_up() -> None:

@@ -96,6 +96,16 @@ def test_an_urgent_change_does_not_wait_for_reviews_that_became_rare() -> None:
     assert made.opened(123.0) == "the link has 1 Mbit/s instead of 1 Gbit/s"
 
 
+def test_urgent_changes_before_a_review_are_all_named_once() -> None:
+    made = ReviewPolicy(SETTINGS)
+    for reason in ("it carries less", "it takes longer", "it carries less"):
+        made.trigger(reason, 1.0, urgent=True)
+    assert made.opened(4.0) == "it carries less; it takes longer"
+    made.trigger("facts of edge changed", 5.0)
+    made.trigger("it carries more", 5.5, urgent=True)
+    assert made.opened(9.0) == "it carries more"
+
+
 def test_urgent_changes_without_end_do_not_make_reviews_without_end() -> None:
     made = ReviewPolicy(SETTINGS)
     made.closed(False, 100.0)
