@@ -117,7 +117,7 @@ def test_users_without_a_trace_follow_their_distance() -> None:
     scenario = scene()
     near = replace(scenario.users[0], trace=None, path=Still(30.0, 0.0))
     far = replace(scenario.users[1], trace=None, path=Still(800.0, 0.0))
-    rates = run(Policy(bits_per_refresh=0.0), replace(scenario, users=(near, far)), 0.1).rates_bits_per_s.mean(axis=0)
+    rates = run(Policy(bits_per_refresh=0.0), replace(scenario, users=(near, far)), 0.03).rates_bits_per_s.mean(axis=0)
     assert rates[0] > 1.5 * rates[1] > 0.0
 
 
