@@ -15,6 +15,7 @@ from .surface import Axis, Surface
 SUFFIXES = (".png", ".svg", ".pdf")
 _LABELLED = 12
 _MARKS = ((True, "o", "#ff3b30", "moving"), (False, "s", "white", "within a Doppler cell of 0"))
+_LINES = ((True, "<", "#ff3b30", "moving"), (False, "<", "white", "within a Doppler cell of 0"))
 
 
 def draw(surface: Surface, found: Sequence[Detection], path: Path, span_db: float | None = None) -> None:
@@ -48,8 +49,9 @@ def draw(surface: Surface, found: Sequence[Detection], path: Path, span_db: floa
         vmax=top,
     )
     figure.colorbar(image, ax=axes, label=surface.scale, extend="min")
-    axes.set(xlabel=surface.columns.title, ylabel=surface.rows.title)
-    count = f", {len(found)} detections" if surface.kind == "range-Doppler" else ""
+    axes.set(xlabel=surface.columns.title, ylabel=surface.rows.title, autoscale_on=False)
+    what = {"range-Doppler": "detections", "micro-Doppler": "lines that last"}.get(surface.kind)
+    count = f", {len(found)} {what}" if what else ""
     axes.set_title("\n".join((f"{surface.name}: {surface.kind} map{count}", *surface.notes)), fontsize=11)
     _mark(axes, found, surface)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,19 +59,20 @@ def draw(surface: Surface, found: Sequence[Detection], path: Path, span_db: floa
 
 
 def _mark(axes: Any, found: Sequence[Detection], surface: Surface) -> None:
-    for moving, mark, colour, label in _MARKS:
+    lines = surface.kind == "micro-Doppler"
+    for moving, mark, colour, label in _LINES if lines else _MARKS:
         these = [each for each in found if each.moving == moving]
         if these:
             x, y = [each.column for each in these], [each.row for each in these]
             axes.scatter(x, y, 70, marker=mark, facecolors="none", edgecolors=colour, linewidths=1.4, label=label)
     for number, each in enumerate(found[:_LABELLED], 1):
-        axes.annotate(str(number), (each.column, each.row), **_BESIDE)
+        axes.annotate(str(number), (each.column, each.row), (-14 if lines else 6, 4), **_BESIDE)
     if found:
         axes.legend(loc="upper right", fontsize=8, framealpha=0.7, facecolor="#30304a", labelcolor="white")
         axes.text(0.012, 0.985, _table(found[:_LABELLED], surface), transform=axes.transAxes, **_BOX)
 
 
-_BESIDE = {"textcoords": "offset points", "xytext": (6, 4), "color": "white", "fontsize": 8, "fontweight": "bold"}
+_BESIDE = {"textcoords": "offset points", "color": "white", "fontsize": 8, "fontweight": "bold"}
 _BOX: dict[str, Any] = {
     "color": "white",
     "fontsize": 7.5,
@@ -85,7 +88,10 @@ def _table(found: Sequence[Detection], surface: Surface) -> str:
     lines = []
     for number, each in enumerate(found, 1):
         shift = round(each.column, 1) + 0.0  # no minus before a zero
-        lines.append(f"{number:2}: {each.row:6.1f} {rows} {shift:+7.1f} {columns}{_angle(each)} {each.snr_db:3.0f} dB")
+        where = f"{each.row:6.1f} {rows} {shift:+7.1f} {columns}{_angle(each)}"
+        if surface.kind == "micro-Doppler":
+            where = f"{each.row:+7.1f} {rows}"
+        lines.append(f"{number:2}: {where} {each.snr_db:3.0f} dB")
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .detections import Detection, Search, detections
+from .detections import Detection, Search, detections, doppler_lines
 from .openisac import Recording, read_openisac
 from .picture import draw
 from .problems import BadCapture
@@ -21,7 +21,7 @@ SUFFIXES = {".mat": "OpenISAC map", ".npy": "TI mmWave samples", ".dat": "Intel 
 
 @dataclass(frozen=True)
 class Processed:
-    """What a file holds: its map and what was detected in it, strongest first."""
+    """What a file holds: its map, and what was detected in it (targets, or lines that last), strongest first."""
 
     surface: Surface
     detections: list[Detection]
@@ -46,7 +46,7 @@ def process(
     profile: ChirpProfile | None = None,
     search: Search = Search(),
 ) -> Processed:
-    """Read a recording, detect targets where it is a range-Doppler map, and draw it.
+    """Read a recording, detect targets in a range-Doppler map or lines in a micro-Doppler map, and draw it.
 
     Args:
         path: .mat (OpenISAC maps), .npy (TI mmWave samples) or .dat (Wi-Fi channel state of Intel 5300 cards).
@@ -65,7 +65,7 @@ def process(
         done = _of_cube(read_cube(path), moving_only, profile, search)
     else:
         surface = read_surface(path, moving_only=moving_only, recording=recording)
-        done = Processed(surface, detections(surface, search) if surface.kind == "range-Doppler" else [])
+        done = Processed(surface, _found(surface, search))
     if picture is not None:
         draw(done.surface, done.detections, picture)
     return done
@@ -88,6 +88,12 @@ def read_surface(
     if suffix == ".mat":
         return read_openisac(path, recording)
     return read_cube(path).surface(profile, moving_only) if suffix == ".npy" else read_intel(path).surface()
+
+
+def _found(surface: Surface, search: Search) -> list[Detection]:
+    if surface.kind == "range-Doppler":
+        return detections(surface, search)
+    return doppler_lines(surface, search) if surface.kind == "micro-Doppler" else []
 
 
 def _of_cube(cube: Cube, moving_only: bool, profile: ChirpProfile | None, search: Search) -> Processed:

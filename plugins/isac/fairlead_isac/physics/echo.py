@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..errors import IsacError
 from .arrays import steering
 from .channel import gaussian
 from .numerology import SPEED_OF_LIGHT, Numerology
@@ -88,8 +90,14 @@ def echo_samples(
 
     Returns:
         complex [M * (size + prefix)]; what arrives after the frame's end is not part of it.
+
+    Raises:
+        IsacError: a delay is negative or not finite.
     """
     sent, rate = checked_grid(sent, numerology, "sent"), sample_rate_hz(numerology)
+    early = next((each.delay_s for each in reflectors if not 0 <= each.delay_s < math.inf), None)
+    if early is not None:
+        raise IsacError(f"reflector.delay_s = {early!r}; accepted: finite, from 0")
     count = numerology.symbols * (sampled_size(numerology) + prefix_samples(numerology))
     received = np.zeros(count, np.complex128)
     middle = prefix_samples(numerology) + (sampled_size(numerology) - 1) / 2

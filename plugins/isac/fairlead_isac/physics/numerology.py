@@ -122,9 +122,15 @@ class Numerology:
     @cached_property
     def frequencies_hz(self) -> NDArray[np.float64]:
         """[N] of the subcarriers about the carrier, on which subcarrier N // 2 lies."""
-        return (np.arange(self.subcarriers) - self.subcarriers // 2) * self.subcarrier_spacing_hz
+        return _fixed((np.arange(self.subcarriers) - self.subcarriers // 2) * self.subcarrier_spacing_hz)
 
     @cached_property
     def times_s(self) -> NDArray[np.float64]:
         """[M] of the symbols, from the first one."""
-        return np.arange(self.symbols) * self.symbol_s
+        return _fixed(np.arange(self.symbols) * self.symbol_s)
+
+
+def _fixed(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values that nobody changes: they are kept for all callers."""
+    values.flags.writeable = False
+    return values

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fairlead_isac.captures.detections import Search, detections
+from fairlead_isac.captures.detections import Search, detections, doppler_lines
 from fairlead_isac.captures.openisac import Recording, read_openisac
 from fairlead_isac.captures.problems import BadCapture
 from fairlead_isac.errors import IsacError
@@ -71,6 +71,27 @@ def test_the_recorded_drone_stands_out() -> None:
     assert strongest.moving and strongest.snr_db > 25
     assert (strongest.row, strongest.column) == pytest.approx((14.8, -33), abs=1)
     assert surface.rows.label == "Bistatic excess range"
+
+
+def test_lines_that_last_are_found_in_a_micro_doppler_map(tmp_path: Path) -> None:
+    levels = 10 * np.log10(np.random.default_rng(1).exponential(1, (255, 80)))
+    path = tmp_path / "made.mat"
+    path.write_bytes(matlab_bytes("md_map", levels))
+    assert doppler_lines(read_openisac(path)) == []
+    levels[143] += 13
+    levels[100, ::2] += 14
+    path.write_bytes(matlab_bytes("md_map", levels))
+    surface = read_openisac(path)
+    found = doppler_lines(surface)
+    assert [surface.rows.cell(each.row) for each in found] == [143, 100]
+    assert found[0].snr_db == pytest.approx(13, abs=1.5)
+    with pytest.raises(IsacError, match="accepted: micro-Doppler"):
+        doppler_lines(read_openisac(made(tmp_path, []), MADE))
+
+
+def test_the_recorded_rotors_make_lines() -> None:
+    found = doppler_lines(read_openisac(real("openisac", "monostatic_md_uav.mat")))
+    assert sorted(round(each.row) for each in found) == [-135, -71, 75]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fairlead_isac.errors import IsacError
 from fairlead_isac.physics import echo as echoes
 from fairlead_isac.physics.arrays import steering
 from fairlead_isac.physics.echo import Reflector
@@ -45,6 +46,12 @@ def test_a_whole_delay_is_a_shift() -> None:
     received = echoes.echo_samples(sent(), [Reflector(5 / sample_rate_hz(GRID))], GRID)
     assert received[5:] == pytest.approx(to_samples(sent(), GRID)[:-5])
     assert not received[:5].any()
+
+
+@pytest.mark.parametrize("delay", [-1e-9, np.nan, np.inf])
+def test_an_echo_before_the_signal_is_refused(delay: float) -> None:
+    with pytest.raises(IsacError, match=r"reflector\.delay_s = "):
+        echoes.echo_samples(sent(), [Reflector(delay)], GRID)
 
 
 def test_range_and_velocity_become_delay_and_shift() -> None:
