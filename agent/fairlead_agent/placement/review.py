@@ -60,17 +60,20 @@ class ReviewPolicy:
 
         An urgent one takes the place of a vaguer reason and ends the waiting that quiet reviews have led to.
         """
-        if urgent:
-            if self._urgent and self._trigger and reason not in self._trigger:
-                reason = f"{self._trigger}; {reason}"[:LONGEST_REASON]
-            self._urgent = True
-            self._quiet = 0
-            self._next_at = min(self._next_at, self._closed_at + self._settings.urgent_interval_s)
         if not self._trigger:
             self._triggered_at = now
-            self._urgent = urgent
-        if urgent or not self._trigger:
+        if urgent:
+            self._quiet = 0
+            self._next_at = min(self._next_at, self._closed_at + self._settings.urgent_interval_s)
+            self._trigger = self._joined(reason) if self._urgent else reason
+            self._urgent = True
+        elif not self._trigger:
             self._trigger = reason
+
+    def _joined(self, reason: str) -> str:
+        """The urgent reasons so far and one more."""
+        known = self._trigger
+        return known if reason in known else f"{known}; {reason}"[:LONGEST_REASON]
 
     def observe(self, replica: int, report: InstanceReport, objectives: Objectives, now: float) -> None:
         """Compare what an instance measured with what was asked for."""
