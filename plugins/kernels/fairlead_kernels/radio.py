@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead_kernels import reference_radio, reference_radio_blocks
+from fairlead_kernels.backend import extension
 from fairlead_kernels.reference_radio import INFEASIBLE, SOLVED, STOPPED, Beams
 from fairlead_kernels.reference_radio_blocks import Blocks
 
@@ -20,6 +21,9 @@ __all__ = ["INFEASIBLE", "SOLVED", "STOPPED", "Beams", "Blocks", "RadioError", "
 
 Complex = NDArray[np.complex128]
 Floats = NDArray[np.float64]
+
+
+_REFUSED = 3
 
 
 class RadioError(ValueError):
@@ -49,6 +53,10 @@ def illuminate(
     _above_zero("power", power)
     _above_zero("noise", noise)
     _count("most_iterations", most_iterations)
+    native = extension()
+    found = None if native is None else _illuminated(native, h, a, gamma, float(power), float(noise), most_iterations)
+    if found is not None:
+        return found
     for name, array in (("channels", h), ("steering", a)):
         _finite(name, array)
     _at_least_zero("sinr", gamma)
@@ -90,10 +98,40 @@ def allocate(
     _fits("sensing", s.shape, (blocks,), "[blocks]")
     _above_zero("power", power)
     _count("most_iterations", most_iterations)
+    native = extension()
+    question = (g, w, float(power), float(information), x, s, most_iterations)
+    found = None if native is None else _allocated(native, *question)
+    if found is not None:
+        return found
     _finite("positions", x)
     for name, array in (("gains", g), ("weights", w), ("sensing", s), ("information", np.atleast_1d(information))):
         _at_least_zero(name, array)
-    return reference_radio_blocks.allocate(g, w, float(power), float(information), x, s, most_iterations)
+    return reference_radio_blocks.allocate(*question)
+
+
+def _illuminated(
+    native: Any, h: Complex, a: Complex, sinr: Floats, power: float, noise: float, most: int
+) -> Beams | None:
+    """What native code decides, or None where it refuses a number (the checks in Python then say which)."""
+    beams, sensing, duals = np.empty_like(h), np.empty_like(a), np.empty_like(sinr)
+    pairs = (h.view(np.float64), a.view(np.float64))
+    out = (beams.view(np.float64), sensing.view(np.float64), duals)
+    price, gained, bound, reached, used, status = native.radio_illuminate(*pairs, sinr, power, noise, most, *out)
+    if status == _REFUSED:
+        return None
+    return Beams(beams, sensing, duals, price, gained, bound, reached, used, status)
+
+
+def _allocated(
+    native: Any, g: Floats, w: Floats, power: float, information: float, x: Floats, s: Floats, most: int
+) -> Blocks | None:
+    powers, shares, rates = np.empty_like(g), np.empty_like(g), np.empty_like(w)
+    told, lam, nu, centre, value, bound, used, shared, status = native.radio_allocate(
+        g, w, power, information, x, s, most, powers, shares, rates
+    )
+    if status == _REFUSED:
+        return None
+    return Blocks(powers, shares, rates, told, (lam, nu), centre, value, bound, used, shared, status)
 
 
 def _complex(name: str, value: Any, dims: int) -> Complex:

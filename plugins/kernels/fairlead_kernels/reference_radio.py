@@ -31,8 +31,8 @@ Floats = NDArray[np.float64]
 
 SOLVED, INFEASIBLE, STOPPED = 0, 1, 2
 """What a solver says: the optimum; the nearest to an infeasible demand; the best when iterations ran out."""
-TOLERANCE = 1e-8
-"""Of the power, relative."""
+TOLERANCE, SETTLED = 1e-8, 1e-9
+"""Of the power, and of the last step of the prices (Newton's next one is its square); relative."""
 GAP, TURN = 1e-6, 1e-5
 """Above that relative gap the target is turned by this much (radians) towards the users."""
 MOST_MAX_MIN = 100
@@ -250,7 +250,7 @@ def root(h: Complex, a: Complex, sinr: Floats, u: Complex, price: float, budget:
         if found is None:
             return None
         total = float(point.duals.sum())
-        if before - total <= 1e-13 * total:
+        if before - total <= SETTLED * total:
             point.curvature = curvature(h, sinr, point, *found)
             return point
         before, u = total, found[0]

@@ -19,21 +19,23 @@ non-smooth functions", 2005; Wong et al., "Multiuser OFDM with adaptive subcarri
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fairlead_kernels.reference_radio import INFEASIBLE, SOLVED, STOPPED, Floats
 
-FLOOR = 1e-6
-"""The SNR of all power on one block is at least this share of the largest, and in a cell that hears nothing 1e-4: what
-no user hears can still carry the power that sensing needs."""
-SMOOTHING = (1e-3, 1e-5, 1e-7)
-"""Strengths of the entropy, in shares of a block's largest value."""
+SMOOTHING = (1e-3, 1e-5)
+"""Strengths of the entropy, in shares of the largest weight."""
+STALLED = 1 / 16
+"""A step that is shorter has met an edge, where the most of several users has none of the slopes on either side."""
+LISTENING = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+"""Weights of a user that hears every block: what no other hears carries only the power that J needs, a vertex of the
+primal where Newton's method finds no slope. Lowered one by one as a barrier is; costs its weight a block."""
 RESIDUAL = 1e-9
-GAP = 1e-5
-"""A point that is feasible and certainly this near the optimum is one, whatever the residuals say."""
+GAP = 1e-4
+"""A feasible point that is certainly this near the optimum counts as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +118,8 @@ def allocate(
     asked = information * (1 + 2 * RESIDUAL) / unit if information > 0 else 0.0
     heaviest = float(weights.max())
     scaled = _Problem(
-        weights / heaviest if heaviest > 0 else weights,
-        floored(gains * power),
+        weights / heaviest if heaviest > 0 else np.ones_like(weights),
+        gains * power,
         x,
         sensing / strongest if strongest > 0 else sensing,
         asked,
@@ -125,15 +127,9 @@ def allocate(
     judge = _Judge(gains, weights, power, positions, sensing, information)
     if asked > 0 and not asked < best * (1 - 1e-9):
         return judge.extreme(pair, shares)
-    point, bound, used, done = _solved(scaled, most)
+    point, bound, used = _solved(scaled, most)
     prices = (point.at[0] * heaviest / power, point.at[1] * heaviest / unit if point.at[1] else 0.0)
-    return judge.blocks(point, pair, shares, prices, bound * heaviest, used, SOLVED if done else STOPPED)
-
-
-def floored(snr: Floats) -> Floats:
-    """Return SNR [users, blocks] of which none is zero (FLOOR)."""
-    most = float(snr.max())
-    return np.maximum(snr, min(FLOOR * most, 1e-4) if most > 0 else 1e-4)
+    return judge.blocks(point, pair, shares, prices, bound * heaviest, used)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +151,12 @@ class _Judge:
         prices: tuple[float, float],
         bound: float,
         used: int,
-        status: int,
     ) -> Blocks:
         total = float(point.power.sum())
         power = point.power * (self.power / total) if total > 0 else point.power
-        if status == STOPPED and self.measured(power)[0] < self.asked:
+        if self.measured(power)[0] < self.asked:
             power = self.widened(power, point.shares, pair, halves)
-        return self.judged(power, point.shares, prices, bound, used, status)
+        return self.judged(power, point.shares, prices, bound, used, STOPPED)
 
     def widened(self, power: Floats, shares: Floats, pair: NDArray[np.int64], halves: Floats) -> Floats:
         """Move as little power to the two telling blocks as reaches J0: J is concave along the way."""
@@ -193,8 +188,8 @@ class _Judge:
         bits = tuple(each / np.log(2) for each in prices)
         value, shared = float(self.weights @ rates), int(((shares > 1e-9).sum(0) > 1).sum())
         bound /= np.log(2)
-        if status == STOPPED and bound - value <= GAP * bound:
-            status = SOLVED
+        bound = bound if (self.gains * self.weights[:, None]).any() else 0.0
+        status = SOLVED if status != INFEASIBLE and bound - value <= GAP * bound else status
         return Blocks(power, shares, rates, information, (bits[0], bits[1]), centre, value, bound, used, shared, status)
 
     def measured(self, power: Floats) -> tuple[float, float]:
@@ -206,24 +201,25 @@ class _Judge:
 
 
 def most_information(x: Floats, sensing: Floats) -> tuple[float, NDArray[np.int64], Floats]:
-    """Return the largest J that power one reaches, the two blocks that reach it and their shares of the power.
+    """Return the largest J that power one reaches, the blocks that reach it (one or two), their shares of the power.
 
-    ``min_c max_n s_n (x_n - c)^2``: convex in c, found by bisection on the side of the centre where the maximum lies.
+    ``min_c max_n s_n (x_n - c)^2`` by exchange: c where two blocks tell the same, then the block that tells most there
+    in the place of that on its side. The value grows with each exchange; the last pair is the optimum.
     """
-    low, high = float(x.min()), float(x.max())
-    for _ in range(60):
-        c = 0.5 * (low + high)
-        if x[np.argmax(sensing * (x - c) ** 2)] > c:
-            low = c
-        else:
-            high = c
-    told = sensing * (x - low) ** 2
-    left, right = (int(np.argmax(np.where(side, told, -1.0))) for side in (x <= low, x > low))
-    if left == right or not sensing.any():
-        return 0.0, np.array([left]), np.ones(1)
-    pull = np.array([sensing[left] * (low - x[left]), sensing[right] * (x[right] - low)])
-    share = pull[::-1] / max(pull.sum(), 1e-300)
-    return float(told.max()), np.array([left, right]), share
+    heard = int(np.argmax(sensing))
+    c, value, pair, shares = float(x[heard]), 0.0, [heard, heard], np.ones(1)
+    for _ in range(2 * len(x) + 2):
+        told = sensing * (x - c) ** 2
+        best = int(np.argmax(told))
+        if not told[best] > value * (1 + 1e-12):
+            break
+        pair[int(x[best] >= c)] = best
+        roots = np.sqrt(sensing[pair])
+        shares = roots[::-1] / roots.sum()
+        apart = x[pair[1]] - x[pair[0]]
+        c = float(x[pair[0]] + shares[0] * apart)
+        value = float((roots[0] * shares[0] * apart) ** 2)
+    return value, np.array(pair[: len(shares)]), shares
 
 
 def evaluated(problem: _Problem, at: Floats, tau: float) -> _Point | None:
@@ -234,7 +230,7 @@ def evaluated(problem: _Problem, at: Floats, tau: float) -> _Point | None:
     w, g = problem.weights[:, None], problem.gains
     active = w * g > q
     level = np.where(active, w * g / q, 1.0)
-    power = np.where(active, w / q - 1 / g, 0.0)
+    power = np.where(active, w / q - 1 / np.where(active, g, 1.0), 0.0)
     phi = w * np.log(level) - q * power
     top = phi.max(0)
     if tau == 0:
@@ -269,17 +265,21 @@ def descend(problem: _Problem, at: Floats, tau: float, free: int, most: int) -> 
     """Newton's method with backtracking over the first ``free`` prices; also steps taken and whether it converged."""
     point = evaluated(problem, at, tau)
     assert point is not None, "a start inside the domain"
+    slow = 0
     for used in range(most):
         gradient, hessian = point.gradient[:free], point.hessian[:free, :free]
         if settled(problem, point, free):
             return point, used, True
-        ridge = 1e-14 * np.diag(hessian.diagonal())
+        ridge = np.diag(1e-14 * hessian.diagonal() + 1e-100)
         step = np.zeros(3)
         step[:free] = -np.linalg.solve(hessian + ridge, gradient)
         found = _along(problem, point, step, float(gradient @ step[:free]), tau)
         if found is None:
             return point, used, False
+        slow = slow + 1 if np.abs(found.at - point.at).max() < 1e-3 * np.abs(step).max() else 0
         point = found
+        if slow > 2:
+            return point, used + 1, False
     return point, most, settled(problem, point, free)
 
 
@@ -292,8 +292,9 @@ def settled(problem: _Problem, point: _Point, free: int) -> bool:
 
 
 def _along(problem: _Problem, point: _Point, step: Floats, slope: float, tau: float) -> _Point | None:
-    size = 1.0
-    for _ in range(40):
+    size = _inside(problem, point.at, step)
+    least = size * (STALLED if tau == 0 else 1e-12)
+    while size > least:
         found = evaluated(problem, point.at + size * step, tau)
         if found is not None and found.value <= point.value + 1e-4 * size * slope + 1e-14 * abs(point.value):
             return found
@@ -301,25 +302,74 @@ def _along(problem: _Problem, point: _Point, step: Floats, slope: float, tau: fl
     return None
 
 
-def _solved(problem: _Problem, most: int) -> tuple[_Point, float, int, bool]:
+def _inside(problem: _Problem, at: Floats, step: Floats) -> float:
+    """Return how far along the step, one at most, the prices of all blocks stay above a tenth of what they are."""
+    size = 1.0
+    if at[1] > 0 and step[1] < 0:
+        size = min(size, 0.5 * at[1] / -step[1])
+    q = problem.price(at)[0]
+    while size > 1e-12 and not (problem.price(at + size * step)[0] > 0.1 * q).all():
+        size *= 0.7
+    return size
+
+
+def _solved(problem: _Problem, most: int) -> tuple[_Point, float, int]:
     """Without the bound on J first, with it where it is missed; smoothed where an edge stops Newton's method."""
-    start = np.array([float((problem.weights[:, None] * problem.gains).max(0).mean()) / 2, 0.0, 0.0])
-    start[0] = max(start[0], 1e-6)
-    point, used, done = _edged(problem, start, 1, most)
+    levels = (problem.weights[:, None] * problem.gains).max(0)
+    base = min(1.0, float(np.log1p(levels.max()))) if levels.any() else 1.0
+    start = np.array([float(levels.mean()) / 2 if levels.any() else 1e-6, 0.0, 0.0])
+    point, used, _ = _edged(problem, start, 1, most, base)
     if problem.information > 0 and _information(problem, point)[0] < problem.information * (1 - RESIDUAL):
-        point, more, done = _edged(problem, _spread(problem, point), 3, most - used)
+        point, more, _ = _edged(problem, _spread(problem, point), 3, most - used, base)
         used += more
     bound = evaluated(problem, point.at, 0.0)
-    return point, bound.value if bound is not None else np.inf, used, done
+    return point, bound.value if bound is not None else np.inf, used
 
 
-def _edged(problem: _Problem, at: Floats, free: int, most: int) -> tuple[_Point, int, bool]:
+def _edged(problem: _Problem, at: Floats, free: int, most: int, base: float) -> tuple[_Point, int, bool]:
     point, used, done = descend(problem, at, 0.0, free, min(most, 25))
     for tau in () if done else SMOOTHING:
-        size = tau * float(problem.weights.max())
-        point, more, done = descend(problem, point.at, size, free, max(0, most - used))
+        point, more, done = descend(problem, point.at, tau * base, free, max(0, most - used))
         used += more
-    return point, used, done
+    if free == 1 or done:
+        return point, used, done
+    for part in LISTENING:
+        weight = part * base
+        heard = _listening(problem, weight, 4 * at[0] / weight)
+        tau = max(SMOOTHING[-1] * base, 0.1 * weight)
+        point, more, done = descend(heard, at, tau, 1, max(0, most - used))
+        point, again, done = descend(heard, point.at, tau, free, max(0, most - used - more))
+        at, used = point.at, used + more + again
+        if most <= used or (done and _gap(problem, heard, point) <= GAP / 10):
+            break
+    return _handed_over(problem, point), used, done
+
+
+def _gap(problem: _Problem, heard: _Problem, point: _Point) -> float:
+    """What the dual's value without the listening user is above the rates of the others, as a share."""
+    bound = evaluated(problem, point.at, 0.0)
+    if bound is None:
+        return np.inf
+    snr = point.power * heard.gains / np.maximum(point.shares, 1e-300)
+    rates = heard.weights[:, None] * point.shares * np.log1p(snr)
+    return 1 - float(rates[:-1].sum()) / max(bound.value, 1e-300)
+
+
+def _listening(problem: _Problem, weight: float, gain: float) -> _Problem:
+    gains = np.vstack([problem.gains, np.full((1, problem.gains.shape[1]), gain)])
+    return replace(problem, weights=np.append(problem.weights, weight), gains=gains)
+
+
+def _handed_over(problem: _Problem, point: _Point) -> _Point:
+    """Give what the listening user has of each block to the user that hears it best."""
+    blocks = np.arange(point.power.shape[1])
+    heir = (problem.weights[:, None] * problem.gains).argmax(0)
+    for name in ("power", "shares"):
+        array = getattr(point, name)
+        kept = array[:-1].copy()
+        kept[heir, blocks] += array[-1]
+        setattr(point, name, kept)
+    return point
 
 
 def _information(problem: _Problem, point: _Point) -> tuple[float, float]:

@@ -14,4 +14,5 @@ NB_MODULE(_native, module) {
     fairlead::python::bind_tiers(module);
     fairlead::python::bind_lists(module);
     fairlead::python::bind_graph(module);
+    fairlead::python::bind_radio(module);
 }
