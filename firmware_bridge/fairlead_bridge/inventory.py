@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fairlead_bridge.cgroup import ControlGroup, ControlGroupSensor
 from fairlead_bridge.clock import Clock, ClockSensor, Moment, now
@@ -20,6 +20,12 @@ from fairlead_bridge.roots import Roots
 from fairlead_bridge.storage import Storage, StorageSensor
 from fairlead_bridge.storage_speed import StorageSpeed, StorageSpeedSensor
 from fairlead_bridge.thermal import Thermal, ThermalSensor
+
+if TYPE_CHECKING:
+    from fairlead_bridge.radio.wifi import Wifi
+    from fairlead_bridge.shaping.statistics import Queues
+
+T = TypeVar("T")
 
 _BUFFER_BYTES = 32 * 1024 * 1024
 _BUFFER_MAX_BYTES = 256 * 1024 * 1024
@@ -40,6 +46,8 @@ class Inventory:
     control_group: ControlGroup | Missing
     storage: Storage | Missing
     links: Links | Missing
+    queues: Queues | Missing
+    wifi: Wifi | Missing
     thermal: Thermal | Missing
     power: Power | Missing
     gpus: Gpus | Missing
@@ -104,6 +112,8 @@ class InventoryReader:
             control_group=control_group,
             storage=attempt("storage", lambda: self.storage.read(at)),
             links=attempt("links", lambda: self.links.read(at)),
+            queues=self._of_this_kernel("queues", lambda: read_queues(at)),
+            wifi=self._of_this_kernel("wifi", lambda: read_wifi(at)),
             thermal=attempt("thermal", lambda: self.thermal.read(at)),
             power=attempt("power", lambda: self.power.read(at)),
             gpus=attempt("graphics processors", lambda: self.gpus.read(at)),
@@ -129,6 +139,11 @@ class InventoryReader:
             return self._unmeasured("storage speed")
         return attempt("storage speed", lambda: self.storage_speed.read(at))
 
+    def _of_this_kernel(self, what: str, reader: Callable[[], T | Missing]) -> T | Missing:
+        if not self._roots.live:
+            return Missing(what, "these roots are not the running kernel's")
+        return attempt(what, reader)
+
     def _unmeasured(self, what: str) -> Missing:
         why = "nobody asked to measure it" if self._roots.live else "simulated hardware cannot be measured"
         return Missing(what, why, "not_measured")
@@ -139,6 +154,20 @@ def read_inventory(
 ) -> Inventory:
     """Read everything once; see ``InventoryReader``, which is cheaper for a second time."""
     return InventoryReader(roots, path=path).read(at, measure=measure)
+
+
+def read_queues(at: Moment) -> Queues | Missing:
+    """The queues of this machine's links. Imported here: an idle agent, which does not ask, has no memory for it."""
+    from fairlead_bridge.shaping.statistics import QueueSensor
+
+    return QueueSensor().read(at)
+
+
+def read_wifi(at: Moment) -> Wifi | Missing:
+    """This machine's Wi-Fi cards; imported here as above."""
+    from fairlead_bridge.radio.wifi import WifiSensor
+
+    return WifiSensor().read(at)
 
 
 def usable_memory_bytes(memory: Memory | Missing, group: ControlGroup | Missing) -> int | Missing:

@@ -8,7 +8,7 @@ from types import TracebackType
 from fairlead_bridge.shaping.difference import Step, steps
 from fairlead_bridge.shaping.errors import ApplyError, RollbackError
 from fairlead_bridge.shaping.journal import DEFAULT_DIRECTORY, Journal, Transaction
-from fairlead_bridge.shaping.kernel import Kernel, identity, index_of
+from fairlead_bridge.shaping.kernel import Kernel, check_no_loop, identity, index_of
 from fairlead_bridge.shaping.objects import KernelObject, objects_of
 from fairlead_bridge.shaping.plan import ShapingPlan
 
@@ -97,6 +97,7 @@ class Shaper:
         return tuple(self._recover(link) for link in self._journal.links(interrupted=True))
 
     def _change(self, link: str, new: ShapingPlan | None) -> Applied:
+        check_no_loop()
         with self._journal.lock(link):
             index = _index(link)
             old, there = self._state(link, index)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from fairlead_bridge.netlink import open_socket
 from fairlead_bridge.shaping import traffic_control
+from fairlead_bridge.shaping.class_change import change_class
 from fairlead_bridge.shaping.difference import Step
 from fairlead_bridge.shaping.errors import ApplyError
 from fairlead_bridge.shaping.match import Key
@@ -126,7 +128,7 @@ class Kernel:
             self._route.tc(verb, item.kind, index_of(item.device), item.handle, parent=item.parent, **options)
         elif isinstance(item, HtbClass) and verb == "change":
             # The step of every change of a rate: pyroute2 would compute tables that the kernel does not read.
-            traffic_control.change_class(self._socket, index_of(item.device), item)
+            change_class(self._socket, index_of(item.device), item)
         elif isinstance(item, HtbClass):
             self._make_class(item)
         else:
@@ -227,7 +229,19 @@ def index_of(link: str) -> int:
         raise OSError(errno.ENODEV, f"there is no link {link}") from error
 
 
+def check_no_loop() -> None:
+    """pyroute2 runs an event loop of its own, which cannot run inside another one: better said before than half way.
+
+    Raises:
+        ApplyError: this thread runs an event loop.
+    """
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None and asyncio.events._get_running_loop() is not None:
+        raise ApplyError("called inside a running event loop; accepted: asyncio.to_thread, or any thread without one")
+
+
 def _open() -> IPRoute:
+    check_no_loop()
     try:
         from pyroute2 import IPRoute  # 14 MiB resident: only where something is shaped
     except ImportError as error:

@@ -21,11 +21,11 @@ from fairlead_bridge.shaping.plan import (
     burst_bytes,
     queue_bytes,
 )
+from fairlead_bridge.shaping.traffic_control import ROOT
 
 #: What identifies an object of the kernel, among those of all links.
 Key = tuple[object, ...]
 
-ROOT = 0xFFFFFFFF
 HTB_HANDLE, TBF_HANDLE, INGRESS_HANDLE = 0xFA10_0000, 0xFA20_0000, 0xFFFF_0000
 _TOTAL_MINOR, _DEFAULT_MINOR = 0x1, 0x7FFF
 _LEAST_MINOR, _MINORS = 0x10, 0x7FE0

@@ -6,11 +6,9 @@ import socket
 from dataclasses import dataclass
 
 from fairlead_bridge.clock import Moment, now
-from fairlead_bridge.reading import Missing, attempt, is_known
+from fairlead_bridge.reading import Missing, attempt
 from fairlead_bridge.shaping import traffic_control
-from fairlead_bridge.shaping.objects import ROOT, class_handles
-from fairlead_bridge.shaping.plan import ClassTree, ShapingPlan
-from fairlead_bridge.shaping.traffic_control import Counters, Entry
+from fairlead_bridge.shaping.traffic_control import ROOT, Counters, Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,33 +117,6 @@ def passed(before: Queues, after: Queues, link: str, class_handle: str | None = 
     )
 
 
-def link_facts(before: Queues, after: Queues, plan: ShapingPlan) -> dict[str, float]:
-    """A shaped link in the words of the resource graph's link edges; what is not known is left out.
-
-    ``bandwidth_bits_per_s`` is what the plan lets out, ``latency_s`` how long what waits now will wait at that rate
-    (what the queue adds to the link's own delay), ``loss`` the share that the queue dropped between the readings,
-    ``throughput_bits_per_s`` what was sent.
-    """
-    facts: dict[str, float] = {}
-    if plan.egress is not None:
-        facts["bandwidth_bits_per_s"] = float(plan.egress.rate_bits_per_s)
-    traffic = passed(before, after, plan.link)
-    if is_known(traffic):
-        facts["loss"] = traffic.loss
-        facts["throughput_bits_per_s"] = traffic.bits_per_s
-        if plan.egress is not None:
-            facts["latency_s"] = traffic.waiting_bytes * 8 / plan.egress.rate_bits_per_s
-    return facts
-
-
-def class_traffic(before: Queues, after: Queues, plan: ShapingPlan) -> dict[str, Passed | Missing]:
-    """What passed each class of a plan's egress, by the class's name."""
-    if not isinstance(plan.egress, ClassTree):
-        return {}
-    handles = class_handles(plan.egress)
-    return {name: passed(before, after, plan.link, _handle(handle)) for name, handle in handles.items()}
-
-
 def _counters(queues: Queues, link: str, class_handle: str | None) -> Counters | Missing:
     found = queues.of(link)
     if isinstance(found, Missing):
@@ -155,22 +126,23 @@ def _counters(queues: Queues, link: str, class_handle: str | None) -> Counters |
 
 def _link(name: str, index: int, entries: list[Entry]) -> LinkQueues:
     queues = tuple(
-        Queue(_handle(item.handle), _handle(item.parent), item.kind, _known(item))
+        Queue(handle_text(item.handle), handle_text(item.parent), item.kind, _known(item))
         for item in sorted(entries, key=lambda item: item.parent != ROOT)
         if item.handle or item.kind != "noqueue"
     )
     classful = any(item.handle for item in entries)
     found = traffic_control.classes(index) if classful else ()
-    classes = tuple(TrafficClassCounters(_handle(item.handle), item.kind, _known(item)) for item in found)
+    classes = tuple(TrafficClassCounters(handle_text(item.handle), item.kind, _known(item)) for item in found)
     return LinkQueues(name, queues, classes)
 
 
 def _known(entry: Entry) -> Counters | Missing:
     found = traffic_control.counters(entry)
-    return found or Missing(f"counters of {entry.kind} {_handle(entry.handle)}", "the kernel sent none")
+    return found or Missing(f"counters of {entry.kind} {handle_text(entry.handle)}", "the kernel sent none")
 
 
-def _handle(handle: int) -> str:
+def handle_text(handle: int) -> str:
+    """A handle as tc writes it."""
     if handle == ROOT:
         return "root"
     minor = handle & 0xFFFF

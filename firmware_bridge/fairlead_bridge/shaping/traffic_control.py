@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import socket
 import struct
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fairlead_bridge.netlink import attribute, attributes_of, dump, open_socket, request
-from fairlead_bridge.shaping.objects import HtbClass
+from fairlead_bridge.netlink import attributes_of, dump, open_socket
+
+ROOT = 0xFFFFFFFF
 
 _NEW_QDISC, _GET_QDISC = 36, 38
 _NEW_CLASS, _GET_CLASS = 40, 42
@@ -21,10 +21,6 @@ _NEW_FILTER, _GET_FILTER = 44, 46
 _MESSAGE = struct.Struct("=BxxxiIII")  # family, index, handle, parent, info
 _KIND, _OPTIONS, _STATISTICS = 1, 2, 7
 _BASIC, _QUEUE = 1, 3
-_HTB_CLASS = struct.Struct("=BBHhHI BBHhHI IIIII")
-_HTB_PARAMETERS, _HTB_RATE64, _HTB_CEIL64 = 1, 6, 7
-_LINK_LAYER_ETHERNET = 1
-_U32 = 2**32 - 1
 _QUEUE_LAYOUT = struct.Struct("=IIIII")  # packets waiting, bytes waiting, drops, requeues, overlimits
 
 
@@ -82,40 +78,6 @@ def counters(entry: Entry) -> Counters | None:
     sent_bytes, sent_packets = struct.unpack_from("=QI", basic)
     packets, size_bytes, dropped, _, overlimits = _QUEUE_LAYOUT.unpack_from(queue)
     return Counters(sent_bytes, sent_packets, size_bytes, packets, dropped, overlimits)
-
-
-def change_class(channel: socket.socket, index: int, item: HtbClass) -> None:
-    """Change a class of HTB in place (tc_htb_opt of linux/pkt_sched.h).
-
-    Raises:
-        OSError: the kernel refused.
-    """
-    rate, ceil = item.rate_bytes_per_s, item.ceil_bytes_per_s
-    parameters = _HTB_CLASS.pack(
-        *_rate(rate),
-        *_rate(ceil),
-        _ticks(item.burst_bytes, rate),
-        _ticks(item.ceil_burst_bytes, ceil),
-        item.quantum_bytes,
-        0,
-        item.priority,
-    )
-    options = attribute(_HTB_PARAMETERS, parameters)
-    for kind, value in ((_HTB_RATE64, rate), (_HTB_CEIL64, ceil)):
-        if value > _U32:
-            options += attribute(kind, value.to_bytes(8, sys.byteorder))
-    body = _MESSAGE.pack(socket.AF_UNSPEC, index, item.handle, item.parent, 0)
-    request(channel, _NEW_CLASS, body + attribute(_KIND, b"htb\0") + attribute(_OPTIONS, options))
-
-
-def _rate(bytes_per_s: int) -> tuple[int, ...]:
-    """A tc_ratespec. It names its link layer, so that the kernel asks for no table of times."""
-    return 0, _LINK_LAYER_ETHERNET, 0, 0, 0, min(bytes_per_s, _U32)
-
-
-def _ticks(size_bytes: int, bytes_per_s: int) -> int:
-    """How long a bucket takes to fill, in the scheduler's ticks of 64 ns."""
-    return min(_U32, int(int(1e6 * size_bytes / bytes_per_s) * 15.625))
 
 
 def parse(body: bytes) -> Entry | None:

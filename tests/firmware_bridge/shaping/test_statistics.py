@@ -11,14 +11,13 @@ from fairlead_bridge.clock import Moment
 from fairlead_bridge.netlink import attribute, attributes_of
 from fairlead_bridge.reading import Missing
 from fairlead_bridge.shaping.apply import Shaper
+from fairlead_bridge.shaping.facts import class_traffic, link_facts
 from fairlead_bridge.shaping.plan import ClassTree, ShapingPlan, TokenBucket, TrafficClass
 from fairlead_bridge.shaping.statistics import (
     LinkQueues,
     Queue,
     Queues,
     QueueSensor,
-    class_traffic,
-    link_facts,
     passed,
 )
 from fairlead_bridge.shaping.traffic_control import Counters, Entry, counters, parse
