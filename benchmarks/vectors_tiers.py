@@ -154,10 +154,10 @@ class TierBench:
         asked = {"length": BLOCK, "depth": 512} if name == FILE else {"length": self._vector_bytes(), "depth": 64}
         device = engine.process.ask({"call": "reads", "with": asked})
         if name == FILE:
-            # Vectors that lie side by side come in one block.
-            blocks = min(reads, at.told["tier_read_bytes"] / BLOCK)
-            limit = device["reads_per_s"] / blocks
-            note = f"{device['reads_per_s']:,.0f} reads of 4 KiB a second, {blocks:.1f} for a query"
+            # Of vectors that lie side by side one read comes.
+            asked_for = max(1.0, at.told["tier_requests"])
+            limit = device["reads_per_s"] / asked_for
+            note = f"{device['reads_per_s']:,.0f} reads of 4 KiB a second, {asked_for:.1f} for a query"
             promise = DEVICE
         else:
             memory = self._qps(DRAM, at)

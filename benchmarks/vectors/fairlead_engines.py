@@ -12,6 +12,7 @@ import numpy as np
 
 from fairlead_tiered_retrieval.flat_index import FlatIndex
 from fairlead_tiered_retrieval.index import Index, IndexKind, Limits
+from fairlead_tiered_retrieval.lists import ListIndex
 from fairlead_tiered_retrieval.space import Space
 from fairlead_tiered_retrieval.store.policy import index_kind
 from fairlead_tiered_retrieval.tiers.urls import open_region
@@ -66,14 +67,20 @@ class IndexEngine:
 
     def search(self, queries: np.ndarray, k: int, effort: float) -> np.ndarray:
         """Search all by one thread."""
+        before = self._requests
         found = self.index.search(queries, k, recall=effort)
         self._told = {
+            "tier_requests": (self._requests - before) / len(queries),
             "reads": float(found.reads.mean()),
             "round_trips": float(found.round_trips.mean()),
             "one_round_trip": float((found.round_trips <= 1).mean()),
             "tier_read_bytes": float(found.tier_bytes.mean()),
         }
         return found.slots
+
+    @property
+    def _requests(self) -> int:
+        return self.index.requests if isinstance(self.index, ListIndex) else 0
 
     def told(self) -> Mapping[str, float]:
         """What the index takes, and what the last searches read from the tier, for each query."""

@@ -159,7 +159,7 @@ def test_half_replaced_in_pieces_while_others_search_and_remove() -> None:
     stop, bad = threading.Event(), []
 
     def look() -> None:
-        while not stop.is_set():
+        while not stop.wait(0.001):
             gone = removed.copy()
             found = graph.search(queries, 10, beam=32).slots
             if np.isin(found, gone).any() or (found < 0).any():

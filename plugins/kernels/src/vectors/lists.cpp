@@ -317,6 +317,7 @@ void Lists::adopt(const Saved& saved) {
         if (count > 0) std::memcpy(list.codes.data(), saved.codes.data() + block * bytes, count * bytes);
         list.slots.assign(saved.slots.begin() + block * kLanes, saved.slots.begin() + block * kLanes + entries);
         list.scales.assign(saved.scales.begin() + block * kLanes, saved.scales.begin() + block * kLanes + entries);
+        list.tails.reserve(entries * tail + kLine);  // growing it afterwards would double it
         list.tails.assign(saved.tails.begin() + block * kLanes * tail, saved.tails.begin() + (block * kLanes + entries) * tail);
         list.tails.resize(entries * tail + kLine);
         list.first_row.assign(saved.first_row.begin() + block, saved.first_row.begin() + block + count);

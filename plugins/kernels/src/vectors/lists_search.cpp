@@ -16,6 +16,7 @@ constexpr float kNever = std::numeric_limits<float>::infinity();
 constexpr std::size_t kTogether = 32;
 // Queries of a thread after which changes are let in.
 constexpr std::size_t kBetweenChanges = 256;
+constexpr std::size_t kLeastFlights = 4;
 
 struct Candidate {
     float estimate;
@@ -59,8 +60,10 @@ public:
         : lists_(lists), tier_(tier), queries_(queries), o_(options), found_(found), query_(lists.coder().space()),
           direct_(tier.size() > 0 ? tier.direct(0) : nullptr), low_(lists.coder().row()), high_(lists.coder().row()) {
         zone_ = o_.reads * (lists.row_bytes() + o_.gap);
-        if (!direct_ && o_.exact) landing_ = tier.landing(zone_ * o_.in_flight).data();
-        flights_.resize(direct_ ? 1 : o_.in_flight);
+        // Rather fewer queries in flight than a copy of each read.
+        const std::size_t fit = std::max<std::size_t>(kLeastFlights, tier.most_landing() / std::max<std::size_t>(1, zone_));
+        flights_.resize(direct_ ? 1 : std::min<std::size_t>(o_.in_flight, fit));
+        if (!direct_ && o_.exact) landing_ = tier.landing(zone_ * flights_.size()).data();
     }
 
     void run(std::size_t begin, std::size_t end) {

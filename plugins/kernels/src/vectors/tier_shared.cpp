@@ -110,6 +110,8 @@ public:
         return {slot_->landing, kZone};
     }
 
+    std::size_t most_landing() const override { return kZone; }
+
     void write(std::uint64_t offset, std::span<const std::byte> bytes) override {
         check_range(offset, bytes.size());
         if (segment_->serving.load() == 0) lost("is not served any more");

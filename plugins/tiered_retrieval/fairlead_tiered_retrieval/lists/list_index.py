@@ -175,6 +175,11 @@ class ListIndex:
         """Return what the index takes; own memory counts as the tier's."""
         return Sizes(self._lists.dram_bytes, self._lists.rows * self.space.bytes)
 
+    @property
+    def requests(self) -> int:
+        """Reads that the tier was asked for since the vectors are there: of rows that lie side by side it is one."""
+        return self._pool.requests
+
     def more_bytes(self, count: int) -> int:
         """Return what `count` more vectors would add at most."""
         each = self._lists.training.code_bytes + 8

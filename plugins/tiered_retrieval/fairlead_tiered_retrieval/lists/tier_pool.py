@@ -25,6 +25,12 @@ class TierPool:
         self._generation = 0
         self._changed = threading.Condition()
 
+    @property
+    def requests(self) -> int:
+        """What the tier objects that are not lent were asked for: reads, of rows side by side one."""
+        with self._changed:
+            return sum(tier.counters[1] for tier in self._idle)
+
     @contextmanager
     def lent(self, count: int) -> Iterator[list[Tier]]:
         """Lend so many tier objects; raises TierError where the region cannot be opened."""

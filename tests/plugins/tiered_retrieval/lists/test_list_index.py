@@ -86,6 +86,7 @@ def test_changes_and_maintenance(tmp_path):
     index.save(tmp_path)
     again = ListIndex.load(tmp_path, SPACE)
     np.testing.assert_array_equal(again.vectors(left), rows[left])
+    assert again.sizes().dram_bytes <= index.sizes().dram_bytes
     np.testing.assert_array_equal(again.search(rows[:50], 5).slots, index.search(rows[:50], 5).slots)
     again.add(np.arange(0, 1500, 3), rows[::3])
     assert again.count == 1500

@@ -12,6 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fairlead_kernels.backend import extension
+from fairlead_tiered_retrieval.lists import ListIndex
+from fairlead_tiered_retrieval.space import Space
 from fairlead_tiered_retrieval.tiers import Region, RegionUrlError, TierLost, open_region
 from fairlead_tiered_retrieval.tiers.local import NumaRegion
 
@@ -86,6 +89,30 @@ def test_what_is_written_is_read_by_several_threads(kind: str, node: Node, tmp_p
     region.close()
     with pytest.raises(TierLost, match="is closed"):
         region.read(0, 1)
+
+
+@pytest.fixture(scope="module")
+def lists() -> tuple[ListIndex, np.ndarray, np.ndarray]:
+    """An index of vectors, queries, and what it finds while the vectors are in main memory."""
+    if extension() is None:
+        pytest.skip("the compiled extension is not installed")
+    rows = np.random.default_rng(2).standard_normal((1400, 32)).astype(np.float32)
+    index = ListIndex.build(Space("float32", "l2", 32), np.arange(1400), rows, list_size=60)
+    queries = np.repeat(rows[:500] + np.float32(0.1), 2, axis=0)
+    return index, queries, index.search(queries, 5).slots
+
+
+@pytest.mark.parametrize("kind", ["direct", "ring", "delay", "memory", "process", "ucx"])
+def test_an_index_answers_the_same_wherever_its_vectors_lie(
+    kind: str, node: Node, tmp_path: Path, lists: tuple[ListIndex, np.ndarray, np.ndarray]
+) -> None:
+    """A thousand queries, so that tiers are asked many times whether something has arrived."""
+    index, queries, expected = lists
+    index.move(made(kind, node, tmp_path))
+    found = index.search(queries, 5)
+    index.move(open_region("dram:", SIZE))
+    assert found.complete and (found.round_trips == 1).all()
+    np.testing.assert_array_equal(found.slots, expected)
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,8 @@ public:
     // This object's one zone to which reads go without another copy (other memory is as correct). A later call for more
     // than it has replaces it.
     virtual std::span<std::byte> landing(std::size_t bytes);
+    // The largest such zone.
+    virtual std::size_t most_landing() const { return SIZE_MAX; }
 
 protected:
     void check_range(std::uint64_t offset, std::uint64_t length) const;
