@@ -193,16 +193,23 @@ class BandLayer:
         return said + "".join(f"; not {name}: {why}" for name, why in setting.shed.items())
 
 
-def service_of(tracked: TrackedTarget, observation: Observation, relaxed: float = 1.0) -> Service:
-    """What a target's needs take: at least one look a group, and as many as the energy asks for."""
+def service_of(tracked: TrackedTarget, observation: Observation, relaxed: float = 1.0, lead_s: float = 0.0) -> Service:
+    """What a target's needs take: at least one look a group, and as many as the energy asks for.
+
+    Args:
+        tracked: the target as it is now.
+        observation: of the cell.
+        relaxed: by how much standard deviations may be larger.
+        lead_s: from now to the begin of the interval.
+    """
     if relaxed != 1.0:
         eased = _eased(tracked.target.required, relaxed)
         tracked = replace(tracked, target=replace(tracked.target, required=eased))
-    needs = needs_of(tracked, observation.cell)
-    # The bounds are of the interval's begin; its last looks may come from farther away.
-    farther = tracked.target.range_m + max(0.0, tracked.target.velocity_m_per_s) * needs.refresh_s
-    farthest = replace(tracked.target, range_m=farther)
-    symbols = max(needs.groups, math.ceil(needs.energy / symbol_snr(farthest, observation.cell)))
+    target, needs = tracked.target, needs_of(tracked, observation.cell)
+    # A look from farther away has less energy, and a distance across asks for a better angle there.
+    farther = target.range_m + max(0.0, target.velocity_m_per_s) * (needs.refresh_s + lead_s)
+    energy = needs.energy * (farther / target.range_m) ** 2
+    symbols = max(needs.groups, math.ceil(energy / symbol_snr(replace(target, range_m=farther), observation.cell)))
     return Service(needs, symbols, symbols * observation.cell.numerology.symbol_s / needs.refresh_s, relaxed)
 
 

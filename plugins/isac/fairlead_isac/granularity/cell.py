@@ -114,7 +114,12 @@ class CellLayer:
             service = band.served.get(tracked.target.name)
             if service is not None:
                 self._plan_target(
-                    observation, t, tracked, service_of(tracked, observation, service.relaxed), band, rate
+                    observation,
+                    t,
+                    tracked,
+                    service_of(tracked, observation, service.relaxed, self.period_s),
+                    band,
+                    rate,
                 )
 
     def _plan_target(

@@ -118,9 +118,9 @@ class Kind:
 
 
 KINDS = (
-    Kind("vehicle", 10.0, (8.0, 20.0), 260.0),
-    Kind("walker", 0.5, (0.8, 2.0), 260.0),
-    Kind("drone", 0.02, (4.0, 15.0), 320.0),
+    Kind("vehicle", 10.0, (8.0, 20.0), 300.0),
+    Kind("walker", 0.5, (0.8, 2.0), 400.0),
+    Kind("drone", 0.02, (4.0, 15.0), 300.0),
 )
 
 
@@ -163,5 +163,5 @@ def _sensed(number: int, seconds: float, rng: np.random.Generator) -> MovingTarg
         speed, phase = float(rng.uniform(low, high)), float(rng.uniform(0.0, 60.0))
         path: Mobility = Straight((lane, -kind.farthest_m), (lane, kind.farthest_m), speed, phase)
     else:
-        path = Waypoints((60.0, kind.farthest_m, -120.0, 120.0), kind.speeds_m_per_s, seconds, rng)
+        path = Waypoints((60.0, kind.farthest_m, -150.0, 150.0), kind.speeds_m_per_s, seconds, rng)
     return MovingTarget(f"{kind.name}-{number}", path, kind.rcs_m2, 1.0 / CIRCLE_95 / math.sqrt(2.0), need)

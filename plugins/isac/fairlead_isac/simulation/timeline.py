@@ -72,7 +72,7 @@ class Timeline:
         }
 
     def age_of_sensing_s(self) -> float:
-        """Mean time since the last interval of a target whose needs were met, over targets that had one."""
+        """Mean time since the begin of the last interval whose needs were met; over targets, from their first one on."""
         ages = [self._age(name) for name in self.targets]
         known = [age for age in ages if age is not None]
         return float(np.mean(known)) if known else float("nan")
@@ -81,7 +81,8 @@ class Timeline:
         met = [verdict.begin_s for verdict in self.verdicts if verdict.target == name and verdict.met]
         if not met:
             return None
-        return float(np.mean([time - max((at for at in met if at <= time), default=met[0]) for time in self.times_s]))
+        later = self.times_s[self.times_s >= met[0]]
+        return float(np.mean([time - max(at for at in met if at <= time) for time in later])) if len(later) else 0.0
 
     def missed(self) -> dict[str, int]:
         """How often which need was missed."""

@@ -12,10 +12,11 @@ from fairlead_isac.granularity.band import BandLayer, full_rate, rate_share, ser
 from fairlead_isac.granularity.cell import CellLayer, CellSetting, Group
 from fairlead_isac.granularity.layer import SolverFailed
 from fairlead_isac.granularity.single import FrozenSlotLayer, MyopicSlotLayer, PacedSlotLayer
-from fairlead_isac.granularity.slot import MOST_LOOKS, SlotLayer
+from fairlead_isac.granularity.slot import MOST_LOOKS, SlotLayer, best_users
 from fairlead_isac.granularity.symbol import SymbolLayer, comb_spacing, pilot_pattern, tapers
 from fairlead_isac.physics.ambiguity import point_spread, side_lobes
 from fairlead_isac.scenario import Budget, User
+from fairlead_isac.solvers.allocation import allocate
 from tests.plugins.isac.granularity.scenes import NUMEROLOGY, SLOT_S, seen, tracked
 
 
@@ -200,3 +201,13 @@ def test_pilots_follow_delay_spread_and_doppler() -> None:
     assert slow.overhead < 0.01 < fast.overhead
     assert fast.subcarrier_spacing * 3e-6 * NUMEROLOGY.subcarrier_spacing_hz <= 0.5
     assert fast.symbol_spacing * 2 * 2000.0 * NUMEROLOGY.symbol_s <= 0.5
+
+
+def test_best_users_are_near_the_optimum_where_blocks_are_good() -> None:
+    random = np.random.default_rng(2)
+    for _ in range(3):
+        gains, weights = random.exponential(16.0 * 24, (4, 24)), random.uniform(0.5, 2.0, 4)
+        quick, best = best_users(gains, weights, 1.0), allocate(gains, weights, 1.0)
+        assert 0.97 < (weights @ quick.rate_bits) / (weights @ best.rate_bits) <= 1.0 + 1e-9
+        assert quick.power.sum() == pytest.approx(1.0)
+    assert best_users(np.zeros((0, 5)), np.zeros(0), 1.0).rate_bits.shape == (0,)
