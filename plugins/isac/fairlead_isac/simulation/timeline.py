@@ -72,7 +72,7 @@ class Timeline:
         }
 
     def age_of_sensing_s(self) -> float:
-        """Mean time since the begin of the last interval whose needs were met; over targets, from their first one on."""
+        """Mean time since the last satisfied interval began; over targets, from the first one of each on."""
         ages = [self._age(name) for name in self.targets]
         known = [age for age in ages if age is not None]
         return float(np.mean(known)) if known else float("nan")
