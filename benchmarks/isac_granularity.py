@@ -34,12 +34,12 @@ from numpy.typing import NDArray
 
 from benchmarks.options import Options, parse
 from benchmarks.results_file import Row
-from fairlead_isac.granularity.slot import best_users
 from fairlead_isac.simulation.policies import Policy
 from fairlead_isac.simulation.run import simulate
 from fairlead_isac.simulation.scenario import street
 from fairlead_isac.simulation.timeline import Timeline
 from fairlead_isac.simulation.traces import RateTrace, available_traces
+from fairlead_kernels import backend
 
 F64 = NDArray[np.float64]
 
@@ -76,7 +76,7 @@ def run_seed(seed: int, seconds: float, traces: Sequence[RateTrace], knob: Seque
     for policy in (MULTI, *SINGLE):
         for worth in (0.0, *knob):
             rng = np.random.default_rng([seed, 7])
-            points.append(_point(worth, simulate(scenario, Policy(policy, worth, scheduler=best_users), seconds, rng)))
+            points.append(_point(worth, simulate(scenario, Policy(policy, worth), seconds, rng)))
     return points
 
 
@@ -235,7 +235,7 @@ def _conditions(options: Options, seconds: float, traces: Sequence[RateTrace]) -
         "mobility": "users and walkers by random waypoints, vehicles along a road; 8 m/s for fading",
         "targets": "8: vehicles 10 m^2, walkers 0.5 m^2, drones 0.02 m^2, within 300 to 400 m",
         "needs": "position 1 m (95 %), velocity resolution 0.5 m/s, refresh 0.1 s, detection 98 % at 1e-6",
-        "scheduler": "proportional fairness, each block to its best user, even power: the same for all policies",
+        "scheduler": f"proportional fairness by the dual ({backend().name}), the same for all policies",
     }
 
 
