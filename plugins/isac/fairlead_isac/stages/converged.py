@@ -156,6 +156,8 @@ class _Line:
 
     def _traded(self, farthest: _Point) -> _Point:
         """The best point by the budget's prices, by golden sections between the beginning and the farthest."""
+        if self.scene.budget.price_rate == 0:
+            return self.point(0.0)
         low, high = 0.0, farthest.along
         points = [self.point(high - _GOLDEN * high), self.point(_GOLDEN * high)]
         kept = [farthest, self.point(0.0), *points]
