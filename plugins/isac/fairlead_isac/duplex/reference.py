@@ -19,7 +19,7 @@ from fairlead_isac.scenario import ComplexArray
 
 
 def full_duplex_reference(problem: FullDuplexProblem, steps: int = 6, tolerance: float = 1e-3) -> FullDuplexBeams:
-    """Beams and receivers by SDR in turn with MVDR, from the fast route's point on.
+    """Beams and receivers by SDR in turn with MVDR, from the beams on that ignore what is heard.
 
     Args:
         problem: what is asked for; with users that receive.
@@ -30,7 +30,7 @@ def full_duplex_reference(problem: FullDuplexProblem, steps: int = 6, tolerance:
         MissingExtra: CVXPY or Clarabel is not installed.
         IsacError: the program has no solution: the requirements are infeasible for the receivers reached so far.
     """
-    found = full_duplex(problem)
+    found = full_duplex(problem, turns=0)
     for number in range(steps):
         beams, covariance = _program(problem, found)
         better = judge(problem, beams, covariance, number + 1)
