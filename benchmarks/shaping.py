@@ -152,7 +152,7 @@ def emulated(options: Options) -> Iterator[Row]:
     with wire() as bare:
         least = statistics.median(round_trips_s(bare, count))
     for delay_s in (0.0, 0.02):
-        with emulated_link(Conditions(delay_s=delay_s)) as over:
+        with emulated_link(Conditions(delay_s=delay_s), realtime=True) as over:
             trips = [trip - 2 * delay_s for trip in round_trips_s(over, count)]
         note = (
             f"p99 {quantile(trips, 0.99) * 1e3:.3g} ms; there and back, the asked delay taken off; peer: the bare wire"
@@ -162,12 +162,12 @@ def emulated(options: Options) -> Iterator[Row]:
 
 
 @contextmanager
-def emulated_link(conditions: Conditions) -> Iterator[Wire]:
+def emulated_link(conditions: Conditions, *, realtime: bool = False) -> Iterator[Wire]:
     """An emulated link in the place of the wire."""
     with ExitStack() as stack:
         left, right = (stack.enter_context(NetworkNamespace.new()) for _ in range(2))
         ends = End("left", f"{LEFT}/24", left), End("right", f"{RIGHT}/24", right)
-        stack.enter_context(LinkEmulator(*ends, conditions))
+        stack.enter_context(LinkEmulator(*ends, conditions, realtime=realtime))
         yield Wire(left, right)
 
 

@@ -30,9 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
         forward, backward = _conditions(options)
         with ExitStack() as stack:
             left, right = (_end(options, side, stack) for side in ("left", "right"))
-            emulator = stack.enter_context(
-                LinkEmulator(left, right, forward, backward, seed=options.seed, mtu_bytes=options.mtu)
-            )
+            how = {"seed": options.seed, "mtu_bytes": options.mtu, "realtime": options.realtime}
+            emulator = stack.enter_context(LinkEmulator(left, right, forward, backward, **how))
             print(json.dumps({"left": emulator.left.name, "right": emulator.right.name}), flush=True)
             stop.wait(options.seconds)
             print(json.dumps(to_json(emulator.close())), flush=True)
@@ -91,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--name", default="emulated", help="names the devices NAME-l and NAME-r (default %(default)s)")
     add("--mtu", type=int, default=1500, help="bytes of a packet at the most (default 1500)")
     add("--seed", type=int, default=0, help="of jitter, loss and reordering (default 0)")
+    add("--realtime", action="store_true", help="go before other processes, where permitted (SCHED_FIFO)")
     add("--seconds", type=float, help="stop after so long (default: at a signal)")
     return parser
 

@@ -55,7 +55,7 @@ def passed(
     return direction, arrived
 
 
-@settings(derandomize=True, max_examples=60, deadline=None)
+@settings(derandomize=True, max_examples=40, deadline=None)
 @given(conditions, arrivals)
 def test_no_packet_is_made_or_forgotten(conditions: Conditions, offers: list[tuple[float, int]]) -> None:
     direction, arrived = passed(conditions, offers)
@@ -66,14 +66,14 @@ def test_no_packet_is_made_or_forgotten(conditions: Conditions, offers: list[tup
     assert all(at_s >= offered_s for _, offered_s, at_s in arrived)
 
 
-@settings(derandomize=True, max_examples=60, deadline=None)
+@settings(derandomize=True, max_examples=40, deadline=None)
 @given(conditions.filter(lambda item: item.reordering == 0), arrivals)
 def test_packets_keep_their_order(conditions: Conditions, offers: list[tuple[float, int]]) -> None:
     _, arrived = passed(conditions, offers)
     assert [number for number, _, _ in arrived] == sorted(number for number, _, _ in arrived)
 
 
-@settings(derandomize=True, max_examples=60, deadline=None)
+@settings(derandomize=True, max_examples=40, deadline=None)
 @given(traces.filter(bool), st.sampled_from([0.0, 0.02]), arrivals)
 def test_between_two_arrivals_no_more_comes_than_the_rate_lets_through(
     rate: RateTrace, delay_s: float, offers: list[tuple[float, int]]

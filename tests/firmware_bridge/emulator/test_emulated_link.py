@@ -117,7 +117,16 @@ def test_the_command_makes_a_link_and_says_what_passed(tmp_path: Path) -> None:
         except OSError as error:
             pytest.skip(f"no TUN devices between network namespaces here: {error}")
         ends = [f"/proc/{os.getpid()}/fd/{namespace.descriptor}" for namespace in (left, right)]
-        command = [sys.executable, "-m", "fairlead_bridge.emulator", "--trace", str(trace), "--delay-ms", "5"]
+        command = [
+            sys.executable,
+            "-m",
+            "fairlead_bridge.emulator",
+            "--trace",
+            str(trace),
+            "--delay-ms",
+            "5",
+            "--realtime",
+        ]
         addresses = ["--left-address", f"{LEFT}/24", "--right-address", f"{RIGHT}/24"]
         process = subprocess.Popen(
             [*command, "--left", ends[0], "--right", ends[1], *addresses],

@@ -41,7 +41,7 @@ def carried_out(objects: tuple[KernelObject, ...], steps: tuple[Step, ...]) -> s
     return set(there.values())
 
 
-@settings(derandomize=True, max_examples=60, deadline=None)
+@settings(derandomize=True, max_examples=40, deadline=None)
 @given(plans, plans)
 def test_steps_lead_from_one_plan_to_the_other_and_their_inverses_back(old: ShapingPlan, new: ShapingPlan) -> None:
     before, after = objects_of(old), objects_of(new)
@@ -50,7 +50,7 @@ def test_steps_lead_from_one_plan_to_the_other_and_their_inverses_back(old: Shap
     assert carried_out(after, tuple(step.inverse for step in reversed(steps))) == set(before)
 
 
-@settings(derandomize=True, max_examples=40, deadline=None)
+@settings(derandomize=True, max_examples=25, deadline=None)
 @given(plans)
 def test_the_same_plan_is_no_step_and_a_plan_is_its_own_json(plan: ShapingPlan) -> None:
     plan.validate()
@@ -89,7 +89,7 @@ def packet(match: Match, family: int, transport: int, options: int = 0, fragment
 NUMBERS = {(None, 4): 6, (None, 6): 6, ("icmp", 4): 1, ("icmp", 6): 58}
 
 
-@settings(derandomize=True, max_examples=80, deadline=None)
+@settings(derandomize=True, max_examples=50, deadline=None)
 @given(matches(), st.data())
 def test_a_match_selects_its_packets_and_no_other(match: Match, data: st.DataObject) -> None:
     match.validate("match")
@@ -151,16 +151,19 @@ def test_unknown_fields_of_a_mapping_are_named() -> None:
         plan_from_mapping({"link": "eth0", "egress": 5})
 
 
-@pytest.mark.parametrize(
-    ("module", "absent"),
-    [
-        ("fairlead_bridge.shaping.apply", ("pyroute2", "numpy")),
-        ("fairlead_bridge.shaping.statistics", ("pyroute2", "fairlead_bridge.shaping.plan")),
-        ("fairlead_bridge.radio.wifi", ("pyroute2", "numpy")),
-        ("fairlead_bridge.inventory", ("pyroute2", "fairlead_bridge.shaping", "fairlead_bridge.radio")),
-    ],
-)
-def test_what_an_idle_agent_does_not_need_is_not_imported(module: str, absent: tuple[str, ...]) -> None:
-    code = f"import sys, {module}; print([name for name in {absent!r} if name in sys.modules])"
+def test_what_an_idle_agent_does_not_need_is_not_imported() -> None:
+    steps = [
+        ("fairlead_bridge.inventory", ["pyroute2", "numpy", "fairlead_bridge.shaping", "fairlead_bridge.radio"]),
+        ("fairlead_bridge.radio.wifi", ["pyroute2", "numpy", "fairlead_bridge.shaping"]),
+        ("fairlead_bridge.shaping.statistics", ["pyroute2", "numpy", "fairlead_bridge.shaping.plan"]),
+        ("fairlead_bridge.shaping.apply", ["pyroute2", "numpy"]),
+        ("fairlead_bridge.radio.soapy", ["pyroute2", "numpy"]),
+    ]
+    code = (
+        "import importlib, sys\n"
+        f"for module, absent in {steps!r}:\n"
+        "    importlib.import_module(module)\n"
+        "    print(module, [name for name in absent if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.splitlines() == [f"{module} []" for module, _ in steps]
