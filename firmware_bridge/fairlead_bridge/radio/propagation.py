@@ -8,7 +8,8 @@ Signal Processing, 2.2). Amplitudes follow the radar equation.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,9 @@ Complex = NDArray[np.complex128]
 #: Of the interpolation filter (Kaiser window): its error is below -60 dB up to 0.85 of the Nyquist frequency.
 TAPS = 32
 _SHAPE = 6.0
-#: Samples over which a delay counts as constant; a car moves the envelope by less than a thousandth of a sample.
-BLOCK = 1024
+_PHASES = 512
+#: Samples over which an envelope's delay counts as constant: at 50 m/s it moves by 0.0014 samples meanwhile.
+BLOCK = 4096
 BOLTZMANN = 1.380649e-23
 
 #: ``history(first, count)``: what was sent in those samples, [antennas, count]; zeros where nothing was.
@@ -31,7 +33,7 @@ History = Callable[[int, int], Complex]
 def delayed(history: History, first: int, count: int, delay_samples: float) -> Complex:
     """Samples ``first..first + count`` of what was sent, later by any fraction of a sample: [antennas, count]."""
     whole = math.floor(delay_samples)
-    taps = _interpolation(delay_samples - whole)
+    taps = interpolation(delay_samples - whole)
     before = TAPS // 2
     source = history(first - whole - before, count + TAPS - 1)
     return np.stack([np.convolve(row, taps, "valid") for row in source])
@@ -77,6 +79,31 @@ def _block(
     return np.outer(steering(angle_rad, radio.receive_antennas), amplitude * lit * turned)
 
 
+def still_response(reflectors: Sequence[Target], radio: RadioConfiguration) -> tuple[int, Complex]:
+    """All reflectors that do not move as one filter: its first delay in samples, and [receive, transmit, taps]."""
+    delays = [2 * item.range_at(0) / SPEED_OF_LIGHT * radio.sample_rate_hz for item in reflectors]
+    first = math.floor(min(delays)) - (TAPS // 2 - 1)
+    length = math.floor(max(delays)) + TAPS // 2 + 1 - first
+    response = np.zeros((radio.receive_antennas, radio.transmit_antennas, length), np.complex128)
+    for item, delay in zip(reflectors, delays, strict=True):
+        phase = item.phase_rad - 4 * math.pi / radio.wavelength_m * item.range_at(0)
+        gain = radar_amplitude(item.range_at(0), item.cross_section_m2, radio.wavelength_m) * np.exp(1j * phase)
+        seen, lit = (steering(item.angle_rad, n) for n in (radio.receive_antennas, radio.transmit_antennas))
+        start = math.floor(delay) - (TAPS // 2 - 1) - first
+        taps = interpolation(delay - math.floor(delay))
+        response[:, :, start : start + TAPS] += gain * np.outer(seen, lit.conj())[:, :, None] * taps
+    return first, response
+
+
+def filtered(history: History, first: int, count: int, delay: int, response: Complex) -> Complex:
+    """What a filter makes of what was sent: [receive antennas, count], by one transform (the convolution theorem)."""
+    length = response.shape[2]
+    source = history(first - delay - length + 1, count + length - 1)
+    size = 1 << (source.shape[1] + length - 2).bit_length()
+    spectrum = np.einsum("rtf,tf->rf", np.fft.fft(response, size), np.fft.fft(source, size))
+    return np.fft.ifft(spectrum)[:, length - 1 : length - 1 + count]
+
+
 def radar_amplitude(range_m: float, cross_section_m2: float, wavelength_m: float) -> float:
     """Square root of received over sent power between isotropic antennas (radar equation)."""
     return wavelength_m * math.sqrt(cross_section_m2 / (4 * math.pi) ** 3) / range_m**2
@@ -106,9 +133,19 @@ def converted(samples: Complex, converter: Converter) -> Complex:
     return (real + 1j * imaginary) * step
 
 
-def _interpolation(fraction: float) -> NDArray[np.float64]:
-    """Taps that delay by ``fraction`` of a sample behind the filter's own ``TAPS // 2 - 1``."""
-    places = np.arange(TAPS) - (TAPS // 2 - 1) - fraction
-    window = np.i0(_SHAPE * np.sqrt(np.maximum(0.0, 1 - (places / (TAPS / 2)) ** 2))) / np.i0(_SHAPE)
+def interpolation(fraction: float) -> NDArray[np.float64]:
+    """Taps that delay by ``fraction`` of a sample (0 to 1) behind the filter's own ``TAPS // 2 - 1``."""
+    place = fraction * _PHASES
+    index = min(int(place), _PHASES - 1)
+    rest = place - index
+    return (1 - rest) * _table()[index] + rest * _table()[index + 1]
+
+
+@lru_cache(maxsize=1)
+def _table() -> NDArray[np.float64]:
+    """A sinc under a Kaiser window for each of ``_PHASES + 1`` fractions; between two a line is exact enough."""
+    fractions = np.arange(_PHASES + 1)[:, None] / _PHASES
+    places = np.arange(TAPS) - (TAPS // 2 - 1) - fractions
+    window = np.i0(_SHAPE * np.sqrt(np.maximum(0.0, 1 - (places / (TAPS / 2)) ** 2)))
     taps = np.sinc(places) * window
-    return taps / taps.sum()
+    return taps / taps.sum(axis=1, keepdims=True)

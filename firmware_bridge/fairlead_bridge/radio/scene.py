@@ -29,6 +29,11 @@ class Target:
     angular_velocity_rad_per_s: float = 0.0
     phase_rad: float = 0.0
 
+    @property
+    def moves(self) -> bool:
+        """Whether its way changes over time."""
+        return self.velocity_m_per_s != 0 or self.angular_velocity_rad_per_s != 0
+
     def range_at(self, time_s: float) -> float:
         """Its distance, 0.5 m at least."""
         return max(NEAREST_M, self.range_m - self.velocity_m_per_s * time_s)

@@ -70,6 +70,9 @@ class SimulatedRadio:
     def scene(self, scene: Scene) -> None:
         with self._lock:
             self._scene, self._scene_from_s = scene, self.time_s
+            self._moving = tuple(item for item in (*scene.targets, *scene.clutter) if item.moves)
+            still = [item for item in (*scene.targets, *scene.clutter) if not item.moves]
+            self._still = propagation.still_response(still, self.configuration) if still else None
 
     def transmit(self, samples: object) -> None:
         """Queue samples, complex [samples] or [antennas, samples]; see ``Radio``."""
@@ -90,10 +93,7 @@ class SimulatedRadio:
         with self._lock:
             self._check_there()
             received = self._noise(count)
-            for target in (*self._scene.targets, *self._scene.clutter):
-                gain = 10 ** (self._scene.antenna_gain_db / 10)
-                since_s = -self._scene_from_s
-                received += gain * echo(self._history, self._received, count, target, since_s, self.configuration)
+            received += self._echoes(count) * 10 ** (self._scene.antenna_gain_db / 10)
             received += self._self_interference(count)
             if self._scene.converter is not None:
                 received = propagation.converted(received, self._scene.converter)
@@ -141,6 +141,15 @@ class SimulatedRadio:
         high = min(first + count, self._sent_from + self._sent.shape[1])
         if low < high:
             found[:, low - first : high - first] = self._sent[:, low - self._sent_from : high - self._sent_from]
+        return found
+
+    def _echoes(self, count: int) -> Complex:
+        found = np.zeros((self.configuration.receive_antennas, count), np.complex128)
+        if self._still is not None:
+            found += propagation.filtered(self._history, self._received, count, *self._still)
+        for target in self._moving:
+            since_s = -self._scene_from_s
+            found += echo(self._history, self._received, count, target, since_s, self.configuration)
         return found
 
     def _noise(self, count: int) -> Complex:
