@@ -102,21 +102,28 @@ def _downlink(scene: Scene, dwells: Sequence[Dwell]) -> tuple[dict[str, float], 
     return rates, {user.name: float(2**value - 1) for user, value in zip(scene.users, mean, strict=True)}
 
 
-def _uplink(scene: Scene, power: float) -> tuple[dict[str, float], dict[str, float]]:
+def uplink_rates(scene: Scene, power_watts: float) -> tuple[FloatArray, FloatArray]:
+    """Rates in bit/s and SINR of users that send, float [U] each, while the cell sends with a power (full duplex)."""
     full = scene.budget.duplex == "full"
     heard = disturbance(
         scene.cell.echo_antennas,
         scene.echo_noise_watts,
-        power,
+        power_watts,
         scene.cancellation_db if full else None,
         scene.residual,
     )
     sinr = uplink_sinr(scene.uplink, scene.sent_watts, heard)
     time = 1.0 if full else scene.budget.uplink_fraction
-    band = scene.cell.numerology.bandwidth_hz * time
+    return scene.cell.numerology.bandwidth_hz * time * np.log2(1 + sinr), sinr
+
+
+def _uplink(scene: Scene, power: float) -> tuple[dict[str, float], dict[str, float]]:
+    rates, sinr = uplink_rates(scene, power)
     names = [user.name for user in scene.senders]
-    rates = {name: float(band * np.log2(1 + value)) for name, value in zip(names, sinr, strict=True)}
-    return rates, {name: float(value) for name, value in zip(names, sinr, strict=True)}
+    return (
+        {name: float(value) for name, value in zip(names, rates, strict=True)},
+        {name: float(value) for name, value in zip(names, sinr, strict=True)},
+    )
 
 
 def _needing(scene: Scene, rates: dict[str, float]) -> list[User]:

@@ -13,8 +13,11 @@ from fairlead_isac.errors import IsacError, NotFound
 from fairlead_isac.scenario import Budget, Cell, Channels, Target, User
 from fairlead_isac.stages.beams import matched, matched_directions
 from fairlead_isac.stages.decision import Decision, Dwell
-from fairlead_isac.stages.evaluation import evaluate
+from fairlead_isac.stages.evaluation import evaluate, uplink_rates
 from fairlead_isac.stages.scene import Scene, look
+
+_LEAST_POWER, _BISECTIONS = 1e-4, 14
+"""Of the cell's power, what sending users may reduce it to; halvings of its logarithm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +81,16 @@ class Roster(ABC):
     def decide(self, channels: Channels, budget: Budget) -> Decision:
         """Schedule the next frame; what cannot be met, and which users were left out, is named in the decision.
 
+        In full duplex the cell sends with no more power than lets sending users keep their least rates.
+
         A solver that fails numerically costs the optimum, not the frame: the previous frame's beams are sent again
         where the same users and targets are served, else maximum-ratio beams.
         """
         scene = look(self.cell, self.users, self.targets, channels, budget)
+        allowed = heard_power(scene)
+        if allowed < scene.budget.power_watts:
+            quieter = replace(scene.budget, power_watts=allowed)
+            scene = look(self.cell, self.users, self.targets, channels, quieter)
         if not scene.users and not scene.targets:
             self._last = None
             return evaluate(self.name, scene, (), reason="nobody to serve and nothing to sense: nothing is sent")
@@ -111,6 +120,23 @@ class Roster(ABC):
             dwells = tuple(_within(dwell, scene.budget.power_watts) for dwell in self._last[1])
             return Plan(dwells, "the previous frame's beams again", f"{why}; previous decision kept")
         return Plan(safe_dwells(scene), "maximum-ratio beams of equal power", f"{why}; maximum-ratio beams")
+
+
+def heard_power(scene: Scene) -> float:
+    """Power in W at which, in full duplex, sending users are heard with their least rates; all where none does."""
+    whole = scene.budget.power_watts
+    least = np.array([user.min_rate_bits_per_s for user in scene.senders])
+
+    def heard(power_watts: float) -> bool:
+        return bool((uplink_rates(scene, power_watts)[0] >= least).all())
+
+    low, high = _LEAST_POWER * whole, whole
+    if scene.budget.duplex == "half" or not least.any() or heard(whole) or not heard(low):
+        return whole
+    for _ in range(_BISECTIONS):
+        middle = float(np.sqrt(low * high))
+        low, high = (middle, high) if heard(middle) else (low, middle)
+    return low
 
 
 def safe_dwells(scene: Scene) -> tuple[Dwell, ...]:

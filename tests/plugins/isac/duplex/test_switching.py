@@ -74,3 +74,18 @@ def test_full_duplex_hears_echoes_all_the_time_beside_users_that_send() -> None:
     assert full.rate_bits_per_s["up0"] == pytest.approx(2 * half.rate_bits_per_s["up0"], rel=0.2)
     assert full.rate_bits_per_s.keys() == {"d0", "d1", "up0", "up1"}
     assert not full.sensing["t"].unmet and not half.sensing["t"].unmet
+
+
+@pytest.mark.parametrize("name", ["separated", "orthogonal", "converged"])
+def test_the_cell_sends_no_louder_than_sending_users_bear(name: str) -> None:
+    band = CELL.numerology.bandwidth_hz
+    needing = [replace(user, min_rate_bits_per_s=5 * band) if user.direction == "up" else user for user in USERS]
+    for least, users in ((False, USERS), (True, needing)):
+        asked = stage(name, CELL, users=users, targets=[Target("t", 0.3, 100.0)])
+        decision = asked.decide(channels(3, 90.0), Budget(1.0, duplex="full"))
+        heard = min(decision.rate_bits_per_s["up0"], decision.rate_bits_per_s["up1"]) / band
+        if least:
+            assert heard == pytest.approx(5, abs=0.1) and not decision.unmet
+            assert 0.001 < decision.power_watts < 0.9
+        else:
+            assert heard < 4.5 and decision.power_watts == pytest.approx(1.0)
