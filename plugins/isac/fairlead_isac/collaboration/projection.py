@@ -10,7 +10,7 @@ from fairlead_isac.errors import IsacError
 F64 = NDArray[np.float64]
 
 #: Of a unit normal's slack; and the length below which a normal is in the span of others.
-TOLERANCE, DEPENDENT = 1e-10, 1e-9
+TOLERANCE, DEPENDENT = 1e-10, 1e-7
 
 
 def project(point: F64, faces: F64, bounds: F64) -> tuple[F64, F64]:
@@ -75,9 +75,10 @@ class _ActiveSet:
 
     def _step(self, new: int) -> tuple[int | None, float, bool]:
         """Go towards the new one; what had to be let go (None: nothing), the step, whether it is tight now."""
-        normal, basis = self.normals[new], self.normals[self.tight].T
-        share = np.linalg.lstsq(basis, normal, rcond=None)[0] if self.tight else np.zeros(0)
-        direction = normal - basis @ share if self.tight else normal
+        normal, basis = self.normals[new], self.normals[self.tight]
+        # Only independent normals become tight, so that their Gram matrix is regular.
+        share = np.linalg.solve(basis @ basis.T, basis @ normal) if self.tight else np.zeros(0)
+        direction = normal - share @ basis if self.tight else normal
         steepness = float(direction @ direction)
         missing = float(self.least[new] - normal @ self.z)
         full = missing / steepness if steepness > DEPENDENT**2 else np.inf

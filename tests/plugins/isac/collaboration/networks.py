@@ -9,7 +9,7 @@ from fairlead_isac.collaboration.network import CellLinks, SharedTarget, SharedT
 
 
 def network(
-    seed: int, cells: int = 3, users: int = 6, targets: int = 2, server: float = 5e9, need: float = 1.0
+    seed: int, cells: int = 3, users: int = 4, targets: int = 2, server: float = 5e9, need: float = 1.0
 ) -> tuple[SharedTask, list[CellLinks]]:
     """A network in which links differ by 20 dB, and half of the users have a least rate."""
     random = np.random.default_rng(seed)
