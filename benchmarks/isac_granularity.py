@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from benchmarks.options import Options, parse
 from benchmarks.results_file import Row
+from fairlead_isac.simulation.pictures import draw_layers
 from fairlead_isac.simulation.policies import Policy
 from fairlead_isac.simulation.run import simulate
 from fairlead_isac.simulation.scenario import street
@@ -209,6 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     more = argparse.ArgumentParser(add_help=False)
     more.add_argument("--seconds", type=float, default=3.0, help="simulated, of each run")
     more.add_argument("--plot", type=Path, default=None, help="write the curves there, as a picture")
+    more.add_argument("--layers", type=Path, default=None, help="write what the layers of one run decide there, too")
     options = parse("isac_granularity", __doc__, repeats=12, quick=1, arguments=arguments, more=more)
     seconds = 0.5 if options.quick else options.more.seconds
     traces = available_traces(6 * options.repeats, seconds, np.random.default_rng(options.seed))
@@ -218,6 +220,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found = list(pool.map(partial(_run, seconds=seconds, knob=KNOB), seeds, groups))
     if options.more.plot is not None:
         draw(found, options.more.plot)
+    if options.more.layers is not None:
+        draw_one(options.more.layers)
     options.finish(_conditions(options, seconds, traces), rows_of(found))
 
 
@@ -237,6 +241,13 @@ def _conditions(options: Options, seconds: float, traces: Sequence[RateTrace]) -
         "needs": "position 1 m (95 %), velocity resolution 0.5 m/s, refresh 0.1 s, detection 98 % at 1e-6",
         "scheduler": f"proportional fairness by the dual ({backend().name}), the same for all policies",
     }
+
+
+def draw_one(path: Path) -> None:
+    """Eight seconds of all layers, with a worth at which two drones are served and shed as they come and go."""
+    traces = available_traces(12, 8.0, np.random.default_rng(0))
+    timeline = simulate(street(5, 20.0, traces), Policy(MULTI, 3e5), 8.0, np.random.default_rng(5), sample_s=0.1)
+    draw_layers(timeline, path)
 
 
 def draw(seeds: Sequence[Sequence[Point]], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A timeline as a picture: what each granularity decided, and what came of it. Needs the extra ``plots``."""
+"""The layers of one run in detail: what each decided within what the one above left. Needs the extra ``plots``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fairlead_isac.granularity.cell import CellSetting
 from fairlead_isac.simulation.timeline import Timeline
 
 
-def draw_timeline(timeline: Timeline, path: Path, zoom_s: tuple[float, float] | None = None) -> None:
+def draw_layers(timeline: Timeline, path: Path, zoom_s: tuple[float, float] | None = None) -> None:
     """Write a picture: services by the band's layer, groups by the cell's, looks by the slot's, verdicts, rates.
 
     Args:

@@ -11,6 +11,7 @@ import pytest
 
 from fairlead_isac.errors import IsacError
 from fairlead_isac.simulation.mobility import Recorded, Still, Straight, Waypoints, polar
+from fairlead_isac.simulation.pictures import draw_layers
 from fairlead_isac.simulation.policies import POLICIES, Policy
 from fairlead_isac.simulation.run import simulate
 from fairlead_isac.simulation.scenario import MovingScenario, street
@@ -119,6 +120,12 @@ def test_users_without_a_trace_follow_their_distance() -> None:
     far = replace(scenario.users[1], trace=None, path=Still(800.0, 0.0))
     rates = run(Policy(bits_per_refresh=0.0), replace(scenario, users=(near, far)), 0.03).rates_bits_per_s.mean(axis=0)
     assert rates[0] > 1.5 * rates[1] > 0.0
+
+
+def test_layers_are_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    draw_layers(sensing_all("multi-granularity"), tmp_path / "layers.png")
+    assert (tmp_path / "layers.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_progress_rises_to_one() -> None:
