@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from fairlead_isac.duplex.switching import DuplexSwitch
 from fairlead_isac.errors import IsacError
 from fairlead_isac.granularity.band import BandSetting, Service, full_rate, service_of
 from fairlead_isac.granularity.layer import Answer, Observation, SolverFailed, TrackedTarget
 from fairlead_isac.granularity.looks import LookNeeds
-from fairlead_isac.scenario import Budget, Duplex
+from fairlead_isac.scenario import Budget
 
 #: Self-interference cancellation at which full duplex carries as much as half duplex: measured for 3.5 GHz, 100 MHz,
 #: 30 and 20 dBm, 16 + 16 antennas, white residual; and how far beyond it the mode changes.
@@ -71,7 +72,7 @@ class CellLayer:
         self.period_s, self.break_even_db = period_s, break_even_db
         self._plans: dict[str, tuple[Group, ...]] = {}
         self._passed: dict[str, str] = {}
-        self._duplex: Duplex = "half"
+        self._switch = DuplexSwitch(HYSTERESIS_DB)
         self._prices: dict[str, float] = {}
 
     def decide(self, t: float, observation: Observation, above: Any) -> Answer:
@@ -79,14 +80,13 @@ class CellLayer:
         if not isinstance(above, BandSetting):
             raise SolverFailed(f"the layer above set {type(above).__name__}; accepted: BandSetting")
         self._plan(observation, t, above)
-        self._switch(observation.cancellation_db)
         self._price(observation)
         share = sum(service.air_share for service in above.served.values())
         budget = Budget(
             above.power_watts,
             (0.0, max(above.most_sensing, min(1.0, share))),
             above.resource_blocks,
-            self._duplex,
+            self._switch.choose(observation.cancellation_db, self.break_even_db),
             1.0,
             above.bits_per_refresh / max(above.air_price, 1.0),
         )
@@ -137,12 +137,6 @@ class CellLayer:
                 groups = groups_of(first * refresh, service, seen.cell.numerology.slot_s)
                 self._plans[name] = (*self._plans.get(name, ()), *groups)
             first += 1
-
-    def _switch(self, cancellation_db: float | None) -> None:
-        if cancellation_db is None:
-            self._duplex = "half"
-        elif abs(cancellation_db - self.break_even_db) > HYSTERESIS_DB:
-            self._duplex = "full" if cancellation_db > self.break_even_db else "half"
 
     def _price(self, observation: Observation) -> None:
         """Dual subgradient step on the least rates."""
