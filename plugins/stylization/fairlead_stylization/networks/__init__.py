@@ -1,0 +1,1 @@
+"""Encoders and decoders (torch): the student that ships, VGG-19 and its slim form, decoders, MicroAST."""

@@ -1,0 +1,165 @@
+"""The student: a small encoder and a decoder whose layers take a style's statistics (torch).
+
+Layout, for a picture of H x W: features at 1/2, 1/4 and 1/8. The deepest features are stylized by
+TSSAT (global, then local statistics; ACM MM 2023, section 3); every convolution of the decoder is normalized over the picture and
+takes a scale and a shift that a small perceptron draws from the statistics of the style at all three levels, as MicroAST
+(AAAI 2023) and conditional instance normalization do. Sums carry details of the content from the encoder to the decoder.
+
+A style is a vector of statistics: strength and mixtures of styles are weighted means of such vectors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fairlead_stylization.transform.torch_form import LocalStyle, global_local_transform
+
+EPSILON = 1e-5
+
+
+@dataclass(frozen=True)
+class StudentShape:
+    """Sizes of a student.
+
+    Attributes:
+        channels: of the features at 1/2, 1/4 and 1/8.
+        hidden: units of the perceptron that turns statistics into scales and shifts.
+        depth: residual blocks at 1/8 after the transform.
+        matching: channels in which local patches are compared; the first ones of the deepest features, all where 0.
+    """
+
+    channels: tuple[int, int, int] = (24, 48, 96)
+    hidden: int = 256
+    depth: int = 1
+    matching: int = 24
+
+
+EDGE = StudentShape()
+QUALITY = StudentShape(channels=(32, 64, 128), hidden=384, depth=2, matching=32)
+
+SHAPES = {"edge": EDGE, "quality": QUALITY}
+
+
+def statistics(features: Tensor) -> Tensor:
+    """Mean and standard deviation of each channel over the picture: [B, C, H, W] -> [B, 2 C]."""
+    flat = features.flatten(2)
+    mean = flat.mean(2)
+    deviation = ((flat - mean[:, :, None]).square().mean(2) + EPSILON).sqrt()
+    return torch.cat([mean, deviation], 1)
+
+
+def normalize(features: Tensor, stats: Tensor | None = None) -> Tensor:
+    """Zero mean and unit deviation per channel, by the picture's own statistics or by given ones ([B, 2 C])."""
+    mean, deviation = (statistics(features) if stats is None else stats)[:, :, None, None].chunk(2, 1)
+    return (features - mean) / deviation
+
+
+def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1)
+
+
+class Encoder(nn.Module):
+    """Features of a picture at 1/2, 1/4 and 1/8."""
+
+    def __init__(self, shape: StudentShape) -> None:
+        super().__init__()
+        fine, middle, coarse = shape.channels
+        # Space-to-depth by 2 and a 3 x 3 convolution in one.
+        self.first = nn.Conv2d(3, fine, 6, stride=2, padding=2)
+        self.second = _convolution(fine, middle, stride=2)
+        self.third = _convolution(middle, coarse, stride=2)
+        self.last = _convolution(coarse, coarse)
+
+    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[B, 3, H, W] in [0, 1], H and W multiples of 8 -> three maps."""
+        fine = functional.relu(self.first(2 * picture - 1))
+        middle = functional.relu(self.second(fine))
+        coarse = functional.relu(self.third(middle))
+        # Convolutions may run in bfloat16 (in training); statistics never do.
+        return fine.float(), middle.float(), (coarse + self.last(coarse)).float()
+
+
+class Modulator(nn.Module):
+    """Statistics of a style at all levels -> scale and shift of each layer of the decoder."""
+
+    def __init__(self, shape: StudentShape) -> None:
+        super().__init__()
+        fine, middle, coarse = shape.channels
+        self.sizes = [2 * coarse] * (2 * shape.depth) + [2 * middle, 2 * fine]
+        self.inner = nn.Linear(2 * sum(shape.channels), shape.hidden)
+        self.outer = nn.Linear(shape.hidden, sum(self.sizes))
+
+    def forward(self, code: Tensor) -> tuple[Tensor, ...]:
+        """[B, 2 (C1 + C2 + C3)] -> one [B, 2 C] a layer: scales, then shifts."""
+        return self.outer(functional.relu(self.inner(code))).split(self.sizes, 1)
+
+
+def modulate(features: Tensor, scale_shift: Tensor) -> Tensor:
+    """Normalized features, scaled and shifted: AdaIN with learned statistics."""
+    scale, shift = scale_shift.float()[:, :, None, None].chunk(2, 1)
+    return normalize(features.float()) * (1 + scale) + shift
+
+
+class Decoder(nn.Module):
+    """Stylized features at 1/8 and the content's finer ones -> a picture."""
+
+    def __init__(self, shape: StudentShape) -> None:
+        super().__init__()
+        fine, middle, coarse = shape.channels
+        self.blocks = nn.ModuleList(_convolution(coarse, coarse) for _ in range(2 * shape.depth))
+        self.to_middle = _convolution(coarse, middle)
+        self.middle = _convolution(middle, middle)
+        self.to_fine = _convolution(middle, fine)
+        self.fine = _convolution(fine, fine)
+        self.picture = _convolution(fine, 12)
+
+    def forward(self, coarse: Tensor, middle: Tensor, fine: Tensor, scales: tuple[Tensor, ...]) -> Tensor:
+        """Maps at 1/8, 1/4 and 1/2 and the modulator's scales -> [B, 3, H, W], near [0, 1] and not clipped."""
+        for index in range(0, len(self.blocks), 2):
+            inner = functional.relu(modulate(self.blocks[index](coarse), scales[index]))
+            coarse = coarse + modulate(self.blocks[index + 1](inner), scales[index + 1])
+        features = functional.interpolate(self.to_middle(coarse), scale_factor=2.0) + middle
+        features = functional.relu(modulate(self.middle(features), scales[-2]))
+        features = functional.interpolate(self.to_fine(features), scale_factor=2.0) + fine
+        features = functional.relu(modulate(self.fine(features), scales[-1]))
+        return functional.pixel_shuffle(self.picture(features), 2) * 0.5 + 0.5
+
+
+class Student(nn.Module):
+    """Encoder, modulator and decoder."""
+
+    def __init__(self, shape: StudentShape = EDGE) -> None:
+        super().__init__()
+        self.shape = shape
+        self.encoder, self.modulator, self.decoder = Encoder(shape), Modulator(shape), Decoder(shape)
+
+    def code(self, levels: tuple[Tensor, ...]) -> Tensor:
+        """A picture's features at three levels -> its statistics, [B, 2 (C1 + C2 + C3)]."""
+        return torch.cat([statistics(level) for level in levels], 1)
+
+    def decode(self, levels: tuple[Tensor, Tensor, Tensor], code: Tensor, local: LocalStyle | None, strength: Tensor) -> Tensor:
+        """Stylize.
+
+        Args:
+            levels: the content's features.
+            code: the style's statistics, [B, N].
+            local: the style's patches; global statistics only where None.
+            strength: [B], 0 (the content) to 1 (the style).
+        """
+        fine, middle, coarse = levels
+        share = strength[:, None]
+        mixed = torch.lerp(self.code(levels), code, share)
+        style = code[:, -2 * self.shape.channels[2] :]
+        stylized = global_local_transform(coarse, style, local)
+        return self.decoder(torch.lerp(coarse, stylized, share[:, :, None, None]), middle, fine, self.modulator(mixed))
+
+    def forward(self, content: Tensor, style: Tensor, strength: Tensor | None = None) -> Tensor:
+        """Pictures [B, 3, H, W] and styles [B, 3, h, w] in [0, 1] -> pictures."""
+        levels, others = self.encoder(content), self.encoder(style)
+        local = LocalStyle.of(others[2], self.shape.matching)
+        share = content.new_ones(len(content)) if strength is None else strength
+        return self.decode(levels, self.code(others), local, share)

@@ -1,0 +1,128 @@
+"""The objective: what a batch of results costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from fairlead_stylization.losses.patches import attention_content_loss, patch_style_loss
+from fairlead_stylization.losses.statistics import content_loss, identity_loss, style_loss
+from fairlead_stylization.networks.vgg import Vgg19
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the terms, and the layers that they look at.
+
+    The paper's own: content 5 at relu4_1 and relu5_1, style 6 at relu1_1 to relu5_1, patches 0.5 and attention 5e4 at relu4_1.
+    Here the full network reaches relu3_1 and a slim one the rest, so the layers are shared between `near` and `deep`.
+    """
+
+    content: float = 1.0
+    style: float = 4.0
+    deep_content: float = 0.5
+    deep_style: float = 1.0
+    patches: float = 0.1
+    attention: float = 2e3
+    identity: float = 1.0
+    distilled: float = 0.2
+
+
+@dataclass
+class Targets:
+    """A batch's contents, and the activations of its contents and styles."""
+
+    content: Tensor
+    near_content: dict[str, Tensor]
+    near_style: dict[str, Tensor]
+    deep_content: dict[str, Tensor]
+    deep_style: dict[str, Tensor]
+
+    def rolled(self) -> Targets:
+        """The same contents with their neighbours' styles."""
+        near, deep = ({layer: value.roll(1, 0) for layer, value in kept.items()} for kept in (self.near_style, self.deep_style))
+        return replace(self, near_style=near, deep_style=deep)
+
+    def with_itself(self, same: Tensor) -> Targets:
+        """Where `same` [B] is 1, the content's own activations for the style's."""
+        chosen = same[:, None, None, None] > 0
+        # The content's activations at the style's layers are those of one pass over both.
+        near = {layer: torch.where(chosen, self.near_content[layer], value) for layer, value in self.near_style.items()}
+        deep = {layer: torch.where(chosen, self.deep_content[layer], value) for layer, value in self.deep_style.items()}
+        return replace(self, near_style=near, deep_style=deep)
+
+
+@dataclass
+class Objective:
+    """Terms of the loss over the activations of two networks.
+
+    Attributes:
+        near: the full VGG-19.
+        deep: the slim one, or None where `near` reaches relu5_1.
+        content_layers, style_layers, deep_layers: of `near` and `deep`.
+    """
+
+    near: Vgg19
+    deep: Vgg19 | None
+    weights: LossWeights
+    content_layers: tuple[str, ...] = ("relu3_1",)
+    style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1")
+    deep_layers: tuple[str, ...] = ("relu4_1", "relu5_1")
+    scales: dict[str, float] = field(default_factory=dict)
+
+    def near_activations(self, picture: Tensor) -> dict[str, Tensor]:
+        """Activations of the full network."""
+        return self._run(self.near, picture, {*self.content_layers, *self.style_layers})
+
+    def deep_activations(self, picture: Tensor) -> dict[str, Tensor]:
+        """Activations of the slim network, each divided by its usual size, found at the first call."""
+        found = self._run(self.deep or self.near, picture, set(self.deep_layers))
+        for layer, features in found.items():
+            if layer not in self.scales:
+                self.scales[layer] = 1 / max(float(features.detach().float().square().mean().sqrt()), 1e-6)
+        return {layer: features.float() * self.scales[layer] for layer, features in found.items()}
+
+    def _run(self, network: Vgg19, picture: Tensor, taps: set[str]) -> dict[str, Tensor]:
+        kind = network.colours.weight.dtype
+        return network(picture.to(kind).contiguous(memory_format=torch.channels_last), taps)
+
+    @torch.no_grad()
+    def targets(self, content: Tensor, style: Tensor) -> Targets:
+        """What results are compared with."""
+        both = torch.cat([content, style])
+        near, deep = self.near_activations(both), self.deep_activations(both)
+        return Targets(content, *_halves(near), *_halves(deep))
+
+    def terms(self, got: Tensor, targets: Targets, strength: Tensor, same: Tensor) -> dict[str, Tensor]:
+        """Each term of a batch, averaged over it.
+
+        Args:
+            got: results [B, 3, H, W].
+            targets: of the same batch.
+            strength: [B]; the style's terms weigh by its square, so that weaker strengths keep more content.
+            same: [B], 1 where the style is the content itself.
+        """
+        near, deep = self.near_activations(got), self.deep_activations(got)
+        share, first = strength.square(), self.deep_layers[0]
+        return {
+            "content": content_loss(near, targets.near_content, self.content_layers).mean(),
+            "style": (share * style_loss(near, targets.near_style, self.style_layers)).mean(),
+            "deep_content": content_loss(deep, targets.deep_content, self.deep_layers).mean(),
+            "deep_style": (share * style_loss(deep, targets.deep_style, self.deep_layers)).mean(),
+            "patches": (share * patch_style_loss(deep[first], targets.deep_style[first])).mean(),
+            "attention": attention_content_loss(deep[first], targets.deep_content[first]).mean(),
+            "identity": (same * identity_loss(got, targets.content, deep, targets.deep_content, self.deep_layers)).mean(),
+        }
+
+    def total(self, terms: dict[str, Tensor]) -> Tensor:
+        """The weighted sum."""
+        return torch.stack([getattr(self.weights, name) * value for name, value in terms.items()]).sum()
+
+
+def _halves(activations: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    first, second = {}, {}
+    for layer, features in activations.items():
+        first[layer], second[layer] = features.chunk(2)
+    return first, second

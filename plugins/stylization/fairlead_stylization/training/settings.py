@@ -1,0 +1,56 @@
+"""What a training run is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fairlead_stylization.errors import BadSetting
+from fairlead_stylization.training.objective import LossWeights
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """One run.
+
+    Attributes:
+        contents, styles: folders of pictures.
+        vgg: file of VGG-19's weights, to relu3_1 at least.
+        slim: file of the slim network's, for relu4_1 and relu5_1; not needed where `vgg` reaches relu5_1.
+        out: folder of the run: `state.pt` to go on from, `weights.safetensors`, `losses.jsonl`.
+        variant: "edge" or "quality".
+        steps: in all, those of earlier parts of the run included.
+        batch: pictures a step.
+        size: side of the pictures, in pixels.
+        rate: the highest rate of Adam; it rises over `warmup` steps and falls along a cosine to a hundredth.
+        average: decay of the weights' moving average, which is what is kept.
+        every: steps between two records.
+        seed: of all chance.
+        threads: of torch; its own choice where 0.
+    """
+
+    contents: Path
+    styles: Path
+    vgg: Path
+    out: Path
+    slim: Path | None = None
+    variant: str = "edge"
+    steps: int = 8000
+    batch: int = 4
+    size: int = 128
+    rate: float = 1e-3
+    warmup: int = 200
+    average: float = 0.998
+    every: int = 100
+    seed: int = 0
+    threads: int = 0
+    losses: LossWeights = field(default_factory=LossWeights)
+
+    def __post_init__(self) -> None:
+        if self.variant not in {"edge", "quality"}:
+            raise BadSetting(f"variant: {self.variant!r}; accepted: edge, quality")
+        for name, least in (("steps", 1), ("batch", 2), ("every", 1), ("size", 64)):
+            if getattr(self, name) < least:
+                raise BadSetting(f"{name}: {getattr(self, name)}; accepted: {least} or more")
+        if self.size % 8:
+            raise BadSetting(f"size: {self.size}; accepted: multiples of 8")
