@@ -1,6 +1,7 @@
 """The student: a small encoder and a decoder whose layers take a style's statistics (torch).
 
-Layout, for a picture of H x W: features at 1/2, 1/4 and 1/8. The deepest features are stylized by
+Layout, for a picture of H x W: features at 1/2, 1/4 and 1/8. The content's colours are mapped to the
+style's first. The deepest features are stylized by
 TSSAT (global, then local statistics; ACM MM 2023, section 3); every convolution of the decoder is normalized over the picture and
 takes a scale and a shift that a small perceptron draws from the statistics of the style at all three levels, as MicroAST
 (AAAI 2023) and conditional instance normalization do. Sums carry details of the content from the encoder to the decoder.
@@ -12,10 +13,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fairlead_stylization.transform.colours import Colours, colour_map
 from fairlead_stylization.transform.torch_form import LocalStyle, global_local_transform
 
 EPSILON = 1e-5
@@ -98,6 +101,23 @@ class Modulator(nn.Module):
         return self.outer(functional.relu(self.inner(code))).split(self.sizes, 1)
 
 
+def recoloured(picture: Tensor, mapping: Tensor) -> Tensor:
+    """Pictures [B, 3, H, W] under maps of colours [B, 3, 4]: what the encoder sees of a content."""
+    flat = torch.bmm(mapping[:, :, :3], picture.flatten(2)) + mapping[:, :, 3:]
+    return flat.reshape(picture.shape)
+
+
+def colour_maps(contents: Tensor, styles: Tensor, strength: Tensor) -> Tensor:
+    """Maps [B, 3, 4] from the colours of contents to those of styles (both [B, 3, H, W]), by strengths [B]."""
+    pairs = zip(contents, styles, strength.tolist(), strict=True)
+    maps = [colour_map(_colours(content), _colours(style), share) for content, style, share in pairs]
+    return torch.from_numpy(np.stack(maps)).to(contents.dtype)
+
+
+def _colours(picture: Tensor) -> Colours:
+    return Colours.of(picture.detach().permute(1, 2, 0).float().numpy())
+
+
 def modulate(features: Tensor, scale_shift: Tensor) -> Tensor:
     """Normalized features, scaled and shifted: AdaIN with learned statistics."""
     scale, shift = scale_shift.float()[:, :, None, None].chunk(2, 1)
@@ -159,7 +179,8 @@ class Student(nn.Module):
 
     def forward(self, content: Tensor, style: Tensor, strength: Tensor | None = None) -> Tensor:
         """Pictures [B, 3, H, W] and styles [B, 3, h, w] in [0, 1] -> pictures."""
-        levels, others = self.encoder(content), self.encoder(style)
-        local = LocalStyle.of(others[2], self.shape.matching)
         share = content.new_ones(len(content)) if strength is None else strength
+        levels = self.encoder(recoloured(content, colour_maps(content, style, share)))
+        others = self.encoder(style)
+        local = LocalStyle.of(others[2], self.shape.matching)
         return self.decode(levels, self.code(others), local, share)

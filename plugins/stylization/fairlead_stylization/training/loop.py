@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -23,46 +24,44 @@ from fairlead_stylization.training.settings import TrainingSettings
 Progress = Callable[[int, dict[str, float]], None]
 
 
-class Run:
-    """A run's whole state: networks, optimizer, average, chance."""
+class Worker:
+    """Draws batches and computes slopes with its own copy of the student, so that several can at once."""
 
-    def __init__(self, settings: TrainingSettings) -> None:
-        torch.manual_seed(settings.seed)
-        self.settings, self.step = settings, 0
+    def __init__(self, settings: TrainingSettings, objective: Objective, sampler: Sampler) -> None:
+        self.settings, self.objective, self.sampler = settings, objective, sampler
         self.student = Student(SHAPES[settings.variant]).to(memory_format=torch.channels_last)
-        self._left: tuple[Tensor, Tensor, Targets] | None = None
         # Reads VGG's relu3_1 off the student's features at 1/4: what makes the encoder see as VGG does.
         self.head = nn.Conv2d(self.student.shape.channels[1], 256, 1)
-        self.average = {name: value.clone() for name, value in self.student.state_dict().items()}
-        self.objective = _objective(settings)
-        self.sampler = Sampler.of(settings.contents, settings.styles, settings.seed)
-        self.optimizer = torch.optim.Adam([*self.student.parameters(), *self.head.parameters()], lr=settings.rate)
+        self._left: tuple[Tensor, Tensor, Targets] | None = None
 
-    def advance(self) -> dict[str, float]:
-        """One step; returns the terms of its loss."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate_at(self.step, self.settings)
-        terms = self._terms()
-        self.optimizer.zero_grad(set_to_none=True)
+    def parameters(self) -> list[nn.Parameter]:
+        """Of the student and the head."""
+        return [*self.student.parameters(), *self.head.parameters()]
+
+    def run(self, rehearsing: bool) -> dict[str, float]:
+        """One batch: leaves slopes at the parameters, returns the terms of the loss."""
+        for parameter in self.parameters():
+            parameter.grad = None
+        terms = self._terms(rehearsing)
         self.objective.total(terms).backward()
-        nn.utils.clip_grad_norm_(self.student.parameters(), 5.0)
-        self.optimizer.step()
-        self.step += 1
-        self._average()
         return {name: float(value.detach()) for name, value in terms.items()}
 
-    def _terms(self) -> dict[str, Tensor]:
+    def _terms(self, rehearsing: bool) -> dict[str, Tensor]:
         content, style, targets = self._batch()
         strength, same = draw_strengths(self.sampler.random, self.settings.batch)
         style = torch.where(same[:, None, None, None] > 0, content, style)
         targets = targets.with_itself(same)
         with torch.autocast("cpu", torch.bfloat16):
             got = self.student(content, style, strength).float()
-            seen = self.head(self.student.encoder(content)[1])
-        wanted = targets.near_content["relu3_1"].float()
         terms = self.objective.terms(got, targets, strength, same)
-        terms["distilled"] = functional.mse_loss(seen.float(), wanted) / wanted.square().mean()
+        if not rehearsing:
+            terms["distilled"] = self._distilled(content, targets.near_content["relu3_1"].float())
         return terms
+
+    def _distilled(self, content: Tensor, wanted: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            seen = self.head(self.student.encoder(content)[1])
+        return functional.mse_loss(seen.float(), wanted) / wanted.square().mean()
 
     def _batch(self) -> tuple[Tensor, Tensor, Targets]:
         """Contents, styles and their activations; every batch serves twice, the second time paired anew."""
@@ -73,6 +72,58 @@ class Run:
             return self._left
         (content, style, targets), self._left = self._left, None
         return content, style.roll(1, 0), targets.rolled()
+
+    def forget(self) -> None:
+        """Drop the batch that would serve again."""
+        self._left = None
+
+
+class Run:
+    """A run's whole state: networks, optimizer, average, chance."""
+
+    def __init__(self, settings: TrainingSettings) -> None:
+        torch.manual_seed(settings.seed)
+        self.settings, self.step = settings, 0
+        self.objective = _objective(settings)
+        samplers = Sampler.of(settings.contents, settings.styles, settings.seed).split(settings.workers)
+        self.workers = [Worker(settings, self.objective, sampler) for sampler in samplers]
+        self.student = self.workers[0].student
+        self.average = {name: value.clone() for name, value in self.student.state_dict().items()}
+        self.optimizer = torch.optim.Adam(self.workers[0].parameters(), lr=settings.rate)
+        self.pool = ThreadPoolExecutor(settings.workers)
+
+    def advance(self) -> dict[str, float]:
+        """One step; returns the terms of its loss."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate_at(self.step, self.settings)
+        self._rehearse(self.step < self.settings.rehearsal)
+        terms = list(self.pool.map(lambda worker: worker.run(self.objective.rehearsing), self.workers))
+        self._gather()
+        nn.utils.clip_grad_norm_(self.student.parameters(), 5.0)
+        self.optimizer.step()
+        self._spread()
+        self.step += 1
+        self._average()
+        return {name: sum(one[name] for one in terms) / len(terms) for name in terms[0]}
+
+    def _rehearse(self, rehearsing: bool) -> None:
+        if rehearsing != self.objective.rehearsing:
+            self.objective.rehearsing = rehearsing
+            for worker in self.workers:
+                worker.forget()
+
+    def _gather(self) -> None:
+        """The mean of all workers' slopes, at the first worker's parameters."""
+        for same in zip(*(worker.parameters() for worker in self.workers), strict=True):
+            slopes = [parameter.grad for parameter in same if parameter.grad is not None]
+            if len(slopes) > 1:
+                same[0].grad = torch.stack(slopes).mean(0)
+
+    @torch.no_grad()
+    def _spread(self) -> None:
+        for worker in self.workers[1:]:
+            for own, first in zip(worker.parameters(), self.workers[0].parameters(), strict=True):
+                own.copy_(first)
 
     def _average(self) -> None:
         # Young averages follow faster, else the random start would show for thousands of steps.
@@ -87,11 +138,11 @@ class Run:
         state = {
             "step": self.step,
             "student": self.student.state_dict(),
-            "head": self.head.state_dict(),
+            "head": self.workers[0].head.state_dict(),
             "average": self.average,
             "optimizer": self.optimizer.state_dict(),
             "scales": self.objective.scales,
-            "random": json.dumps(self.sampler.random.bit_generator.state),
+            "random": [json.dumps(worker.sampler.random.bit_generator.state) for worker in self.workers],
         }
         torch.save(state, folder / "state.new")
         (folder / "state.new").replace(folder / "state.pt")
@@ -104,11 +155,13 @@ class Run:
             return False
         state = torch.load(path, map_location="cpu", weights_only=True)
         self.student.load_state_dict(state["student"])
-        self.head.load_state_dict(state["head"])
+        self.workers[0].head.load_state_dict(state["head"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.average = state["step"], state["average"]
         self.objective.scales = state["scales"]
-        self.sampler.random.bit_generator.state = json.loads(state["random"])
+        for worker, kept in zip(self.workers, state["random"], strict=False):
+            worker.sampler.random.bit_generator.state = json.loads(kept)
+        self._spread()
         return True
 
 
@@ -160,7 +213,7 @@ def train(settings: TrainingSettings, progress: Progress = lambda step, terms: N
     since: list[dict[str, float]] = []
     while run.step < settings.steps:
         since.append(run.advance())
-        if run.step % settings.every == 0 or run.step == settings.steps:
+        if since and (run.step % settings.every == 0 or run.step == settings.steps):
             means = {name: float(np.mean([terms[name] for terms in since])) for name in since[0]}
             _record(settings.out, run.step, means)
             progress(run.step, means)

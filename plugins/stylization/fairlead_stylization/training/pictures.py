@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +62,10 @@ class Sampler:
         paintings = read_folder(styles)
         # Textures are a fifth of the styles at most.
         return cls(read_folder(contents), paintings + made[: len(paintings) // 4], np.random.default_rng(seed))
+
+    def split(self, count: int) -> list[Sampler]:
+        """Samplers of the same pictures, each with its own chance."""
+        return [replace(self, random=random) for random in self.random.spawn(count)]
 
     def batch(self, count: int, size: int) -> tuple[Tensor, Tensor]:
         """Contents and styles, [count, 3, size, size] each, in [0, 1]."""

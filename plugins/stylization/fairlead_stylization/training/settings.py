@@ -20,13 +20,15 @@ class TrainingSettings:
         out: folder of the run: `state.pt` to go on from, `weights.safetensors`, `losses.jsonl`.
         variant: "edge" or "quality".
         steps: in all, those of earlier parts of the run included.
+        rehearsal: of these, first steps in which the slim network stands in for the full one, which is three times as fast.
         batch: pictures a step.
         size: side of the pictures, in pixels.
         rate: the highest rate of Adam; it rises over `warmup` steps and falls along a cosine to a hundredth.
         average: decay of the weights' moving average, which is what is kept.
         every: steps between two records.
         seed: of all chance.
-        threads: of torch; its own choice where 0.
+        threads: of torch, for each worker; its own choice where 0.
+        workers: that compute batches at once, each its own.
     """
 
     contents: Path
@@ -36,6 +38,7 @@ class TrainingSettings:
     slim: Path | None = None
     variant: str = "edge"
     steps: int = 8000
+    rehearsal: int = 0
     batch: int = 4
     size: int = 128
     rate: float = 1e-3
@@ -44,12 +47,13 @@ class TrainingSettings:
     every: int = 100
     seed: int = 0
     threads: int = 0
+    workers: int = 1
     losses: LossWeights = field(default_factory=LossWeights)
 
     def __post_init__(self) -> None:
         if self.variant not in {"edge", "quality"}:
             raise BadSetting(f"variant: {self.variant!r}; accepted: edge, quality")
-        for name, least in (("steps", 1), ("batch", 2), ("every", 1), ("size", 64)):
+        for name, least in (("steps", 1), ("batch", 2), ("every", 1), ("size", 64), ("workers", 1)):
             if getattr(self, name) < least:
                 raise BadSetting(f"{name}: {getattr(self, name)}; accepted: {least} or more")
         if self.size % 8:

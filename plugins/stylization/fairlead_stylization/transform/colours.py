@@ -1,0 +1,65 @@
+"""Colours as a whole: a content's are mapped to a style's before its features are, or kept (NumPy).
+
+The map is the linear one that moves the least colour (Pitie and Kokaram, CVMP 2007: the Monge-Kantorovitch solution for
+normal distributions): afterwards the content has the style's mean colour and its covariance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+#: Added to variances of colours in [0, 1]: what a nearly grey picture's noise is not amplified beyond.
+SMALL = 1e-3
+
+_LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+@dataclass(frozen=True)
+class Colours:
+    """A picture's colours: mean [3] and covariance [3, 3], for values in [0, 1]."""
+
+    mean: Array
+    covariance: Array
+
+    @classmethod
+    def of(cls, picture: Array, most: int = 65536) -> Colours:
+        """Of a picture [H, W, 3], by about `most` of its pixels, evenly spaced."""
+        step = max(1, int(np.sqrt(picture.shape[0] * picture.shape[1] / most)))
+        pixels = picture[::step, ::step].reshape(-1, 3).astype(np.float64)
+        centred = pixels - pixels.mean(0)
+        covariance = centred.T @ centred / len(pixels)
+        return cls(pixels.mean(0).astype(np.float32), covariance.astype(np.float32))
+
+
+def colour_map(content: Colours, style: Colours, strength: float = 1.0) -> Array:
+    """The map [3, 4] (matrix, then offset) of a content's colours to a style's; the identity at strength 0."""
+    small = SMALL * np.eye(3)
+    root, inverse = _roots(content.covariance.astype(np.float64) + small)
+    matrix = inverse @ _roots(root @ (style.covariance.astype(np.float64) + small) @ root)[0] @ inverse
+    offset = style.mean - matrix @ content.mean
+    whole = np.concatenate([matrix, offset[:, None]], 1)
+    return ((1 - strength) * np.eye(3, 4) + strength * whole).astype(np.float32)
+
+
+def _roots(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The square root of a positive matrix, and that root's inverse."""
+    values, vectors = np.linalg.eigh(matrix)
+    roots = np.sqrt(np.maximum(values, 1e-12))
+    return (vectors * roots) @ vectors.T, (vectors / roots) @ vectors.T
+
+
+def recoloured(picture: Array, mapping: Array) -> Array:
+    """A picture [H, W, 3] under a map [3, 4]; not clipped."""
+    return picture @ mapping[:, :3].T + mapping[:, 3]
+
+
+def with_colours_of(picture: Array, content: Array) -> Array:
+    """A stylized picture's luminance (ITU-R BT.601) with a content's colour differences, both [H, W, 3] in [0, 1]."""
+    luminance = picture @ _LUMINANCE
+    own = content @ _LUMINANCE
+    return np.clip(content + (luminance - own)[..., None], 0, 1).astype(np.float32)
