@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from fairlead_stylization.errors import BadCheckpoint
+from ..errors import BadCheckpoint
 
 
 def read_tensors(path: Path | str) -> dict[str, Tensor]:
@@ -68,9 +68,7 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], names: Mapping[str, s
         if name not in tensors:
             raise BadCheckpoint(path, f"{name}: not in the file; it has {_some(tensors)}")
         if tensors[name].shape != value.shape:
-            raise BadCheckpoint(
-                path, f"{name}: shape {tuple(tensors[name].shape)}; accepted: {tuple(value.shape)}"
-            )
+            raise BadCheckpoint(path, f"{name}: shape {tuple(tensors[name].shape)}; accepted: {tuple(value.shape)}")
     module.load_state_dict({own: tensors[names[own]] for own in state})
 
 

@@ -1,7 +1,8 @@
 """VGG-19 as the style transfer community keeps it.
 
-Two forms are read: `vgg_normalised` (AdaIN, TSSAT and WCT: a sequence in which every convolution follows a padding layer, so that
-names are places such as "2.weight"), of any depth; and the slim one of Collaborative Distillation (CVPR 2020: "conv11.weight").
+Two forms are read: `vgg_normalised` (AdaIN, TSSAT and WCT: a sequence in which every convolution follows a padding
+layer, so that names are places such as "2.weight"), of any depth; and the slim one of Collaborative Distillation
+(CVPR 2020: "conv11.weight").
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from fairlead_stylization.checkpoints.files import fill, read_tensors
-from fairlead_stylization.errors import BadCheckpoint
-from fairlead_stylization.networks.vgg import BLOCKS, SLIM_WIDTHS, Vgg19, convolutions
+from ..errors import BadCheckpoint
+from ..networks.vgg import BLOCKS, SLIM_WIDTHS, Vgg19, convolutions
+from .files import fill, read_tensors
 
 DEEPEST = tuple(f"relu{block}_{index}" for block, count in enumerate(BLOCKS, 1) for index in range(1, count + 1))
 
@@ -42,7 +43,7 @@ def read_vgg(path: Path | str, last: str | None = None) -> Vgg19:
     slim = "conv11.weight" in tensors
     deepest = _deepest(tensors, slim)
     if deepest is None:
-        raise BadCheckpoint(path, f"not VGG-19: it has {', '.join(list(tensors)[:4])}; accepted: 0.weight or conv11.weight")
+        raise BadCheckpoint(path, f"not VGG-19: it has {list(tensors)[:4]}; accepted: 0.weight or conv11.weight")
     network = Vgg19(last or deepest, SLIM_WIDTHS) if slim else Vgg19(last or deepest)
     fill(network, tensors, {own: _name(own, network.last, slim) for own in network.state_dict()}, path)
     return network.eval().requires_grad_(False)

@@ -1,1 +1,1 @@
-"""What the networks are trained on: TSSAT's losses (ACM MM 2023, section 3.3) over the activations of VGG-19 (torch)."""
+"""What networks are trained on: TSSAT's losses (ACM MM 2023, section 3.3) over activations of VGG-19 (torch)."""

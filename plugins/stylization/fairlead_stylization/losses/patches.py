@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-from fairlead_stylization.transform.torch_form import PATCH, LocalStyle, normalized
+from ..transform.torch_form import PATCH, LocalStyle, normalized
 
 EPSILON = 1e-5
 

@@ -1,4 +1,4 @@
-"""MicroAST (AAAI 2023), written from the paper so that its authors' checkpoints load: a peer to measure against (torch)."""
+"""MicroAST (AAAI 2023), so that its authors' checkpoints load: a peer to measure against (torch)."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class MicroDecoder(nn.Module):
             *(Convolution(32, 16, 3, 1, 16), relu, Convolution(16, 16, 1), relu, Convolution(16, 3, 9)),
         )
 
-    def forward(self, content, style, weights, biases, strength: float) -> Tensor:  # noqa: ANN001
+    def forward(self, content, style, weights, biases, strength: float) -> Tensor:
         """Levels of the content and of the style, modulation, strength -> picture."""
         features = _blend(content[1], style[1], strength)
         features = _blend(self.dec1(features, weights[1], biases[1]), style[0], strength)

@@ -2,9 +2,10 @@
 
 Layout, for a picture of H x W: features at 1/2, 1/4 and 1/8. The content's colours are mapped to the
 style's first. The deepest features are stylized by
-TSSAT (global, then local statistics; ACM MM 2023, section 3); every convolution of the decoder is normalized over the picture and
-takes a scale and a shift that a small perceptron draws from the statistics of the style at all three levels, as MicroAST
-(AAAI 2023) and conditional instance normalization do. Sums carry details of the content from the encoder to the decoder.
+TSSAT (global, then local statistics; ACM MM 2023, section 3); every convolution of the decoder is normalized over the
+picture and takes a scale and a shift that a small perceptron draws from the statistics of the style at all three
+levels, as MicroAST (AAAI 2023) and conditional instance normalization do. Sums carry details of the content from the
+encoder to the decoder.
 
 A style is a vector of statistics: strength and mixtures of styles are weighted means of such vectors.
 """
@@ -18,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fairlead_stylization.transform.colours import Colours, colour_map
-from fairlead_stylization.transform.torch_form import LocalStyle, global_local_transform
+from ..transform.colours import Colours, colour_map
+from ..transform.torch_form import LocalStyle, global_local_transform
 
 EPSILON = 1e-5
 
@@ -40,6 +41,12 @@ class StudentShape:
     depth: int = 1
     matching: int = 24
 
+    @property
+    def segments(self) -> list[int]:
+        """Channels of each set of statistics by which features are normalized, in their order."""
+        fine, middle, coarse = self.channels
+        return [fine, middle, coarse, *([coarse] * (2 * self.depth)), middle, fine]
+
 
 EDGE = StudentShape()
 QUALITY = StudentShape(channels=(32, 64, 128), hidden=384, depth=2, matching=32)
@@ -55,10 +62,37 @@ def statistics(features: Tensor) -> Tensor:
     return torch.cat([mean, deviation], 1)
 
 
-def normalize(features: Tensor, stats: Tensor | None = None) -> Tensor:
-    """Zero mean and unit deviation per channel, by the picture's own statistics or by given ones ([B, 2 C])."""
-    mean, deviation = (statistics(features) if stats is None else stats)[:, :, None, None].chunk(2, 1)
-    return (features - mean) / deviation
+class Ledger:
+    """The statistics by which features are normalized, in the order in which that happens.
+
+    A picture that is done in tiles is normalized by the statistics of the whole, so that tiles agree: they are `given`.
+
+    Args:
+        given: [B, M], of another pass; None: the features' own.
+        share: 0 (the features' own) or 1 (those given), as a number that an exported graph takes.
+    """
+
+    def __init__(self, given: Tensor | None = None, share: Tensor | None = None) -> None:
+        self.given, self.share, self.place = given, share, 0
+        self.used: list[Tensor] = []
+
+    def statistics(self, features: Tensor) -> Tensor:
+        """[B, 2 C] of features [B, C, H, W]."""
+        found = statistics(features)
+        if self.given is not None and self.share is not None:
+            found = torch.lerp(found, self.given[:, self.place : self.place + 2 * features.shape[1]], self.share)
+        self.place += 2 * features.shape[1]
+        self.used.append(found)
+        return found
+
+    def modulate(self, features: Tensor, scale_shift: Tensor) -> Tensor:
+        """Normalized features, scaled and shifted: AdaIN with learned statistics."""
+        features = features.float()
+        scale, shift = scale_shift.float()[:, :, None, None].chunk(2, 1)
+        mean, deviation = self.statistics(features)[:, :, None, None].chunk(2, 1)
+        # One scale and one shift a channel: two passes over the features, not four.
+        factor = (1 + scale) / deviation
+        return features * factor + (shift - mean * factor)
 
 
 def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
@@ -118,12 +152,6 @@ def _colours(picture: Tensor) -> Colours:
     return Colours.of(picture.detach().permute(1, 2, 0).float().numpy())
 
 
-def modulate(features: Tensor, scale_shift: Tensor) -> Tensor:
-    """Normalized features, scaled and shifted: AdaIN with learned statistics."""
-    scale, shift = scale_shift.float()[:, :, None, None].chunk(2, 1)
-    return normalize(features.float()) * (1 + scale) + shift
-
-
 class Decoder(nn.Module):
     """Stylized features at 1/8 and the content's finer ones -> a picture."""
 
@@ -137,15 +165,16 @@ class Decoder(nn.Module):
         self.fine = _convolution(fine, fine)
         self.picture = _convolution(fine, 12)
 
-    def forward(self, coarse: Tensor, middle: Tensor, fine: Tensor, scales: tuple[Tensor, ...]) -> Tensor:
-        """Maps at 1/8, 1/4 and 1/2 and the modulator's scales -> [B, 3, H, W], near [0, 1] and not clipped."""
+    def forward(self, levels: tuple[Tensor, Tensor, Tensor], scales: tuple[Tensor, ...], ledger: Ledger) -> Tensor:
+        """Maps at 1/2, 1/4 and 1/8 and the modulator's scales -> [B, 3, H, W], near [0, 1] and not clipped."""
+        fine, middle, coarse = levels
         for index in range(0, len(self.blocks), 2):
-            inner = functional.relu(modulate(self.blocks[index](coarse), scales[index]))
-            coarse = coarse + modulate(self.blocks[index + 1](inner), scales[index + 1])
+            inner = functional.relu(ledger.modulate(self.blocks[index](coarse), scales[index]))
+            coarse = coarse + ledger.modulate(self.blocks[index + 1](inner), scales[index + 1])
         features = functional.interpolate(self.to_middle(coarse), scale_factor=2.0) + middle
-        features = functional.relu(modulate(self.middle(features), scales[-2]))
+        features = functional.relu(ledger.modulate(self.middle(features), scales[-2]))
         features = functional.interpolate(self.to_fine(features), scale_factor=2.0) + fine
-        features = functional.relu(modulate(self.fine(features), scales[-1]))
+        features = functional.relu(ledger.modulate(self.fine(features), scales[-1]))
         return functional.pixel_shuffle(self.picture(features), 2) * 0.5 + 0.5
 
 
@@ -161,7 +190,14 @@ class Student(nn.Module):
         """A picture's features at three levels -> its statistics, [B, 2 (C1 + C2 + C3)]."""
         return torch.cat([statistics(level) for level in levels], 1)
 
-    def decode(self, levels: tuple[Tensor, Tensor, Tensor], code: Tensor, local: LocalStyle | None, strength: Tensor) -> Tensor:
+    def decode(
+        self,
+        levels: tuple[Tensor, Tensor, Tensor],
+        code: Tensor,
+        local: LocalStyle | None,
+        strength: Tensor,
+        ledger: Ledger | None = None,
+    ) -> Tensor:
         """Stylize.
 
         Args:
@@ -169,13 +205,15 @@ class Student(nn.Module):
             code: the style's statistics, [B, N].
             local: the style's patches; global statistics only where None.
             strength: [B], 0 (the content) to 1 (the style).
+            ledger: notes the statistics that were used, or gives them.
         """
+        ledger = ledger or Ledger()
         fine, middle, coarse = levels
-        share = strength[:, None]
-        mixed = torch.lerp(self.code(levels), code, share)
-        style = code[:, -2 * self.shape.channels[2] :]
-        stylized = global_local_transform(coarse, style, local)
-        return self.decoder(torch.lerp(coarse, stylized, share[:, :, None, None]), middle, fine, self.modulator(mixed))
+        share, channels = strength[:, None], 2 * self.shape.channels[2]
+        own = torch.cat([ledger.statistics(level) for level in levels], 1)
+        stylized = global_local_transform(coarse, own[:, -channels:], code[:, -channels:], local)
+        mixed = torch.lerp(coarse, stylized, share[:, :, None, None])
+        return self.decoder((fine, middle, mixed), self.modulator(torch.lerp(own, code, share)), ledger)
 
     def forward(self, content: Tensor, style: Tensor, strength: Tensor | None = None) -> Tensor:
         """Pictures [B, 3, H, W] and styles [B, 3, h, w] in [0, 1] -> pictures."""

@@ -30,7 +30,8 @@ class Vgg19(nn.Module):
     Args:
         last: the deepest activation, "relu1_1" to "relu5_1".
         widths: channels of the five blocks.
-        reflected: borders are reflected, as in the community's files; else they are zero, which is faster and near enough
+        reflected: borders are reflected, as in the community's files; else they are zero, which is faster and near
+        enough
             for losses.
     """
 

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fairlead_stylization.errors import BadPicture
-from fairlead_stylization.losses.statistics import content_loss, style_loss
-from fairlead_stylization.networks.vgg import Vgg19
+from ..errors import BadPicture
+from ..losses.statistics import content_loss, style_loss
+from ..networks.vgg import Vgg19
 
 Picture = NDArray[np.float32]
 

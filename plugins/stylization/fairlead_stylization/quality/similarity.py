@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead_stylization.errors import BadPicture
+from ..errors import BadPicture
 
 Picture = NDArray[np.float32]
 
@@ -23,7 +23,9 @@ def structural_similarity(first: Picture, second: Picture) -> float:
         BadPicture: sizes that differ or are too small.
     """
     if first.shape != second.shape or min(first.shape[:2]) < WINDOW:
-        raise BadPicture(f"pictures: {first.shape} and {second.shape}; accepted: one shape, {WINDOW} pixels or more a side")
+        raise BadPicture(
+            f"pictures: {first.shape} and {second.shape}; accepted: one shape, {WINDOW} pixels or more a side"
+        )
     one, two = first.astype(np.float64), second.astype(np.float64)
     mean_one, mean_two = _blurred(one), _blurred(two)
     variance_one = _blurred(one * one) - mean_one**2

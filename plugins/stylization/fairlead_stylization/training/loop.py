@@ -15,11 +15,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fairlead_stylization.checkpoints.vgg import read_vgg
-from fairlead_stylization.networks.student import SHAPES, Student
-from fairlead_stylization.training.objective import Objective, Targets
-from fairlead_stylization.training.pictures import Sampler
-from fairlead_stylization.training.settings import TrainingSettings
+from ..checkpoints.vgg import read_vgg
+from ..networks.student import SHAPES, Student
+from .objective import Objective, Targets
+from .pictures import Sampler
+from .settings import TrainingSettings
 
 Progress = Callable[[int, dict[str, float]], None]
 
@@ -31,7 +31,7 @@ class Worker:
         self.settings, self.objective, self.sampler = settings, objective, sampler
         self.student = Student(SHAPES[settings.variant]).to(memory_format=torch.channels_last)
         # Reads VGG's relu3_1 off the student's features at 1/4: what makes the encoder see as VGG does.
-        self.head = nn.Conv2d(self.student.shape.channels[1], 256, 1)
+        self.head = nn.Conv2d(self.student.shape.channels[1], objective.near.layers["3_1"].out_channels, 1)
         self._left: tuple[Tensor, Tensor, Targets] | None = None
 
     def parameters(self) -> list[nn.Parameter]:
@@ -183,7 +183,7 @@ def rate_at(step: int, settings: TrainingSettings) -> float:
 
 
 def draw_strengths(random: np.random.Generator, batch: int) -> tuple[Tensor, Tensor]:
-    """(strengths, where the style is the content): half of a batch at full strength, its last picture perhaps by itself."""
+    """(strengths, where the style is the content): half of a batch at full strength, its last perhaps by itself."""
     strength = np.ones(batch, np.float32)
     strength[batch // 2 :] = random.random(batch - batch // 2)
     same = np.zeros(batch, np.float32)

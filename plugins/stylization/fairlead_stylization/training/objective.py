@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from fairlead_stylization.losses.patches import attention_content_loss, patch_style_loss
-from fairlead_stylization.losses.statistics import content_loss, identity_loss, style_loss
-from fairlead_stylization.networks.vgg import Vgg19
-
+from ..losses.patches import attention_content_loss, patch_style_loss
+from ..losses.statistics import content_loss, identity_loss, style_loss
+from ..networks.vgg import Vgg19
 
 #: Make the slim network's style losses as large as the full one's (measured between photographs and paintings).
 SLIM_SCALES = {"relu1_1": 0.2035, "relu2_1": 0.21, "relu3_1": 0.585}
@@ -20,8 +19,9 @@ SLIM_SCALES = {"relu1_1": 0.2035, "relu2_1": 0.21, "relu3_1": 0.585}
 class LossWeights:
     """Weights of the terms, and the layers that they look at.
 
-    The paper's own: content 5 at relu4_1 and relu5_1, style 6 at relu1_1 to relu5_1, patches 0.5 and attention 5e4 at relu4_1.
-    Here the full network reaches relu3_1 and a slim one the rest, so the layers are shared between `near` and `deep`.
+    The paper's own: content 5 at relu4_1 and relu5_1, style 6 at relu1_1 to relu5_1, patches 0.5 and attention 5e4 at
+    relu4_1. Here the full network reaches relu3_1 and a slim one the rest, so the layers are shared between `near`
+    and `deep`.
     """
 
     content: float = 1.0
@@ -46,7 +46,9 @@ class Targets:
 
     def rolled(self) -> Targets:
         """The same contents with their neighbours' styles."""
-        near, deep = ({layer: value.roll(1, 0) for layer, value in kept.items()} for kept in (self.near_style, self.deep_style))
+        near, deep = (
+            {layer: value.roll(1, 0) for layer, value in kept.items()} for kept in (self.near_style, self.deep_style)
+        )
         return replace(self, near_style=near, deep_style=deep)
 
     def with_itself(self, same: Tensor) -> Targets:
@@ -83,7 +85,9 @@ class Objective:
         """Activations at the content's and the style's layers, and at the deep layers (of usual size 1)."""
         layers = {*self.content_layers, *self.style_layers}
         if not self.rehearsing or self.deep is None:
-            return self._run(self.near, picture, layers), self._deep(self._run(self.deep or self.near, picture, set(self.deep_layers)))
+            return self._run(self.near, picture, layers), self._deep(
+                self._run(self.deep or self.near, picture, set(self.deep_layers))
+            )
         found = self._run(self.deep, picture, layers | set(self.deep_layers))
         return {layer: found[layer] * SLIM_SCALES[layer] for layer in layers}, self._deep(found)
 
@@ -123,7 +127,7 @@ class Objective:
             "deep_style": (share * style_loss(deep, targets.deep_style, self.deep_layers)).mean(),
             "patches": (share * patch_style_loss(deep[first], targets.deep_style[first])).mean(),
             "attention": attention_content_loss(deep[first], targets.deep_content[first]).mean(),
-            "identity": (same * identity_loss(got, targets.content, deep, targets.deep_content, self.deep_layers)).mean(),
+            "identity": (same * identity_loss((got, deep), (targets.content, targets.deep_content))).mean(),
         }
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:

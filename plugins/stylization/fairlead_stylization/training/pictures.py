@@ -11,9 +11,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from fairlead_stylization.errors import BadSetting
-from fairlead_stylization.quality.split import is_test
-from fairlead_stylization.training.textures import textures
+from ..errors import BadSetting
+from ..quality.split import is_test
+from .textures import textures
 
 LONGEST = 1600
 SHORTEST = 640
@@ -57,11 +57,11 @@ class Sampler:
 
     @classmethod
     def of(cls, contents: Path, styles: Path, seed: int) -> Sampler:
-        """All pictures of two folders, and 36 procedural textures among the styles."""
-        made = [torch.from_numpy(picture).permute(2, 0, 1) for picture in textures(36, 384, seed)]
+        """All pictures of two folders, and procedural textures as a fifth of the styles."""
         paintings = read_folder(styles)
-        # Textures are a fifth of the styles at most.
-        return cls(read_folder(contents), paintings + made[: len(paintings) // 4], np.random.default_rng(seed))
+        made = textures(len(paintings) // 4, 384, seed)
+        paintings += [torch.from_numpy(picture).permute(2, 0, 1) for picture in made]
+        return cls(read_folder(contents), paintings, np.random.default_rng(seed))
 
     def split(self, count: int) -> list[Sampler]:
         """Samplers of the same pictures, each with its own chance."""
@@ -80,7 +80,7 @@ class Sampler:
         return self._recoloured(picture) if self.random.random() < recolour else picture
 
     def _crop(self, picture: Tensor, size: int, least: float) -> Tensor:
-        """A square of at least that share of the shorter side (and of `size`), brought to `size`, perhaps turned over."""
+        """A square of at least that share of the shorter side, brought to `size`, perhaps turned over."""
         height, width = picture.shape[1:]
         shorter = min(height, width)
         side = int(shorter * self.random.uniform(min(1.0, max(least, size / shorter / 1.5)), 1.0))

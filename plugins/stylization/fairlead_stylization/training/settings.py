@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fairlead_stylization.errors import BadSetting
-from fairlead_stylization.training.objective import LossWeights
+from ..errors import BadSetting
+from .objective import LossWeights
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class TrainingSettings:
         out: folder of the run: `state.pt` to go on from, `weights.safetensors`, `losses.jsonl`.
         variant: "edge" or "quality".
         steps: in all, those of earlier parts of the run included.
-        rehearsal: of these, first steps in which the slim network stands in for the full one, which is three times as fast.
+        rehearsal: of these, first steps in which the slim network stands in for the full one, which is three times as
+        fast.
         batch: pictures a step.
         size: side of the pictures, in pixels.
         rate: the highest rate of Adam; it rises over `warmup` steps and falls along a cosine to a hundredth.

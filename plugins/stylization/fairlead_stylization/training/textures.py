@@ -33,11 +33,14 @@ def _stripes(random: np.random.Generator, size: int) -> NDArray[np.float32]:
 
 
 def _cells(random: np.random.Generator, size: int) -> NDArray[np.float32]:
-    count = int(random.integers(20, 160))
-    points = random.random((count, 2)) * size
-    rows, columns = np.mgrid[:size, :size]
+    """Areas around random points, at a third of the size."""
+    small = -(-size // 3)
+    count = int(random.integers(20, 120))
+    points = random.random((count, 2), dtype=np.float32) * small
+    rows, columns = np.mgrid[:small, :small].astype(np.float32)
     distances = (rows[..., None] - points[:, 0]) ** 2 + (columns[..., None] - points[:, 1]) ** 2
-    return random.random(count, dtype=np.float32)[distances.argmin(2)]
+    values = random.random(count, dtype=np.float32)[distances.argmin(2)]
+    return values.repeat(3, 0).repeat(3, 1)[:size, :size]
 
 
 def _palette(random: np.random.Generator, values: NDArray[np.float32]) -> Picture:

@@ -1,15 +1,15 @@
 """The two stages in torch, for training and for export: same results as the NumPy form.
 
 The local stage of the paper (ACM MM 2023, section 3.2) cuts the content into tiles, finds for each the style patch that
-correlates best, and gives the tile that patch's mean and standard deviation. Here all correlations are one matrix product, and
-the scale and shift of neighbouring tiles are interpolated between the tiles' centres, so that no seams show.
+correlates best, and gives the tile that patch's mean and standard deviation. Here all correlations are one matrix
+product, and the scale and shift of neighbouring tiles are interpolated between the tiles' centres, so that no seams
+show.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -29,12 +29,14 @@ class LocalStyle:
         filters: [B, N, D], the patches of normalized features, of unit length.
         means, deviations: [B, N, C], of each patch of the normalized features.
         matching: channels that are compared, 0 for all.
+        weights: [B], where the patches are those of B styles that are mixed for one content; None: one style a content.
     """
 
     filters: Tensor
     means: Tensor
     deviations: Tensor
     matching: int = 0
+    weights: Tensor | None = None
 
     @classmethod
     def of(cls, features: Tensor, matching: int = 0, patch: int = PATCH) -> LocalStyle:
@@ -62,12 +64,18 @@ def local_coefficients(normal: Tensor, local: LocalStyle, patch: int, hop: int) 
     means = functional.avg_pool2d(normal, patch, hop)
     squares = functional.avg_pool2d(normal.square(), patch, hop)
     deviations = (squares - means.square()).clamp_min(0).add(EPSILON).sqrt().clamp_min(FLOOR)
-    shape = means.shape
-    channels = shape[1]
-    wanted_mean = local.means.gather(1, best.expand(-1, -1, channels)).transpose(1, 2).reshape(shape)
-    wanted_deviation = local.deviations.gather(1, best.expand(-1, -1, channels)).transpose(1, 2).reshape(shape)
-    scale = wanted_deviation / deviations
-    return scale, wanted_mean - scale * means
+    scale = _chosen(local.deviations, best, means) / deviations
+    shift = _chosen(local.means, best, means) - scale * means
+    if local.weights is None:
+        return scale, shift
+    weights = local.weights[:, None, None, None]
+    return (scale * weights).sum(0, keepdim=True), (shift * weights).sum(0, keepdim=True)
+
+
+def _chosen(values: Tensor, best: Tensor, like: Tensor) -> Tensor:
+    """Values [B, N, C] of the chosen patches [B, T, 1], as a map of the tiles: [B, C, h, w]."""
+    found = values.gather(1, best.expand(-1, -1, values.shape[2]))
+    return found.transpose(1, 2).reshape(-1, *like.shape[1:])
 
 
 def spread(coefficients: Tensor, height: int, width: int, patch: int, hop: int) -> Tensor:
@@ -76,9 +84,7 @@ def spread(coefficients: Tensor, height: int, width: int, patch: int, hop: int) 
     grown = functional.interpolate(coefficients, scale_factor=float(hop), mode="bilinear", align_corners=False)
     # A tile's centre is at patch / 2 + hop * i; that of its block of the grown map at hop / 2 + hop * i.
     top = (patch - hop) // 2
-    return functional.pad(
-        grown, (top, width - top - columns * hop, top, height - top - rows * hop), mode="replicate"
-    )
+    return functional.pad(grown, (top, width - top - columns * hop, top, height - top - rows * hop), mode="replicate")
 
 
 def local_transform(normal: Tensor, local: LocalStyle, patch: int = PATCH, hop: int = HOP) -> Tensor:
@@ -90,15 +96,17 @@ def local_transform(normal: Tensor, local: LocalStyle, patch: int = PATCH, hop: 
     return normal * spread(scale, height, width, patch, hop) + spread(shift, height, width, patch, hop)
 
 
-def global_local_transform(features: Tensor, style: Tensor, local: LocalStyle | None) -> Tensor:
+def global_local_transform(features: Tensor, own: Tensor, style: Tensor, local: LocalStyle | None) -> Tensor:
     """TSSAT.
 
     Args:
         features: of the content, [B, C, H, W].
-        style: means, then deviations of the style's features, [B, 2 C].
-        local: its patches; the global stage alone where None.
+        own: their means, then deviations, [B, 2 C].
+        style: those of the style's features, [B, 2 C].
+        local: the style's patches; the global stage alone where None.
     """
-    normal = normalized(features)
+    own_mean, own_deviation = own[:, :, None, None].chunk(2, 1)
+    normal = (features - own_mean) / own_deviation
     if local is not None:
         normal = local_transform(normal, local)
     mean, deviation = style[:, :, None, None].chunk(2, 1)

@@ -1,0 +1,152 @@
+"""Networks behind the stylizer: a student in torch, or its exported graphs in ONNX Runtime."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BadCheckpoint, BadSetting, MissingExtra
+from ..stylizer import Look, NetworkStylizer
+
+if TYPE_CHECKING:
+    from .student import Student
+
+Array = NDArray[np.float32]
+
+WEIGHTS = Path(__file__).parents[1] / "weights"
+VARIANTS = ("edge", "quality")
+LOOK = ("colours", "statistics", "filters", "means", "deviations", "weights")
+
+
+class OnnxNetwork:
+    """Exported graphs.
+
+    Args:
+        style, picture: files of the two graphs.
+        threads: of the sessions; as many as there are processors where 0.
+
+    Raises:
+        BadCheckpoint: files that are not there or not such graphs.
+        MissingExtra: ONNX Runtime is not installed.
+    """
+
+    def __init__(self, style: Path, picture: Path, threads: int = 0) -> None:
+        self._style, self._picture = _session(style, threads), _session(picture, threads)
+        told = self._picture.get_modelmeta().custom_metadata_map
+        if "shape" not in told:
+            raise BadCheckpoint(picture, "not a student's graph: no shape in its metadata")
+        self.variant = told.get("variant", "edge")
+        self.segments = segments(json.loads(told["shape"]))
+        self.weights_digest = hashlib.sha256(style.read_bytes() + picture.read_bytes()).hexdigest()
+
+    def encode(self, style: Array) -> tuple[Array, Array, Array, Array]:
+        """See `stylizer.Network`."""
+        return tuple(self._style.run(None, {"style": style}))
+
+    def decode(self, content: Array, look: Look, given: Array | None) -> tuple[Array, Array]:
+        """See `stylizer.Network`."""
+        total = 2 * sum(self.segments)
+        fed = {
+            name: getattr(look, name) for name in ("colours", "statistics", "filters", "means", "deviations", "weights")
+        }
+        fed["content"], fed["strength"] = content, np.array([look.strength], np.float32)
+        fed["given"] = np.zeros((1, total), np.float32) if given is None else given
+        fed["share"] = np.array([0 if given is None else 1], np.float32)
+        picture, used = self._picture.run(None, fed)
+        return picture, used
+
+
+def segments(shape: dict[str, Any]) -> list[int]:
+    """`StudentShape.segments`, of a shape as a dictionary: this module must not need torch."""
+    fine, middle, coarse = shape["channels"]
+    return [fine, middle, coarse, *([coarse] * (2 * shape["depth"])), middle, fine]
+
+
+def _session(path: Path, threads: int) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as problem:
+        raise MissingExtra("stylizing with ONNX Runtime", "onnx") from problem
+    if not path.is_file():
+        raise BadCheckpoint(path, "no such file; accepted: an exported graph")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as problem:
+        # ONNX Runtime raises classes of its own that share no base but this.
+        raise BadCheckpoint(path, f"not a graph that ONNX Runtime can run: {str(problem).splitlines()[0]}") from problem
+
+
+class TorchNetwork:
+    """A student in torch.
+
+    Args:
+        student: the network.
+        variant: its name.
+        device: of torch.
+    """
+
+    def __init__(self, student: Student, variant: str, device: str = "cpu") -> None:
+        self._student, self.variant, self._device = student.eval().to(device), variant, device
+        self.segments = student.shape.segments
+        values = [value.detach().cpu().contiguous().numpy().tobytes() for value in student.state_dict().values()]
+        self.weights_digest = hashlib.sha256(b"".join(values)).hexdigest()
+
+    def encode(self, style: Array) -> tuple[Array, Array, Array, Array]:
+        """See `stylizer.Network`."""
+        import torch
+
+        from .export import StyleGraph
+
+        with torch.inference_mode():
+            found = StyleGraph(self._student)(torch.from_numpy(style).to(self._device))
+        return tuple(array.cpu().numpy() for array in found)
+
+    def decode(self, content: Array, look: Look, given: Array | None) -> tuple[Array, Array]:
+        """See `stylizer.Network`."""
+        import torch
+
+        from .export import PictureGraph
+
+        arrays = [content, *(getattr(look, name) for name in LOOK)]
+        arrays.append(np.array([look.strength], np.float32))
+        arrays.append(np.zeros((1, 2 * sum(self.segments)), np.float32) if given is None else given)
+        arrays.append(np.array([0 if given is None else 1], np.float32))
+        with torch.inference_mode():
+            picture, used = PictureGraph(self._student)(*(torch.from_numpy(array).to(self._device) for array in arrays))
+        return picture.cpu().numpy(), used.cpu().numpy()
+
+
+def shipped_stylizer(variant: str = "edge", threads: int = 0, folder: Path = WEIGHTS) -> NetworkStylizer:
+    """The stylizer that ships, by ONNX Runtime.
+
+    Raises:
+        BadSetting: no such variant.
+    """
+    if variant not in VARIANTS:
+        raise BadSetting(f"variant: {variant!r}; accepted: {', '.join(VARIANTS)}")
+    return NetworkStylizer(OnnxNetwork(folder / f"{variant}-style.onnx", folder / f"{variant}-picture.onnx", threads))
+
+
+def torch_stylizer(weights: Path, variant: str = "edge", device: str = "cpu") -> NetworkStylizer:
+    """A stylizer from a training run's weights, in torch.
+
+    Raises:
+        BadCheckpoint: not a student of that variant.
+        BadSetting: no such variant.
+    """
+    from ..checkpoints.files import fill, read_tensors
+    from .student import SHAPES, Student
+
+    if variant not in SHAPES:
+        raise BadSetting(f"variant: {variant!r}; accepted: {', '.join(SHAPES)}")
+    student = Student(SHAPES[variant])
+    fill(student, read_tensors(weights), {name: name for name in student.state_dict()}, weights)
+    return NetworkStylizer(TorchNetwork(student, variant, device))

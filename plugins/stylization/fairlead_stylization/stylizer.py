@@ -1,0 +1,248 @@
+"""What stylizes: one protocol, with torch or ONNX Runtime behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from .errors import BadPicture, BadSetting
+from .transform.colours import Colours, colour_map, with_colours_of
+from .transform.tiles import Tiling, pooled
+
+Array = NDArray[np.float32]
+
+#: Styles are looked at with about as many pixels as a square of this side has.
+STYLE_SIDE = 256
+#: The deepest features are at 1/8, and a patch of them is five wide.
+CELL = 8
+SMALLEST = 40
+
+
+@dataclass(frozen=True)
+class StyleCode:
+    """What a style is to a network: made once, good for any content.
+
+    Attributes:
+        statistics: [N], means and deviations at all levels.
+        filters, means, deviations: [n, D], [n, C], [n, C], of the local stage's patches.
+        colours: of the picture.
+    """
+
+    statistics: Array
+    filters: Array
+    means: Array
+    deviations: Array
+    colours: Colours
+
+
+@dataclass(frozen=True)
+class Style:
+    """A style among several.
+
+    Attributes:
+        look: its picture [h, w, 3] in [0, 1], or its code.
+        weight: 0 or more, beside the others' weights.
+    """
+
+    look: Array | StyleCode
+    weight: float = 1.0
+
+
+class Stylizer(Protocol):
+    """Any style on any picture."""
+
+    @property
+    def variant(self) -> str:
+        """Which size: "edge" or "quality"."""
+        ...
+
+    @property
+    def weights_digest(self) -> str:
+        """SHA-256 of the weights."""
+        ...
+
+    def encode_style(self, picture: Array) -> StyleCode:
+        """A style's code, from its picture [h, w, 3] in [0, 1]."""
+        ...
+
+    def stylize(
+        self,
+        content: Array,
+        styles: Sequence[Style],
+        strength: float = 1.0,
+        mask: Array | None = None,
+        keep_colours: bool = False,
+    ) -> Array:
+        """A picture [H, W, 3] in [0, 1] in a mixture of styles; same size."""
+        ...
+
+
+class Network(Protocol):
+    """What runs the graphs; all arrays are float32."""
+
+    variant: str
+    weights_digest: str
+    segments: list[int]
+
+    def encode(self, style: Array) -> tuple[Array, Array, Array, Array]:
+        """[1, 3, h, w] -> statistics [1, N], filters [1, n, D], means and deviations [1, n, C]."""
+        ...
+
+    def decode(self, content: Array, look: Look, given: Array | None) -> tuple[Array, Array]:
+        """[1, 3, H, W], sides multiples of 8 -> picture, and the statistics [1, M] used; those given, if any."""
+        ...
+
+
+@dataclass(frozen=True)
+class Look:
+    """A mixture of S styles as a graph takes it: map of colours [1, 3, 4], code [1, N], patches, weights [S]."""
+
+    colours: Array
+    statistics: Array
+    filters: Array
+    means: Array
+    deviations: Array
+    weights: Array
+    strength: float
+
+
+class NetworkStylizer:
+    """A stylizer over a network.
+
+    Args:
+        network: torch or ONNX Runtime.
+        tiling: how large pictures are cut.
+    """
+
+    def __init__(self, network: Network, tiling: Tiling | None = None) -> None:
+        self.network, self.tiling = network, tiling or Tiling()
+
+    @property
+    def variant(self) -> str:
+        """Which size."""
+        return self.network.variant
+
+    @property
+    def weights_digest(self) -> str:
+        """SHA-256 of the weights."""
+        return self.network.weights_digest
+
+    def encode_style(self, picture: Array) -> StyleCode:
+        """A style's code.
+
+        Raises:
+            BadPicture: not [h, w, 3] of finite numbers.
+        """
+        picture = _checked(picture, "style")
+        small = _resized(picture, STYLE_SIDE)
+        arrays = self.network.encode(_planes(_padded(small)))
+        return StyleCode(*(array[0] for array in arrays), Colours.of(small))
+
+    def stylize(
+        self,
+        content: Array,
+        styles: Sequence[Style],
+        strength: float = 1.0,
+        mask: Array | None = None,
+        keep_colours: bool = False,
+    ) -> Array:
+        """A picture in a mixture of styles.
+
+        Args:
+            content: [H, W, 3] in [0, 1].
+            styles: one or more, with weights.
+            strength: 0 (the content itself) to 1.
+            mask: [H, W] in [0, 1]: how much of the style each place takes; everywhere all where None.
+            keep_colours: only the luminance is the style's.
+
+        Raises:
+            BadPicture: pictures or a mask of shapes or numbers that are not accepted.
+            BadSetting: a strength or weights that are not.
+        """
+        content = _checked(content, "content")
+        if mask is not None and mask.shape != content.shape[:2]:
+            raise BadPicture(f"mask: shape {mask.shape}; accepted: the content's, {content.shape[:2]}")
+        if not 0 <= strength <= 1:
+            raise BadSetting(f"strength: {strength}; accepted: 0 to 1")
+        weights = _weights(styles)
+        if strength == 0:
+            return content.copy()
+        got = self._stylized(content, self._look(content, styles, weights, strength))
+        if keep_colours:
+            got = with_colours_of(got, content)
+        return got if mask is None else (content + mask[..., None] * (got - content)).astype(np.float32)
+
+    def _look(self, content: Array, styles: Sequence[Style], weights: Array, strength: float) -> Look:
+        codes = [style.look if isinstance(style.look, StyleCode) else self.encode_style(style.look) for style in styles]
+        most = max(len(code.filters) for code in codes)
+        # Fewer patches are repeated: the same one is found either way.
+        stacked = [
+            np.stack([np.resize(getattr(code, name), (most, getattr(code, name).shape[1])) for code in codes])
+            for name in ("filters", "means", "deviations")
+        ]
+        statistics = _mean([code.statistics for code in codes], weights)
+        target = Colours(
+            *(_mean([getattr(code.colours, name) for code in codes], weights) for name in ("mean", "covariance"))
+        )
+        colours = colour_map(Colours.of(content), target, strength)
+        return Look(colours[None], statistics[None], *stacked, weights, strength)
+
+    def _stylized(self, content: Array, look: Look) -> Array:
+        if content.shape[0] * content.shape[1] <= self.tiling.largest:
+            return self._piece(content, look, None)[0]
+        pieces = self.tiling.spread_over(content.shape[:2])
+        given = pooled([self._piece(content[piece], look, None)[1] for piece in pieces], self.network.segments)
+        return self.tiling.blended(content.shape, lambda piece: self._piece(content[piece], look, given)[0])
+
+    def _piece(self, content: Array, look: Look, given: Array | None) -> tuple[Array, Array]:
+        height, width = content.shape[:2]
+        picture, used = self.network.decode(_planes(_padded(content)), look, given)
+        return np.ascontiguousarray(picture[0, :, :height, :width].transpose(1, 2, 0)), used
+
+
+def _checked(picture: Array, name: str) -> Array:
+    picture = np.asarray(picture, np.float32)
+    if picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
+        raise BadPicture(f"{name}: shape {picture.shape}; accepted: [height, width, 3]")
+    if not np.isfinite(picture).all():
+        raise BadPicture(f"{name}: holds NaN or infinite numbers; accepted: numbers in [0, 1]")
+    return picture
+
+
+def _weights(styles: Sequence[Style]) -> Array:
+    weights = np.array([style.weight for style in styles], np.float32)
+    if not len(weights) or not np.isfinite(weights).all() or (weights < 0).any() or not weights.sum() > 0:
+        raise BadSetting(
+            f"styles: weights {weights.tolist()}; accepted: one style or more, weights of 0 or more, not all 0"
+        )
+    return weights / weights.sum()
+
+
+def _mean(arrays: list[Array], weights: Array) -> Array:
+    return np.tensordot(weights, np.stack(arrays), 1).astype(np.float32)
+
+
+def _resized(picture: Array, side: int) -> Array:
+    """As many pixels as a square of that side, proportions kept; small pictures stay as they are."""
+    factor = side / np.sqrt(picture.shape[0] * picture.shape[1])
+    if factor >= 1:
+        return picture
+    size = [max(CELL, round(length * factor / CELL) * CELL) for length in (picture.shape[1], picture.shape[0])]
+    image = Image.fromarray(np.round(picture.clip(0, 1) * 255).astype(np.uint8))
+    return np.asarray(image.resize((size[0], size[1]), Image.Resampling.LANCZOS), np.float32) / 255
+
+
+def _padded(picture: Array) -> Array:
+    """Mirrored at the right and below to sides that are multiples of 8 and large enough for a patch."""
+    wanted = [max(SMALLEST, -(-length // CELL) * CELL) for length in picture.shape[:2]]
+    after = [(0, want - length) for want, length in zip(wanted, picture.shape[:2], strict=True)]
+    return np.pad(picture, [*after, (0, 0)], mode="symmetric") if any(pair[1] for pair in after) else picture
+
+
+def _planes(picture: Array) -> Array:
+    return np.ascontiguousarray(picture.transpose(2, 0, 1)[None])

@@ -1,0 +1,75 @@
+"""Large pictures in overlapping tiles that are blended, so that neither seams show nor memory peaks (NumPy)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+Piece = tuple[slice, slice]
+
+
+def spans(length: int, tile: int, overlap: int) -> list[slice]:
+    """Tiles of a side: as few as cover it with at least that overlap, evenly spaced, from 0 to its end."""
+    if length <= tile:
+        return [slice(0, length)]
+    count = -(-(length - overlap) // (tile - overlap))
+    # Starts on multiples of 8 keep every tile's features on the grid of the whole picture's.
+    starts = [round(index * (length - tile) / (count - 1) / 8) * 8 for index in range(count - 1)]
+    return [*(slice(start, start + tile) for start in starts), slice(length - tile, length)]
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How pictures are cut.
+
+    Attributes:
+        tile: side, in pixels.
+        overlap: of neighbours, in pixels.
+        largest: pictures of at most so many pixels are not cut.
+        sampled: tiles, at most, whose statistics stand for the whole picture's.
+    """
+
+    tile: int = 768
+    overlap: int = 96
+    largest: int = 1280 * 1280
+    sampled: int = 9
+
+    def pieces(self, size: Sequence[int]) -> list[Piece]:
+        """All tiles of a picture of that height and width."""
+        rows, columns = (spans(length, self.tile, self.overlap) for length in size[:2])
+        return [(row, column) for row in rows for column in columns]
+
+    def spread_over(self, size: Sequence[int]) -> list[Piece]:
+        """A few tiles from all over the picture."""
+        pieces = self.pieces(size)
+        chosen = np.unique(np.linspace(0, len(pieces) - 1, min(self.sampled, len(pieces))).round().astype(int))
+        return [pieces[index] for index in chosen]
+
+    def blended(self, shape: tuple[int, ...], make: Callable[[Piece], Array]) -> Array:
+        """A picture of that shape from tiles, each weighted down linearly towards its borders."""
+        total, weights = np.zeros(shape, np.float32), np.zeros((*shape[:2], 1), np.float32)
+        for piece in self.pieces(shape):
+            made = make(piece)
+            weight = self._ramp(made.shape[0])[:, None, None] * self._ramp(made.shape[1])[None, :, None]
+            total[piece] += made * weight
+            weights[piece] += weight
+        total /= weights
+        return total
+
+    def _ramp(self, length: int) -> Array:
+        places = np.minimum(np.arange(length) + 1, length - np.arange(length))
+        return np.minimum(places / self.overlap, 1).astype(np.float32)
+
+
+def pooled(statistics: Sequence[Array], segments: Sequence[int]) -> Array:
+    """Statistics of all tiles together: of each segment of C channels C means, then C deviations; [1, M] each."""
+    rows, place, found = np.concatenate(statistics).astype(np.float64), 0, []
+    for channels in segments:
+        means, deviations = rows[:, place : place + channels], rows[:, place + channels : place + 2 * channels]
+        found += [means.mean(0), np.sqrt((deviations**2).mean(0) + means.var(0))]
+        place += 2 * channels
+    return np.concatenate(found)[None].astype(np.float32)
