@@ -1,0 +1,1 @@
+"""Pictures (the ``plots`` extra: matplotlib)."""

@@ -1,0 +1,1 @@
+"""Scenarios from YAML: what moves, who decides, and what comes of it."""
