@@ -8,6 +8,9 @@ from pathlib import Path
 from ..scenarios.region import Point
 from .figure import COLOURS, MARKERS, figure, save
 
+#: Where the name alone would mislead.
+LABELS = {"collaborative": "collaborative, one cell alone"}
+
 
 def draw_region(curves: Mapping[str, Sequence[Point]], title: str, path: Path) -> None:
     """Draw illumination over the sum rate, one curve for each stage; a stage of one point is a mark.
@@ -20,7 +23,7 @@ def draw_region(curves: Mapping[str, Sequence[Point]], title: str, path: Path) -
     axes = made.add_subplot()
     for number, (name, points) in enumerate(curves.items()):
         rates, lit = [point.rate for point in points], [point.illumination for point in points]
-        style = {"color": COLOURS[number], "marker": MARKERS[number], "label": name}
+        style = {"color": COLOURS[number], "marker": MARKERS[number], "label": LABELS.get(name, name)}
         if max(rates) - min(rates) < 0.02 * max(rates):
             axes.plot(rates[:1], lit[:1], linestyle="none", markersize=10, **style)
         else:

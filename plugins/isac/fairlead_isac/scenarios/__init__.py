@@ -1,1 +1,1 @@
-"""Scenarios from YAML: what moves, who decides, and what comes of it."""
+"""What a scenario looks like: the stages' region, and a range-Doppler map of its targets."""
