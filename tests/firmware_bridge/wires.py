@@ -7,7 +7,7 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -52,6 +52,14 @@ class Received:
     def within(self, rate_bits_per_s: float, burst_bytes: int) -> bool:
         """Whether no more passed than a bucket lets through: what it had, what came since, and a frame."""
         return self.bits <= rate_bits_per_s * self.seconds * 1.005 + (burst_bytes + 2 * self.frame_bytes) * 8
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait until something holds; the limit only ends a hopeless wait."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it does not come about"
+        time.sleep(0.005)
 
 
 def tc(*arguments: str) -> str:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from fairlead_bridge.shaping.errors import PlanError
 from fairlead_bridge.shaping.match import Match
 
-_RATE_MIN, _RATE_MAX = 8_000, 10**12
+RATE_MIN, RATE_MAX = 8_000, 10**12
 _FRAME_BYTES = 1600
 _BURST_S = 0.01
 _PRIORITIES = 8
 _NAME = re.compile(r"[^\s/:]{1,15}")
-_CLASS_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_CLASS_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class TrafficClass:
             PlanError: a value is out of range.
         """
         if not _CLASS_NAME.fullmatch(self.name):
-            raise PlanError(f"{field}.name", self.name, "lower case letters, digits, - and _, 32 at the most")
+            raise PlanError(f"{field}.name", self.name, "lower case letters, digits, - and _, 63 at the most")
         _rate(self.rate_bits_per_s, f"{field}.rate_bits_per_s", total_bits_per_s)
         ceil = self.ceil_bits_per_s
         if ceil is not None:
@@ -160,7 +160,7 @@ def queue_bytes(bucket: TokenBucket) -> int:
     return bucket.queue_bytes or max(10 * _FRAME_BYTES, math.ceil(bucket.rate_bits_per_s / 8 * 0.1))
 
 
-def _rate(value: float, field: str, most: float = _RATE_MAX, least: float = _RATE_MIN) -> None:
+def _rate(value: float, field: str, most: float = RATE_MAX, least: float = RATE_MIN) -> None:
     known = isinstance(value, int | float) and not isinstance(value, bool)  # pyright: ignore
     if not known or not least <= value <= most:
         raise PlanError(field, value, f"{least:g} to {most:g} bit/s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -78,6 +79,9 @@ class User(BaseModel):
         description="Peer of this node's link that leads over the radio to this user: gateway (the way to clients) or "
         "a node. What the schedule gives the user is told as that link's capacity and delay. null: no link.",
     )
+    address: str | None = Field(
+        default=None, description="Address or network of this user: its class where shaping is set. null: not shaped."
+    )
     offered_bits_per_s: float = Field(default=0.0, ge=0, le=1e12, description="Traffic that is on the link already.")
     weight: float = Field(default=1.0, gt=0, le=1e6, description="In the sum of rates.")
     min_rate_bits_per_s: float = Field(default=0.0, ge=0, le=1e12)
@@ -119,6 +123,15 @@ class Shares(BaseModel):
         return self
 
 
+class Shaping(BaseModel):
+    """Which queues follow the schedule: what a user is given is what leaves towards its address."""
+
+    model_config = _FROZEN
+
+    link: str = Field(pattern=r"^[^\s/:]{1,15}$", description="Link of this machine that leads to the users.")
+    directory: str = Field(default="/run/fairlead/shaping", description="Where plans in force are written down.")
+
+
 class Settings(BaseModel):
     """What a workload may set; unknown keys are refused, so that a typing error is not a silent default."""
 
@@ -132,6 +145,9 @@ class Settings(BaseModel):
         default=None, description="How sensing and communication share. null: the slowest layer chooses."
     )
     sensing: Shares = Field(default_factory=Shares, description="Share of time that sensing may take.")
+    shaping: Shaping | None = Field(
+        default=None, description="Queues that follow the schedule (root, pyroute2). null: nothing is shaped."
+    )
     slot_s: float = Field(
         default=0.02, ge=1e-3, le=1, description="Between two slot decisions; each holds for all slots until the next."
     )
@@ -146,12 +162,22 @@ class Settings(BaseModel):
             raise ValueError(
                 f"radio.channels = {self.radio.channels}: accepted: a divisor of cell.antennas = {self.cell.antennas}"
             )
+        _check_addresses(self.users)
         for field in ("users", "targets"):
             names = [each.name for each in getattr(self, field)]
             twice = next((name for name in names if names.count(name) > 1), None)
             if twice is not None:
                 raise ValueError(f"{field}: {twice!r} is there twice; accepted: each name once")
         return self
+
+
+def _check_addresses(users: tuple[User, ...]) -> None:
+    for user in users:
+        try:
+            ip_network(user.address or "0.0.0.0", strict=False)
+        except ValueError:
+            accepted = "an address or a network such as 192.0.2.7 or 2001:db8::/64"
+            raise ValueError(f"users: address = {user.address!r}: accepted: {accepted}") from None
 
 
 def read_settings(config: dict[str, Any]) -> Settings:
@@ -172,6 +198,7 @@ _PARTS: dict[str, type[BaseModel]] = {
     "users": User,
     "targets": Target,
     "sensing": Shares,
+    "shaping": Shaping,
 }
 
 

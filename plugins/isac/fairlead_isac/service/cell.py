@@ -22,6 +22,7 @@ from .counters import Counters
 from .engine import Engine
 from .front import Front
 from .loop import Loop
+from .queues import queues_of
 
 PERIOD_S = 1.0
 KEPT_PERIODS = 3600
@@ -76,6 +77,7 @@ class Cell:
         rng = np.random.default_rng(streams[1])
         self.loop = Loop(self.engine, front, self.book, self.counters, rng, self._settled, warn, clock, unix)
         self.links: dict[str, Link] = {}
+        self._queues = queues_of(settings, warn)
         self._told: dict[tuple[str, str], tuple[float, float]] = {}
         self._rates: dict[str, float] = {}
         self._rated_at: float | None = None
@@ -98,6 +100,7 @@ class Cell:
         """End all requests and give the radio back."""
         self.book.close("the service ends")
         self.loop.close()
+        self._queues.close()
 
     # --- the API -----------------------------------------------------------------------------------------------
 
@@ -158,6 +161,7 @@ class Cell:
             "fallbacks": counters.total("fallbacks"),
             "samples_per_s": self.samples_per_s,
             "control": self.engine.controls.body(),
+            "shaping": self._queues.body(),
         }
 
     def decisions(self, last: int, layer: str | None) -> list[dict[str, Any]]:
@@ -189,6 +193,7 @@ class Cell:
         if decision is None:
             return
         self._rate(decision)
+        self._queues.follow(self._rates)
         self._link(decision)
         self._tell()
         if self._clock() - self._period_began >= PERIOD_S:
