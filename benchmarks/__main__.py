@@ -31,6 +31,7 @@ BENCHMARKS: dict[str, tuple[list[str], list[str] | None]] = {
     "elastic_lean": ([], ["--quick"]),
     "elastic_serving": ([], ["--quick"]),
     "elastic_burst": ([], ["--quick"]),
+    "isac_decisions": ([], ["--quick"]),
     "isac_region": ([], ["--quick"]),
     "vectors_memory": ([], ["--quick"]),
     "vectors_tiers": ([], ["--quick"]),
