@@ -15,4 +15,5 @@ NB_MODULE(_native, module) {
     fairlead::python::bind_lists(module);
     fairlead::python::bind_graph(module);
     fairlead::python::bind_radio(module);
+    fairlead::python::bind_splat(module);
 }

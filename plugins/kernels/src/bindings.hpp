@@ -19,5 +19,6 @@ void bind_tiers(nanobind::module_& module);
 void bind_lists(nanobind::module_& module);
 void bind_graph(nanobind::module_& module);
 void bind_radio(nanobind::module_& module);
+void bind_splat(nanobind::module_& module);
 
 }  // namespace fairlead::python

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fairlead_kernels import splatting as kernels
+
 from .camera import Camera
 from .scene import Scene
 
@@ -65,53 +67,12 @@ def splat(scene: Scene, camera: Camera, *, least_pixels: float = 0.6) -> Splats:
         camera: looks at it.
         least_pixels: radius of the smallest splat: surfaces stay closed where discs are sparse in pixels.
     """
-    width, height = camera.size
     pixels, depth = camera.project(scene.points)
-    facing = _facing(scene, camera)
-    radius = np.clip(scene.radii * max(camera.focal) / np.maximum(depth, 1e-9), least_pixels, _MOST_PIXELS)
-    inside = (depth > 1e-6) & (pixels > -radius[:, None]).all(axis=1) & facing
-    inside &= (pixels[:, 0] < width + radius) & (pixels[:, 1] < height + radius)
-    chosen = np.nonzero(inside)[0]
-    # The furthest first: where several are written to one pixel, the last one stays.
-    chosen = chosen[np.argsort(-depth[chosen], kind="stable")]
-    at, radius, depth = pixels[chosen], radius[chosen], depth[chosen]
-    parts = list(_footprints(at, radius, width, height))
-    nearest = np.full(width * height, np.inf, np.float32)
-    for place, index, _ in parts:
-        found = np.full(width * height, np.inf, np.float32)
-        found[place] = depth[index]
-        np.minimum(nearest, found, out=nearest)
-    slack = 1 + _BEHIND + _BEHIND_RADII * scene.radii[chosen] / np.maximum(depth, 1e-9)
-    kept = [(place, index, weight, depth[index] <= nearest[place] * slack[index]) for place, index, weight in parts]
-    place = np.concatenate([place[keep] for place, _, _, keep in kept] or [np.zeros(0, np.int64)])
-    index = np.concatenate([index[keep] for _, index, _, keep in kept] or [np.zeros(0, np.int64)])
-    weight = np.concatenate([weight[keep] for _, _, weight, keep in kept] or [np.zeros(0, np.float32)])
-    total = np.bincount(place, weight, minlength=width * height)
-    return Splats(
-        camera.size,
-        place.astype(np.int32),
-        chosen[index].astype(np.int32),
-        (weight / total[place]).astype(np.float32),
-        nearest.reshape(height, width),
-    )
-
-
-def _footprints(at: F32, radius: F32, width: int, height: int):
-    """Pixels in reach of each disc: (pixel, disc, weight), one offset at a time, discs in their order in each."""
-    corner = np.floor(at).astype(np.int32)
-    reach = int(np.ceil(radius.max(initial=0.0)))
-    for down in range(-reach, reach + 1):
-        for across in range(-reach, reach + 1):
-            # Most discs are small: those that cannot reach so far are left out before anything is computed.
-            index = np.arange(len(at)) if max(abs(down), abs(across)) <= 1 else np.nonzero(
-                radius > max(abs(down), abs(across)) - 1
-            )[0]  # fmt: skip
-            x, y = corner[index, 0] + across, corner[index, 1] + down
-            square = (x + 0.5 - at[index, 0]) ** 2 + (y + 0.5 - at[index, 1]) ** 2
-            good = (x >= 0) & (x < width) & (y >= 0) & (y < height) & (square <= (radius[index] + 0.25) ** 2)
-            index = index[good]
-            weight = np.exp(-1.5 * square[good] / np.maximum(radius[index], 0.5) ** 2).astype(np.float32)
-            yield y[good].astype(np.int64) * width + x[good], index, weight
+    radius = np.clip(scene.radii * max(camera.focal) / np.maximum(depth, 1e-6), least_pixels, _MOST_PIXELS)
+    slack = 1 + _BEHIND + _BEHIND_RADII * scene.radii / np.maximum(depth, 1e-6)
+    shown = np.where(_facing(scene, camera), depth, -1)
+    places, discs, weights, nearest = kernels.splat(pixels, shown, radius, slack, camera.size)
+    return Splats(camera.size, places, discs, weights, nearest)
 
 
 def _facing(scene: Scene, camera: Camera) -> NDArray[np.bool_]:

@@ -1,0 +1,51 @@
+"""Discs to pixels: which pixel shows how much of which disc (EWA splatting, Zwicker et al., 2001).
+
+Native where compiled; :mod:`fairlead_kernels.reference_splatting` is the same in NumPy and stands in otherwise.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead_kernels import reference_splatting
+from fairlead_kernels.backend import extension
+
+F32 = NDArray[np.float32]
+I32 = NDArray[np.int32]
+MOST_PIXELS = 64
+
+
+def splat(at: F32, depth: F32, radius: F32, slack: F32, size: tuple[int, int]) -> tuple[I32, I32, F32, F32]:
+    """Splat discs onto a picture.
+
+    A disc covers the pixels whose middles are at most a quarter pixel beyond its radius, with Gaussian weights. Of
+    those, a pixel shows what is not hidden: discs at most ``slack`` times as far as its nearest one.
+
+    Args:
+        at: float32 [discs, 2], (x, y) in pixels; the first pixel's middle is at 0.5, 0.5.
+        depth: float32 [discs]; discs at 0 and below are not there.
+        radius: float32 [discs], in pixels, at most 64.
+        slack: float32 [discs], at least 1.
+        size: (width, height) of the picture.
+
+    Returns:
+        pixels int32 [n] (row by row), discs int32 [n], weights float32 [n] that sum to 1 for each pixel, in no order
+        that is promised, and the nearest depth float32 [height, width], infinite where there is nothing.
+
+    Raises:
+        ValueError: arrays of other shapes, or a radius that is not accepted.
+    """
+    count = len(at)
+    if at.shape != (count, 2) or not depth.shape == radius.shape == slack.shape == (count,):
+        shapes = (at.shape, depth.shape, radius.shape, slack.shape)
+        raise ValueError(f"at, depth, radius, slack: shapes {shapes}; accepted: [discs, 2] and [discs] each")
+    if min(size) < 1:
+        raise ValueError(f"size {size}; accepted: 1 and above")
+    if count and not (radius.min() >= 0 and radius.max() <= MOST_PIXELS):
+        raise ValueError(f"radius from {radius.min()} to {radius.max()}; accepted: from 0 to {MOST_PIXELS} pixels")
+    arrays = [np.ascontiguousarray(values, np.float32) for values in (at, depth, radius, slack)]
+    nearest = np.empty((size[1], size[0]), np.float32)
+    native = extension()
+    found = reference_splatting.splat(*arrays, nearest) if native is None else native.splat(*arrays, nearest)
+    return (*found, nearest)

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace fairlead::pictures {
+
+// Discs on the picture plane, in pixels; the middle of the first pixel is at 0.5, 0.5.
+struct Discs {
+    const float* at;      // [count, 2]
+    const float* depth;   // [count]; discs at 0 and below are not there
+    const float* radius;  // [count]
+    const float* slack;   // [count], a disc is seen up to so many times the nearest one's depth
+    std::size_t count;
+};
+
+// Which pixel shows how much of which disc; the weights of a pixel sum to 1.
+struct Splats {
+    std::vector<std::int32_t> pixels, discs;
+    std::vector<float> weights;
+};
+
+// Fills depth [height * width], infinite where there is nothing.
+Splats splat(const Discs& discs, std::size_t width, std::size_t height, float* depth);
+
+}  // namespace fairlead::pictures

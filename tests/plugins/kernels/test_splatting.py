@@ -1,0 +1,66 @@
+"""Native splatting and its reference agree; weights sum to 1; what is hidden, away or no number is not shown."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fairlead_kernels import reference_splatting
+from fairlead_kernels.backend import extension
+from fairlead_kernels.splatting import splat
+
+
+def discs(count: int, seed: int, size: tuple[int, int]) -> tuple[np.ndarray, ...]:
+    rng = np.random.default_rng(seed)
+    at = rng.uniform(-4, max(size) + 4, (count, 2)).astype(np.float32)
+    depth = rng.uniform(-0.2, 3, count).astype(np.float32)
+    radius = rng.uniform(0, 4, count).astype(np.float32)
+    return at, depth, radius, rng.uniform(1, 1.3, count).astype(np.float32)
+
+
+def dense(found: tuple[np.ndarray, ...], count: int, size: tuple[int, int]) -> np.ndarray:
+    weights = np.zeros((size[0] * size[1], count))
+    np.add.at(weights, (found[0], found[1]), found[2])
+    return weights
+
+
+@pytest.mark.skipif(extension() is None, reason="the kernels are not compiled: native splatting is not tested")
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 60), st.integers(1, 20), st.integers(1, 20), st.integers(0, 2**31))
+def test_native_is_the_reference(count: int, width: int, height: int, seed: int) -> None:
+    given_discs = discs(count, seed, (width, height))
+    found = splat(*given_discs, (width, height))
+    nearest = np.empty((height, width), np.float32)
+    expected = reference_splatting.splat(*given_discs, nearest)
+    np.testing.assert_array_equal(found[3], nearest)
+    np.testing.assert_allclose(dense(found, count, (width, height)), dense(expected, count, (width, height)), atol=1e-5)
+
+
+def test_weights_of_a_pixel_sum_to_one() -> None:
+    found = splat(*discs(200, 3, (16, 12)), (16, 12))
+    total = np.bincount(found[0], found[2], minlength=192)
+    np.testing.assert_allclose(total[np.isfinite(found[3]).ravel()], 1, atol=1e-5)
+
+
+def test_what_is_hidden_or_no_number_is_not_shown() -> None:
+    at = np.float32([[2.5, 2.5], [2.5, 2.5], [np.nan, 2.5], [1e30, 2.5], [2.5, 2.5]])
+    depth = np.float32([1.0, 2.0, 0.5, 0.5, -1.0])
+    found = splat(at, depth, np.full(5, 1, np.float32), np.full(5, 1.5, np.float32), (5, 5))
+    assert set(found[1].tolist()) == {0} and found[3][2, 2] == 1.0
+
+
+def test_no_discs_are_an_empty_picture() -> None:
+    none = np.zeros(0, np.float32)
+    found = splat(np.zeros((0, 2), np.float32), none, none, none, (3, 2))
+    assert len(found[0]) == 0 and np.isinf(found[3]).all()
+
+
+@pytest.mark.parametrize(("radius", "size"), [(65.0, (4, 4)), (-1.0, (4, 4)), (np.nan, (4, 4)), (1.0, (0, 4))])
+def test_what_is_not_accepted_is_named(radius: float, size: tuple[int, int]) -> None:
+    one = np.ones(1, np.float32)
+    with pytest.raises(ValueError, match="accepted"):
+        splat(np.ones((1, 2), np.float32), one, one * np.float32(radius), one, size)
+    with pytest.raises(ValueError, match="shapes"):
+        splat(np.ones((2, 2), np.float32), one, one, one, (4, 4))
