@@ -1,0 +1,115 @@
+"""A pattern's charts show what they are painted with, stylized scenes agree with themselves, and prompts help."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fairlead_stylization.errors import BadPicture, BadSetting
+from fairlead_stylization.scenes.consistency import consistency, warped_error
+from fairlead_stylization.scenes.pattern import fit_pattern, spread_inwards
+from fairlead_stylization.scenes.scene import Scene
+from fairlead_stylization.scenes.splatting import splat
+from fairlead_stylization.scenes.stylizing import stylize_scene
+
+
+@pytest.fixture(scope="module")
+def ball() -> Scene:
+    """A ball with a smooth picture on it."""
+    rng = np.random.default_rng(1)
+    points = rng.standard_normal((6000, 3)).astype(np.float32)
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    colours = 0.5 + 0.4 * np.sin(points @ rng.standard_normal((3, 3)).astype(np.float32) * 3)
+    return Scene(points, colours.astype(np.float32), np.full(6000, 0.035, np.float32), points)
+
+
+def test_colours_come_back_from_the_atlas(ball: Scene) -> None:
+    pattern = fit_pattern(ball, charts=8, size=64)
+    assert pattern.unseen.mean() < 0.05
+    np.testing.assert_allclose(pattern.weights.sum(axis=1), 1, atol=1e-5)
+    again = pattern.colours(pattern.atlas(ball.colours, ball.background))
+    seen = ~pattern.unseen
+    assert np.sqrt(((again - ball.colours)[seen] ** 2).mean()) < 0.03
+
+
+def test_a_style_of_the_whole_is_consistent_where_one_of_views_is_not(ball: Scene) -> None:
+    def style(picture: np.ndarray) -> np.ndarray:
+        """Colours by how they lie in the picture: what instance normalization does."""
+        deviation = (picture - picture.mean(axis=(0, 1))) / (picture.std(axis=(0, 1)) + 1e-3)
+        return np.clip(0.5 + 0.2 * deviation[..., ::-1], 0, 1).astype(np.float32)
+
+    cameras = ball.views(12, (64, 64))
+    splats = [splat(ball, camera) for camera in cameras]
+    depths = [view.depth for view in splats]
+    baked = stylize_scene(ball, style, pattern=fit_pattern(ball, charts=8, size=64))
+    plain = [view.render(ball.colours) for view in splats]
+    ours = [view.render(baked.scene.colours) for view in splats]
+    each = [style(view) for view in plain]
+    assert consistency(ours, cameras, depths, 1) < 0.7 * consistency(each, cameras, depths, 1)
+    assert np.abs(baked.scene.colours - ball.colours).mean() > 0.05
+
+
+def test_strength_goes_from_the_scene_to_the_style(ball: Scene) -> None:
+    pattern = fit_pattern(ball, charts=2, size=32)
+    kept = stylize_scene(ball, lambda picture: 1 - picture, pattern=pattern, strength=0.0)
+    np.testing.assert_array_equal(kept.scene.colours, ball.colours)
+    with pytest.raises(BadPicture, match="stylized atlas"):
+        stylize_scene(ball, lambda picture: picture[:4], pattern=pattern)
+
+
+def test_equal_views_agree_and_unequal_ones_do_not(ball: Scene) -> None:
+    camera = ball.views(1, (48, 48))[0]
+    view = splat(ball, camera)
+    shown = view.render(ball.colours)
+    pair = (camera, camera), (view.depth, view.depth)
+    assert warped_error(shown, shown, *pair) == pytest.approx(0, abs=1e-5)
+    assert warped_error(shown, shown + 0.1, *pair) == pytest.approx(0.1, rel=1e-3)
+    empty = np.full((48, 48), np.inf, np.float32)
+    assert np.isnan(warped_error(shown, shown, pair[0], (empty, empty)))
+
+
+def test_unknown_pixels_take_the_colours_around() -> None:
+    picture = np.zeros((20, 20, 3), np.float32)
+    picture[:, :10] = (1, 0, 0)
+    known = np.zeros((20, 20), bool)
+    known[:, :10] = True
+    filled = spread_inwards(picture, known)
+    np.testing.assert_allclose(filled, np.broadcast_to(np.float32([1, 0, 0]), filled.shape), atol=1e-5)
+    np.testing.assert_array_equal(spread_inwards(picture, np.zeros((20, 20), bool)), picture)
+
+
+def test_charts_out_of_range_are_refused(ball: Scene) -> None:
+    with pytest.raises(BadSetting, match="charts 0"):
+        fit_pattern(ball, charts=0)
+
+
+def test_a_prompt_gives_views_more_of_the_style(ball: Scene) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed: prompts are not tested")
+    from fairlead_stylization.scenes.prompt import PatternMap, PromptFitting, fit_prompt
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    mixing = torch.nn.Conv2d(3, 3, 1).requires_grad_(False)
+    layer = torch.nn.Conv2d(3, 8, 3, padding=1).requires_grad_(False)
+
+    def features(pictures: torch.Tensor) -> list[torch.Tensor]:
+        return [torch.relu(layer(pictures))]
+
+    before = {name: value.clone() for name, value in mixing.state_dict().items()}
+    pattern = fit_pattern(ball, charts=3, size=32)
+    views = [splat(ball, camera) for camera in ball.views(4, (32, 32))]
+    atlas = torch.from_numpy(pattern.atlas(ball.colours, ball.background)).permute(2, 0, 1)[None]
+    maps = PatternMap(pattern, ball.background)
+    np.testing.assert_allclose(
+        maps.view(maps.colours(atlas), views[0])[0].permute(1, 2, 0).numpy(),
+        views[0].render(pattern.colours(atlas[0].permute(1, 2, 0).numpy())), atol=1e-4,
+    )  # fmt: skip
+    losses: list[float] = []
+    style = 0.9 * torch.rand(1, 3, 32, 32) ** 3
+    fitting = PromptFitting(steps=10, views=4, cell=4, bound=0.2, content=0.0)
+    prompt = fit_prompt(ball, pattern, views, lambda x: torch.sigmoid(3 * mixing(x)), features, style, fitting,
+                        lambda step, loss: losses.append(loss))  # fmt: skip
+    assert losses[-1] < 0.9 * losses[0] and np.abs(prompt).max() <= 0.2
+    assert all(torch.equal(value, before[name]) for name, value in mixing.state_dict().items())
+    with pytest.raises(BadSetting, match="views: none"):
+        fit_prompt(ball, pattern, [], lambda x: x, features, style)
