@@ -149,7 +149,7 @@ class Settings(BaseModel):
         default=None, description="Queues that follow the schedule (root, pyroute2). null: nothing is shaped."
     )
     slot_s: float = Field(
-        default=0.02, ge=1e-3, le=1, description="Between two slot decisions; each holds for all slots until the next."
+        default=0.05, ge=1e-3, le=1, description="Between two slot decisions; each holds for all slots until the next."
     )
     samples_per_s: float | None = Field(
         default=None, gt=0, description="Resource elements a second that are turned into estimates. null: measured."

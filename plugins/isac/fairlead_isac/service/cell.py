@@ -88,7 +88,7 @@ class Cell:
     def samples_per_s(self) -> float:
         """Resource elements a second that are turned into estimates: as configured, as seen lately, as at start."""
         lately = self.counters.quantile("element", 0.5, LATELY)
-        if self.settings.samples_per_s is not None or lately is None:
+        if self.settings.samples_per_s is not None or not lately:
             return self._samples_per_s
         return 1 / lately
 
@@ -142,7 +142,7 @@ class Cell:
             "stage": None if decision is None else decision.stage,
             "duplex": None if decision is None else decision.duplex,
             "sensing_share": 0.0 if decision is None else decision.time_fraction_sensing,
-            "looks_share": sum(entry.looks.air_share for entry in live),
+            "looks_share": self.engine.sensing_share(),
             "rate_bits_per_s": dict(self._rates),
             "links": {
                 name: {

@@ -13,7 +13,7 @@ from ..physics.channel import evolve, gaussian, noise_power_watts, path_gain, ra
 from ..physics.numerology import SPEED_OF_LIGHT, Numerology
 from ..physics.self_interference import residual_watts
 from ..requests.admission import LOSS, accuracies
-from ..scenario import Budget, Cell, Channels, Duplex, SensingNeed, Target, User
+from ..scenario import Cell, Channels, Duplex, SensingNeed, Target, User
 from ..settings import Settings
 from ..settings import User as UserSettings
 from .book import Entry
@@ -121,17 +121,6 @@ def target_of(entry: Entry, cell: Cell) -> Target:
 def frame_of(entries: list[Entry]) -> float:
     """Length of a frame: the shortest refresh that is asked for, a tenth of a second at most."""
     return min([FRAME_S, *(max(entry.looks.refresh_s, 1e-3) for entry in entries)])
-
-
-def budget_of(controls: Controls, entries: list[Entry], exclusive: bool) -> Budget:
-    """Bounds for a stage; ``exclusive``: looks carry no data, so that their air time is gone."""
-    low, high = controls.sensing_share
-    taken = sum(entry.looks.air_share for entry in entries) if exclusive else 0.0
-    return Budget(
-        power_watts=controls.power_watts,
-        time_fraction_sensing=(min(max(low, taken), high), high),
-        duplex=controls.duplex or "half",
-    )
 
 
 class Fading:

@@ -1,26 +1,26 @@
-"""Slot decisions: a stage over measured channels, within what requests and controls leave. Time is an argument."""
+"""Decisions of all layers over measured channels, within what requests and controls leave. Time is an argument."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..errors import IsacError
+from ..granularity.band import BandSetting
+from ..granularity.hierarchy import Hierarchy
+from ..granularity.layer import LayerDecision, TrackedTarget
 from ..kpi.control import Control
+from ..scenario import User
 from ..settings import Settings
-from ..stages.catalogue import stage as make_stage
 from ..stages.decision import Decision
-from ..stages.protocol import Stage
 from .book import Book, Entry
-from .cell_state import Controls, Fading, budget_of, cell_of, frame_of, target_of, users_of
-
-#: Looks carry no data in these; in the others, data's own waveform is what is looked with.
-EXCLUSIVE = ("separated", "orthogonal")
-DEFAULT_STAGE = "orthogonal"
+from .cell_state import Controls, Fading, cell_of, frame_of, target_of, users_of
+from .layers import StageLayer, hierarchy, line_of, observation_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +79,15 @@ class Engine:
         self.log = Log(settings.decisions_kept)
         self.decision: Decision | None = None
         self.entries: list[Entry] = []
+        self.shed: dict[str, str] = {}
+        """Requests that are not served for now, and why."""
+        self.cell = cell_of(settings)
         self._fading = Fading(settings, rng)
         self._lock = threading.RLock()
-        self._seen = -1
-        self._stage: Stage | None = None
-        self.cell = cell_of(settings)
+        self._seen, self._now = -1, 0.0
+        self._layers: Hierarchy | None = None
+        self._users: tuple[User, ...] = ()
+        self._tracked: tuple[TrackedTarget, ...] = ()
 
     def control(self, control: Control, now_unix_s: float) -> Controls:
         """Set what is named, from the next decision on.
@@ -102,44 +106,64 @@ class Engine:
         return self.controls
 
     def decide(self, now_unix_s: float) -> Decision:
-        """Schedule until the next call. What cannot be met is named in the decision."""
+        """Let all layers decide that are due; the slot's decision holds until the next call.
+
+        Raises:
+            IsacError: there is no decision yet, and none can be made.
+        """
         with self._lock:
-            if self._stage is None or self._seen != self.book.version:
-                self._renew(now_unix_s)
-            assert self._stage is not None
-            exclusive = self._stage.name in EXCLUSIVE
-            channels = self._fading.channels(now_unix_s, self.entries, self.cell)
-            self.decision = self._stage.decide(channels, budget_of(self.controls, self.entries, exclusive))
-        self.log.add(_slot_line(now_unix_s, self.decision))
+            if self._layers is None or self._seen != self.book.version:
+                self._renew()
+            assert self._layers is not None
+            # The wall clock may be set back; layers go on then.
+            self._now = max(self._now, now_unix_s)
+            channels = self._fading.channels(self._now, self.entries, self.cell)
+            rates = self._average(channels.user_names)
+            seen = observation_of(self.cell, self._users, channels, self._tracked, rates)
+            for decided in self._layers.step(self._now, seen):
+                self._note(decided)
+        if self.decision is None:
+            raise IsacError("no slot was decided yet; see the log of decisions")
         return self.decision
 
     def sensing_share(self) -> float:
         """Air time that looks take, whether or not they carry data."""
-        return sum(entry.looks.air_share for entry in self.book.live())
+        return sum(entry.looks.air_share for entry in self.book.live() if entry.id not in self.shed)
 
-    def _renew(self, now_unix_s: float) -> None:
-        """Users, targets, stage and frame as requests and controls have them now."""
-        self._seen = self.book.version
+    def _note(self, decided: LayerDecision) -> None:
+        if isinstance(decided.setting, Decision):
+            self.decision = decided.setting
+            fallback = decided.fallback or decided.setting.fallback
+        else:
+            fallback = decided.fallback
+        if isinstance(decided.setting, BandSetting):
+            self._shed(decided.setting.shed)
+        self.log.add(Logged(decided.at_s, decided.layer, decided.reason, fallback, line_of(decided)))
+
+    def _shed(self, shed: Mapping[str, str]) -> None:
+        """Requests that the band's layer leaves out are not served for now, and say so."""
+        for entry in self.entries:
+            if entry.id in shed:
+                self.book.degrade(entry, f"not sensed now: {shed[entry.id]}")
+            elif entry.id in self.shed:
+                self.book.degrade(entry, "")
+        self.shed = dict(shed)
+
+    def _average(self, names: tuple[str, ...]) -> np.ndarray:
+        rates = {} if self.decision is None else self.decision.rate_bits_per_s
+        return np.array([rates.get(name, 0.0) for name in names])
+
+    def _renew(self) -> None:
+        """Users, targets, stage and frame as requests and controls have them now: all layers decide anew."""
+        self._seen, controls = self.book.version, self.controls
         self.entries = self.book.live()
-        frame_s = frame_of(self.entries)
-        self.cell = cell_of(self.settings, frame_s)
-        name = self.controls.stage or DEFAULT_STAGE
-        targets = [target_of(entry, self.cell) for entry in self.entries]
-        self._stage = make_stage(name, self.cell, users=users_of(self.settings, self.controls), targets=targets)
-        budget = budget_of(self.controls, self.entries, name in EXCLUSIVE)
-        low, high = budget.time_fraction_sensing
-        asked = ", ".join(f"{entry.id} {entry.looks.air_share:.1%}" for entry in self.entries) or "nothing"
-        reason = f"requests take {asked} of air time; {name} stage, {low:.1%} to {high:.1%} for sensing alone"
-        what = {"stage": name, "frame_s": frame_s, "sensing_share": [low, high], "power_watts": budget.power_watts}
-        self.log.add(Logged(now_unix_s, "cell", reason, None, what))
-
-
-def _slot_line(now_unix_s: float, decision: Decision) -> Logged:
-    what = {
-        "stage": decision.stage,
-        "duplex": decision.duplex,
-        "time_fraction_sensing": decision.time_fraction_sensing,
-        "rate_bits_per_s": decision.rate_bits_per_s,
-        "unmet": [*decision.unmet, *(line for result in decision.sensing.values() for line in result.unmet)],
-    }
-    return Logged(now_unix_s, "slot", decision.reason, decision.fallback, what)
+        self.cell = cell_of(self.settings, frame_of(self.entries))
+        self._users = users_of(self.settings, controls)
+        targets = {entry.id: target_of(entry, self.cell) for entry in self.entries}
+        shares = {entry.id: entry.looks.air_share for entry in self.entries}
+        self._tracked = tuple(
+            TrackedTarget(targets[entry.id], entry.requirements.velocity_resolution_m_per_s, entry.area.speed_m_per_s)
+            for entry in self.entries
+        )
+        slots = StageLayer(self.cell, self._users, targets, shares, self.settings.slot_s)
+        self._layers = hierarchy(slots, controls.sensing_share, controls.stage, controls.power_watts, controls.duplex)

@@ -124,11 +124,12 @@ class Loop:
 
     def sense_due(self) -> float:
         """Serve the request that is due first, where one is; returns seconds until the next one is due."""
-        live = sorted(self.book.live(), key=lambda entry: entry.due_at + entry.looks.refresh_s)
+        served = [entry for entry in self.book.live() if entry.id not in self.engine.shed]
+        live = sorted(served, key=lambda entry: entry.due_at + entry.looks.refresh_s)
         due = [entry for entry in live if entry.due_at <= self._clock()]
         if due:
             self._serve(due[0])
-        waiting = [entry.due_at - self._clock() for entry in self.book.live()]
+        waiting = [entry.due_at - self._clock() for entry in served]
         return max(0.0, min([TICK_S, *waiting]))
 
     def _serve(self, entry: Entry) -> None:

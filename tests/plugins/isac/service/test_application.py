@@ -62,7 +62,7 @@ def test_a_request_that_cannot_be_met_is_refused_with_each_reason(client: TestCl
 def test_status_decisions_records_and_metrics_can_be_read(bench: Bench, client: TestClient) -> None:
     assert client.get("/decisions").json() == {"decisions": []}
     client.post("/sensing/requests", json=ASKED)
-    bench.slots(60)
+    bench.slots(25)
     status = client.get("/status").json()
     assert status["radio"]["state"] == "there" and status["requests"] == ["r1"]
     assert client.get("/health").status_code == 200
@@ -70,7 +70,7 @@ def test_status_decisions_records_and_metrics_can_be_read(bench: Bench, client: 
     assert len(lines) == 1 and lines[0]["decided"]["rate_bits_per_s"]["clients"] > 0
     assert client.get("/kpi").json()["indicationMessage"]["cellObjID"] == "cell"
     text = client.get("/metrics").text
-    assert 'fairlead_isac_decisions_total{replica="0",workload="isac"} 60.0' in text
+    assert 'fairlead_isac_decisions_total{replica="0",workload="isac"} 25.0' in text
     assert 'fairlead_isac_rate_bits_per_s{replica="0",user="clients",workload="isac"}' in text
 
 

@@ -1,0 +1,179 @@
+"""The layers of a running cell: band and cell as they are, and slots decided by a stage of integration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..granularity.band import BandLayer, BandSetting
+from ..granularity.cell import CellLayer, CellSetting
+from ..granularity.hierarchy import Hierarchy
+from ..granularity.layer import Answer, LayerDecision, Observation, SolverFailed, TrackedTarget
+from ..scenario import Budget, Cell, Channels, Target, User
+from ..stages.catalogue import stage as make_stage
+from ..stages.decision import Decision
+
+BAND_S, CELL_S = 1.0, 0.05
+#: Looks carry no data in these; in the others, data's own waveform is what is looked with.
+EXCLUSIVE = ("separated", "orthogonal")
+#: That the band's layer chooses from where the config names none.
+STAGES = ("separated", "orthogonal", "converged")
+#: Admission has promised what requests get: no rate is worth breaking that.
+BITS_PER_REFRESH = 1e15
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured(Observation):
+    """What layers see, and the channels themselves, which a stage decides over."""
+
+    channels: Channels | None = None
+
+
+class StageLayer:
+    """Decides slots: beams, powers and dwells of a stage within what the layers above set.
+
+    Args:
+        cell: who sends.
+        users: in the cell.
+        targets: by name, of the requests.
+        shares: air time of each target's looks.
+        period_s: between two decisions.
+    """
+
+    name = "slot"
+
+    def __init__(
+        self,
+        cell: Cell,
+        users: tuple[User, ...],
+        targets: Mapping[str, Target],
+        shares: Mapping[str, float],
+        period_s: float,
+    ) -> None:
+        self.period_s = period_s
+        self._cell, self._users, self._targets, self._shares = cell, users, targets, shares
+        self._stage: Any = None
+        self._stage_of: tuple[str, tuple[str, ...]] | None = None
+
+    def decide(self, t: float, observation: Observation, above: Any) -> Answer:
+        """Ask the stage; SolverFailed without a cell's setting or channels."""
+        if not isinstance(above, Within) or not isinstance(observation, Measured) or observation.channels is None:
+            raise SolverFailed(f"the layer above set {type(above).__name__}; accepted: Within, and measured channels")
+        wanted = above.stage, above.served
+        if self._stage_of != wanted:
+            targets = [self._targets[name] for name in above.served]
+            self._stage = make_stage(above.stage, self._cell, users=self._users, targets=targets)
+            self._stage_of = wanted
+        decision: Decision = self._stage.decide(observation.channels, self._budget(above))
+        return Answer(decision, decision.reason)
+
+    def default(self, observation: Observation) -> Answer:
+        """Nothing is sent."""
+        return Answer(None, "nothing is sent until there is a decision")
+
+    def _budget(self, above: Within) -> Budget:
+        low, high = above.sensing
+        if above.stage in EXCLUSIVE:
+            low = max(low, sum(self._shares[name] for name in above.served))
+        return Budget(above.power_watts, (min(low, high), high), duplex=above.duplex)
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """What the layers above leave to a slot."""
+
+    stage: str
+    served: tuple[str, ...]
+    sensing: tuple[float, float]
+    power_watts: float
+    duplex: Any
+
+
+class BoundCellLayer(CellLayer):
+    """The cell's layer, whose setting also says the stage and the bounds that were set from outside.
+
+    Args:
+        least: share of air time that sensing takes at least.
+        power_watts: that the cell may send with.
+        duplex: that was set from outside; None: the layer chooses.
+    """
+
+    def __init__(self, least: float, power_watts: float, duplex: Any) -> None:
+        super().__init__(CELL_S)
+        self._least, self._power_watts, self._set_duplex = least, power_watts, duplex
+        self.plan: CellSetting | None = None
+
+    def decide(self, t: float, observation: Observation, above: Any) -> Answer:
+        """Plan looks, and pass on what binds a slot."""
+        answer = super().decide(t, observation, above)
+        self.plan = answer.setting
+        assert isinstance(above, BandSetting)
+        high = answer.setting.budget.time_fraction_sensing[1]
+        within = Within(
+            above.stage,
+            tuple(above.served),
+            (min(self._least, high), high),
+            min(self._power_watts, answer.setting.budget.power_watts),
+            self._set_duplex or answer.setting.budget.duplex,
+        )
+        return Answer(within, answer.reason, answer.prices)
+
+    def default(self, observation: Observation) -> Answer:
+        """Data alone."""
+        return Answer(Within("orthogonal", (), (0.0, 0.0), self._power_watts, "half"), "data alone")
+
+
+def hierarchy(
+    slots: StageLayer, bounds: tuple[float, float], stage: str | None, power: float, duplex: Any
+) -> Hierarchy:
+    """The layers, fresh: each decides when it is next asked.
+
+    Args:
+        slots: the finest.
+        bounds: of sensing's share of air time.
+        stage: that was set; None: the band's layer chooses.
+        power: W, at most.
+        duplex: that was set; None: the cell's layer chooses.
+    """
+    stages = STAGES if stage is None else (stage if stage in STAGES else "orthogonal",)
+    band = BandLayer(BITS_PER_REFRESH, bounds[1], stages=stages, period_s=BAND_S)
+    layers = [band, BoundCellLayer(bounds[0], power, duplex), slots]
+    return Hierarchy(layers)  # type: ignore[arg-type]
+
+
+def observation_of(
+    cell: Cell, users: tuple[User, ...], channels: Channels, tracked: tuple[TrackedTarget, ...], rates: np.ndarray
+) -> Measured:
+    """What the coarse layers see of channels: gains of maximum-ratio beams over the whole band, as one block."""
+    gains = (np.abs(channels.users) ** 2).sum(axis=-1, keepdims=True) / channels.noise_watts
+    gains = np.where(np.isfinite(gains), gains, 0.0)
+    return Measured(cell, users, gains, gains, rates, tracked, channels=channels)
+
+
+def line_of(decision: LayerDecision) -> dict[str, Any]:
+    """A layer's decision for the log."""
+    setting = decision.setting
+    if isinstance(setting, BandSetting):
+        served = {name: service.air_share for name, service in setting.served.items()}
+        return {"stage": setting.stage, "served": served, "shed": dict(setting.shed)}
+    if isinstance(setting, Within):
+        return {
+            "stage": setting.stage,
+            "duplex": setting.duplex,
+            "sensing_share": list(setting.sensing),
+            "power_watts": setting.power_watts,
+            "prices": dict(decision.prices),
+        }
+    if isinstance(setting, Decision):
+        missed = [line for result in setting.sensing.values() for line in result.unmet]
+        return {
+            "stage": setting.stage,
+            "duplex": setting.duplex,
+            "time_fraction_sensing": setting.time_fraction_sensing,
+            "rate_bits_per_s": setting.rate_bits_per_s,
+            "unmet": [*setting.unmet, *missed],
+        }
+    return {}
