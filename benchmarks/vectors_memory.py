@@ -32,6 +32,7 @@ OURS: dict[str, tuple[str, dict[str, Any]]] = {
     "fairlead graph, 2 lines": ("graph", {"lines": 2}),
     "fairlead graph, codes": ("graph", {"keep": "codes"}),
     "fairlead graph, codes, 2 lines": ("graph", {"keep": "codes", "lines": 2}),
+    "fairlead graph, fine": ("graph", {"keep": "fine"}),
     "fairlead lists": ("lists", {}),
 }
 

@@ -15,10 +15,12 @@ from fairlead_kernels.vectors import Space, VectorError, Vectors, as_bytes, as_f
 from fairlead_kernels.walk_training import WalkCodes, train_walk_codes
 
 U32 = NDArray[np.uint32]
-Keep = Literal["exact", "codes"]
+Keep = Literal["exact", "codes", "fine"]
 
 #: Parts of a saved graph, in the order in which native code gives them.
 PARTS = ("slots", "edges", "codes", "rows", "more", "removed", "entries")
+#: Of what is kept beside the walk's codes: bits that refine a leading coordinate, and bits of a trailing one.
+ROW_BITS = {"exact": (0, 0), "codes": (1, 6), "fine": (4, 12)}
 CHUNK = 8192
 SLACK = 32
 #: A scan of all that a filter allows costs as much as so many neighbours of a walk each.
@@ -51,7 +53,8 @@ class GraphOptions:
         alpha: of the pruning (Subramanya et al. 2019), for squared distances.
         lines: cache lines of a code, 1 and above: 64 bytes hold 60 coordinates. None: up to 4, as many as hold 95 % of
             the vectors' variance.
-        keep: ``exact``: the vectors themselves order the last candidates; ``codes``: 8 bit codes of all coordinates.
+        keep: what orders the last candidates. ``exact``: the vectors themselves; ``codes``: 9 bits of the
+            leading coordinates and 6 of the others; ``fine``: 12 bits of all.
         seed: of everything that is drawn.
     """
 
@@ -71,8 +74,8 @@ class GraphOptions:
             raise VectorError(f"alpha: must be 1..4, got {self.alpha}")
         if self.lines is not None and not 1 <= self.lines <= 64:
             raise VectorError(f"lines: must be 1..64, got {self.lines}")
-        if self.keep not in ("exact", "codes"):
-            raise VectorError(f"keep: must be exact or codes, got {self.keep!r}")
+        if self.keep not in ROW_BITS:
+            raise VectorError(f"keep: must be one of {', '.join(ROW_BITS)}, got {self.keep!r}")
 
 
 class Graph:
@@ -93,6 +96,7 @@ class Graph:
             self._native = native.VectorGraph(
                 *space.codes, codes.rotation, codes.center, codes.lines, codes.step, codes.tail_step, codes.longest,
                 options.degree, options.beam, options.alpha, options.seed, options.keep == "exact",
+                ROW_BITS[options.keep][0], ROW_BITS[options.keep][1] or 8,
             )  # fmt: skip
 
     @classmethod
@@ -122,7 +126,7 @@ class Graph:
             VectorError: arguments are not what is accepted, or the memory does not suffice: nothing is allocated then.
         """
         options = options or GraphOptions()
-        if options.keep == "codes" and space.metric == "dot":
+        if options.keep != "exact" and space.metric == "dot":
             raise VectorError("keep: must be exact for dot: products of codes are too coarse")
         slots = _slots(slots)
         _check_rows(space, vectors, "vectors")
@@ -130,7 +134,7 @@ class Graph:
             raise VectorError("slots: one is there twice")
         if len(slots) and int(slots.max()) >= len(vectors):
             raise VectorError(f"slots: {int(slots.max())} has no row; vectors has {len(vectors)}")
-        codes = train_walk_codes(space, vectors, slots, options.lines, options.keep == "codes", options.seed)
+        codes = train_walk_codes(space, vectors, slots, options.lines, ROW_BITS[options.keep][1], options.seed)
         graph = cls(space, options, codes)
         needed = graph.build_bytes(len(slots), threads)
         if memory_bytes is not None and needed > memory_bytes:

@@ -62,7 +62,7 @@ class WalkCodes:
 
 
 def train_walk_codes(
-    space: Space, vectors: Vectors, slots: NDArray[np.uint32], lines: int | None, whole: bool, seed: int
+    space: Space, vectors: Vectors, slots: NDArray[np.uint32], lines: int | None, tail_bits: int, seed: int
 ) -> WalkCodes:
     """Learn from a sample of the rows ``vectors[slots]``.
 
@@ -74,7 +74,7 @@ def train_walk_codes(
         vectors: rows by slot.
         slots: which of them.
         lines: cache lines of a code; None: up to MOST_LINES, as many as hold ENOUGH of the variance.
-        whole: whether trailing coordinates are wanted.
+        tail_bits: of a trailing coordinate; 0: those are left out.
         seed: of the sample and the rotations.
     """
     random = np.random.default_rng(seed)
@@ -89,13 +89,13 @@ def train_walk_codes(
     lead = min(lines * LINE_COORDINATES - NORM_COORDINATES, len(center))
     rotation = np.zeros((lines * LINE_COORDINATES - NORM_COORDINATES, len(center)))
     rotation[:lead] = _random_rotation(lead, random) @ components[:lead]
-    tail = _random_rotation(len(center) - lead, random) @ components[lead:] if whole else components[:0]
+    tail = _random_rotation(len(center) - lead, random) @ components[lead:] if tail_bits else components[:0]
     return WalkCodes(
         np.ascontiguousarray(np.concatenate([rotation, tail]), np.float32),
         center.astype(np.float32),
         lines,
-        _step(centered @ rotation[:lead].T),
-        _step(centered @ tail.T),
+        _step(centered @ rotation[:lead].T, 8),
+        _step(centered @ tail.T, tail_bits),
         longest,
     )
 
@@ -136,6 +136,6 @@ def _random_rotation(size: int, random: np.random.Generator) -> F64:
     return q * np.sign(np.diag(r))
 
 
-def _step(coordinates: F64) -> float:
+def _step(coordinates: F64, bits: int) -> float:
     reach = float(np.quantile(np.abs(coordinates), REACH)) if coordinates.size else 0.0
-    return reach / 127 if reach > 0 else 1.0
+    return reach / (2 ** (bits - 1) - 1) if reach > 0 else 1.0

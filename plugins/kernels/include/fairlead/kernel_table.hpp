@@ -8,6 +8,19 @@ namespace fairlead {
 
 // One ISA's kernels. Each works on a range and knows nothing of threads: whoever calls it splits the work,
 // and an output element's order of summation depends neither on the split nor on the batch.
+// Vectors of whole numbers in two parts: walk codes, a byte for each leading coordinate (128 is 0), and rows (see
+// packed_rows.hpp) with `extra` bits that refine each of those, then `tail_bits` of each trailing coordinate.
+struct CodedRows {
+    const std::uint8_t* codes;
+    std::size_t code_stride;
+    std::size_t leading;
+    std::uint32_t extra;
+    const std::uint8_t* rows;
+    std::size_t row_stride;
+    std::size_t trailing;
+    std::uint32_t tail_bits;
+};
+
 struct KernelTable {
     const char* isa;
 
@@ -99,6 +112,10 @@ struct KernelTable {
     // out[i] = the squared Euclidean distance of row ids[i] to the query, exact below 2^15 columns.
     void (*byte_distances)(const std::uint8_t* query, const std::uint8_t* rows, std::size_t stride,
                            std::size_t columns, const std::uint32_t* ids, std::size_t count, float* out);
+    // out[i] = the dot product of the query [leading + trailing] and the whole numbers of row ids[i]; values [as many]
+    // is scratch.
+    void (*coded_products)(const CodedRows& coded, const std::uint32_t* ids, std::size_t count, const float* query,
+                           std::int16_t* values, float* out);
 };
 
 // The most rows that a tile of multiply_rows holds dequantized.

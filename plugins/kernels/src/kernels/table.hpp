@@ -14,6 +14,7 @@
 #include "kernels/rmsnorm.hpp"
 #include "kernels/rope.hpp"
 #include "kernels/byte_distances.hpp"
+#include "kernels/coded_products.hpp"
 #include "kernels/score_lines.hpp"
 #include "kernels/softmax.hpp"
 #include "kernels/sum_rows.hpp"
@@ -60,6 +61,7 @@ inline constexpr KernelTable table_of = {
     .add_received = add_received<V>,
     .score_lines = score_lines<V>,
     .byte_distances = byte_distances<V>,
+    .coded_products = coded_products<V>,
 };
 
 }  // namespace fairlead::kernels

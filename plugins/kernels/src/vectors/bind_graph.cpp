@@ -22,7 +22,8 @@ class BoundGraph {
 public:
     BoundGraph(int element, int metric, std::uint32_t dim, const Array<const float, 2>& rotation,
                const Array<const float, 1>& center, std::size_t lines, float step, float tail_step, float longest,
-               std::uint32_t degree, std::uint32_t beam, float alpha, std::uint64_t seed, bool exact) {
+               std::uint32_t degree, std::uint32_t beam, float alpha, std::uint64_t seed, bool exact, std::uint32_t extra,
+               std::uint32_t tail_bits) {
         WalkEncoder encoder;
         encoder.space = {static_cast<Element>(element), static_cast<Metric>(metric), dim};
         encoder.space.check();
@@ -42,6 +43,9 @@ public:
         }
         encoder.step = step;
         encoder.tail_step = tail_step;
+        require(extra <= 4 && tail_bits >= 2 && tail_bits <= 15, "extra, tail_bits: must be at most 4, and 2 to 15");
+        encoder.extra = extra;
+        encoder.tail_bits = tail_bits;
         encoder.longest = longest;
         require(degree > 0 && degree % 16 == 0 && beam > 0, "degree: must be a multiple of 16; beam: at least 1");
         GraphSettings settings;
@@ -203,7 +207,8 @@ private:
 void bind_graph(nb::module_& module) {
     nb::class_<BoundGraph>(module, "VectorGraph")
         .def(nb::init<int, int, std::uint32_t, const Array<const float, 2>&, const Array<const float, 1>&, std::size_t,
-                      float, float, float, std::uint32_t, std::uint32_t, float, std::uint64_t, bool>())
+                      float, float, float, std::uint32_t, std::uint32_t, float, std::uint64_t, bool, std::uint32_t,
+                      std::uint32_t>())
         .def("reserve", &BoundGraph::reserve)
         .def("append", &BoundGraph::append)
         .def("insert", &BoundGraph::insert)

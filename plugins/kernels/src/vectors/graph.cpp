@@ -85,9 +85,9 @@ void Graph::check_new(std::span<const std::uint32_t> slots) const {
 Graph::Encoded Graph::encoded(const std::byte* vectors, std::size_t count) const {
     Encoded made;
     made.codes.resize(count * encoder_.code_bytes());
-    made.tails.resize(exact_ ? 0 : count * encoder_.trailing);
+    made.rows.resize(exact_ ? 0 : count * encoder_.row_bytes());
     made.more.resize(count);
-    encoder_.encode(vectors, count, false, made.codes.data(), exact_ ? nullptr : made.tails.data(), made.more.data());
+    encoder_.encode(vectors, count, made.codes.data(), exact_ ? nullptr : made.rows.data(), made.more.data());
     return made;
 }
 
@@ -99,8 +99,13 @@ std::vector<std::uint32_t> Graph::place_all(std::span<const std::uint32_t> slots
         const std::size_t needed = slot_of_.size() + slots.size() - free_.size();
         if (needed > room_) reserve(std::max(needed, room_ + room_ / 8));
     }
+    if (!slots.empty()) {
+        const std::size_t most = *std::max_element(slots.begin(), slots.end()) + std::size_t{1};
+        // Doubling would cost as much as an edge or two of each vertex.
+        if (most > vertex_of_.capacity()) vertex_of_.reserve(std::max(most, vertex_of_.size() + vertex_of_.size() / 8));
+    }
     const std::size_t bytes = encoder_.code_bytes(), row = rows_->stride();
-    const std::byte* rows = exact_ ? vectors : reinterpret_cast<const std::byte*>(made.tails.data());
+    const std::byte* rows = exact_ ? vectors : reinterpret_cast<const std::byte*>(made.rows.data());
     std::vector<std::uint32_t> vertices;
     for (std::size_t i = 0; i < slots.size(); ++i) {
         const std::uint32_t vertex = place(slots[i]);

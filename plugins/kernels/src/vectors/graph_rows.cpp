@@ -1,5 +1,6 @@
 #include "fairlead/vectors/graph_rows.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
@@ -20,7 +21,6 @@ public:
         if (augmented()) stored_.metric = Metric::l2;
     }
 
-    std::size_t query_bytes() const override { return stride_; }
     std::size_t row_bytes() const override { return stride_ + (augmented() ? sizeof(float) : 0); }
     void resize(std::size_t rows) override {
         rows_.resize(rows * stride_);
@@ -66,74 +66,65 @@ private:
     HugeBuffer rows_, more_;
 };
 
-class CodeRows final : public GraphRows {
-public:
-    CodeRows(const WalkEncoder& encoder, const HugeBuffer& codes) : encoder_(encoder), codes_(codes) {}
-
-    std::size_t query_bytes() const override { return encoder_.code_bytes() + encoder_.trailing + sizeof(float); }
-    std::size_t row_bytes() const override { return encoder_.trailing; }
-    std::size_t stride() const override { return encoder_.trailing; }
-    void resize(std::size_t rows) override { tails_.resize(rows * encoder_.trailing); }
-    std::byte* row(std::uint32_t id) const override { return tails_.data() + id * encoder_.trailing; }
-
-    void to_query(const std::byte* query, const std::uint32_t* ids, std::size_t count, float* out) const override {
-        measure(query, query + encoder_.code_bytes(), ids, count, out);
-        if (encoder_.space.element == Element::bit || encoder_.space.metric == Metric::l2) return;
-        // |x - q|^2 = |x|^2 + |q|^2 - 2 <x, q>, where all |x| are the same.
-        float norms = 0.0F;
-        if (encoder_.augmented()) {
-            std::memcpy(&norms, query + encoder_.code_bytes() + encoder_.trailing, sizeof norms);
-            norms += encoder_.longest;
-        }
-        for (std::size_t i = 0; i < count; ++i) out[i] = (out[i] - norms) / 2.0F;
-    }
-    void between(std::uint32_t id, const std::uint32_t* ids, std::size_t count, float* out) const override {
-        measure(codes_.data() + id * encoder_.code_bytes(), tails_.data() + id * encoder_.trailing, ids, count, out);
-    }
-    void prefetch(std::uint32_t id) const override {
-        prefetch_bytes(tails_.data() + id * encoder_.trailing, encoder_.trailing);
-    }
-
-private:
-    void measure(const std::byte* code, const std::byte* tail, const std::uint32_t* ids, std::size_t count,
-                 float* out) const {
-        const KernelTable& kernels = kernels_in_use();
-        kernels.byte_distances(reinterpret_cast<const std::uint8_t*>(tail), tails_.as<std::uint8_t>(),
-                               encoder_.trailing, encoder_.trailing, ids, count, out);
-        const float lead = encoder_.step * encoder_.step, trail = encoder_.tail_step * encoder_.tail_step;
-        for (std::size_t i = 0; i < count; ++i) out[i] *= trail;
-        std::vector<float> leading(count);
-        kernels.byte_distances(reinterpret_cast<const std::uint8_t*>(code), codes_.as<std::uint8_t>(),
-                               encoder_.code_bytes(), encoder_.leading(), ids, count, leading.data());
-        for (std::size_t i = 0; i < count; ++i) out[i] += lead * leading[i];
-    }
-
-    const WalkEncoder& encoder_;
-    const HugeBuffer& codes_;
-    HugeBuffer tails_;
-};
-
-class LeadingRows final : public GraphRows {
+// The walk's codes alone.
+class LeadingRows : public GraphRows {
 public:
     LeadingRows(const WalkEncoder& encoder, const HugeBuffer& codes) : encoder_(encoder), codes_(codes) {}
 
-    std::size_t query_bytes() const override { return encoder_.code_bytes(); }
     std::size_t row_bytes() const override { return 0; }
     std::size_t stride() const override { return 0; }
     void resize(std::size_t) override {}
-    std::byte* row(std::uint32_t id) const override { return codes_.data() + id * encoder_.code_bytes(); }
-    void to_query(const std::byte* query, const std::uint32_t* ids, std::size_t count, float* out) const override {
-        kernels_in_use().byte_distances(reinterpret_cast<const std::uint8_t*>(query), codes_.as<std::uint8_t>(),
-                                        encoder_.code_bytes(), encoder_.leading(), ids, count, out);
-    }
+    std::byte* row(std::uint32_t) const override { return nullptr; }
+    void to_query(const std::byte*, const std::uint32_t*, std::size_t, float*) const override {}
     void between(std::uint32_t id, const std::uint32_t* ids, std::size_t count, float* out) const override {
-        to_query(row(id), ids, count, out);
+        const auto* codes = codes_.as<std::uint8_t>();
+        kernels_in_use().byte_distances(codes + id * encoder_.code_bytes(), codes, encoder_.code_bytes(),
+                                        encoder_.leading(), ids, count, out);
     }
     void prefetch(std::uint32_t) const override {}
 
-private:
+protected:
     const WalkEncoder& encoder_;
     const HugeBuffer& codes_;
+};
+
+class CodeRows final : public LeadingRows {
+public:
+    using LeadingRows::LeadingRows;
+
+    std::size_t row_bytes() const override { return encoder_.row_bytes(); }
+    std::size_t stride() const override { return encoder_.row_bytes(); }
+    void resize(std::size_t rows) override { rows_.resize(rows * stride()); }
+    std::byte* row(std::uint32_t id) const override { return rows_.data() + id * stride(); }
+
+    // |x - q|^2 = |x|^2 + |q|^2 - 2 <x, q>, of which only the product depends on how x was rounded.
+    void to_query(const std::byte* query, const std::uint32_t* ids, std::size_t count, float* out) const override {
+        const std::size_t lead = encoder_.leading(), all = lead + encoder_.trailing;
+        std::vector<float> scaled(all);
+        std::vector<std::int16_t> values(all);
+        const auto* given = reinterpret_cast<const float*>(query);
+        const float fine = encoder_.step / static_cast<float>(1U << encoder_.extra);
+        for (std::size_t d = 0; d < all; ++d) scaled[d] = given[d] * (d < lead ? fine : encoder_.tail_step);
+        const CodedRows coded{codes_.as<std::uint8_t>(), encoder_.code_bytes(), lead, encoder_.extra,
+                              rows_.as<std::uint8_t>(), stride(), encoder_.trailing, encoder_.tail_bits};
+        kernels_in_use().coded_products(coded, ids, count, scaled.data(), values.data(), out);
+        const float unit = 2.0F * encoder_.step * encoder_.step;
+        // With equally long vectors half of it is 1 - cos.
+        const bool cosine = encoder_.space.metric == Metric::cosine && encoder_.space.element != Element::bit;
+        for (std::size_t i = 0; i < count; ++i) {
+            std::int32_t half_norm;
+            std::memcpy(&half_norm, codes_.data() + ids[i] * encoder_.code_bytes() + lead, sizeof half_norm);
+            out[i] = std::max(0.0F, unit * static_cast<float>(half_norm) + given[all] - 2.0F * out[i]);
+            if (cosine) out[i] /= 2.0F;
+        }
+    }
+    void prefetch(std::uint32_t id) const override {
+        prefetch_bytes(rows_.data() + id * stride(), stride());
+        prefetch_bytes(codes_.data() + id * encoder_.code_bytes(), encoder_.code_bytes());
+    }
+
+private:
+    HugeBuffer rows_;
 };
 
 }  // namespace

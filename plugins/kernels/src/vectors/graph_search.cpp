@@ -28,11 +28,10 @@ public:
     Codes(const Search& search, std::size_t first, std::size_t count) : search_(search), first_(first) {
         const WalkEncoder& encoder = search.graph.encoder();
         const std::size_t size = encoder.code_bytes();
-        const bool rows = !search.graph.exact();
         codes_.resize(count * size);
         walked_.resize(count * size);
-        tails_.resize(rows ? count * encoder.trailing : 0);
-        encoder.encode(vector(first), count, true, codes_.data(), rows ? tails_.data() : nullptr, nullptr);
+        whole_.resize(search.graph.exact() ? 0 : count * encoder.query_floats());
+        encoder.encode_queries(vector(first), count, codes_.data(), whole_.empty() ? nullptr : whole_.data());
         for (std::size_t i = 0; i < count; ++i) encoder.query_of_code(codes_.data() + i * size, walked(first + i));
     }
 
@@ -41,20 +40,10 @@ public:
     }
 
     // What rows are compared with.
-    const std::byte* exact(std::size_t query, std::vector<std::byte>& space) const {
-        if (search_.graph.exact()) return vector(query);
-        const WalkEncoder& encoder = search_.graph.encoder();
-        space.resize(search_.graph.rows().query_bytes());
-        std::memcpy(space.data(), codes_.data() + (query - first_) * encoder.code_bytes(), encoder.code_bytes());
-        if (encoder.trailing > 0) {  // there may be no tails at all
-            std::memcpy(space.data() + encoder.code_bytes(), tails_.data() + (query - first_) * encoder.trailing,
-                        encoder.trailing);
-        }
-        std::vector<float> x(encoder.space.dim);
-        to_floats(encoder.space, vector(query), x.data());
-        const float norm = std::inner_product(x.begin(), x.end(), x.begin(), 0.0F);
-        std::memcpy(space.data() + encoder.code_bytes() + encoder.trailing, &norm, sizeof norm);
-        return space.data();
+    const std::byte* exact(std::size_t query) const {
+        if (whole_.empty()) return vector(query);
+        const float* whole = whole_.data() + (query - first_) * search_.graph.encoder().query_floats();
+        return reinterpret_cast<const std::byte*>(whole);
     }
 
 private:
@@ -64,7 +53,8 @@ private:
 
     const Search& search_;
     std::size_t first_;
-    std::vector<std::uint8_t> codes_, tails_;
+    std::vector<std::uint8_t> codes_;
+    std::vector<float> whole_;
     std::vector<std::int8_t> walked_;
 };
 
@@ -110,7 +100,7 @@ private:
         const std::size_t count = candidates_.size(), k = search_.queries.k, found = std::min(k, count);
         distances_.resize(count);
         order_.resize(count);
-        search_.graph.rows().to_query(codes_.exact(query_, space_), candidates_.data(), count, distances_.data());
+        search_.graph.rows().to_query(codes_.exact(query_), candidates_.data(), count, distances_.data());
         std::iota(order_.begin(), order_.end(), 0U);
         const auto nearer = [this](std::uint32_t a, std::uint32_t b) {
             if (distances_[a] != distances_[b]) return distances_[a] < distances_[b];
@@ -132,7 +122,6 @@ private:
     GraphWalk walk_;
     std::vector<std::uint32_t> candidates_, order_;
     std::vector<float> distances_;
-    std::vector<std::byte> space_;
     std::size_t query_ = 0;
     bool walking_ = false;
 };

@@ -15,12 +15,13 @@ constexpr std::size_t kBlock = 16;
 constexpr int kMiddle = 128;
 constexpr float kLargestHalfNorm = 1.0e9F;
 
-// To the nearest integer, ties to even. Adding 1.5 * 2^23 leaves it in the lowest bits; rintf would be a call a number.
-std::uint8_t rounded(float value) {
-    const float moved = std::min(std::max(value, -127.0F), 127.0F) + 12582912.0F;
-    std::uint32_t bits;
+// To the nearest integer, ties to even, for magnitudes below 2^22. Adding 1.5 * 2^23 leaves it in the lowest bits; rintf
+// would be a call a number.
+std::int32_t rounded(float value, float most) {
+    const float moved = std::min(std::max(value, -most), most) + 12582912.0F;
+    std::int32_t bits;
     std::memcpy(&bits, &moved, sizeof bits);
-    return static_cast<std::uint8_t>(bits + kMiddle);
+    return bits - 0x4B400000;
 }
 
 // Sixteen sums at a time, which the compiler makes vectors of.
@@ -54,11 +55,10 @@ void prepare(const WalkEncoder& encoder, const std::byte* vector, bool query, fl
 
 }  // namespace
 
-void WalkEncoder::encode(const std::byte* vectors, std::size_t count, bool queries, std::uint8_t* codes,
-                         std::uint8_t* tails, float* more) const {
-    const std::size_t lead = leading(), rows = lead + (tails != nullptr ? trailing : 0), width = columns();
+template <class F>
+void WalkEncoder::turn(const std::byte* vectors, std::size_t count, bool queries, bool whole, const F& f) const {
+    const std::size_t rows = leading() + (whole ? trailing : 0), width = columns();
     std::vector<float> plain(kBlock * width), turned(kBlock * rows);
-    const float scale = 1.0F / step, tail_scale = 1.0F / tail_step;
     for (std::size_t first = 0; first < count; first += kBlock) {
         const std::size_t some = std::min(kBlock, count - first);
         for (std::size_t i = 0; i < some; ++i) {
@@ -66,19 +66,53 @@ void WalkEncoder::encode(const std::byte* vectors, std::size_t count, bool queri
         }
         kernels_in_use().multiply_floats(rotation.data(), width, 0, rows, plain.data(), some, turned.data(), rows);
         for (std::size_t i = 0; i < some; ++i) {
-            const float* x = turned.data() + i * rows;
-            std::uint8_t* code = codes + (first + i) * code_bytes();
-            for (std::size_t d = 0; d < lead; ++d) code[d] = rounded((x[d] - offset[d]) * scale);
-            // Of a query it is never looked at.
-            const float norm = queries ? 0.0F : squared_distance(plain.data() + i * width, center.data(), width);
-            const auto whole = static_cast<std::int32_t>(std::min(kLargestHalfNorm, norm / 2.0F * scale * scale));
-            std::memcpy(code + lead, &whole, sizeof whole);
-            for (std::size_t d = lead; d < rows; ++d) {
-                tails[(first + i) * trailing + d - lead] = rounded((x[d] - offset[d]) * tail_scale);
-            }
-            if (more != nullptr) more[first + i] = augmented() ? plain[i * width + space.dim] : 0.0F;
+            float* x = turned.data() + i * rows;
+            for (std::size_t d = 0; d < rows; ++d) x[d] -= offset[d];
+            f(first + i, plain.data() + i * width, x);
         }
     }
+}
+
+void WalkEncoder::encode(const std::byte* vectors, std::size_t count, std::uint8_t* codes, std::uint8_t* rows,
+                         float* more) const {
+    const std::size_t lead = leading(), lead_bytes = packed_bytes(lead, extra);
+    const std::int32_t fine = 1 << extra, half = fine >> 1;
+    const std::int32_t middle = static_cast<std::int32_t>((1U << tail_bits) >> 1);
+    const float scale = static_cast<float>(fine) / step, most = 127.0F * static_cast<float>(fine);
+    std::vector<std::uint16_t> rest(std::max(lead, trailing));
+    turn(vectors, count, false, rows != nullptr, [&](std::size_t i, const float* plain, const float* x) {
+        std::uint8_t* code = codes + i * code_bytes();
+        for (std::size_t d = 0; d < lead; ++d) {
+            const std::int32_t value = std::min(rounded(x[d] * scale, most), 127 * fine + std::max(half - 1, 0));
+            const std::int32_t near = (value + half) >> extra;
+            code[d] = static_cast<std::uint8_t>(near + kMiddle);
+            rest[d] = static_cast<std::uint16_t>(value - near * fine + half);
+        }
+        const float norm = squared_distance(plain, center.data(), columns());
+        const auto whole = static_cast<std::int32_t>(std::min(kLargestHalfNorm, norm / 2.0F / (step * step)));
+        std::memcpy(code + lead, &whole, sizeof whole);
+        if (more != nullptr) more[i] = augmented() ? plain[space.dim] : 0.0F;
+        if (rows == nullptr) return;
+        pack(rest.data(), lead, extra, rows + i * row_bytes());
+        for (std::size_t d = 0; d < trailing; ++d) {
+            rest[d] = static_cast<std::uint16_t>(rounded(x[lead + d] / tail_step, static_cast<float>(middle - 1)) + middle);
+        }
+        pack(rest.data(), trailing, tail_bits, rows + i * row_bytes() + lead_bytes);
+    });
+}
+
+void WalkEncoder::encode_queries(const std::byte* vectors, std::size_t count, std::uint8_t* codes, float* whole) const {
+    const std::size_t lead = leading(), all = lead + trailing;
+    const float scale = 1.0F / step;
+    turn(vectors, count, true, whole != nullptr, [&](std::size_t i, const float* plain, const float* x) {
+        std::uint8_t* code = codes + i * code_bytes();
+        for (std::size_t d = 0; d < lead; ++d) code[d] = static_cast<std::uint8_t>(rounded(x[d] * scale, 127.0F) + kMiddle);
+        std::memset(code + lead, 0, sizeof(std::int32_t));  // never looked at
+        if (whole == nullptr) return;
+        float* out = whole + i * query_floats();
+        std::copy_n(x, all, out);
+        out[all] = squared_distance(plain, center.data(), columns());
+    });
 }
 
 void WalkEncoder::query_of_code(const std::uint8_t* code, std::int8_t* query) const {

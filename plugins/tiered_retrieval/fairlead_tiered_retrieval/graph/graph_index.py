@@ -72,7 +72,11 @@ class GraphIndex:
         graph = Graph.build(space, kept, vectors, chosen, threads=limits.threads, told=tell)
         queries = np.ascontiguousarray(vectors[slots[out]])
         measured = calibrate(
-            space, queries, vectors, kept, lambda q, beam: graph.search(q, 10, beam=beam, threads=limits.threads).slots
+            space,
+            queries,
+            vectors,
+            kept,
+            lambda q, beam, rerank: graph.search(q, 10, beam=beam, rerank=rerank, threads=limits.threads).slots,
         )
         graph.insert(slots[out], queries, threads=limits.threads)
         return cls(space, graph, measured, limits.threads)
@@ -86,11 +90,11 @@ class GraphIndex:
             facts = json.loads((folder / _FACTS).read_text())
             with np.load(folder / _ARRAYS, allow_pickle=False) as arrays:
                 graph = Graph.load(space, GraphOptions(**facts["options"]), dict(arrays))
-            beams, recalls = tuple(facts["beams"]), tuple(facts["recalls"])
+            measured = Calibration(tuple(facts["beams"]), tuple(facts["recalls"]), facts["rerank"])
         except Exception as error:  # zip files have many ways to be broken
             problem = str(error).splitlines()[:1] or [type(error).__name__]
             raise CorruptFile(folder / _ARRAYS, 0, problem[0], _SAVED) from error
-        return cls(space, graph, Calibration(beams, recalls), facts["threads"])
+        return cls(space, graph, measured, facts["threads"])
 
     @property
     def count(self) -> int:
@@ -108,7 +112,8 @@ class GraphIndex:
     ) -> Found:
         """Walk the graph with the beam that reached the recall."""
         beam = self.calibration.beam(recall, k)
-        found = self._graph.search(queries, k, beam=beam, allowed=allowed, threads=threads)
+        rerank = self.calibration.candidates(k)
+        found = self._graph.search(queries, k, beam=beam, rerank=rerank, allowed=allowed, threads=threads)
         none = np.zeros(len(queries), np.int32)
         return Found(found.slots, found.distances, none, none, none.astype(np.int64))
 
@@ -165,6 +170,7 @@ class GraphIndex:
             "options": {name: getattr(options, name) for name in names},
             "beams": self.calibration.beams,
             "recalls": self.calibration.recalls,
+            "rerank": self.calibration.rerank,
             "threads": self._threads,
         }
         (folder / _FACTS).write_text(json.dumps(facts))

@@ -116,7 +116,7 @@ private:
 
     // Codes of vectors that have no vertices yet.
     struct Encoded {
-        std::vector<std::uint8_t> codes, tails;
+        std::vector<std::uint8_t> codes, rows;
         std::vector<float> more;
     };
 

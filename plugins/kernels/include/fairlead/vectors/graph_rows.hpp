@@ -14,8 +14,6 @@ namespace fairlead::vectors {
 class GraphRows {
 public:
     virtual ~GraphRows() = default;
-    // Bytes of one query.
-    virtual std::size_t query_bytes() const = 0;
     virtual std::size_t row_bytes() const = 0;
     virtual void resize(std::size_t rows) = 0;
     virtual std::byte* row(std::uint32_t id) const = 0;
@@ -33,7 +31,8 @@ public:
 
 // The vectors themselves; a query is one of the space.
 std::unique_ptr<GraphRows> exact_rows(const Space& space);
-// Codes of all coordinates: the walk's and the tails; a query is both, and the squared norm of its vector as float.
+// Codes of all coordinates: the walk's, and rows with more bits; a query is what encode_queries made of it. Stored vectors
+// are compared by the walk's codes alone.
 std::unique_ptr<GraphRows> code_rows(const WalkEncoder& encoder, const HugeBuffer& codes);
 // The walk's codes alone, for comparing stored vectors with each other.
 std::unique_ptr<GraphRows> leading_rows(const WalkEncoder& encoder, const HugeBuffer& codes);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "fairlead/vectors/aligned.hpp"
+#include "fairlead/vectors/packed_rows.hpp"
 #include "fairlead/vectors/space.hpp"
 
 namespace fairlead::vectors {
@@ -21,7 +22,9 @@ struct WalkEncoder {
     std::vector<float> rotation;  // [leading + trailing, columns]
     std::vector<float> center;    // [columns]: what is subtracted before the rotation
     std::vector<float> offset;    // [leading + trailing]: the center, rotated
-    std::size_t trailing = 0;     // further rows of the rotation, of which tails of 8 bits are made
+    std::size_t trailing = 0;     // further rows of the rotation
+    std::uint32_t extra = 0;      // bits of a row that refine each leading coordinate
+    std::uint32_t tail_bits = 8;  // bits of a row for each trailing one
     float step = 1.0F;
     float tail_step = 1.0F;
     float longest = 0.0F;  // dot only: the squared norm that all are made to have
@@ -32,11 +35,21 @@ struct WalkEncoder {
     std::size_t columns() const { return space.dim + (augmented() ? 1 : 0); }
     bool augmented() const { return space.metric == Metric::dot && space.element != Element::bit; }
 
-    // Codes of vectors [count] of the space; tails [count, trailing] and more [count], the further coordinate, may be null.
-    void encode(const std::byte* vectors, std::size_t count, bool queries, std::uint8_t* codes, std::uint8_t* tails,
-                float* more) const;
+    std::size_t row_bytes() const { return packed_bytes(leading(), extra) + packed_bytes(trailing, tail_bits); }
+    // A query as rows are multiplied with it: its coordinates, then its squared distance from the center.
+    std::size_t query_floats() const { return leading() + trailing + 1; }
+
+    // Codes of vectors [count] of the space; rows [count, row_bytes] and more [count], the further coordinate, may be null.
+    void encode(const std::byte* vectors, std::size_t count, std::uint8_t* codes, std::uint8_t* rows, float* more) const;
+    // Codes of queries; whole [count, query_floats] may be null.
+    void encode_queries(const std::byte* vectors, std::size_t count, std::uint8_t* codes, float* whole) const;
     // A code as a query, negated: what score_lines takes.
     void query_of_code(const std::uint8_t* code, std::int8_t* query) const;
+
+private:
+    // f(i, the vector before the rotation, and after it: [leading + trailing], or [leading] where `whole` is false)
+    template <class F>
+    void turn(const std::byte* vectors, std::size_t count, bool queries, bool whole, const F& f) const;
 };
 
 }  // namespace fairlead::vectors

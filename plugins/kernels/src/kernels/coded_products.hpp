@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "fairlead/kernel_table.hpp"
+#include "fairlead/vectors/packed_rows.hpp"
+
+namespace fairlead::kernels {
+
+// values[i] += number i << shift
+inline void add_packed(const std::uint8_t* bytes, std::size_t count, std::uint32_t bits, std::int16_t* values) {
+    std::uint32_t shift = 0;
+    for (const std::uint32_t width : vectors::kPlanes) {
+        if ((bits & width) == 0) continue;
+        const std::size_t size = (count * width + 7) / 8;
+        const std::uint32_t mask = (1U << width) - 1;
+        for (std::size_t first = 0, low = 0; first < count; first += size, low += width) {
+            const std::size_t some = count - first < size ? count - first : size;
+            std::int16_t* to = values + first;
+            for (std::size_t j = 0; j < some; ++j) {
+                to[j] = static_cast<std::int16_t>(to[j] + static_cast<std::int16_t>((bytes[j] >> low & mask) << shift));
+            }
+        }
+        bytes += size;
+        shift += width;
+    }
+}
+
+// Products of float queries and vectors that are codes with more bits behind them (see CodedRows).
+template <class V>
+void coded_products(const CodedRows& coded, const std::uint32_t* ids, std::size_t count, const float* query,
+                    std::int16_t* values, float* out) {
+    const auto half = static_cast<std::int16_t>((1 << coded.extra) >> 1);
+    const auto middle = static_cast<std::int16_t>((1 << coded.tail_bits) >> 1);
+    const std::size_t lead = coded.leading, all = lead + coded.trailing;
+    for (std::size_t i = 0; i < count; ++i) {
+        const std::uint8_t* code = coded.codes + static_cast<std::size_t>(ids[i]) * coded.code_stride;
+        const std::uint8_t* row = coded.rows + static_cast<std::size_t>(ids[i]) * coded.row_stride;
+        for (std::size_t d = 0; d < lead; ++d) {
+            values[d] = static_cast<std::int16_t>(((code[d] - 128) << coded.extra) - half);
+        }
+        for (std::size_t d = lead; d < all; ++d) values[d] = static_cast<std::int16_t>(-middle);
+        add_packed(row, lead, coded.extra, values);
+        add_packed(row + vectors::packed_bytes(lead, coded.extra), coded.trailing, coded.tail_bits, values + lead);
+        float sums[16] = {};
+        std::size_t d = 0;
+        for (; d + 16 <= all; d += 16) {
+            for (std::size_t j = 0; j < 16; ++j) sums[j] += static_cast<float>(values[d + j]) * query[d + j];
+        }
+        for (; d < all; ++d) sums[0] += static_cast<float>(values[d]) * query[d];
+        float sum = 0.0F;
+        for (const float one : sums) sum += one;
+        out[i] = sum;
+    }
+}
+
+}  // namespace fairlead::kernels
