@@ -65,8 +65,8 @@ class PictureGraph(nn.Module):
         """Content [1, 3, H, W], map [1, 3, 4], code [1, N], patches of S styles, weights [S], the rest [1]."""
         local = LocalStyle(filters, means, deviations, self.student.shape.matching, weights)
         ledger = Ledger(given, share)
-        levels = self.student.encoder(recoloured(content, colours))
-        picture = self.student.decode(levels, code, local, strength, ledger)
+        seen = recoloured(content, colours)
+        picture = self.student.decode(seen, self.student.encoder(seen), code, local, strength, ledger)
         return picture.clamp(0, 1), torch.cat(ledger.used, 1)
 
 

@@ -135,8 +135,8 @@ def shipped_stylizer(variant: str = "edge", threads: int = 0, folder: Path = WEI
     return NetworkStylizer(OnnxNetwork(folder / f"{variant}-style.onnx", folder / f"{variant}-picture.onnx", threads))
 
 
-def torch_stylizer(weights: Path, variant: str = "edge", device: str = "cpu") -> NetworkStylizer:
-    """A stylizer from a training run's weights, in torch.
+def read_student(weights: Path, variant: str) -> Student:
+    """A student with a training run's weights.
 
     Raises:
         BadCheckpoint: not a student of that variant.
@@ -149,4 +149,9 @@ def torch_stylizer(weights: Path, variant: str = "edge", device: str = "cpu") ->
         raise BadSetting(f"variant: {variant!r}; accepted: {', '.join(SHAPES)}")
     student = Student(SHAPES[variant])
     fill(student, read_tensors(weights), {name: name for name in student.state_dict()}, weights)
-    return NetworkStylizer(TorchNetwork(student, variant, device))
+    return student.eval()
+
+
+def torch_stylizer(weights: Path, variant: str = "edge", device: str = "cpu") -> NetworkStylizer:
+    """A stylizer from a training run's weights, in torch; raises as `read_student` does."""
+    return NetworkStylizer(TorchNetwork(read_student(weights, variant), variant, device))

@@ -126,12 +126,14 @@ class Modulator(nn.Module):
     def __init__(self, shape: StudentShape) -> None:
         super().__init__()
         fine, middle, coarse = shape.channels
-        self.sizes = [2 * coarse] * (2 * shape.depth) + [2 * middle, 2 * fine]
+        self.sizes = [2 * coarse] * (2 * shape.depth) + [2 * middle, 2 * fine, 3]
         self.inner = nn.Linear(2 * sum(shape.channels), shape.hidden)
         self.outer = nn.Linear(shape.hidden, sum(self.sizes))
+        with torch.no_grad():
+            self.outer.weight[-3:] = self.outer.bias[-3:] = 0
 
     def forward(self, code: Tensor) -> tuple[Tensor, ...]:
-        """[B, 2 (C1 + C2 + C3)] -> one [B, 2 C] a layer: scales, then shifts."""
+        """[B, 2 (C1 + C2 + C3)] -> one [B, 2 C] a layer (scales, then shifts), and [B, 3] for the picture itself."""
         return self.outer(functional.relu(self.inner(code))).split(self.sizes, 1)
 
 
@@ -164,18 +166,24 @@ class Decoder(nn.Module):
         self.to_fine = _convolution(middle, fine)
         self.fine = _convolution(fine, fine)
         self.picture = _convolution(fine, 12)
+        # An untrained student gives the recoloured content: training starts there, and not at noise.
+        nn.init.zeros_(self.picture.weight)
+        nn.init.zeros_(self.picture.bias)
 
-    def forward(self, levels: tuple[Tensor, Tensor, Tensor], scales: tuple[Tensor, ...], ledger: Ledger) -> Tensor:
-        """Maps at 1/2, 1/4 and 1/8 and the modulator's scales -> [B, 3, H, W], near [0, 1] and not clipped."""
+    def forward(
+        self, seen: Tensor, levels: tuple[Tensor, Tensor, Tensor], scales: tuple[Tensor, ...], ledger: Ledger
+    ) -> Tensor:
+        """What the encoder saw, its maps at 1/2, 1/4 and 1/8, scales -> [B, 3, H, W], near [0, 1] and not clipped."""
         fine, middle, coarse = levels
         for index in range(0, len(self.blocks), 2):
             inner = functional.relu(ledger.modulate(self.blocks[index](coarse), scales[index]))
             coarse = coarse + ledger.modulate(self.blocks[index + 1](inner), scales[index + 1])
         features = functional.interpolate(self.to_middle(coarse), scale_factor=2.0) + middle
-        features = functional.relu(ledger.modulate(self.middle(features), scales[-2]))
+        features = functional.relu(ledger.modulate(self.middle(features), scales[-3]))
         features = functional.interpolate(self.to_fine(features), scale_factor=2.0) + fine
-        features = functional.relu(ledger.modulate(self.fine(features), scales[-1]))
-        return functional.pixel_shuffle(self.picture(features), 2) * 0.5 + 0.5
+        features = functional.relu(ledger.modulate(self.fine(features), scales[-2]))
+        change = functional.pixel_shuffle(self.picture(features), 2)
+        return seen + (seen - 0.5) * scales[-1][:, :, None, None] + change
 
 
 class Student(nn.Module):
@@ -192,6 +200,7 @@ class Student(nn.Module):
 
     def decode(
         self,
+        seen: Tensor,
         levels: tuple[Tensor, Tensor, Tensor],
         code: Tensor,
         local: LocalStyle | None,
@@ -201,7 +210,8 @@ class Student(nn.Module):
         """Stylize.
 
         Args:
-            levels: the content's features.
+            seen: the recoloured content, [B, 3, H, W].
+            levels: its features.
             code: the style's statistics, [B, N].
             local: the style's patches; global statistics only where None.
             strength: [B], 0 (the content) to 1 (the style).
@@ -213,12 +223,13 @@ class Student(nn.Module):
         own = torch.cat([ledger.statistics(level) for level in levels], 1)
         stylized = global_local_transform(coarse, own[:, -channels:], code[:, -channels:], local)
         mixed = torch.lerp(coarse, stylized, share[:, :, None, None])
-        return self.decoder((fine, middle, mixed), self.modulator(torch.lerp(own, code, share)), ledger)
+        return self.decoder(seen, (fine, middle, mixed), self.modulator(torch.lerp(own, code, share)), ledger)
 
     def forward(self, content: Tensor, style: Tensor, strength: Tensor | None = None) -> Tensor:
         """Pictures [B, 3, H, W] and styles [B, 3, h, w] in [0, 1] -> pictures."""
         share = content.new_ones(len(content)) if strength is None else strength
-        levels = self.encoder(recoloured(content, colour_maps(content, style, share)))
+        seen = recoloured(content, colour_maps(content, style, share))
+        levels = self.encoder(seen)
         others = self.encoder(style)
         local = LocalStyle.of(others[2], self.shape.matching)
-        return self.decode(levels, self.code(others), local, share)
+        return self.decode(seen, levels, self.code(others), local, share)

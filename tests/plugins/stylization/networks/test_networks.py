@@ -13,6 +13,7 @@ from fairlead_stylization.errors import BadPicture, BadSetting  # noqa: E402
 from fairlead_stylization.networks.running import TorchNetwork, segments  # noqa: E402
 from fairlead_stylization.networks.student import Ledger, Student, StudentShape, statistics  # noqa: E402
 from fairlead_stylization.stylizer import NetworkStylizer, Style  # noqa: E402
+from fairlead_stylization.transform.colours import Colours, colour_map, recoloured  # noqa: E402
 from fairlead_stylization.transform.tiles import Tiling  # noqa: E402
 
 SHAPE = StudentShape(channels=(4, 6, 8), hidden=12, depth=1, matching=4)
@@ -22,7 +23,10 @@ SHAPE = StudentShape(channels=(4, 6, 8), hidden=12, depth=1, matching=4)
 def student() -> Student:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    return Student(SHAPE).eval()
+    made = Student(SHAPE).eval()
+    # What an untrained student adds to the recoloured content is nothing.
+    torch.nn.init.normal_(made.decoder.picture.weight, std=0.05)
+    return made
 
 
 @pytest.fixture
@@ -32,6 +36,13 @@ def stylizer(student: Student) -> NetworkStylizer:
 
 def picture(height: int, width: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).random((height, width, 3), np.float32)
+
+
+def test_an_untrained_student_gives_the_recoloured_content() -> None:
+    content, style = picture(40, 48, 20), picture(64, 64, 21) ** 2
+    got = NetworkStylizer(TorchNetwork(Student(SHAPE), "edge")).stylize(content, [Style(style)])
+    mapping = colour_map(Colours.of(content), Colours.of(style))
+    np.testing.assert_allclose(got, np.clip(recoloured(content, mapping), 0, 1), atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 90), (64, 64), (83, 121)])

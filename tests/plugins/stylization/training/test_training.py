@@ -111,3 +111,32 @@ def test_settings_that_cannot_be_are_refused(settings: TrainingSettings) -> None
         replace(settings, variant="huge")
     with pytest.raises(BadSetting, match="size: 100; accepted: multiples of 8"):
         replace(settings, size=100)
+
+
+def test_the_commands_train_and_export(settings: TrainingSettings, tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed: the export command is not run")
+    from click.testing import CliRunner
+
+    from fairlead_stylization.training.command import export_command, train_command
+
+    settings.vgg.write_bytes(b"stands for the network that the fixture gives")
+    told = [
+        "--contents",
+        settings.contents,
+        "--styles",
+        settings.styles,
+        "--vgg",
+        settings.vgg,
+        "--out",
+        tmp_path / "run",
+    ]
+    told += ["--steps", 1, "--batch", 2, "--size", 64]
+    got = CliRunner().invoke(train_command, [str(word) for word in told])
+    assert got.exit_code == 0, got.output
+    weights = tmp_path / "run" / "weights.safetensors"
+    got = CliRunner().invoke(export_command, [str(weights), "--out", str(tmp_path / "graphs")])
+    assert got.exit_code == 0, got.output
+    assert {path.name for path in (tmp_path / "graphs").iterdir()} == {"edge-style.onnx", "edge-picture.onnx"}
+    got = CliRunner().invoke(export_command, [str(settings.vgg), "--out", str(tmp_path / "graphs")])
+    assert got.exit_code == 1
+    assert "not a file of tensors" in got.output
