@@ -55,7 +55,11 @@ class Shaper:
         self._journal = Journal(directory)
         self._kernel = kernel or Kernel()
         self._known: dict[str, _State] = {}
-        self.recovered = self.recover()
+        try:
+            self.recovered = self.recover()
+        except BaseException:
+            self._kernel.close()
+            raise
 
     def __enter__(self) -> Shaper:
         return self
@@ -100,12 +104,12 @@ class Shaper:
         check_no_loop()
         with self._journal.lock(link):
             index = _index(link)
+            self._make_good(link)
             old, there = self._state(link, index)
             todo = steps(there, objects_of(new))
             transaction = Transaction(index, old, new)
             self._journal.begin(link, transaction)
-            self._carry_out(link, there, todo)
-            self._journal.commit(link, transaction)
+            self._carry_out(transaction, link, there, todo)
             self._known[link] = _State(index, self._journal.stamp(link), new)
             return Applied(link, todo)
 
@@ -119,46 +123,75 @@ class Shaper:
         expected = objects_of(old)
         foreign = self._kernel.foreign_qdisc(link, {identity(item) for item in expected})
         if foreign:
-            raise ApplyError(f"link {link} is shaped by others ({foreign}); accepted: a link without such a discipline")
+            raise ApplyError(f"link {link} is shaped by others: {foreign}; accepted: a link without such a discipline")
         present = self._kernel.present(link)
         return old, tuple(item for item in expected if identity(item) in present)
 
-    def _carry_out(self, link: str, there: tuple[KernelObject, ...], todo: tuple[Step, ...]) -> None:
-        for number, step in enumerate(todo):
-            try:
+    def _carry_out(
+        self, transaction: Transaction, link: str, there: tuple[KernelObject, ...], todo: tuple[Step, ...]
+    ) -> None:
+        done: list[Step] = []
+        doing = "writing down the new plan"
+        try:
+            for step in todo:
+                doing = str(step)
                 self._kernel.do(step)
-            except BaseException as error:
-                self._known.pop(link, None)
-                self._roll_back(link, todo[:number], there)
-                if not isinstance(error, OSError):
-                    raise
-                reason = f"{step}: {error.strerror or error}"
-                raise ApplyError(f"{reason}; {number} steps before it were undone", error.errno or 0) from error
+                done.append(step)
+            self._journal.commit(link, transaction)
+        except BaseException as error:
+            self._known.pop(link, None)
+            self._roll_back(link, transaction, tuple(done), there)
+            if not isinstance(error, OSError):
+                raise
+            reason = f"{doing}: {error.strerror or error}"
+            raise ApplyError(f"{reason}; {len(done)} steps before it were undone", error.errno or 0) from error
 
-    def _roll_back(self, link: str, done: tuple[Step, ...], there: tuple[KernelObject, ...]) -> None:
+    def _roll_back(
+        self, link: str, transaction: Transaction, done: tuple[Step, ...], there: tuple[KernelObject, ...]
+    ) -> None:
         failures: list[str] = []
         for step in reversed(done):
             try:
                 self._kernel.undo(step)
             except OSError as error:
                 failures.append(f"{step.inverse}: {error.strerror or error}")
-        present = self._kernel.present(link)
-        failures += [f"{identity(item)} is not back" for item in there if identity(item) not in present]
-        if failures:
-            raise RollbackError(f"link {link} is half changed, its journal is kept: {'; '.join(failures)}")
+        if failures or self._lacks(link, there):
+            self._rebuild(link, transaction, failures)
         self._journal.forget(link)
+
+    def _rebuild(self, link: str, transaction: Transaction, failures: list[str]) -> None:
+        """The last resort: take all of both plans away, whatever is there of it, and make the old one anew."""
+        old = objects_of(transaction.old)
+        try:
+            for item in (*reversed(objects_of(transaction.new)), *reversed(old)):
+                self._kernel.undo(Step(None, item))
+            for item in old:
+                self._kernel.do(Step(None, item))
+        except OSError as error:
+            failures.append(error.strerror or str(error))
+        failures += [f"{identity(item)} is not back" for item in self._lacks(link, old)]
+        if self._lacks(link, old):
+            raise RollbackError(f"link {link} is half changed, its journal is kept: {'; '.join(failures)}")
+
+    def _lacks(self, link: str, wanted: tuple[KernelObject, ...]) -> list[KernelObject]:
+        present = self._kernel.present(link)
+        return [item for item in wanted if identity(item) not in present]
 
     def _recover(self, link: str) -> Recovered:
         with self._journal.lock(link):
-            left = self._journal.interrupted(link)
-            if left is None:
-                return Recovered(link, self.plan(link))
-            if _index_or_zero(link) != left.index:
-                self._journal.forget(link)  # the link went, and all its shaping with it
-                return Recovered(link, None)
-            there = objects_of(left.old)
-            self._roll_back(link, steps(there, objects_of(left.new)), there)
-            return Recovered(link, left.old)
+            self._make_good(link)
+            return Recovered(link, self.plan(link))
+
+    def _make_good(self, link: str) -> None:
+        """Undo a transaction that did not come to its end."""
+        left = self._journal.interrupted(link)
+        if left is None:
+            return
+        if _index_or_zero(link) != left.index:
+            self._journal.drop(link)  # the link went, and all its shaping with it
+            return
+        there = objects_of(left.old)
+        self._roll_back(link, left, steps(there, objects_of(left.new)), there)
 
 
 def _index(link: str) -> int:

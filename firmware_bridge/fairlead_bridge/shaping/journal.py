@@ -21,6 +21,7 @@ from fairlead_bridge.shaping.match import Match
 from fairlead_bridge.shaping.plan import ClassTree, Policer, ShapingPlan, TokenBucket, TrafficClass
 
 DEFAULT_DIRECTORY = "/run/fairlead/shaping"
+_NAMESPACE = "/proc/thread-self/ns/net"
 _PLAN, _JOURNAL, _LOCK = ".plan.json", ".journal.json", ".lock"
 
 
@@ -34,16 +35,17 @@ class Transaction:
 
 
 class Journal:
-    """The files of one folder.
+    """The files of this thread's network namespace in one folder.
 
     Raises:
         ApplyError: the folder cannot be made or written, or a file in it is garbled: names it.
     """
 
     def __init__(self, directory: str = DEFAULT_DIRECTORY) -> None:
-        self.directory = directory
         try:
-            os.makedirs(directory, mode=0o755, exist_ok=True)
+            # Links of different namespaces may have the same name, and even the same index.
+            self.directory = os.path.join(directory, f"netns-{os.stat(_NAMESPACE).st_ino}")
+            os.makedirs(self.directory, mode=0o755, exist_ok=True)
         except OSError as error:
             raise ApplyError(f"folder for the state of shaping: {error}", error.errno or 0) from error
 
@@ -64,14 +66,18 @@ class Journal:
     def commit(self, link: str, transaction: Transaction) -> None:
         """The new plan is in force."""
         if transaction.new is None:
-            _remove(self._path(link, _PLAN))
-            _remove(self._path(link, _JOURNAL))
+            self.drop(link)
         else:
             # The journal itself becomes the plan: one rename ends the transaction.
             os.replace(self._path(link, _JOURNAL), self._path(link, _PLAN))
 
     def forget(self, link: str) -> None:
         """The old plan is in force again."""
+        _remove(self._path(link, _JOURNAL))
+
+    def drop(self, link: str) -> None:
+        """Nothing is in force on a link that went, and nothing is to be undone."""
+        _remove(self._path(link, _PLAN))
         _remove(self._path(link, _JOURNAL))
 
     def committed(self, link: str) -> Transaction | None:

@@ -96,9 +96,10 @@ class Kernel:
         for entry in traffic_control.qdiscs():
             if entry.index != index or entry.handle == 0 or entry.parent not in (ROOT, *_INGRESS_PARENTS):
                 continue
-            known = ("qdisc", link, entry.handle, entry.kind) in ours
-            if not known and entry.handle not in (HTB_HANDLE, TBF_HANDLE):
-                return f"{entry.kind} {entry.handle >> 16:x}:"
+            if ("qdisc", link, entry.handle, entry.kind) not in ours:
+                name = f"{entry.kind} {entry.handle >> 16:x}:"
+                left = entry.handle in (HTB_HANDLE, TBF_HANDLE)
+                return f"{name}, made by us, but no plan is kept (tc qdisc del dev {link} root)" if left else name
         return None
 
     def present(self, link: str) -> set[tuple[object, ...]]:

@@ -49,16 +49,27 @@ def test_a_garbled_state_is_named_and_not_guessed(tmp_path: Path) -> None:
     journal = Journal(str(tmp_path))
     journal.begin("left", Transaction(7, None, PLAN))
     assert journal.interrupted("left") == Transaction(7, None, PLAN)
-    (tmp_path / "left.journal.json").write_text('{"index": 7, "old"')
+    (Path(journal.directory) / "left.journal.json").write_text('{"index": 7, "old"')
     with pytest.raises(ApplyError, match=r"left\.journal\.json: no transaction"):
         journal.interrupted("left")
 
 
 def test_a_journal_of_a_link_that_is_gone_is_forgotten(tmp_path: Path) -> None:
-    Journal(str(tmp_path)).begin("left", Transaction(7, None, PLAN))
-    with a_wire() as wire, wire.right.entered(), Shaper(str(tmp_path)) as shaper:
-        assert [(item.link, item.plan) for item in shaper.recovered] == [("left", None)]
-    assert Journal(str(tmp_path)).interrupted("left") is None
+    with a_wire() as wire, wire.right.entered():
+        Journal(str(tmp_path)).begin("left", Transaction(7, None, PLAN))
+        with Shaper(str(tmp_path)) as shaper:
+            assert [(item.link, item.plan) for item in shaper.recovered] == [("left", None)]
+        assert Journal(str(tmp_path)).interrupted("left") is None
+
+
+def test_namespaces_do_not_share_what_is_kept(tmp_path: Path) -> None:
+    with a_wire() as wire:
+        with wire.left.entered():
+            Journal(str(tmp_path)).begin("left", Transaction(7, None, PLAN))
+        with wire.right.entered(), Shaper(str(tmp_path)) as shaper:
+            assert shaper.recovered == ()
+        with wire.left.entered():
+            assert Journal(str(tmp_path)).interrupted("left") is not None
 
 
 async def test_inside_an_event_loop_it_says_to_use_a_thread(tmp_path: Path) -> None:

@@ -195,9 +195,55 @@ def test_a_process_killed_between_steps_is_made_good_by_the_next(shaper: Shaper,
 def test_a_link_shaped_by_others_is_left_alone(shaper: Shaper) -> None:
     tc("qdisc", "add", "dev", "left", "root", "handle", "7:", "htb")
     before = in_force()
-    with pytest.raises(ApplyError, match=r"shaped by others \(htb 7:\)"):
+    with pytest.raises(ApplyError, match=r"shaped by others: htb 7:;"):
         shaper.apply(tree(20e6))
     assert in_force() == before
+
+
+def test_a_step_that_cannot_be_undone_costs_a_rebuild_and_not_the_plan(shaper: Shaper) -> None:
+    shaper.apply(tree(20e6))
+    before = in_force()
+    plan = unfit(shaper)
+    undo = shaper._kernel.undo  # pyright: ignore[reportPrivateUsage]
+    refused: list[Step] = []
+
+    def once(step: Step) -> None:
+        if not refused and step.after is None:
+            refused.append(step)
+            raise OSError(16, "Device or resource busy")
+        undo(step)
+
+    shaper._kernel.undo = once  # pyright: ignore
+    with pytest.raises(ApplyError, match="Cannot allocate memory"):
+        shaper.apply(plan)
+    assert refused and in_force() == before
+    assert shaper.plan("left") == tree(20e6)
+
+
+def test_a_plan_that_cannot_be_written_down_is_not_in_force(shaper: Shaper, monkeypatch: pytest.MonkeyPatch) -> None:
+    shaper.apply(tree(20e6))
+    before = in_force()
+
+    replace = os.replace
+
+    def full(source: str, target: str) -> None:
+        if target.endswith(".plan.json"):
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("fairlead_bridge.shaping.journal.os.replace", full)
+        with pytest.raises(ApplyError, match="writing down the new plan: No space left on device; 1 steps"):
+            shaper.apply(tree(10e6))
+    assert in_force() == before
+    assert shaper.plan("left") == tree(20e6)
+
+
+def test_shaping_of_ours_without_a_plan_is_named(shaper: Shaper, tmp_path: Path) -> None:
+    shaper.apply(tree(20e6))
+    with Shaper(str(tmp_path / "another")) as stranger:
+        with pytest.raises(ApplyError, match=r"htb fa10:, made by us, but no plan is kept"):
+            stranger.apply(tree(10e6))
 
 
 def test_what_others_removed_is_made_again(shaper: Shaper, tmp_path: Path) -> None:
