@@ -2,6 +2,7 @@
 
 from fairlead_isac.solvers.allocation import Allocation, allocate, proportional_fair_weights
 from fairlead_isac.solvers.angle import Sharpness, angle_information, sharpen
+from fairlead_isac.solvers.deadline import Pace
 from fairlead_isac.solvers.fractional import Efficiency, LinkPowers, control_power, most_efficient
 from fairlead_isac.solvers.illumination import Illumination, illuminate
 from fairlead_isac.solvers.water import TimeSplit, WaterFill, time_split, water_fill
@@ -12,6 +13,7 @@ __all__ = [
     "Efficiency",
     "Illumination",
     "LinkPowers",
+    "Pace",
     "Precoder",
     "Sharpness",
     "TimeSplit",
