@@ -131,12 +131,13 @@ class Shaper:
         self, transaction: Transaction, link: str, there: tuple[KernelObject, ...], todo: tuple[Step, ...]
     ) -> None:
         done: list[Step] = []
-        doing = "writing down the new plan"
+        doing = "nothing"
         try:
             for step in todo:
                 doing = str(step)
                 self._kernel.do(step)
                 done.append(step)
+            doing = "writing down the new plan"
             self._journal.commit(link, transaction)
         except BaseException as error:
             self._known.pop(link, None)
