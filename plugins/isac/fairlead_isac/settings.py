@@ -39,6 +39,9 @@ class Radio(BaseModel):
     channels: int = Field(
         default=2, ge=1, le=16, description="Of the receiver; each has its share of the antennas. Angles need two."
     )
+    delay_s: float = Field(
+        default=0.0, ge=0, le=0.01, description="That a software radio adds between sending and receiving (loop back)."
+    )
     clutter: int = Field(default=0, ge=0, le=500, description="Still reflectors around the simulated radio.")
     self_interference_cancellation_db: float = Field(
         default=130.0, ge=0, le=200, description="How much of its own signal the receiver removes, in dB; white rest."

@@ -94,7 +94,24 @@ def front_of(variant: str, settings: Settings) -> Front:
         raise RadioUnavailable(f"variant {variant}: the firmware bridge has no radios here: {error}") from None
     if variant == "simulated-radio":
         return SimulatedFront(settings, cell_of(settings))
-    raise RadioUnavailable(f"variant {variant}: no SoapySDR device answers to {settings.radio.device!r}")
+    return soapy_front(settings)
+
+
+def soapy_front(settings: Settings) -> Front:
+    """A software radio, opened once to see that it is there.
+
+    Raises:
+        RadioUnavailable: SoapySDR or the device is missing, or it cannot be set as the cell needs.
+    """
+    from fairlead_bridge.radio.soapy import open_soapy
+
+    from .service.stream_front import StreamFront
+
+    pairs = (part.partition("=") for part in settings.radio.device.split(",") if part)
+    arguments = {name.strip(): value.strip() for name, _, value in pairs}
+    front = StreamFront(settings, cell_of(settings), lambda configuration: open_soapy(arguments, configuration))
+    front.open()
+    return front
 
 
 worker = Worker()
