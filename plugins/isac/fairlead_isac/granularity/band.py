@@ -20,6 +20,8 @@ from fairlead_isac.scenario import SensingNeed
 REGIONS: Mapping[str, tuple[tuple[float, float], ...]] = {
     "separated": ((0.633, 0.115),),
     "orthogonal": ((1.0, 0.0), (0.0, 1.0)),
+    # In each of its cells, time is shared.
+    "collaborative": ((1.0, 0.0), (0.0, 1.0)),
     "converged": ((1.0, 0.06), (0.84, 0.58), (0.76, 0.72), (0.61, 0.85), (0.395, 0.91)),
 }
 

@@ -18,7 +18,7 @@ from ..stages.decision import Decision
 
 BAND_S, CELL_S = 1.0, 0.05
 #: Looks carry no data in these; in the others, data's own waveform is what is looked with.
-EXCLUSIVE = ("separated", "orthogonal")
+EXCLUSIVE = ("separated", "orthogonal", "collaborative")
 #: That the band's layer chooses from where the config names none.
 STAGES = ("separated", "orthogonal", "converged")
 #: Admission has promised what requests get: no rate is worth breaking that.
@@ -138,7 +138,7 @@ def hierarchy(
         power: W, at most.
         duplex: that was set; None: the cell's layer chooses.
     """
-    stages = STAGES if stage is None else (stage if stage in STAGES else "orthogonal",)
+    stages = STAGES if stage is None else (stage,)
     band = BandLayer(BITS_PER_REFRESH, bounds[1], stages=stages, period_s=BAND_S)
     layers = [band, BoundCellLayer(bounds[0], power, duplex), slots]
     return Hierarchy(layers)  # type: ignore[arg-type]

@@ -120,6 +120,9 @@ def test_controls_bind_the_next_decision_and_admission() -> None:
     assert bench.cell.book.get("r1").state == "degraded" and "left for sensing" in bench.cell.book.get("r1").reason
     with pytest.raises(IsacError, match=r"weights\.nobody: no such user; accepted: clients, phone"):
         bench.cell.control(read_control({"weights": {"nobody": 1.0}}))
+    bench.cell.control(read_control({"stage": "collaborative"}))
+    bench.slots(1)
+    assert bench.cell.status()["stage"] == "collaborative"
     bench.cell.control(read_control({"stage": "converged"}))
     bench.slots(1)
     assert bench.cell.status()["stage"] == "converged"
