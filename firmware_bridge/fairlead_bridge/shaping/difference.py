@@ -71,9 +71,11 @@ def _kept(there: dict[Key, KernelObject], wanted: dict[Key, KernelObject]) -> se
     """Keys of what need not be made again: it can be changed in place, and all that it depends on stays too."""
     kept: set[Key] = set()
     for key, item in there.items():
-        target, parent = wanted.get(key), item.parent_key
-        if target is not None and (parent in kept or parent not in there) and _changeable(item, target):
-            kept.add(key)
+        target = wanted.get(key)
+        if target is not None and _changeable(item, target):
+            parent = item.parent_key
+            if parent in kept or parent not in there:
+                kept.add(key)
     return kept
 
 

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -142,27 +142,31 @@ def plan_from_mapping(data: Any) -> ShapingPlan:
 
 def plan_to_mapping(plan: ShapingPlan) -> dict[str, Any]:
     """JSON values that ``plan_from_mapping`` reads again."""
-    mapping: dict[str, Any] = {"link": plan.link}
-    for name in ("egress", "ingress"):
-        part = getattr(plan, name)
-        if isinstance(part, ClassTree):
-            mapping[name] = {**to_json(replace(part, classes=())), "classes": [*map(_class_mapping, part.classes)]}
-        else:
-            mapping[name] = to_json(part)
-    if isinstance(plan.ingress, Policer):
-        mapping["ingress"]["police"] = True
-    return mapping
+    return json.loads(_text_of(plan))
 
 
 @lru_cache(maxsize=16)
 def _text_of(plan: ShapingPlan | None) -> str:
-    """Kept: the old plan of a transaction is the new one of the one before."""
-    return json.dumps(plan and plan_to_mapping(plan), separators=(",", ":"))
+    """A plan as JSON. Kept: the old plan of a transaction is the new one of the one before."""
+    if plan is None:
+        return "null"
+    parts = {"link": json.dumps(plan.link), "egress": _part_text(plan.egress), "ingress": _part_text(plan.ingress)}
+    return "{" + ",".join(f'"{name}":{text}' for name, text in parts.items()) + "}"
+
+
+def _part_text(part: ClassTree | TokenBucket | Policer | None) -> str:
+    if isinstance(part, ClassTree):
+        classes = ",".join(map(_class_text, part.classes))
+        rate, default = json.dumps(part.rate_bits_per_s), json.dumps(part.default)
+        return f'{{"rate_bits_per_s":{rate},"classes":[{classes}],"default":{default}}}'
+    mapping = to_json(part)
+    return json.dumps({**mapping, "police": True} if isinstance(part, Policer) else mapping)
 
 
 @lru_cache(maxsize=256)
-def _class_mapping(item: TrafficClass) -> dict[str, Any]:
-    return to_json(item)
+def _class_text(item: TrafficClass) -> str:
+    """Kept: most classes of a new plan are those of the old one."""
+    return json.dumps(to_json(item))
 
 
 def _plan_or_none(data: Any) -> ShapingPlan | None:
