@@ -10,6 +10,10 @@ from fairlead_isac.scenario import ComplexArray, FloatArray
 
 _ROUNDS = 100
 _FIXED_POINTS = 3
+_NEWTONS = 12
+_LEAST_NOISE = 1e-9
+"""Of the strongest user's signal: beams are made for at most 90 dB, beyond which interference is within rounding."""
+_MOST_BITS = 60.0
 _TOLERANCE = 1e-9
 
 
@@ -57,23 +61,61 @@ def peak(channels: ComplexArray, start: FloatArray, slope: FloatArray, power_wat
         power_watts: P.
         noise_watts: sigma^2.
     """
-    total = power_watts / noise_watts
     gram = channels.conj() @ channels.T
-    dual, scale, error = np.full(len(channels), total / len(channels)), 0.0, np.inf
+    strongest = float(gram.diagonal().real.max())
+    noise_watts = max(noise_watts, power_watts * strongest * _LEAST_NOISE)
+    total = power_watts / noise_watts
+    ray = _Ray(start, slope, total)
+    dual, scale, error = _solve(gram, ray, np.full(len(channels), total / len(channels)), 0.0, _FIXED_POINTS)
+    if error > _TOLERANCE:
+        dual, scale, error = _solve(gram, ray, *_without_interference(gram, ray), 0)
+    efficiency = start + scale * slope
+    sinr = np.expm1(np.clip(efficiency, 0, _MOST_BITS) * np.log(2))
+    beams = beams_for(channels, dual, sinr, power_watts, noise_watts)
+    return Peak(efficiency, beams, scale, bool(error <= _TOLERANCE))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ray:
+    """Efficiencies ``start + s slope`` and the power over noise that all of them together have."""
+
+    start: FloatArray
+    slope: FloatArray
+    total: float
+
+
+def _solve(
+    gram: ComplexArray, ray: _Ray, dual: FloatArray, scale: float, fixed_points: int
+) -> tuple[FloatArray, float, float]:
+    """Fixed-point rounds, then Newton's method where it stays among positive powers; (powers, scale, error)."""
+    error = np.inf
     for number in range(_ROUNDS):
         coupled = np.linalg.solve(np.eye(len(gram)) + gram * dual, gram)
         lifted = np.maximum(coupled.diagonal().real, 1e-300)
-        error = _error(dual, scale, lifted, start, slope, total)
+        error = _error(dual, scale, lifted, ray.start, ray.slope, ray.total)
         if error <= _TOLERANCE:
             break
-        moved = _newton(dual, scale, coupled, start, slope, total) if number >= _FIXED_POINTS else None
-        if moved is None:
-            scale = _scale(start, slope, lifted, total, scale)
-            moved = _shares(start + scale * slope) / lifted, scale
-        dual, scale = moved
-    efficiency = start + scale * slope
-    beams = beams_for(channels, dual, np.expm1(np.maximum(efficiency, 0) * np.log(2)), power_watts, noise_watts)
-    return Peak(efficiency, beams, scale, bool(error <= _TOLERANCE))
+        moved = None
+        if number >= fixed_points:
+            moved = _newton(dual, scale, coupled, ray.start, ray.slope, ray.total)
+        dual, scale = moved or _fixed_point(ray.start, ray.slope, lifted, ray.total, scale)
+    return dual, scale, error
+
+
+def _without_interference(gram: ComplexArray, ray: _Ray) -> tuple[FloatArray, float]:
+    """Where powers would be if receivers nulled each other: near the answer where SINRs are very high."""
+    noise = len(gram) / ray.total
+    gains = 1 / np.linalg.inv(gram + noise * np.eye(len(gram))).diagonal().real - noise
+    gains = np.maximum(gains, 1e-12 * gram.diagonal().real)
+
+    def powers(scale: float) -> FloatArray:
+        return np.expm1(np.clip(ray.start + scale * ray.slope, 0, _MOST_BITS) * np.log(2)) / gains
+
+    low, high = -1e4, 1e4
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if powers(middle).sum() >= ray.total else (middle, high)
+    return powers(high), high
 
 
 def _error(
@@ -91,7 +133,7 @@ def _newton(
     lifted = coupled.diagonal().real
     system = np.zeros((users + 1, users + 1))
     system[:users, :users] = np.diag(lifted) - dual[:, None] * np.abs(coupled) ** 2
-    system[:users, users] = -np.log(2) * slope * np.where(efficiency > 0, np.exp2(-efficiency), 0)
+    system[:users, users] = -np.log(2) * slope * np.where(efficiency > 0, np.exp2(-np.maximum(efficiency, 0)), 0)
     system[users, :users] = 1 / total
     missed = np.append(dual * lifted - _shares(efficiency), dual.sum() / total - 1)
     try:
@@ -147,12 +189,40 @@ def _shares(efficiency: FloatArray) -> FloatArray:
     return -np.expm1(-np.maximum(efficiency, 0) * np.log(2))
 
 
+def _fixed_point(
+    start: FloatArray, slope: FloatArray, lifted: FloatArray, total: float, scale: float
+) -> tuple[FloatArray, float]:
+    """One round: powers and a scale at which they sum up, with the interference as it is now.
+
+    Where no scale needs the whole power, for interference is overestimated, it is given to all who want to rise.
+    """
+    most = np.where(slope > 0, 1.0, _shares(start)) / lifted
+    if most.sum() <= total * (1 + 1e-12):
+        return most * (total / most.sum()), scale
+    scale = _scale(start, slope, lifted, total, scale)
+    return _shares(start + scale * slope) / lifted, scale
+
+
 def _scale(start: FloatArray, slope: FloatArray, lifted: FloatArray, total: float, scale: float) -> float:
-    """Root ``s`` of ``sum (Gamma / (1 + Gamma))(s) / lifted = total``, by bisection: the left side grows with ``s``."""
-    if (1 / lifted).sum() <= total:
-        return scale
+    """Root ``s`` of ``sum (Gamma / (1 + Gamma))(s) / lifted = total``; the left side grows with ``s`` and is concave.
+
+    Newton's method comes to it from below; where an efficiency is below zero, and the sum has a kink, by bisection.
+    """
+    with np.errstate(all="ignore"):
+        for _ in range(_NEWTONS):
+            left = np.exp2(-(start + scale * slope))
+            step = float((((1 - left) / lifted).sum() - total) / (np.log(2) * (slope * left / lifted).sum()))
+            scale -= step
+            if abs(step) <= 1e-12 * max(1.0, abs(scale)) and (start + scale * slope >= 0).all():
+                return scale
+    return _bisected(start, slope, lifted, total)
+
+
+def _bisected(start: FloatArray, slope: FloatArray, lifted: FloatArray, total: float) -> float:
+    def reached(scale: float) -> bool:
+        return bool((_shares(start + scale * slope) / lifted).sum() >= total)
+
     low, high = -1.0, 1.0
-    reached = lambda s: (_shares(start + s * slope) / lifted).sum() >= total
     while not reached(high) and high < 1e6:
         high *= 2
     while reached(low) and low > -1e6:

@@ -135,10 +135,10 @@ class _Line:
 
     def met(self, point: _Point) -> bool:
         """Whether the targets' needs fit into the time one after the other."""
-        return float((self.need / np.maximum(point.lit, 1e-300)).sum()) <= (1 - self.reserved) * (1 + 1e-9)
+        return float((self.need / np.maximum(point.lit, 1e-30)).sum()) <= (1 - self.reserved) * (1 + 1e-9)
 
     def parts(self, point: _Point) -> FloatArray:
-        return divide(self.need / np.maximum(point.lit, 1e-300), 1 - self.reserved, target_weights(self.scene))
+        return divide(self.need / np.maximum(point.lit, 1e-30), 1 - self.reserved, target_weights(self.scene))
 
     def _farthest(self) -> _Point:
         """The farthest point at which needs are met, or the beginning of the line where none is."""

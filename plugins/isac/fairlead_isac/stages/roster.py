@@ -96,7 +96,7 @@ class Roster(ABC):
             return evaluate(self.name, scene, (), reason="nobody to serve and nothing to sense: nothing is sent")
         try:
             plan = self._plan(scene)
-            _check_finite(plan)
+            _check(plan)
         except (ArithmeticError, np.linalg.LinAlgError, IsacError) as error:
             plan = self._safe(scene, error)
         self._last = (scene, plan.dwells)
@@ -182,7 +182,11 @@ def _same(before: Scene, now: Scene) -> bool:
     return names[0] == names[1] and before.channels.shape == now.channels.shape
 
 
-def _check_finite(plan: Plan) -> None:
+def _check(plan: Plan) -> None:
+    """Raises ``ArithmeticError`` where a solver's answer is not finite or has more time than there is."""
+    time = sum(dwell.fraction for dwell in plan.dwells)
+    if not time <= 1 + 1e-6:
+        raise ArithmeticError(f"dwells take {time:.4g} of the time")
     for dwell in plan.dwells:
         power = dwell.power_watts
         if not np.isfinite(dwell.beamformers).all() or (power is not None and not np.isfinite(power).all()):

@@ -19,6 +19,8 @@ from fairlead_isac.stages.scene import Scene
 
 FALSE_ALARM = 1e-6
 """Per tested cell, where a target's need does not say."""
+_MOST = 1e100
+"""Stands for an SNR that cannot be had, and stays finite in products."""
 
 
 def sense(scene: Scene, dwells: Sequence[Dwell]) -> dict[str, SensingResult]:
@@ -56,7 +58,7 @@ def needed_illumination(scene: Scene) -> FloatArray:
     antennas = scene.cell.echo_antennas
     snr = [needed_snr(t.required, scene.cell.numerology, antennas, t.angle_rad) for t in scene.targets]
     per_watt = scene.snr_per_watt * scene.resource_elements * max(scene.downlink_fraction, 1e-12)
-    return np.array(snr) / per_watt if snr else np.zeros(0)
+    return np.minimum(np.array(snr), _MOST) / np.maximum(per_watt, 1 / _MOST)
 
 
 def block_illumination(dwell: Dwell, steering: ComplexArray) -> FloatArray:

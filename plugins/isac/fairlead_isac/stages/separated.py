@@ -162,7 +162,7 @@ class SeparatedStage(Roster):
     def _parts(self, scene: Scene, radar: ComplexArray) -> FloatArray:
         """Shares of time of the targets, float [T]."""
         lit = np.abs((radar.conj() * scene.steering).sum(axis=1)) ** 2
-        wanted = needed_illumination(scene) / np.maximum(lit, 1e-300)
+        wanted = needed_illumination(scene) / np.maximum(lit, 1e-30)
         return divide(wanted, 1.0, target_weights(scene))
 
     def _reason(self, split: int, band: float | None) -> str:
