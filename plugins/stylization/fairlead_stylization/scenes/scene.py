@@ -22,12 +22,16 @@ class Mesh:
         faces: int32 [m, 3].
         places: float32 [n, 2], (u, v) of each vertex, v upwards; None: it has none.
         texture: float32 [height, width, 3]; None: it has none.
+        disc_faces: int32 [discs], the triangle that each disc lies on.
+        disc_weights: float32 [discs, 3], where on it: barycentric.
     """
 
     vertices: F32
     faces: NDArray[np.int32]
     places: F32 | None = None
     texture: F32 | None = None
+    disc_faces: NDArray[np.int32] | None = None
+    disc_weights: F32 | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,6 @@ def test_a_prompt_gives_views_more_of_the_style(ball: Scene) -> None:
     from fairlead_stylization.scenes.prompt import PatternMap, PromptFitting, fit_prompt
 
     torch.manual_seed(0)
-    torch.set_num_threads(1)
     mixing = torch.nn.Conv2d(3, 3, 1).requires_grad_(False)
     layer = torch.nn.Conv2d(3, 8, 3, padding=1).requires_grad_(False)
 

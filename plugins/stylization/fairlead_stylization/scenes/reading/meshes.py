@@ -125,10 +125,12 @@ def _covered(library: ModuleType, mesh: Any, path: Path, discs: int, seed: int) 
         raise BadPicture(f"{path}: its triangles have no area; accepted: at least one that has")
     points, faces = library.sample.sample_surface(mesh, discs, seed=seed)
     texture, places = _texture(mesh)
-    colours, said = _colours(library, mesh, np.asarray(points), np.asarray(faces), texture, places)
+    corners = np.asarray(mesh.triangles)[faces]
+    weights = np.asarray(library.triangles.points_to_barycentric(corners, np.asarray(points)), np.float32)
+    colours, said = _colours(mesh, weights, np.asarray(faces), texture, places)
     normals = np.asarray(mesh.face_normals, np.float32)[faces]
     radius = np.sqrt(area / discs / np.pi) * 1.6
-    kept = Mesh(vertices, np.asarray(mesh.faces, np.int32), places, texture)
+    kept = Mesh(vertices, np.asarray(mesh.faces, np.int32), places, texture, np.asarray(faces, np.int32), weights)
     return Scene(
         np.asarray(points, np.float32), colours, np.full(len(points), radius, np.float32),
         # Triangles of open or badly wound meshes show both sides.
@@ -150,10 +152,8 @@ def _texture(mesh: Any) -> tuple[F32 | None, F32 | None]:
 
 
 def _colours(
-    library: ModuleType, mesh: Any, points: F32, faces: NDArray[np.int64], texture: F32 | None, places: F32 | None
+    mesh: Any, weights: F32, faces: NDArray[np.int64], texture: F32 | None, places: F32 | None
 ) -> tuple[F32, tuple[str, ...]]:
-    corners = np.asarray(mesh.triangles)[faces]
-    weights = np.asarray(library.triangles.points_to_barycentric(corners, points), np.float32)
     if texture is not None and places is not None:
         at = (weights[..., None] * places[np.asarray(mesh.faces)[faces]]).sum(axis=1)
         return _sampled(texture, at), ()

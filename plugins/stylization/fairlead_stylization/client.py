@@ -1,0 +1,123 @@
+"""A client of the service, through the gateway or straight."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import StylizationError
+from .pictures import Picture, encode_picture, read_picture
+
+F32 = NDArray[np.float32]
+
+
+class RequestRefused(StylizationError):
+    """The service, or what stands before it, refused.
+
+    Attributes:
+        status: of HTTP; 0: nobody answered.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class StyleClient:
+    """Puts pictures into styles by a service.
+
+    Args:
+        url: of the gateway, or of an instance.
+        workload: its name, behind a gateway.
+        token: that the gateway asks for.
+        timeout_s: of a request.
+    """
+
+    def __init__(
+        self, url: str, *, workload: str | None = None, token: str | None = None, timeout_s: float = 120.0
+    ) -> None:
+        base = url.rstrip("/") + (f"/workloads/{workload}" if workload else "")
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = httpx.Client(base_url=base, headers=headers, timeout=timeout_s)
+
+    def __enter__(self) -> StyleClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close connections."""
+        self._http.close()
+
+    def status(self) -> dict[str, Any]:
+        """What serves: variant and digest of the weights."""
+        return self._sent("GET", "/status").json()
+
+    def stylize(
+        self,
+        content: bytes | F32,
+        styles: Sequence[bytes],
+        *,
+        weights: Sequence[float] = (),
+        mask: bytes | None = None,
+        **fields: Any,
+    ) -> F32:
+        """Stylize a picture, given as a file's bytes or float32 [height, width, 3]; ``fields`` as the form has them.
+
+        Raises:
+            RequestRefused: the service refused; the message is its own.
+        """
+        answer = self._asked(content, styles, weights, mask, {**fields, "format": "png"})
+        return read_picture(answer.content, name="answer").pixels
+
+    def several(
+        self, content: bytes, styles: Sequence[bytes], count: int, *, mask: bytes | None = None, **fields: Any
+    ) -> tuple[list[F32], dict[str, Any]]:
+        """Different results of one content and style, and the service's report of them."""
+        answer = self._asked(content, styles, (), mask, {**fields, "diverse": count, "format": "png"})
+        with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+            names = sorted(name for name in archive.namelist() if name.endswith(".png"))
+            pictures = [read_picture(archive.read(name), name=name).pixels for name in names]
+            return pictures, json.loads(archive.read("report.json"))
+
+    def _asked(
+        self, content: bytes | F32, styles: Sequence[bytes], weights: Sequence[float], mask: bytes | None,
+        fields: dict[str, Any],
+    ) -> httpx.Response:  # fmt: skip
+        sent = content if isinstance(content, bytes) else encode_picture(Picture(content))
+        files: list[tuple[str, tuple[str | None, bytes | str]]] = [("content", ("content", sent))]
+        files += [("style", (f"style{place}", style)) for place, style in enumerate(styles)]
+        files += [("mask", ("mask", mask))] if mask is not None else []
+        files += [("style_weight", (None, repr(float(weight)))) for weight in weights]
+        files += [(name, (None, _text(value))) for name, value in fields.items() if value is not None]
+        return self._sent("POST", "/stylize", files=files)
+
+    def _sent(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
+        try:
+            answer = self._http.request(method, path, **kwargs)
+        except httpx.HTTPError as error:
+            raise RequestRefused(0, f"{self._http.base_url}: {error or type(error).__name__}") from error
+        if answer.status_code >= 400:
+            raise RequestRefused(answer.status_code, _problem(answer))
+        return answer
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _problem(answer: httpx.Response) -> str:
+    try:
+        told = answer.json()
+        error = told.get("error", told)
+        return str(error["message"] if isinstance(error, dict) and "message" in error else error)
+    except (ValueError, AttributeError):
+        return f"{answer.status_code} {answer.reason_phrase}"

@@ -1,0 +1,148 @@
+"""Who stylizes for a command: the fleet's workload, or the network in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead_agent.cli.api_client import find_client
+from fairlead_agent.cli.errors import CliError
+
+from ..client import StyleClient
+from ..errors import BadPicture
+from ..pictures import read_mask, read_picture
+from ..pictures.picture import Picture
+from ..service.form import Asked
+from ..stylizer import Style, Stylizer
+
+F32 = NDArray[np.float32]
+PLUGIN = "stylization"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is asked of each picture.
+
+    Attributes:
+        styles: encoded pictures.
+        weights: of them; none: all alike.
+        strength, keep_colours: as of a stylizer.
+        mask: an encoded picture.
+    """
+
+    styles: tuple[bytes, ...]
+    weights: tuple[float, ...] = ()
+    strength: float = 1.0
+    keep_colours: bool = False
+    mask: bytes | None = None
+
+
+class Stylist(Protocol):
+    """Stylizes for a command."""
+
+    def one(self, content: F32, look: Look) -> F32:
+        """A picture float32 [height, width, 3] in a look."""
+        ...
+
+    def several(self, content: bytes, look: Look, count: int, seed: int) -> tuple[list[F32], dict[str, Any]]:
+        """Different results, and a report of them."""
+        ...
+
+    def close(self) -> None:
+        """End."""
+        ...
+
+
+class InFleet:
+    """By the gateway."""
+
+    def __init__(self, client: StyleClient) -> None:
+        self._client = client
+
+    def one(self, content: F32, look: Look) -> F32:
+        """See `Stylist`."""
+        return self._client.stylize(content, look.styles, weights=look.weights, mask=look.mask, **_fields(look))
+
+    def several(self, content: bytes, look: Look, count: int, seed: int) -> tuple[list[F32], dict[str, Any]]:
+        """See `Stylist`."""
+        return self._client.several(content, look.styles, count, mask=look.mask, seed=seed, **_fields(look))
+
+    def close(self) -> None:
+        """See `Stylist`."""
+        self._client.close()
+
+
+class InProcess:
+    """By a network that is loaded here."""
+
+    def __init__(self, stylizer: Stylizer, weights: Path) -> None:
+        self._stylizer, self._weights = stylizer, weights
+        self._styles: dict[bytes, Any] = {}
+
+    def one(self, content: F32, look: Look) -> F32:
+        """See `Stylist`."""
+        weights = look.weights or (1.0,) * len(look.styles)
+        styles = [Style(self._code(style), weight) for style, weight in zip(look.styles, weights, strict=True)]
+        mask = None if look.mask is None else read_mask(look.mask, Picture(content))
+        return self._stylizer.stylize(content, styles, look.strength, mask, look.keep_colours)
+
+    def several(self, content: bytes, look: Look, count: int, seed: int) -> tuple[list[F32], dict[str, Any]]:
+        """See `Stylist`."""
+        from ..service.varied import Searcher
+
+        asked = Asked(content, look.styles, None, (), look.strength, look.keep_colours, count, seed, 0.15, "PNG", 92)
+        picture = read_picture(content)
+        made, report = Searcher(self._weights, self._stylizer.variant)(
+            picture.pixels, read_picture(look.styles[0]).pixels, asked
+        )
+        return list(made), report
+
+    def close(self) -> None:
+        """See `Stylist`."""
+
+    def _code(self, style: bytes) -> Any:
+        if style not in self._styles:
+            self._styles[style] = self._stylizer.encode_style(read_picture(style, name="style").pixels)
+        return self._styles[style]
+
+
+def find_stylist(
+    local: bool, variant: str, workload: str | None, service: str | None, url: str | None, token: str | None
+) -> Stylist:
+    """Return who stylizes; raises CliError where there is nobody, or several to choose from."""
+    if local:
+        from ..networks.running import WEIGHTS, shipped_stylizer
+
+        return InProcess(shipped_stylizer(variant), WEIGHTS / f"{variant}.safetensors")
+    if service:
+        return InFleet(StyleClient(service, token=token))
+    gateway = find_client(url, token)
+    name = workload or os.environ.get("FAIRLEAD_WORKLOAD") or _only(gateway.get("/api/v1/workloads"))
+    return InFleet(StyleClient(gateway.url, token=gateway.token, workload=name))
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content; raises BadPicture where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadPicture(f"{path}: {error.strerror or error}; accepted: a file that can be read") from error
+
+
+def _fields(look: Look) -> dict[str, Any]:
+    return {"strength": look.strength, "keep_colours": look.keep_colours}
+
+
+def _only(workloads: Sequence[dict[str, Any]]) -> str:
+    names = [each["name"] for each in workloads if each["workload"]["plugin"] == PLUGIN]
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise CliError("no stylization workload is there: start one with `fairlead apply stylization`, or use --local")
+    raise CliError(f"there are several stylization workloads: choose one of {', '.join(names)} with --workload")

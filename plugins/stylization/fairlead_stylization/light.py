@@ -1,0 +1,69 @@
+"""The light module: what the agent imports. Standard library, pydantic and the contract only."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+from fairlead_agent.plugin import Description, Estimate, NodeFacts, Refusal, Workload, hookimpl
+
+from .cost import VARIANTS
+from .cost import estimate as predict
+from .settings import read_settings
+
+INSTALL = "ONNX Runtime (`pip install 'fairlead-stylization[onnx]'`)"
+
+
+class LightPlugin:
+    """Describe, probe, estimate and validate, without NumPy."""
+
+    @hookimpl
+    def describe(self) -> Description:
+        """Say what the plugin is and what it would compute with."""
+        return Description(summary="Puts pictures, videos and 3D scenes into any style", software=_software())
+
+    @hookimpl
+    def probe(self, facts: NodeFacts) -> dict[str, str]:
+        """Find ONNX Runtime, and torch, which different results are looked for with."""
+        return _software()
+
+    @hookimpl
+    def estimate(self, workload: Workload, variant: str, facts: NodeFacts) -> Estimate | Refusal | None:
+        """Predict a variant on this node, or say why it cannot serve."""
+        if variant not in VARIANTS:
+            return None
+        try:
+            settings = read_settings(workload.config)
+        except ValueError as error:
+            return Refusal(reason=str(error)[:2000])
+        answer = predict(settings, variant, facts)
+        return _refuse(facts) or _refuse_memory(answer, facts) or answer
+
+    @hookimpl
+    def validate(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Check a workload's config and fill in defaults."""
+        return read_settings(config).model_dump(mode="json")
+
+
+def _software() -> dict[str, str]:
+    names = {"stylization_onnxruntime": "onnxruntime", "stylization_torch": "torch"}
+    return {name: "missing" if find_spec(module) is None else "found" for name, module in names.items()}
+
+
+def _refuse(facts: NodeFacts) -> Refusal | None:
+    software = {**_software(), **facts.software}
+    if software["stylization_onnxruntime"] == "missing":
+        return Refusal(reason="what runs the networks is not installed here", needs=INSTALL, has="no onnxruntime")
+    return None
+
+
+def _refuse_memory(answer: Estimate, facts: NodeFacts) -> Refusal | None:
+    for name, minimum in answer.memory_minimum_bytes.items():
+        tier = facts.tier(name)
+        if tier is not None and tier.free_bytes < minimum:
+            needs, has = (f"{size / 2**20:.0f} MiB of {name}" for size in (minimum, tier.free_bytes))
+            return Refusal(reason="too little free memory", needs=needs, has=has)
+    return None
+
+
+plugin = LightPlugin()

@@ -1,0 +1,128 @@
+"""The ASGI application: POST pictures, get one back; a page to try it; metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from ..errors import StylizationError
+from . import errors
+from .errors import Refused
+from .form import read_form
+from .stylist import Answer, Stylist
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+
+
+class Application:
+    """The routes of an instance.
+
+    Args:
+        stylist: answers.
+        max_in_flight, max_waiting: pictures at work, and requests that wait for that.
+        max_bytes, max_diverse: of a request.
+        registry: of metrics.
+        accepting: False while the instance drains.
+        spent: is told the seconds of each answer.
+    """
+
+    def __init__(
+        self,
+        stylist: Stylist,
+        *,
+        max_in_flight: int = 2,
+        max_waiting: int = 32,
+        max_bytes: int = 64 << 20,
+        max_diverse: int = 8,
+        registry: CollectorRegistry | None = None,
+        accepting: Callable[[], bool] = lambda: True,
+        spent: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
+        self._stylist, self._accepting, self._spent = stylist, accepting, spent
+        self._max_bytes, self._max_diverse = max_bytes, max_diverse
+        self._most = max_in_flight + max_waiting
+        self._slots = asyncio.Semaphore(max_in_flight)
+        self._here = 0
+        self._registry = CollectorRegistry() if registry is None else registry
+        self._count(self._registry)
+
+    def _count(self, registry: CollectorRegistry) -> None:
+        self._requests = Counter("stylization_requests", "Requests by how they ended.", ["result"], registry=registry)
+        self._pixels = Counter("stylization_pixels", "Pixels that were stylized.", registry=registry)
+        self._seconds = Histogram(
+            "stylization_seconds", "Seconds of a request's work.", buckets=_SECONDS, registry=registry
+        )
+        waiting = Gauge("stylization_requests_here", "Requests at work or waiting.", registry=registry)
+        waiting.set_function(lambda: self._here)
+
+    def asgi(self) -> Starlette:
+        """Return the ASGI application."""
+        routes = [
+            Route("/", self.page),
+            Route("/health", self.health),
+            Route("/metrics", self.metrics),
+            Route("/status", self.status),
+            Route("/stylize", self.stylize, methods=["POST"]),
+        ]
+        handlers: Any = {StylizationError: errors.of_stylization, HTTPException: errors.of_http}
+        return Starlette(routes=routes, exception_handlers=handlers)
+
+    async def stylize(self, request: Request) -> Response:
+        """Stylize a picture."""
+        if not self._accepting():
+            raise Refused(503, "draining", "this instance ends; ask again")
+        if self._here >= self._most:
+            raise Refused(429, "busy", f"{self._here} requests are here; accepted: at most {self._most}")
+        self._here += 1
+        result = "error"
+        try:
+            asked = await read_form(request, self._max_bytes, self._max_diverse)
+            async with self._slots:
+                # Whoever waited and left costs nothing.
+                if await request.is_disconnected():
+                    result = "gone"
+                    return Response(status_code=499)
+                answer = await run_in_threadpool(self._stylist.answer, asked)
+            result = "good"
+            return self._answered(answer)
+        finally:
+            self._here -= 1
+            self._requests.labels(result).inc()
+
+    def _answered(self, answer: Answer) -> Response:
+        self._pixels.inc(answer.pixels)
+        self._seconds.observe(answer.spent_s)
+        self._spent(answer.spent_s)
+        headers = {"Server-Timing": f"stylize;dur={1000 * answer.spent_s:.1f}"}
+        if answer.said:
+            headers["Fairlead-Conversions"] = "; ".join(answer.said).encode("ascii", "replace").decode()
+        return Response(answer.body, media_type=answer.media_type, headers=headers)
+
+    async def page(self, request: Request) -> Response:
+        """A page to try it."""
+        return HTMLResponse((files(__package__) / "page.html").read_text(encoding="utf-8"))
+
+    async def health(self, request: Request) -> Response:
+        """Whether it serves."""
+        good = self._accepting()
+        return JSONResponse({"status": "ok" if good else "draining"}, 200 if good else 503)
+
+    async def status(self, request: Request) -> Response:
+        """What serves."""
+        stylizer = self._stylist.stylizer
+        return JSONResponse({"variant": stylizer.variant, "weights": stylizer.weights_digest, "requests": self._here})
+
+    async def metrics(self, request: Request) -> Response:
+        """Prometheus metrics."""
+        return Response(generate_latest(self._registry), media_type=METRICS_TYPE)

@@ -1,0 +1,105 @@
+"""`fairlead style` in this process: files in, files out, errors in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from fairlead_stylization.commands import looks
+from fairlead_stylization.commands.sheet import style_sheet
+from fairlead_stylization.commands.style import style
+from fairlead_stylization.networks import running
+from fairlead_stylization.pictures import Picture, read_picture, write_picture
+from tests.plugins.stylization.small_network import random_network
+
+torch = pytest.importorskip("torch", reason="torch is not installed: networks are not tested")
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return random_network(tmp_path_factory.mktemp("network"))
+
+
+@pytest.fixture
+def here(network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with pictures; the network that ships is the random one."""
+    monkeypatch.setattr(running, "WEIGHTS", network)
+    monkeypatch.setattr(running.shipped_stylizer, "__defaults__", ("edge", 1, network))
+    monkeypatch.setattr(looks, "find_client", lambda *_: pytest.fail("no fleet was meant"))
+    rng = np.random.default_rng(0)
+    for name in ("photo", "paint", "other"):
+        write_picture(Picture(rng.random((48, 40, 3), np.float32)), tmp_path / f"{name}.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(command: object, *words: str) -> Result:
+    return CliRunner().invoke(command, list(words))  # type: ignore[arg-type]
+
+
+def test_one_picture(here: Path) -> None:
+    result = run(style, "photo.png", "--style", "paint.png", "--local", "--strength", "0.7", "-o", "out")
+    assert result.exit_code == 0, result.output
+    assert read_picture(here / "out/photo.png").pixels.shape == (48, 40, 3)
+
+
+def test_several_and_different_ones(here: Path) -> None:
+    result = run(style, "photo.png", "--style", "paint.png", "--local", "--diverse", "2", "-o", "out")
+    assert result.exit_code == 0, result.output
+    first, second = (read_picture(here / f"out/photo-0{number}.png").pixels for number in (1, 2))
+    assert np.abs(first - second).mean() > 1e-4
+    assert "distance" in (here / "out/photo-diversity.json").read_text()
+
+
+def test_a_folder_loses_only_what_cannot_be_read(here: Path) -> None:
+    (here / "in").mkdir()
+    (here / "in/bad.png").write_bytes(b"no picture")
+    (here / "photo.png").rename(here / "in/photo.png")
+    both = ("--style", "paint.png", "--style", "other.png", "--style-weight", "1", "--style-weight", "2")
+    result = run(style, "in", *both, "--local", "-o", "out")
+    assert result.exit_code != 0 and "1 of 2 failed" in result.output and "bad.png: no picture" in result.output
+    assert (here / "out/photo.png").exists()
+
+
+def test_frames_are_steady(here: Path) -> None:
+    pytest.importorskip("cv2", reason="OpenCV is not installed: videos are not tested")
+    for number in range(2):
+        write_picture(read_picture(here / "photo.png"), here / f"frames/{number}.png")
+    result = run(style, "frames", "--frames", "--style", "paint.png", "--local", "-o", "out")
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in (here / "out/frames").iterdir()) == ["0.png", "1.png"]
+
+
+def test_a_scene_gets_views_and_a_texture(here: Path) -> None:
+    trimesh = pytest.importorskip("trimesh", reason="trimesh is not installed: scenes are not tested")
+    trimesh.creation.icosphere(subdivisions=2).export(here / "ball.ply")
+    result = run(style, "ball.ply", "--style", "paint.png", "--local", "--views", "3", "--size", "48", "-o", "out")
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in (here / "out/ball").iterdir()} == {
+        "000.png", "001.png", "002.png", "turntable.gif", "scene.glb",
+    }  # fmt: skip
+    again = trimesh.load(here / "out/ball/scene.glb", force="mesh")
+    assert len(again.faces) == 320
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--style-weight", "1", "--style-weight", "2"), "--style-weight: 2 values"),
+        (("--mask", "frames.png"), "does not exist"),
+        (("--strength", "3"), "0<=x<=1"),
+    ],
+)
+def test_wrong_words_are_named(here: Path, words: tuple[str, ...], told: str) -> None:
+    result = run(style, "photo.png", "--style", "paint.png", "--local", *words)
+    assert result.exit_code != 0 and told in result.output
+
+
+def test_a_sheet_has_all_of_them(here: Path) -> None:
+    result = run(style_sheet, "photo.png", "--style", "paint.png", "--style", "other.png", "--size", "40", "--local",
+                 "-o", "sheet.png")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert read_picture(here / "sheet.png").pixels.shape == (84, 128, 3)
