@@ -45,6 +45,7 @@ SAME_FLOOR = {
     ("fairlead_elastic_serving", "fairlead_agent.cli"): "its commands reach the control plane as all do",
     ("fairlead_tiered_retrieval", "fairlead_agent.cli"): "its commands reach the control plane as all do",
     ("fairlead_isac", "fairlead_agent.cli"): "its commands reach the control plane as all do",
+    ("fairlead_stylization", "fairlead_agent.cli"): "its commands reach the control plane as all do",
     ("fairlead_language_model", "fairlead_kernels"): "models run on kernels",
     ("fairlead_agent.plugin", "fairlead_agent.config"): "a manifest is YAML, and its errors have lines too",
 }

@@ -1,4 +1,4 @@
-"""`fairlead style train` and `fairlead style export`: weights of one's own."""
+"""`fairlead style-train` and `fairlead style-export`: weights of one's own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.command("train")
+@click.command("style-train")
 @click.option("--contents", type=_FOLDER, required=True, help="Folder of photographs.")
 @click.option("--styles", type=_FOLDER, required=True, help="Folder of paintings.")
 @click.option("--vgg", type=_FILE, required=True, help="VGG-19 (vgg_normalised), to relu3_1 at least.")
@@ -47,7 +47,7 @@ def train_command(**options: object) -> None:
             raise click.ClickException(str(problem)) from problem
 
 
-@click.command("export")
+@click.command("style-export")
 @click.argument("weights", type=_FILE)
 @click.option("--variant", type=click.Choice(["edge", "quality"]), default="edge", show_default=True)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the graphs.")
