@@ -16,7 +16,7 @@ from ..scenario import Budget, Cell, Channels, Target, User
 from ..stages.catalogue import stage as make_stage
 from ..stages.decision import Decision
 
-BAND_S, CELL_S = 1.0, 0.05
+BAND_S, CELL_S = 1.0, 0.1
 #: Looks carry no data in these; in the others, data's own waveform is what is looked with.
 EXCLUSIVE = ("separated", "orthogonal", "collaborative")
 #: That the band's layer chooses from where the config names none.
@@ -101,8 +101,8 @@ class BoundCellLayer(CellLayer):
         duplex: that was set from outside; None: the layer chooses.
     """
 
-    def __init__(self, least: float, power_watts: float, duplex: Any) -> None:
-        super().__init__(CELL_S)
+    def __init__(self, least: float, power_watts: float, duplex: Any, period_s: float = CELL_S) -> None:
+        super().__init__(period_s)
         self._least, self._power_watts, self._set_duplex = least, power_watts, duplex
         self.plan: CellSetting | None = None
 
@@ -140,7 +140,7 @@ def hierarchy(
     """
     stages = STAGES if stage is None else (stage,)
     band = BandLayer(BITS_PER_REFRESH, bounds[1], stages=stages, period_s=BAND_S)
-    layers = [band, BoundCellLayer(bounds[0], power, duplex), slots]
+    layers = [band, BoundCellLayer(bounds[0], power, duplex, max(CELL_S, slots.period_s)), slots]
     return Hierarchy(layers)  # type: ignore[arg-type]
 
 
