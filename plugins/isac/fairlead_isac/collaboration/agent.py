@@ -8,6 +8,7 @@ from fairlead_isac.collaboration.cell import CellParty
 from fairlead_isac.collaboration.leader import MOST_ROUNDS, TOLERANCE, Leader
 from fairlead_isac.collaboration.messages import Contribution, Question, Report, Settled, from_json, to_json
 from fairlead_isac.collaboration.network import Agreement, CellLinks, SharedTask
+from fairlead_isac.collaboration.sharing import Start
 from fairlead_isac.errors import IsacError
 
 #: Ticks without a word after which a cell is left out; a leader gets twice as many before the next one takes over.
@@ -33,6 +34,7 @@ class CellAgent:
         send: called with a cell's name and a text; it may lose the text.
         patience: see above.
         tolerance, most_rounds: of the rounds, where this cell leads.
+        start: `start` of this cell's agent in the period before.
 
     Raises:
         IsacError: this cell is not among the cells.
@@ -47,13 +49,14 @@ class CellAgent:
         patience: int = PATIENCE,
         tolerance: float = TOLERANCE,
         most_rounds: int = MOST_ROUNDS,
+        start: Start | None = None,
     ) -> None:
         self.name, self.cells, self.task = links.name, tuple(sorted(cells)), task
         if self.name not in self.cells:
             raise IsacError(f"cells {self.cells}: {self.name!r} is missing; accepted: all cells, this one among them")
         self.party, self.patience = CellParty(task, links), patience
         self.tolerance, self.most_rounds = tolerance, most_rounds
-        self.term = 0
+        self.term, self.start = 0, start
         self.agreement: Agreement | None = None
         self.refused: str | None = None
         """Why the last message that made no sense made none."""
@@ -137,7 +140,7 @@ class CellAgent:
         if len(self._reports) == len(self.cells) or self._silence > self.patience:
             missing = sorted(set(self.cells) - set(self._reports))
             self._leader = Leader(
-                self.task, self._reports.values(), self.name, self.term, self.most_rounds, self.tolerance
+                self.task, self._reports.values(), self.name, self.term, self.most_rounds, self.tolerance, self.start
             )
             self._leader.left_out.extend(missing)
             self._silence = 0
@@ -150,7 +153,7 @@ class CellAgent:
         while leader.agreement is None and self.name in leader.waiting_for:
             leader.receive(self.party.answer(leader.question(self.name)))
         if leader.agreement is not None:
-            self.agreement = leader.agreement
+            self.agreement, self.start = leader.agreement, leader.start
             self._tell()
             return
         for cell in leader.waiting_for:

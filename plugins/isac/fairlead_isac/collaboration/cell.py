@@ -10,6 +10,7 @@ from fairlead_isac.collaboration.leader import MOST_ROUNDS, TOLERANCE, Leader
 from fairlead_isac.collaboration.local import LocalProblem
 from fairlead_isac.collaboration.messages import Contribution, Question, Report
 from fairlead_isac.collaboration.network import Agreement, CellLinks, SharedTask
+from fairlead_isac.collaboration.sharing import Start
 from fairlead_isac.errors import IsacError
 
 
@@ -66,19 +67,37 @@ class CellParty:
         return self._local
 
 
+class Agreeing:
+    """Lets all cells agree in one process, again and again: each time begins where the last one ended.
+
+    Args:
+        most_rounds, tolerance: as for `Leader`.
+    """
+
+    def __init__(self, most_rounds: int = MOST_ROUNDS, tolerance: float = TOLERANCE) -> None:
+        self.most_rounds, self.tolerance = most_rounds, tolerance
+        self._start: Start | None = None
+
+    def __call__(self, task: SharedTask, cells: Iterable[CellLinks]) -> Agreement:
+        """Agree.
+
+        Raises:
+            IsacError: there is no cell, or two of one name.
+        """
+        listed = list(cells)
+        parties = {links.name: CellParty(task, links) for links in listed}
+        reports = [CellParty(task, links).report() for links in listed]
+        rounds, tolerance = self.most_rounds, self.tolerance
+        leader = Leader(task, reports, most_rounds=rounds, tolerance=tolerance, start=self._start)
+        while leader.agreement is None:
+            for cell in leader.waiting_for:
+                leader.receive(parties[cell].answer(leader.question(cell)))
+        self._start = leader.start
+        return leader.agreement
+
+
 def agree(
     task: SharedTask, cells: Iterable[CellLinks], most_rounds: int = MOST_ROUNDS, tolerance: float = TOLERANCE
 ) -> Agreement:
-    """Let all cells agree in one process.
-
-    Raises:
-        IsacError: there is no cell, or two of one name.
-    """
-    listed = list(cells)
-    parties = {links.name: CellParty(task, links) for links in listed}
-    reports = [CellParty(task, links).report() for links in listed]
-    leader = Leader(task, reports, most_rounds=most_rounds, tolerance=tolerance)
-    while leader.agreement is None:
-        for cell in leader.waiting_for:
-            leader.receive(parties[cell].answer(leader.question(cell)))
-    return leader.agreement
+    """Let all cells agree once; see `Agreeing`."""
+    return Agreeing(most_rounds, tolerance)(task, cells)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fairlead_isac.collaboration.messages import Contribution, Question, Report
 from fairlead_isac.collaboration.network import Agreement, SharedTask
-from fairlead_isac.collaboration.sharing import Sharing
+from fairlead_isac.collaboration.sharing import Sharing, Start
 from fairlead_isac.errors import IsacError
 
 F64 = NDArray[np.float64]
@@ -29,6 +29,7 @@ class Leader:
         name, term: who leads.
         most_rounds: of each phase; then what there is is agreed upon, and says so.
         tolerance: residual at which a phase ends.
+        start: `start` of an earlier leader; one of other users, targets or cells is not used.
 
     Raises:
         IsacError: there is no report, or two are of one cell.
@@ -42,6 +43,7 @@ class Leader:
         term: int = 0,
         most_rounds: int = MOST_ROUNDS,
         tolerance: float = TOLERANCE,
+        start: Start | None = None,
     ) -> None:
         listed = sorted(reports, key=lambda report: report.cell)
         self.reports = {report.cell: report for report in listed}
@@ -49,8 +51,11 @@ class Leader:
             raise IsacError(f"cells: {[report.cell for report in listed]}; accepted: at least one, each once")
         self.task, self.name, self.term = task, name, term
         self.most_rounds, self.tolerance = most_rounds, tolerance
-        self.rate_scale = _rate_scale(task, self.reports)
-        self.sharing = Sharing(task, self.rate_scale, tuple(self.reports))
+        begun = start if start is not None and start.fits(task, self.reports) else None
+        self.rate_scale = _rate_scale(task, self.reports) if begun is None else begun.rate_scale
+        self.sharing = Sharing(task, self.rate_scale, tuple(self.reports), begun)
+        self.start: Start | None = None
+        """Where the first phase ended."""
         self._ignore_unreachable()
         self.round = 0
         self.left_out: list[str] = []
@@ -134,6 +139,10 @@ class Leader:
     def _end_phase(self) -> None:
         if self._allowed is None:
             self._bound = self.sharing.utility(sum(self.sharing.values.values()), self.rate_scale)
+            sharing = self.sharing
+            self.start = Start(
+                self.task.names, self.rate_scale, sharing.values, sharing.average, sharing.price, sharing.penalty
+            )
             self._allowed, self._phase_began = self._rounded(), self.round
         else:
             self.agreement = self._agree()

@@ -124,6 +124,11 @@ class SharedTask:
                 raise IsacError(f"{kind} {twice!r} is there twice; accepted: each name once")
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Of users, then of targets."""
+        return tuple(each.name for each in (*self.users, *self.targets))
+
+    @property
     def coordinates(self) -> int:
         """Length of a contribution: a rate of each user, information about each target, and computing."""
         return len(self.users) + len(self.targets) + 1

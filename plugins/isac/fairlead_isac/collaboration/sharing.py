@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +15,30 @@ F64 = NDArray[np.float64]
 #: How unequal residuals may be before the penalty changes (Boyd et al. 2011, section 3.4.1), and by how much.
 UNEQUAL, CHANGE = 2.0, 1.5
 CHANGES_UNTIL = 100
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Start:
+    """Where an earlier agreement's rounds ended: a near one begins there and takes fewer.
+
+    Attributes:
+        names: of users and targets, in order.
+        rate_scale: float64 [users].
+        values: of each cell, float64 [coordinates].
+        average, price: float64 [coordinates].
+        penalty: of the augmented Lagrangian.
+    """
+
+    names: tuple[str, ...]
+    rate_scale: F64
+    values: dict[str, F64]
+    average: F64
+    price: F64
+    penalty: float
+
+    def fits(self, task: SharedTask, cells: Iterable[str]) -> bool:
+        """Whether users, targets and cells are the same."""
+        return self.names == task.names and set(self.values) == set(cells)
 
 
 class Sharing:
@@ -26,14 +53,18 @@ class Sharing:
         task: the common part.
         rate_scale: float64 [users], bit/s.
         cells: names.
+        start: of an earlier agreement of the same names; None: from nothing.
     """
 
-    def __init__(self, task: SharedTask, rate_scale: F64, cells: tuple[str, ...]) -> None:
+    def __init__(self, task: SharedTask, rate_scale: F64, cells: tuple[str, ...], start: Start | None = None) -> None:
         self.weights = np.array([user.weight for user in task.users])
         self.least = np.array([user.min_rate_bits_per_s for user in task.users]) / rate_scale
         self.users, self.size = len(task.users), task.coordinates
         self.values = {cell: np.zeros(self.size) for cell in cells}
         self.average, self.price, self.penalty = np.zeros(self.size), np.zeros(self.size), 1.0
+        if start is not None:
+            self.values = {cell: start.values[cell] for cell in cells}
+            self.average, self.price, self.penalty = start.average, start.price, start.penalty
         self.primal = self.dual = np.inf
         self.steps = 0
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fairlead_isac.collaboration.cell import agree
+from fairlead_isac.collaboration.cell import Agreeing
 from fairlead_isac.collaboration.network import Agreement, CellLinks, SharedTarget, SharedTask, SharedUser, Sight
 from fairlead_isac.errors import IsacError
 from fairlead_isac.scenario import Budget, Cell, Channels, FloatArray, Target, User
@@ -61,8 +61,8 @@ class CollaborativeStage(Roster):
         users, targets: to begin with; those of all cells.
         partners: what the other cells can do, see `partners`.
         edge: backhaul and server.
-        settle: makes the agreement; the default solves it in this process from the partners' links, another may run
-            `CellAgent` over a network.
+        settle: makes the agreement; None: in this process from the partners' links; another may run `CellAgent` over a
+            network.
         fairness: how this cell's users divide what is beyond their needs.
     """
 
@@ -75,11 +75,11 @@ class CollaborativeStage(Roster):
         targets: Iterable[Target] = (),
         partners: Iterable[CellLinks] = (),
         edge: Edge | None = None,
-        settle: Settle = agree,
+        settle: Settle | None = None,
         fairness: Fairness = "balanced",
     ) -> None:
         super().__init__(cell, users, targets)
-        self.edge, self._settle, self.fairness = edge or Edge(), settle, fairness
+        self.edge, self._settle, self.fairness = edge or Edge(), settle or Agreeing(), fairness
         self.partners: tuple[CellLinks, ...] = ()
         self.agreement: Agreement | None = None
         """The last one."""

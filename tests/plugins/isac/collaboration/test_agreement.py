@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fairlead_isac.collaboration.cell import CellParty, agree
+from fairlead_isac.collaboration.cell import Agreeing, CellParty, agree
 from fairlead_isac.collaboration.centralised import centralised_utility
 from fairlead_isac.collaboration.leader import Leader
 from fairlead_isac.collaboration.network import Agreement, CellLinks, SharedTarget, SharedTask, SharedUser, Sight
@@ -132,3 +132,18 @@ def test_too_few_rounds_give_what_there_is_and_say_so() -> None:
 def test_bad_input_is_named(make: object, named: str) -> None:
     with pytest.raises(IsacError, match=named):
         make()  # type: ignore[operator]
+
+
+def test_the_next_agreement_of_nearly_the_same_links_takes_fewer_rounds() -> None:
+    task, links = network(2)
+    moved = [
+        replace(each, rate_bits_per_s={name: 1.02 * rate for name, rate in each.rate_bits_per_s.items()})
+        for each in links
+    ]
+    settle = Agreeing()
+    first, again = settle(task, links), settle(task, moved)
+    cold = agree(task, moved)
+    assert again.rounds < 0.6 * cold.rounds and first.rounds > 10
+    assert again.utility == pytest.approx(cold.utility, rel=2e-3)
+    fewer = replace(task, users=task.users[:2])
+    assert settle(fewer, moved).serving == agree(fewer, moved).serving
