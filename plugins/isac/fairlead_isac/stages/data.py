@@ -15,7 +15,8 @@ from fairlead_isac.stages.scene import Scene
 
 Fairness = Literal["balanced", "sum"]
 """balanced: what is beyond the needs grows alike for all, by weight. sum: the weighted sum of rates is largest."""
-_ROUNDS = 12
+_ROUNDS, _ABOVE = 60, 1.15
+"""Least rates are aimed at from above: a round's weight falls as its need is met."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,7 +99,10 @@ def block_data(
     delay: tuple[float, FloatArray] | None = None,
     channels: ComplexArray | None = None,
 ) -> Data:
-    """Blocks, users and power by the dual of the weighted sum of rates; least rates by raising weights.
+    """Blocks, users and power by the dual of the weighted sum of rates, least rates by raising weights in rounds.
+
+    A user whose mean rate over rounds is short of its need weighs more in the next one (virtual queues, Neely 2010);
+    the mean of the rounds' powers and shares is taken, which gives at least the mean of their rates.
 
     Args:
         scene: whom to serve.
@@ -111,22 +115,29 @@ def block_data(
     blocks = channels.shape[1]
     gains = (np.abs(channels) ** 2).sum(axis=-1) * (blocks / scene.noise_watts)
     wanted, per_watt = delay if delay is not None else (0.0, np.zeros(blocks))
-    weight, found = weights(scene), None
-    for _ in range(_ROUNDS):
+    base, power, share, gap = weights(scene), np.zeros_like(gains), np.zeros_like(gains), 0.0
+    weight, fallback = base, None
+    for number in range(1, _ROUNDS + 1):
         found = allocate(gains, weight, power_watts, wanted, _positions(scene, blocks), per_watt)
-        efficiency = found.rate_bits / blocks
+        power, share = power + (found.power - power) / number, share + (found.shares - share) / number
+        gap, fallback = max(gap, found.gap), fallback or found.fallback
+        efficiency = _efficiency(gains, power, share)
         short = efficiency < need * (1 - 1e-6)
         if not short.any():
             break
-        weight = np.where(short, weight * np.clip(need / np.maximum(efficiency, 1e-9), 1.1, 3), weight)
-    assert found is not None
-    dwell = Dwell(
-        1.0, matched_directions(channels), tuple(user.name for user in scene.users), None, found.power, found.shares
-    )
-    text = found.fallback
+        missing = 1 - efficiency / np.where(need > 0, _ABOVE * need, 1)
+        weight = base + np.where(need > 0, np.maximum(number * missing, 0.0), 0.0)
+    names = tuple(user.name for user in scene.users)
+    lines = [fallback] if fallback else []
     if short.any():
-        text = "; ".join([*([text] if text else []), "users' least rates were not all reached"])
-    return Data(dwell, efficiency, text, found.gap)
+        lines.append("users' least rates were not all reached")
+    dwell = Dwell(1.0, matched_directions(channels), names, None, power, share)
+    return Data(dwell, efficiency, "; ".join(lines) or None, gap)
+
+
+def _efficiency(gains: FloatArray, power: FloatArray, share: FloatArray) -> FloatArray:
+    """Bit/s/Hz of users on blocks that they share in time, float [K]."""
+    return (share * np.log2(1 + power * gains / np.maximum(share, 1e-12))).mean(axis=1)
 
 
 def _limited(scene: Scene, channels: ComplexArray) -> ComplexArray:

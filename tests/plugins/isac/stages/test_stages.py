@@ -161,3 +161,13 @@ def test_switching_keeps_users_and_targets_and_decides_with_them() -> None:
         assert decision.rate_bits_per_s.keys() == {"u0", "u1", "late"}
         assert decision.sensing.keys() == {"t0", "far"}
     assert switch(asked, "separated", CELL) is asked
+
+
+def test_least_rates_of_unequal_users_in_blocks_are_met_at_little_cost() -> None:
+    for seed in range(4):
+        found = channels(seed, 5, 1, blocks=24)
+        found.users[:] *= np.logspace(-0.5, 0.5, 5)[:, None, None]
+        needing, free = (made("converged", 5, 1, min_rate=least).decide(found, BUDGET) for least in (0.1, 0.0))
+        assert needing.fallback is None and not needing.unmet
+        assert min(needing.rate_bits_per_s.values()) >= 0.1 * NUMEROLOGY.bandwidth_hz * (1 - 1e-6)
+        assert sum(needing.rate_bits_per_s.values()) > 0.6 * sum(free.rate_bits_per_s.values())
