@@ -2,6 +2,7 @@
 
 from fairlead_isac.solvers.allocation import Allocation, allocate, proportional_fair_weights
 from fairlead_isac.solvers.angle import Sharpness, angle_information, sharpen
+from fairlead_isac.solvers.beampattern import ShapedPattern, shape_beampattern
 from fairlead_isac.solvers.deadline import Pace
 from fairlead_isac.solvers.fractional import Efficiency, LinkPowers, control_power, most_efficient
 from fairlead_isac.solvers.illumination import Illumination, illuminate
@@ -15,6 +16,7 @@ __all__ = [
     "LinkPowers",
     "Pace",
     "Precoder",
+    "ShapedPattern",
     "Sharpness",
     "TimeSplit",
     "WaterFill",
@@ -24,6 +26,7 @@ __all__ = [
     "illuminate",
     "most_efficient",
     "proportional_fair_weights",
+    "shape_beampattern",
     "sharpen",
     "time_split",
     "water_fill",
