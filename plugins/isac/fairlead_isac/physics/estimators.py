@@ -24,6 +24,10 @@ Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
 _STEPS = 12
 _CYCLES = 8
+_CANDIDATES = 8
+_MAY_BE_HIGHEST = 0.25
+"""Of the highest cell: a quarter of a resolution cell beside a peak two far blocks lose half, on either axis."""
+_NEIGHBOURS = [(up, right) for up in (-1, 0, 1) for right in (-1, 0, 1) if up or right]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +85,8 @@ def estimate(
     found: list[Reflector] = []
     while len(found) < most:
         matched = left * sent.conj()
-        start = periodogram_peak(matched, numerology, padding)
-        candidate = _fitted(matched, energy, numerology, *start)
+        starts = periodogram_peaks(matched, numerology, padding)
+        candidate = max((_fitted(matched, energy, numerology, *start) for start in starts), key=_strength)
         noise = _noise(matched, energy) if noise_watts is None else noise_watts
         power = abs(candidate.amplitude) ** 2 * energy
         if false_alarm is not None and power <= noise * math.log(sent.size / false_alarm):
@@ -90,17 +94,27 @@ def estimate(
         found = _relaxed(checked_grid(received, numerology), sent, energy, numerology, [*found, candidate])
         left = np.asarray(received) - sent * response(found, numerology)
     noise = _noise(left * sent.conj(), energy) if noise_watts is None else noise_watts
-    found.sort(key=lambda each: -abs(each.amplitude))
+    found.sort(key=_strength, reverse=True)
     return [_described(each, sent, noise, numerology) for each in found]
 
 
-def periodogram_peak(matched: Complex, numerology: Numerology, padding: int = 2) -> tuple[float, float]:
-    """Delay in s and Doppler shift in Hz of the highest cell of a matched grid's padded periodogram."""
+def periodogram_peaks(matched: Complex, numerology: Numerology, padding: int = 2) -> list[tuple[float, float]]:
+    """Delay in s and Doppler shift in Hz of the highest local maxima of a matched grid's padded periodogram.
+
+    Where power lies in few distant blocks, side lobes are almost as high as the main lobe, which may fall between
+    cells: all maxima that could be the highest one are given, the highest first, at most eight.
+    """
     count, symbols = (size * padding for size in matched.shape)
     values = np.fft.fft(np.fft.ifft(matched, count, axis=0), symbols, axis=1)
-    row, column = np.unravel_index(np.argmax(values.real**2 + values.imag**2), values.shape)
-    shift = (column + symbols // 2) % symbols - symbols // 2
-    return row / (count * numerology.subcarrier_spacing_hz), shift / (symbols * numerology.symbol_s)
+    power = values.real**2 + values.imag**2
+    cells = np.argwhere(power >= _MAY_BE_HIGHEST * power.max())
+    around = [power[(cells[:, 0] + up) % count, (cells[:, 1] + right) % symbols] for up, right in _NEIGHBOURS]
+    level = power[tuple(cells.T)]
+    maxima = np.flatnonzero((level >= np.max(around, axis=0)) & (level > 0))
+    strongest = cells[maxima[np.argsort(-level[maxima], kind="stable")]][:_CANDIDATES]
+    shifts = (strongest[:, 1] + symbols // 2) % symbols - symbols // 2
+    delays = strongest[:, 0] / (count * numerology.subcarrier_spacing_hz)
+    return list(zip(delays.tolist(), (shifts / (symbols * numerology.symbol_s)).tolist(), strict=True)) or [(0.0, 0.0)]
 
 
 def refined(
@@ -168,6 +182,10 @@ def _fitted(matched: Complex, energy: float, numerology: Numerology, delay: floa
     turns = math.floor(delay / period)
     # The carrier lies on a subcarrier: a whole period of delay turns no phase, nor does a whole rate of shift.
     return Reflector(delay - turns * period, (doppler + rate / 2) % rate - rate / 2, value / energy)
+
+
+def _strength(each: Reflector) -> float:
+    return abs(each.amplitude)
 
 
 def _relaxed(

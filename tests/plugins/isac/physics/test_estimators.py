@@ -61,6 +61,17 @@ def test_weak_targets_beside_a_strong_one_are_found_and_no_more() -> None:
     assert estimate(nothing, sent, GRID, most=3, false_alarm=1e-3) == []
 
 
+def test_power_in_two_far_blocks_does_not_deceive() -> None:
+    rng = np.random.default_rng(6)
+    sent = np.zeros((48, 14), complex)
+    sent[:6], sent[-6:] = 1, 1
+    for _ in range(60):
+        place = rng.uniform(0, 1 / GRID.subcarrier_spacing_hz), rng.uniform(-0.5, 0.5) / GRID.symbol_s
+        target = Reflector(*place, np.exp(2j * np.pi * rng.uniform()))
+        found = estimate(echo(sent, [target], GRID, rng, 1e-3), sent, GRID, noise_watts=1e-3)
+        assert abs(errors(found, target, GRID)[0]) < 0.1 / GRID.bandwidth_hz
+
+
 def test_one_symbol_tells_the_delay_alone() -> None:
     grid = Numerology.new_radio(28e9, 3, 4, 1)
     sent = np.ones((48, 1))
