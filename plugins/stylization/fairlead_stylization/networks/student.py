@@ -127,14 +127,27 @@ class Modulator(nn.Module):
         super().__init__()
         fine, middle, coarse = shape.channels
         self.sizes = [2 * coarse] * (2 * shape.depth) + [2 * middle, 2 * fine, 3]
-        self.inner = nn.Linear(2 * sum(shape.channels), shape.hidden)
+        size = 2 * sum(shape.channels)
+        # Codes of different styles differ little beside their size: they are measured from their usual values.
+        self.register_buffer("centre", torch.zeros(size))
+        self.register_buffer("spread", torch.ones(size))
+        self.inner = nn.Linear(size, shape.hidden)
         self.outer = nn.Linear(shape.hidden, sum(self.sizes))
         with torch.no_grad():
             self.outer.weight[-3:] = self.outer.bias[-3:] = 0
 
     def forward(self, code: Tensor) -> tuple[Tensor, ...]:
         """[B, 2 (C1 + C2 + C3)] -> one [B, 2 C] a layer (scales, then shifts), and [B, 3] for the picture itself."""
-        return self.outer(functional.relu(self.inner(code))).split(self.sizes, 1)
+        if self.training:
+            self._watch(code.detach())
+        standard = ((code - self.centre) / self.spread).clamp(-4, 4)
+        return self.outer(functional.relu(self.inner(standard))).split(self.sizes, 1)
+
+    @torch.no_grad()
+    def _watch(self, codes: Tensor) -> None:
+        """Follow the usual values; the deviation comes from the distance to them."""
+        self.centre.lerp_(codes.mean(0), 0.05)
+        self.spread.lerp_(1.25 * (codes - self.centre).abs().mean(0) + EPSILON, 0.05)
 
 
 def recoloured(picture: Tensor, mapping: Tensor) -> Tensor:
@@ -152,6 +165,14 @@ def colour_maps(contents: Tensor, styles: Tensor, strength: Tensor) -> Tensor:
 
 def _colours(picture: Tensor) -> Colours:
     return Colours.of(picture.detach().permute(1, 2, 0).float().numpy())
+
+
+def exchanged(features: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """Features with other means and deviations ([B, 2 C]) for those that they have: AdaIN."""
+    mean, deviation = before[:, :, None, None].chunk(2, 1)
+    wanted_mean, wanted_deviation = after[:, :, None, None].chunk(2, 1)
+    factor = wanted_deviation / deviation
+    return features * factor + (wanted_mean - mean * factor)
 
 
 class Decoder(nn.Module):
@@ -223,7 +244,15 @@ class Student(nn.Module):
         own = torch.cat([ledger.statistics(level) for level in levels], 1)
         stylized = global_local_transform(coarse, own[:, -channels:], code[:, -channels:], local)
         mixed = torch.lerp(coarse, stylized, share[:, :, None, None])
-        return self.decoder(seen, (fine, middle, mixed), self.modulator(torch.lerp(own, code, share)), ledger)
+        code = torch.lerp(own, code, share)
+        pairs = zip((fine, middle), self._pairs(own), self._pairs(code), strict=True)
+        finer = [exchanged(features, before, after) for features, before, after in pairs]
+        return self.decoder(seen, (finer[0], finer[1], mixed), self.modulator(code), ledger)
+
+    def _pairs(self, code: Tensor) -> tuple[Tensor, ...]:
+        """The statistics of the two finer levels in a code."""
+        fine, middle, coarse = (2 * channels for channels in self.shape.channels)
+        return code.split([fine, middle, coarse], 1)[:2]
 
     def forward(self, content: Tensor, style: Tensor, strength: Tensor | None = None) -> Tensor:
         """Pictures [B, 3, H, W] and styles [B, 3, h, w] in [0, 1] -> pictures."""

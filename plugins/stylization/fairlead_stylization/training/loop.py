@@ -124,6 +124,8 @@ class Run:
         for worker in self.workers[1:]:
             for own, first in zip(worker.parameters(), self.workers[0].parameters(), strict=True):
                 own.copy_(first)
+            for own, first in zip(worker.student.buffers(), self.student.buffers(), strict=True):
+                own.copy_(first)
 
     def _average(self) -> None:
         # Young averages follow faster, else the random start would show for thousands of steps.

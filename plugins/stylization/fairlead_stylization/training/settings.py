@@ -44,7 +44,7 @@ class TrainingSettings:
     size: int = 128
     rate: float = 1e-3
     warmup: int = 200
-    average: float = 0.998
+    average: float = 0.99
     every: int = 100
     seed: int = 0
     threads: int = 0

@@ -1,0 +1,154 @@
+"""Stylization beside the field's networks: ``python -m benchmarks.stylization --data PATH``.
+
+Content loss, style loss (VGG-19, relu1_1 to relu3_1) and SSIM at 256 pixels, over all pairs of a split's contents and
+paintings, with strengths swept; and the time for 512 pixels on two threads, beside MicroAST in ONNX Runtime. The test
+split is for the last measurement: whoever changes a network looks at the development split.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks.options import Options, parse
+from benchmarks.results_file import Row, row
+from benchmarks.stylizing.methods import OURS, THREADS, Method, Picture, methods, microast_in_onnx, shipped
+from fairlead_stylization.checkpoints.vgg import read_vgg
+from fairlead_stylization.networks.running import shipped_stylizer
+from fairlead_stylization.quality.perceptual import Judge
+from fairlead_stylization.quality.similarity import structural_similarity
+from fairlead_stylization.quality.split import split_pictures
+
+SIDE, LARGE = 256, 512
+STRENGTHS = (0.25, 0.5, 0.75, 1.0)
+Figures = dict[str, dict[float, tuple[float, float, float]]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and write."""
+    more = argparse.ArgumentParser(add_help=False)
+    more.add_argument("--data", type=Path, required=True, help="folder with images and style_models")
+    more.add_argument("--split", choices=["dev", "test"], default="dev")
+    more.add_argument("--plot", type=Path, default=None, help="PNG of style loss against content loss")
+    options = parse("stylization", __doc__, repeats=20, quick=2, arguments=arguments, more=more)
+    torch.set_num_threads(THREADS)
+    contents, styles = pictures(options, "content"), pictures(options, "style")
+    figures = qualities(options, contents, styles)
+    rows = [*speed(options, contents[0], styles[0]), *quality_rows(figures)]
+    if options.more.plot:
+        plot(figures, options.more.plot)
+    told = {"split": options.more.split, "contents": len(contents), "styles": len(styles), "threads": THREADS}
+    options.finish(told, rows)
+    return 0
+
+
+def pictures(options: Options, kind: str, side: int = SIDE) -> list[Picture]:
+    """Of the split, cut square and made small."""
+    development, test = split_pictures(options.more.data / "images" / kind)
+    chosen = test if options.more.split == "test" else development
+    return [_square(path, side) for path in (chosen[:2] if options.quick else chosen)]
+
+
+def _square(path: Path, side: int) -> Picture:
+    with Image.open(path) as file:
+        picture = file.convert("RGB")
+    short = min(picture.size)
+    left, top = (picture.width - short) // 2, (picture.height - short) // 2
+    cut = picture.crop((left, top, left + short, top + short)).resize((side, side), Image.Resampling.LANCZOS)
+    return np.asarray(cut, np.float32) / 255
+
+
+def qualities(options: Options, contents: list[Picture], styles: list[Picture]) -> Figures:
+    """(SSIM, content loss, style loss) of each method at each strength, means over all pairs."""
+    models = options.more.data / "style_models"
+    judge = Judge(read_vgg(models / "vgg19_wct" / "vgg_normalised_conv3_1.pth"))
+    found: Figures = {}
+    for name, method in methods(models).items():
+        found[name] = {strength: _means(judge, method, contents, styles, strength) for strength in STRENGTHS}
+    return found
+
+
+def _means(
+    judge: Judge, method: Method, contents: list[Picture], styles: list[Picture], strength: float
+) -> tuple[float, float, float]:
+    measured = []
+    for content in contents:
+        for style in styles:
+            got = method(content, style, strength)
+            similarity = structural_similarity(got, content)
+            measured.append((similarity, judge.content(got, content), judge.style(got, style)))
+    similarity, content_loss, style_loss = np.mean(measured, 0)
+    return float(similarity), float(content_loss), float(style_loss)
+
+
+def quality_rows(figures: Figures) -> list[Row]:
+    """Every method's figures at full strength, MicroAST as the peer; and ours at all strengths."""
+    peer = figures["MicroAST"][1.0]
+    rows = []
+    for name, by_strength in figures.items():
+        for strength, figure in by_strength.items():
+            if strength < 1 and name not in OURS:
+                continue
+            case = f"{name}, strength {strength:g}, {SIDE} px"
+            better = (("SSIM", "more"), ("content loss", "less"), ("style loss", "less"))
+            for (metric, which), mine, theirs in zip(better, figure, peer, strict=True):
+                rows.append(row(case, metric, "", [mine], [theirs], better=which))
+    return rows
+
+
+def speed(options: Options, content: Picture, style: Picture) -> list[Row]:
+    """Milliseconds for a picture of 512 pixels, in turn with MicroAST; the style's code is made anew each time."""
+    large, look = (
+        np.ascontiguousarray(np.kron(picture, np.ones((2, 2, 1), np.float32))) for picture in (content, style)
+    )
+    peer = microast_in_onnx(options.more.data / "style_models", LARGE)
+    rows = []
+    for name in shipped():
+        ours, theirs = _in_turn(shipped_stylizer(name, THREADS), peer, large, look, options.repeats)
+        promise = {"limit": 60.0, "target": 3.0} if name == "edge" else {}
+        rows.append(row(f"{name}, {LARGE} px, end to end", "time", "ms", ours, theirs, **promise))
+    return rows
+
+
+def _in_turn(
+    stylizer: NetworkStylizer, peer: Callable[[Picture, Picture], None], content: Picture, style: Picture, repeats: int
+) -> tuple[list[float], list[float]]:
+    """Milliseconds of ours and of the peer, alternately; two of each first, that do not count."""
+    ours, theirs = [], []
+    for _ in range(repeats + 2):
+        ours.append(_milliseconds(lambda: stylizer.stylize(content, [Style(style)])))
+        theirs.append(_milliseconds(lambda: peer(content, style)))
+    return ours[2:], theirs[2:]
+
+
+def _milliseconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return 1000 * (time.perf_counter() - start)
+
+
+def plot(figures: Figures, file: Path) -> None:
+    """Style loss against content loss, a line a method over the strengths."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 5))
+    for name, by_strength in figures.items():
+        points = [(content, style) for _, content, style in by_strength.values() if style < 10]
+        axes.plot(*zip(*points, strict=True), marker="o", label=name, linewidth=2 if name in OURS else 1)
+    axes.set(xlabel="content loss (relu3_1)", ylabel="style loss (relu1_1 to relu3_1)")
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(file, dpi=120)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Parts of the stylization benchmark: pictures, methods."""
