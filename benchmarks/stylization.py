@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from fairlead_stylization.networks.running import shipped_stylizer
 from fairlead_stylization.quality.perceptual import Judge
 from fairlead_stylization.quality.similarity import structural_similarity
 from fairlead_stylization.quality.split import split_pictures
+from fairlead_stylization.stylizer import NetworkStylizer, Style
 
 SIDE, LARGE = 256, 512
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
