@@ -23,8 +23,8 @@ PARTS = ("slots", "edges", "codes", "rows", "more", "removed", "entries")
 ROW_BITS = {"exact": (0, 0), "codes": (1, 6), "fine": (4, 12)}
 CHUNK = 8192
 SLACK = 32
-#: A scan of all that a filter allows costs as much as so many neighbours of a walk each.
-SCAN_FACTOR = 16
+#: Codes of a scan that cost as much as one of a walk, which also keeps what it has met in order.
+SCAN_FACTOR = 1.3
 
 
 class GraphFound(NamedTuple):
@@ -59,8 +59,8 @@ class GraphOptions:
     """
 
     degree: int = 32
-    beam: int = 64
-    alpha: float = 1.2
+    beam: int = 96
+    alpha: float = 1.1
     lines: int | None = None
     keep: Keep = "exact"
     seed: int = 0
@@ -229,10 +229,12 @@ class Graph:
     def _filtered(self, allowed: NDArray[np.uint8], beam: int) -> tuple[int, bool]:
         """Return the beam of a walk that meets enough allowed ones, and whether scanning those is cheaper."""
         count = int(np.bitwise_count(allowed).sum())
-        if count <= SCAN_FACTOR * beam * self.options.degree:
+        share = min(1.0, max(1, count) / max(1, self.count))
+        # All that are met count, not only those that stay in the beam.
+        wide = int(beam * min(16.0, share**-0.5))
+        if count <= SCAN_FACTOR * wide * self.options.degree:
             return beam, True
-        share = min(1.0, count / max(1, self.count))
-        return int(beam * min(16.0, share**-0.75)), False
+        return wide, False
 
     def _search_reference(self, queries: Vectors, k: int, beam: int, allowed: NDArray[np.uint8] | None) -> GraphFound:
         slots = np.full((len(queries), k), -1, np.int64)

@@ -128,9 +128,9 @@ class ListIndex:
         lists = len(self._lists.sizes())
         effort = effort_for(self.table, recall, k)
         if allowed is not None:
-            # As many codes are looked at whole as without a filter, wherever they are.
+            # The nearest of those that are allowed lie in more lists, but in much fewer than as many more.
             share = max(number_in(allowed), 1) / max(self.count, 1)
-            effort = replace(effort, probes=min(lists, int(np.ceil(effort.probes / min(1.0, share)))))
+            effort = replace(effort, probes=min(lists, int(np.ceil(effort.probes / min(1.0, share) ** 0.5))))
         found, complete = self._search(queries, k, effort, allowed, threads)
         short = np.flatnonzero(found.slots[:, -1] < 0) if min(k, self.count) else np.empty(0, np.int64)
         if len(short) and effort.probes < lists:

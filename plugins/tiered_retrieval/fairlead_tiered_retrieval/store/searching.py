@@ -85,7 +85,8 @@ class Speeds:
     def scan_is_cheaper(self, allowed: int, count: int) -> bool:
         """Whether comparing all allowed costs less than a walk that passes over the others to find as many."""
         fewer = count / max(allowed, 1)
-        walk_s = self.walks.get(_power(fewer), self.query_s * max(1.0, fewer))
+        # Until one was measured it is taken to be rather short: a scan that is chosen teaches nothing about walks.
+        walk_s = self.walks.get(_power(fewer), self.query_s * max(1.0, fewer) ** 0.75)
         return allowed * self.row_s <= walk_s
 
     def note_walk(self, allowed: int, count: int, seconds: float, queries: int) -> None:
