@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 
 import torch
 
+from ..quality.similarity import high_frequency_energy
 from .features import Features, pairwise, statistics, unit
-from .smooth import high_frequency_energy
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,5 +47,6 @@ def diversity(results: torch.Tensor, features: Features, style: torch.Tensor | N
             wanted = statistics(features(style))
             parts = [(a - b).square().mean() for a, b in zip(statistics(found), wanted, strict=True)]
             loss = float(torch.stack(parts).sum())
-    energy = high_frequency_energy(results.cpu().numpy())
+    energies = [high_frequency_energy(picture) for picture in results.permute(0, 2, 3, 1).cpu().numpy()]
+    energy = sum(energies) / len(energies)
     return Diversity(float(apart.mean()), float(apart.min()), loss, energy)

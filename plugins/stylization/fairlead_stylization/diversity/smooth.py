@@ -47,12 +47,3 @@ def lattice_shape(height: int, width: int, cell: int) -> tuple[int, int]:
 def spread(lattice: F32, height: int, width: int, cell: int) -> F32:
     """Return pixels [..., height, width] of a lattice [..., rows, columns]."""
     return spline_matrix(height, cell) @ lattice @ spline_matrix(width, cell).T
-
-
-def high_frequency_energy(pictures: F32) -> float:
-    """Mean square of what a 3x3 binomial blur takes away: pictures [..., height, width] or [..., height, width, 3]."""
-    values = pictures if pictures.shape[-1] != 3 else np.moveaxis(pictures, -1, 0)
-    padded = np.pad(values, [(0, 0)] * (values.ndim - 2) + [(1, 1), (1, 1)], mode="reflect")
-    across = (padded[..., :-2] + 2 * padded[..., 1:-1] + padded[..., 2:]) / 4
-    blurred = (across[..., :-2, :] + 2 * across[..., 1:-1, :] + across[..., 2:, :]) / 4
-    return float(((values - blurred) ** 2).mean())
