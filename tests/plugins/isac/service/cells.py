@@ -10,6 +10,7 @@ import numpy as np
 from fairlead_isac.errors import RadioUnavailable
 from fairlead_isac.physics.channel import gaussian
 from fairlead_isac.physics.echo import Reflector, response
+from fairlead_isac.physics.numerology import SPEED_OF_LIGHT
 from fairlead_isac.requests.admission import element_snr
 from fairlead_isac.service.cell import Cell
 from fairlead_isac.service.cell_state import cell_of
@@ -58,7 +59,10 @@ class GridFront:
             amplitude = math.sqrt(element_snr(there, self.cell, looks) / 4)
             reflector = Reflector.at(target.range_m, -target.velocity_m_per_s, numerology, amplitude)
             phases = np.exp(2j * np.pi * self.centres * math.sin(math.radians(target.angle_degrees)))
-            received += phases[:, None, None] * (sent * response([reflector], numerology))
+            along = numerology.frequencies_hz - numerology.frequencies_hz.mean()
+            across = numerology.times_s - numerology.times_s.mean()
+            moved = np.exp(-4j * np.pi * target.velocity_m_per_s / SPEED_OF_LIGHT * np.outer(along, across))
+            received += phases[:, None, None] * (sent * moved * response([reflector], numerology))
         return received
 
     def _check(self) -> None:
