@@ -30,6 +30,8 @@ VERSIONS_OF = (
     "fastapi",
     "tokenizers",
     "pyroute2",
+    "cvxpy",
+    "clarabel",
 )
 
 

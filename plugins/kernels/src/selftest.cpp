@@ -16,6 +16,7 @@
 #include "fairlead/packed_operators.hpp"
 #include "fairlead/thread_pool.hpp"
 #include "fairlead/unified_operators.hpp"
+#include "selftest_radio.hpp"
 #include "selftest_vectors.hpp"
 
 namespace {
@@ -383,7 +384,7 @@ int main() {
             check(fairlead::kernels_in_use());
         }
     }
-    failures += vector_failures();
+    failures += vector_failures() + radio_failures();
     std::printf("%d failures\n", failures);
     return failures == 0 ? 0 : 1;
 }

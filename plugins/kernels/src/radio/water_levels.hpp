@@ -26,6 +26,7 @@ struct Level {
 class WaterLevels {
 public:
     WaterLevels(std::size_t users, std::size_t blocks);
+    WaterLevels(const WaterLevels&) = delete;
 
     std::size_t users() const { return users_; }
     std::size_t blocks() const { return blocks_; }
