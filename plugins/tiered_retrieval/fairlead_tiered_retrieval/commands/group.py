@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from .adapting import bench_adapter
 from .importing import import_files
 from .looking import info, list_collections, recall, search, tiers
 from .managing import create, delete, drop, maintain, move, snapshot
@@ -39,5 +40,6 @@ for command in (
     drop,
     study,
     advise_command,
+    bench_adapter,
 ):
     vectors.add_command(command)
