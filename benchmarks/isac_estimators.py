@@ -2,8 +2,7 @@
 
 Each trial draws a target anywhere in the unambiguous region, an unknown phase and noise; ``ours`` is the mean squared
 error over the bound of that trial, per repeat of many trials. The interval is for all trials together, by resampling
-them (95 %). Times are the
-processor's, of one frame on one thread.
+them (95 %). Times are the processor's, of one frame on one thread.
 """
 
 from __future__ import annotations
