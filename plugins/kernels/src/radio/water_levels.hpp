@@ -30,7 +30,6 @@ public:
 
     std::size_t users() const { return users_; }
     std::size_t blocks() const { return blocks_; }
-    WaterLevels(const WaterLevels&) = delete;
     // Copies and derives what each price needs; snr [users, blocks] are of all the power.
     void set(const double* weights, const double* snr, const double* positions, const double* sensing,
              double information);
