@@ -22,7 +22,7 @@ from .waveform import checked_grid
 
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
-_STEPS = 12
+_STEPS = 40
 _CYCLES = 8
 _CANDIDATES = 8
 _MAY_BE_HIGHEST = 0.25
@@ -163,16 +163,18 @@ def _slopes(matched: Complex, along: Complex, across: Complex, place: Float) -> 
 
 
 def _step(gradient: Float, curvature: Float, free: NDArray[np.bool_]) -> Float:
-    """Newton's step where the Hessian is negative definite, else one uphill; at most half a cell."""
+    """Newton's step, with a shifted Hessian where it is not negative definite; at most half a cell."""
     slope = np.where(free, gradient, 0)
     if not slope.any():
         return slope
     (first, mixed), (_, second) = np.where(np.outer(free, free), curvature, -np.eye(2)).tolist()
+    half, spread = (first + second) / 2, math.hypot((first - second) / 2, mixed)
+    if half + spread >= 0:
+        # Levenberg's shift makes it concave: along a ridge the step still follows the ridge.
+        shift = half + spread + 0.1 * max(spread, abs(half))
+        first, second = first - shift, second - shift
     determinant = first * second - mixed**2
-    if first < 0 < determinant:
-        step = np.array([mixed * slope[1] - second * slope[0], mixed * slope[0] - first * slope[1]]) / determinant
-    else:
-        step = slope / np.linalg.norm(slope) / 4
+    step = np.array([mixed * slope[1] - second * slope[0], mixed * slope[0] - first * slope[1]]) / determinant
     return step / max(1.0, 2 * np.abs(step).max())
 
 
