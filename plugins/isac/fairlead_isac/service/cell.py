@@ -81,6 +81,7 @@ class Cell:
         self._told: dict[tuple[str, str], tuple[float, float]] = {}
         self._rates: dict[str, float] = {}
         self._rated_at: float | None = None
+        self._rated_of = -1
         self._periods: deque[Period] = deque(maxlen=KEPT_PERIODS)
         self._period_began, self._before = clock(), dict[str, float]()
 
@@ -201,7 +202,9 @@ class Cell:
 
     def _rate(self, decision: Decision) -> None:
         now = self._clock()
-        step = 1.0 if self._rated_at is None else min(1.0, (now - self._rated_at) / SMOOTH_S)
+        # What requests or controls change is no fading: it counts at once.
+        anew, self._rated_of = self._rated_of != self.engine.renewals, self.engine.renewals
+        step = 1.0 if anew or self._rated_at is None else min(1.0, (now - self._rated_at) / SMOOTH_S)
         self._rated_at = now
         there = self.loop.radio.state != "lost"
         for name, rate in decision.rate_bits_per_s.items():

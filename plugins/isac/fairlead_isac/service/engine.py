@@ -79,6 +79,8 @@ class Engine:
         self.log = Log(settings.decisions_kept)
         self.decision: Decision | None = None
         self.entries: list[Entry] = []
+        self.renewals = 0
+        """How often requests or controls have had all layers decide anew."""
         self.shed: dict[str, str] = {}
         """Requests that are not served for now, and why."""
         self.cell = cell_of(settings)
@@ -156,6 +158,7 @@ class Engine:
     def _renew(self) -> None:
         """Users, targets, stage and frame as requests and controls have them now: all layers decide anew."""
         self._seen, controls = self.book.version, self.controls
+        self.renewals += 1
         self.entries = self.book.live()
         self.cell = cell_of(self.settings, frame_of(self.entries))
         self._users = users_of(self.settings, controls)
