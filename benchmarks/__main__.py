@@ -40,6 +40,8 @@ BENCHMARKS: dict[str, tuple[list[str], list[str] | None]] = {
     "vectors_filters": ([], ["--quick"]),
     "vectors_updates": ([], ["--quick"]),
     "isac_estimators": ([], ["--quick"]),
+    "isac_granularity": ([], ["--quick"]),
+    "isac_collaboration": ([], ["--quick"]),
 }
 
 
