@@ -42,6 +42,9 @@ BENCHMARKS: dict[str, tuple[list[str], list[str] | None]] = {
     "isac_estimators": ([], ["--quick"]),
     "isac_granularity": ([], ["--quick"]),
     "isac_collaboration": ([], ["--quick"]),
+    "stylization": ([], ["--quick"]),
+    "stylization_scenes": ([], ["--quick"]),
+    "stylization_diversity": ([], ["--quick"]),
 }
 
 
