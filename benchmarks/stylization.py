@@ -8,6 +8,7 @@ split is for the last measurement: whoever changes a network looks at the develo
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,7 +35,9 @@ Figures = dict[str, dict[float, tuple[float, float, float]]]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and write."""
     more = argparse.ArgumentParser(add_help=False)
-    more.add_argument("--data", type=Path, required=True, help="folder with images and style_models")
+    data = os.environ.get("FAIRLEAD_DATA")
+    told = "folder with images and style_models; default: FAIRLEAD_DATA"
+    more.add_argument("--data", type=Path, default=data and Path(data), required=data is None, help=told)
     more.add_argument("--split", choices=["dev", "test"], default="dev")
     more.add_argument("--plot", type=Path, default=None, help="PNG of style loss against content loss")
     options = parse("stylization", __doc__, repeats=20, quick=2, arguments=arguments, more=more)

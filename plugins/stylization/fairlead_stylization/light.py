@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from fairlead_agent.plugin import Description, Estimate, NodeFacts, Refusal, Workload, hookimpl
@@ -11,6 +12,7 @@ from .cost import VARIANTS
 from .cost import estimate as predict
 from .settings import read_settings
 
+WEIGHTS = Path(__file__).parent / "weights"
 INSTALL = "ONNX Runtime (`pip install 'fairlead-stylization[onnx]'`)"
 
 
@@ -37,6 +39,8 @@ class LightPlugin:
         except ValueError as error:
             return Refusal(reason=str(error)[:2000])
         answer = predict(settings, variant, facts)
+        if settings.weights is None and not (WEIGHTS / f"{variant}-picture.onnx").is_file():
+            return Refusal(reason=f"no weights of {variant} ship; name a folder with some as `weights`")
         return _refuse(facts) or _refuse_memory(answer, facts) or answer
 
     @hookimpl

@@ -1,0 +1,30 @@
+"""The light module: a node bids for variants whose weights it has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fairlead_agent.plugin import Estimate, MemoryFacts, NodeFacts, ProcessorFacts, Refusal, Workload
+from fairlead_stylization import light
+
+MIB = 2**20
+
+
+def bid(variant: str, **config: Any) -> Estimate | Refusal | None:
+    facts = NodeFacts(
+        node="edge",
+        processor=ProcessorFacts(architecture="x86_64", cores=2, cores_free=2),
+        memory=(MemoryFacts(tier="dram", total_bytes=16384 * MIB, free_bytes=16384 * MIB),),
+        software={"stylization_onnxruntime": "found"},
+    )
+    return light.plugin.estimate(Workload(name="style", plugin="stylization", config=config), variant, facts)
+
+
+def test_a_variant_is_offered_where_its_weights_are(tmp_path: Path) -> None:
+    assert isinstance(bid("edge"), Estimate)
+    for variant in ("edge", "quality"):
+        shipped = (light.WEIGHTS / f"{variant}-picture.onnx").is_file()
+        assert isinstance(bid(variant), Estimate if shipped else Refusal)
+        assert isinstance(bid(variant, weights=str(tmp_path)), Estimate)
+    assert bid("huge") is None
