@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead_isac.collaboration.messages import Contribution, Question, Report
-from fairlead_isac.collaboration.network import Agreement, SharedTask
+from fairlead_isac.collaboration.network import LEAST_PART, Agreement, SharedTask
 from fairlead_isac.collaboration.sharing import Sharing, Start
 from fairlead_isac.errors import IsacError
 
@@ -51,8 +51,9 @@ class Leader:
             raise IsacError(f"cells: {[report.cell for report in listed]}; accepted: at least one, each once")
         self.task, self.name, self.term = task, name, term
         self.most_rounds, self.tolerance = most_rounds, tolerance
+        # Contributions and prices are in units of the scale, so that those of an earlier scale hold for a new one.
         begun = start if start is not None and start.fits(task, self.reports) else None
-        self.rate_scale = _rate_scale(task, self.reports) if begun is None else begun.rate_scale
+        self.rate_scale = _rate_scale(task, self.reports)
         self.sharing = Sharing(task, self.rate_scale, tuple(self.reports), begun)
         self.start: Start | None = None
         """Where the first phase ended."""
@@ -118,8 +119,13 @@ class Leader:
 
     def _ignore_unreachable(self) -> None:
         """A user whom no cell reaches has no rate whose logarithm could be taken."""
-        reached = np.array([_reached(self.reports, user.name) for user in self.task.users], dtype=bool)
+        reached = np.array([self._reached(number) for number in range(len(self.task.users))], dtype=bool)
         self.sharing.weights, self.sharing.least = self.sharing.weights * reached, self.sharing.least * reached
+
+    def _reached(self, number: int) -> bool:
+        """Whether any cell gives a user a rate that counts."""
+        user, least = self.task.users[number].name, LEAST_PART * self.rate_scale[number]
+        return any(report.rate_bits_per_s.get(user, 0.0) >= least for report in self.reports.values())
 
     def _advance(self) -> bool:
         if self.waiting_for or self.agreement is not None:
@@ -140,9 +146,7 @@ class Leader:
         if self._allowed is None:
             self._bound = self.sharing.utility(sum(self.sharing.values.values()), self.rate_scale)
             sharing = self.sharing
-            self.start = Start(
-                self.task.names, self.rate_scale, sharing.values, sharing.average, sharing.price, sharing.penalty
-            )
+            self.start = Start(self.task.names, sharing.values, sharing.average, sharing.price, sharing.penalty)
             self._allowed, self._phase_began = self._rounded(), self.round
         else:
             self.agreement = self._agree()
@@ -151,7 +155,7 @@ class Leader:
         """Each user's cell is that which gives it the largest part of its rate; before any, that of the best link."""
         allowed: dict[str, list[str]] = {cell: [] for cell in self.sharing.values}
         for number, user in enumerate(self.task.users):
-            if _reached(self.reports, user.name):
+            if self._reached(number):
                 best = max(
                     allowed,
                     key=lambda cell: (
@@ -198,7 +202,7 @@ class Leader:
         found: dict[str, str] = {}
         for number, user in enumerate(self.task.users):
             rate = float(total[number] * self.rate_scale[number])
-            if not _reached(self.reports, user.name):
+            if not self._reached(number):
                 found[user.name] = "no cell reaches it"
             elif rate < user.min_rate_bits_per_s * (1.0 - MET):
                 found[user.name] = f"rate {rate:.4g} bit/s of {user.min_rate_bits_per_s:.4g}"
@@ -212,10 +216,6 @@ class Leader:
         if self._residual:
             reasons.append(f"stopped after {self.most_rounds} rounds with a residual of {self._residual:.2g}")
         return "; ".join(reasons) or None
-
-
-def _reached(reports: dict[str, Report], user: str) -> bool:
-    return any(report.rate_bits_per_s.get(user, 0.0) > 0.0 for report in reports.values())
 
 
 def _rate_scale(task: SharedTask, reports: dict[str, Report]) -> F64:

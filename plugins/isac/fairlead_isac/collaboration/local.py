@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead_isac.collaboration.network import CellLinks, SharedTask
+from fairlead_isac.collaboration.network import LEAST_PART, CellLinks, SharedTask
 from fairlead_isac.collaboration.projection import project
 
 F64 = NDArray[np.float64]
@@ -61,7 +61,7 @@ class LocalProblem:
         rate = np.array([links.rate_bits_per_s.get(user.name, 0.0) for user in task.users]) / rate_scale
         seen = np.array([0.0 if sight is None else sight.information for sight in sights]) / wanted
         self._full = np.concatenate([rate, seen])
-        self._can = self._full > 0.0
+        self._can = self._full >= LEAST_PART
         #: Share of the cell's time for one unit of each coordinate.
         self.time = np.divide(1.0, self._full, out=np.zeros_like(self._full), where=self._can)
         taken = needs(task, links)
@@ -70,6 +70,7 @@ class LocalProblem:
         backhaul = np.concatenate([rate_scale * self._can[:users], self.time[users:] * taken.backhaul])
         self.backhaul = backhaul / links.backhaul_bits_per_s
         self._faces, self._bounds = self._polytope()
+        self._can[users:] &= links.most_sensing > 0.0
         self._prices: F64 = np.zeros(4)
 
     def _polytope(self) -> tuple[F64, F64]:
@@ -87,6 +88,8 @@ class LocalProblem:
     def answer(self, asked: F64, allowed: NDArray[np.bool_] | None = None) -> F64:
         """Return the contribution nearest to what is asked; its computing may be more than it takes, see `compute_of`.
 
+        Whatever the projection comes to, time, backhaul and sensing's share are kept.
+
         Args:
             asked: float64 [coordinates], scaled.
             allowed: bool [users]: whom the cell may serve; None: all.
@@ -96,7 +99,15 @@ class LocalProblem:
             may[: len(allowed)] &= allowed
         kept = np.concatenate([may, [True]])
         value = np.zeros(len(kept))
-        value[kept], self._prices = project(asked[kept], self._faces[:, kept], self._bounds)
+        value[kept], self._prices = project(asked[kept], self._faces[:, kept], self._bounds, self._prices)
+        return self._within(value)
+
+    def _within(self, value: F64) -> F64:
+        """The same contribution, scaled down as far as its limits ask for: what is outside by rounding comes inside."""
+        taken, most = self._faces[:3] @ value, self._bounds[:3]
+        over = np.divide(taken, most, out=np.ones(3), where=(most > 0.0) & (taken > most))
+        value = value / float(over.max())
+        value[-1] = max(value[-1], self.compute_of(value))
         return value
 
     @property

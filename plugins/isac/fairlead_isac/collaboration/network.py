@@ -15,6 +15,9 @@ F64 = NDArray[np.float64]
 
 #: What a missing share of a target's information, or of a user's least rate, costs in the utility.
 SHORTFALL_PRICE = 50.0
+#: Of a user's rate scale or of the needed information: a cell that gives less than this with all its time gives none.
+#: Contributions have rounding errors of some 1e-10; as time, at 1 / LEAST_PART of it for a unit, they are 1e-6 then.
+LEAST_PART = 1e-4
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,14 +23,12 @@ class Start:
 
     Attributes:
         names: of users and targets, in order.
-        rate_scale: float64 [users].
         values: of each cell, float64 [coordinates].
         average, price: float64 [coordinates].
         penalty: of the augmented Lagrangian.
     """
 
     names: tuple[str, ...]
-    rate_scale: F64
     values: dict[str, F64]
     average: F64
     price: F64

@@ -42,6 +42,35 @@ def test_no_cell_and_no_server_gives_more_than_it_has(seed: int) -> None:
     assert set(found.serving) == {user.name for user in task.users}
 
 
+def uneven(seed: int) -> tuple[SharedTask, list[CellLinks]]:
+    """What cells give differs by many powers of ten: hopeless targets, users next to the antenna or out of range."""
+    random = np.random.default_rng(seed)
+    task, links = network(seed, users=6, targets=3)
+    scale = lambda name, least, most: {each: 10.0 ** random.uniform(least, most) for each in name}
+    return task, [
+        replace(
+            each,
+            rate_bits_per_s=scale(each.rate_bits_per_s, -4, 9),
+            sights={name: Sight(part, 1e6, 1e7) for name, part in scale(each.sights, -16, 9).items()},
+            most_sensing=float(random.choice([0.0, 1e-3, 0.7])),
+        )
+        for each in links
+    ]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_cell_gives_more_than_its_time_however_uneven_links_are(seed: int) -> None:
+    task, links = uneven(seed)
+    found = agree(task, links, most_rounds=60)
+    targets = {target.name for target in task.targets}
+    for each in links:
+        shares = found.time_share[each.name]
+        assert sum(shares.values()) <= 1.0 + 1e-9
+        assert sum(share for name, share in shares.items() if name in targets) <= each.most_sensing * (1.0 + 1e-9)
+        assert found.backhaul_bits_per_s[each.name] <= each.backhaul_bits_per_s * (1.0 + 1e-9)
+    assert sum(found.compute_cycles_per_s.values()) <= task.compute_cycles_per_s * (1.0 + 1e-9)
+
+
 def test_rates_and_information_are_those_of_the_shares() -> None:
     task, links = network(7)
     found = agree(task, links)
