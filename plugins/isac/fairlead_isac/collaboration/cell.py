@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from fairlead_isac.collaboration.leader import MOST_ROUNDS, TOLERANCE, Leader
+from fairlead_isac.collaboration.leader import MOST_ROUNDS, ROUNDS_OF_DECISION, TOLERANCE, Leader
 from fairlead_isac.collaboration.local import LocalProblem
 from fairlead_isac.collaboration.messages import Contribution, Question, Report
 from fairlead_isac.collaboration.network import Agreement, CellLinks, SharedTask
@@ -72,10 +73,24 @@ class Agreeing:
 
     Args:
         most_rounds, tolerance: as for `Leader`.
+        deadline_s: for one agreement, half of it for each of the two phases; None: the rounds alone bound it. Where it
+            is over, the contributions of the next round are agreed upon, which are within all limits.
+        clock: in seconds.
+
+    Raises:
+        IsacError: a deadline that is not above 0.
     """
 
-    def __init__(self, most_rounds: int = MOST_ROUNDS, tolerance: float = TOLERANCE) -> None:
-        self.most_rounds, self.tolerance = most_rounds, tolerance
+    def __init__(
+        self,
+        most_rounds: int = ROUNDS_OF_DECISION,
+        tolerance: float = TOLERANCE,
+        deadline_s: float | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        if deadline_s is not None and not deadline_s > 0.0:
+            raise IsacError(f"deadline_s = {deadline_s!r}; accepted: seconds above 0, or None")
+        self.most_rounds, self.tolerance, self.deadline_s, self._clock = most_rounds, tolerance, deadline_s, clock
         self._start: Start | None = None
 
     def __call__(self, task: SharedTask, cells: Iterable[CellLinks]) -> Agreement:
@@ -84,12 +99,14 @@ class Agreeing:
         Raises:
             IsacError: there is no cell, or two of one name.
         """
-        listed = list(cells)
+        began, listed = self._clock(), list(cells)
         parties = {links.name: CellParty(task, links) for links in listed}
         reports = [CellParty(task, links).report() for links in listed]
         rounds, tolerance = self.most_rounds, self.tolerance
         leader = Leader(task, reports, most_rounds=rounds, tolerance=tolerance, start=self._start)
         while leader.agreement is None:
+            if self.deadline_s is not None and self._clock() - began > self.deadline_s * (1.0 - leader.relaxed / 2.0):
+                leader.hurry()
             for cell in leader.waiting_for:
                 leader.receive(parties[cell].answer(leader.question(cell)))
         self._start = leader.start

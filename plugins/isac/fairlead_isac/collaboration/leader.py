@@ -16,6 +16,8 @@ F64 = NDArray[np.float64]
 
 #: Residuals in units of a coordinate, and how many rounds each of the two phases may take.
 TOLERANCE, MOST_ROUNDS = 1e-3, 400
+#: As many where a decision waits for them; the next one begins where they ended.
+ROUNDS_OF_DECISION = 60
 #: A target that misses less than this of its information is met.
 MET = 1e-3
 
@@ -64,7 +66,8 @@ class Leader:
         self._answers: dict[str, Contribution] = {}
         self._allowed: dict[str, list[str]] | None = None
         self._bound: float | None = None
-        self._phase_began, self._residual = 0, 0.0
+        self._phase_began, self._hurried = 0, False
+        self._stopped: list[str] = []
 
     @property
     def waiting_for(self) -> tuple[str, ...]:
@@ -114,8 +117,17 @@ class Leader:
         if silent:
             self.reports = {cell: self.reports[cell] for cell in self.sharing.values}
             self._ignore_unreachable()
-            self._allowed, self._bound, self._phase_began = None, None, self.round
+            self._allowed, self._bound, self._phase_began, self._stopped = None, None, self.round, []
         return self._advance()
+
+    @property
+    def relaxed(self) -> bool:
+        """Whether all cells may still serve all users: the first of the two phases."""
+        return self._allowed is None
+
+    def hurry(self) -> None:
+        """End this phase with the next round, for time is up: any round's contributions are within all limits."""
+        self._hurried = True
 
     def _ignore_unreachable(self) -> None:
         """A user whom no cell reaches has no rate whose logarithm could be taken."""
@@ -136,13 +148,19 @@ class Leader:
         residual = max(self.sharing.primal, self.sharing.dual)
         if residual <= self.tolerance:
             self._end_phase()
-        elif self.round - self._phase_began >= self.most_rounds:
-            self._residual = max(self._residual, residual)
-            self._end_phase()
+        elif self._hurried or self.round - self._phase_began >= self.most_rounds:
+            self._stop(residual)
         self._answers = {}
         return True
 
+    def _stop(self, residual: float) -> None:
+        what = "who serves whom" if self.relaxed else "who gives how much"
+        why, rounds = ", at the deadline," if self._hurried else "", self.round - self._phase_began
+        self._stopped.append(f"{what}: stopped{why} after {rounds} rounds with a residual of {residual:.2g}")
+        self._end_phase()
+
     def _end_phase(self) -> None:
+        self._hurried = False
         if self._allowed is None:
             self._bound = self.sharing.utility(sum(self.sharing.values.values()), self.rate_scale)
             sharing = self.sharing
@@ -213,9 +231,7 @@ class Leader:
 
     def _fallback(self) -> str | None:
         reasons = [f"left out because silent: {', '.join(self.left_out)}"] if self.left_out else []
-        if self._residual:
-            reasons.append(f"stopped after {self.most_rounds} rounds with a residual of {self._residual:.2g}")
-        return "; ".join(reasons) or None
+        return "; ".join([*reasons, *self._stopped]) or None
 
 
 def _rate_scale(task: SharedTask, reports: dict[str, Report]) -> F64:

@@ -14,7 +14,9 @@ F64 = NDArray[np.float64]
 
 #: How unequal residuals may be before the penalty changes (Boyd et al. 2011, section 3.4.1), and by how much.
 UNEQUAL, CHANGE = 2.0, 1.5
-CHANGES_UNTIL = 100
+CHANGES_EVERY, CHANGES_UNTIL = 3, 100
+#: Over-relaxation (section 3.4.3): of the cells' new mean, the rest being the old common average.
+RELAXATION = 1.6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,8 +81,9 @@ class Sharing:
         moved = [answers[cell] - self.values[cell] for cell in self.values]
         self.values = {cell: answers[cell] for cell in self.values}
         cells, mean = len(self.values), self._mean()
-        self.average = self._best(cells * (mean + self.price), self.penalty / cells) / cells
-        self.price = self.price + mean - self.average
+        ahead = RELAXATION * mean + (1.0 - RELAXATION) * self.average
+        self.average = self._best(cells * (ahead + self.price), self.penalty / cells) / cells
+        self.price = self.price + ahead - self.average
         self.primal = cells * float(np.abs(mean - self.average).max())
         self.dual = self.penalty * float(np.abs(moved).max())
         self.steps += 1
@@ -101,7 +104,7 @@ class Sharing:
 
     def _balance(self) -> None:
         """Keep both residuals alike; only for some time, so that the iteration converges."""
-        if self.steps > CHANGES_UNTIL or self.steps % 5:
+        if self.steps > CHANGES_UNTIL or self.steps % CHANGES_EVERY:
             return
         factor = CHANGE if self.primal > UNEQUAL * self.dual else 1.0
         factor = 1.0 / CHANGE if self.dual > UNEQUAL * self.primal else factor

@@ -17,6 +17,7 @@ from fairlead_isac.stages.decision import Decision, SensingResult
 from fairlead_isac.stages.roster import Plan, Roster, illuminating
 from fairlead_isac.stages.scene import Scene
 from fairlead_isac.stages.sensing import needed_illumination
+from fairlead_isac.stages.time_split import divide, target_weights
 
 Settle = Callable[[SharedTask, Sequence[CellLinks]], Agreement]
 
@@ -61,8 +62,8 @@ class CollaborativeStage(Roster):
         users, targets: to begin with; those of all cells.
         partners: what the other cells can do, see `partners`.
         edge: backhaul and server.
-        settle: makes the agreement; None: in this process from the partners' links; another may run `CellAgent` over a
-            network.
+        settle: makes the agreement; None: in this process from the partners' links, in a bounded number of rounds;
+            ``Agreeing(deadline_s=...)`` bounds its time too; another may run `CellAgent` over a network.
         fairness: how this cell's users divide what is beyond their needs.
     """
 
@@ -104,11 +105,10 @@ class CollaborativeStage(Roster):
         mine = self._links(scene, task)
         agreement = self._settle(task, [mine, *self.partners])
         self.agreement = agreement
-        shares = agreement.time_share.get(self.cell.name, {})
-        names = [target.name for target in scene.targets]
+        parts = self._parts(scene, agreement)
         own = [at for at, user in enumerate(scene.users) if agreement.serving.get(user.name) == self.cell.name]
         dwells, lines = [], [agreement.fallback] if agreement.fallback else []
-        sensing = sum(shares.get(name, 0.0) for name in names)
+        sensing = float(parts.sum())
         time = min(1.0 - sensing, 1.0) if own else 0.0
         gap = 0.0
         if own and time > LEAST_SHARE:
@@ -117,16 +117,18 @@ class CollaborativeStage(Roster):
             dwells.append(replace(found.dwell, fraction=time))
             gap = found.gap
             lines += [found.fallback] if found.fallback else []
-        dwells += [
-            illuminating(scene, at, shares[name])
-            for at, name in enumerate(names)
-            if shares.get(name, 0.0) > LEAST_SHARE
-        ]
+        dwells += [illuminating(scene, at, float(part)) for at, part in enumerate(parts) if part > LEAST_SHARE]
         lines += [f"{name}: {why}" for name, why in agreement.unmet.items()]
         reason = f"{len(own)} of {len(scene.users)} users are this cell's of {1 + len(self.partners)}; "
         reason += f"{100 * sensing:.1f} % of its time illuminates"
         notes = {"rounds": float(agreement.rounds), "utility": agreement.utility}
         return Plan(tuple(dwells), reason, "; ".join(lines) or None, gap, notes)
+
+    def _parts(self, scene: Scene, agreement: Agreement) -> FloatArray:
+        """Share of this cell's time for each target, float [T]: as agreed, and the budget's least share in any case."""
+        shares, least = agreement.time_share.get(self.cell.name, {}), scene.budget.time_fraction_sensing[0]
+        agreed = np.array([shares.get(target.name, 0.0) for target in scene.targets])
+        return divide(agreed, least, target_weights(scene)) if len(agreed) and agreed.sum() < least else agreed
 
     def _task(self, scene: Scene) -> SharedTask:
         """Information is counted in shares of what a target needs: the needed illumination over a refresh is 1."""

@@ -9,7 +9,7 @@ import pytest
 
 from fairlead_isac.collaboration.cell import Agreeing, CellParty, agree
 from fairlead_isac.collaboration.centralised import centralised_utility
-from fairlead_isac.collaboration.leader import Leader
+from fairlead_isac.collaboration.leader import ROUNDS_OF_DECISION, Leader
 from fairlead_isac.collaboration.network import Agreement, CellLinks, SharedTarget, SharedTask, SharedUser, Sight
 from fairlead_isac.errors import IsacError
 from tests.plugins.isac.collaboration.networks import network
@@ -176,3 +176,27 @@ def test_the_next_agreement_of_nearly_the_same_links_takes_fewer_rounds() -> Non
     assert again.utility == pytest.approx(cold.utility, rel=2e-3)
     fewer = replace(task, users=task.users[:2])
     assert settle(fewer, moved).serving == agree(fewer, moved).serving
+
+
+@pytest.mark.parametrize("seed", [1, 4])
+def test_a_decision_takes_a_bounded_number_of_rounds_and_the_next_ones_come_nearer(seed: int) -> None:
+    task, links = network(seed, users=6, targets=3, need=10.0)
+    settle, best = Agreeing(), agree(task, links)
+    found = [settle(task, links) for _ in range(4)]
+    assert all(each.rounds <= 2 * ROUNDS_OF_DECISION for each in found)
+    assert all(each.fallback is None or f"after {ROUNDS_OF_DECISION} rounds" in each.fallback for each in found)
+    assert found[-1].utility == pytest.approx(best.utility, abs=0.5)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_at_its_deadline_it_agrees_on_what_there_is_and_says_so(seed: int) -> None:
+    task, links = uneven(seed)
+    now = iter(range(10**6))
+    found = Agreeing(deadline_s=20.0, clock=lambda: float(next(now)))(task, links)
+    assert found.rounds <= 22 and "at the deadline" in str(found.fallback)
+    assert set(found.serving) | set(found.unmet) >= {user.name for user in task.users}
+    for each in links:
+        assert sum(found.time_share[each.name].values()) <= 1.0 + 1e-9
+        assert found.backhaul_bits_per_s[each.name] <= each.backhaul_bits_per_s * (1.0 + 1e-9)
+    with pytest.raises(IsacError, match="deadline_s"):
+        Agreeing(deadline_s=0.0)

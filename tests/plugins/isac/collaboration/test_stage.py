@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fairlead_isac.collaboration.leader import ROUNDS_OF_DECISION
 from fairlead_isac.collaboration.network import CellLinks, Sight
 from fairlead_isac.collaboration.stage import CollaborativeStage, Edge
 from fairlead_isac.errors import IsacError
@@ -76,6 +77,40 @@ def test_sensing_keeps_to_the_budget_of_the_coarser_layer() -> None:
     made = CollaborativeStage(CELL, USERS, TARGETS)
     decision = made.decide(channels(), Budget(1.0, (0.0, 0.02)))
     assert decision.time_fraction_sensing <= 0.02 + 1e-6
+
+
+def test_sensing_gets_at_least_what_the_coarser_layer_has_promised() -> None:
+    made = CollaborativeStage(CELL, USERS, TARGETS, partners=[partner()])
+    decision = made.decide(channels(), Budget(1.0, (0.6, 0.9)))
+    assert decision.time_fraction_sensing == pytest.approx(0.6)
+    assert sum(dwell.fraction for dwell in decision.dwells) <= 1.0 + 1e-9
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_three_uneven_cells_decide_within_their_limits_in_bounded_rounds(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    users = [User(f"user-{at}", 10 ** random.uniform(-2, 2), random.choice([0, 1e6, 1e9])) for at in range(6)]
+    needs = [SensingNeed(range_std_m=10 ** random.uniform(-3, 2)) for _ in range(3)]
+    targets = [Target(f"target-{at}", at - 1.0, 100.0, required=need) for at, need in enumerate(needs)]
+    gains = rayleigh(6 * 8, 1, random).reshape(6, 8) * 10 ** random.uniform(-6, 1, (6, 1))
+    names = tuple(user.name for user in users), tuple(target.name for target in targets)
+    seen = Channels(gains, names[0], 10 ** random.uniform(-14, 0), 10 ** random.uniform(-20, 0, 3), names[1])
+    others = [
+        CellLinks(
+            name,
+            {user: 10 ** random.uniform(0, 9) for user in names[0]},
+            {target: Sight(10 ** random.uniform(-9, 9), 1e6, 1e7) for target in names[1]},
+            10 ** random.uniform(5, 10),
+        )
+        for name in ("north", "west")
+    ]
+    made = CollaborativeStage(CELL, users, targets, others)
+    decision = made.decide(seen, Budget(1.0, (0.0, 0.7)))
+    assert made.agreement is not None and made.agreement.rounds <= 2 * ROUNDS_OF_DECISION
+    assert decision.reason and "failed" not in str(decision.fallback)
+    assert sum(dwell.fraction for dwell in decision.dwells) <= 1.0 + 1e-9
+    assert decision.time_fraction_sensing <= 0.7 + 1e-9
+    assert max(dwell.sent_watts for dwell in decision.dwells) <= 1.0 + 1e-6
 
 
 def test_blocks_work_as_well() -> None:

@@ -59,7 +59,7 @@ def scene(rng: np.random.Generator) -> tuple[Cell, list[User], list[Target], Cha
 @pytest.mark.parametrize("seed", range(25))
 def test_any_scene_is_decided(seed: int) -> None:
     cell, users, targets, channels, budget = scene(np.random.default_rng(seed))
-    for name in ("separated", "orthogonal", "converged"):
+    for name in ("separated", "orthogonal", "converged", "collaborative"):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             decision = stage(name, cell, users=users, targets=targets).decide(channels, budget)
