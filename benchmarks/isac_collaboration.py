@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.options import Options, parse, quantile
 from benchmarks.results_file import Row, row
-from fairlead_isac.collaboration.cell import CellParty, agree
+from fairlead_isac.collaboration.cell import Agreeing, CellParty, agree
 from fairlead_isac.collaboration.centralised import centralised_utility
 from fairlead_isac.collaboration.leader import TOLERANCE, Leader
 from fairlead_isac.collaboration.network import Agreement, CellLinks, SharedTask
@@ -65,6 +65,18 @@ def compare(task: SharedTask, links: list[CellLinks], tolerance: float) -> Compa
     )
 
 
+def decide(task: SharedTask, links: list[CellLinks], decisions: int = 4) -> list[tuple[float, float, int]]:
+    """Agreements one after the other in a decision's rounds: gap to the last of many rounds, relative; s; rounds."""
+    settle, found = Agreeing(), []
+    best = agree(task, links, most_rounds=2000)
+    for _ in range(decisions):
+        began = time.perf_counter()
+        got = settle(task, links)
+        seconds = time.perf_counter() - began
+        found.append(((best.utility - got.utility) / max(abs(best.utility), 1.0), seconds, got.rounds))
+    return found
+
+
 def over_the_network(seed: int, task: SharedTask, links: list[CellLinks]) -> tuple[int, int, Agreement | None]:
     """Ticks and texts until all agents agree."""
     transport = LossyTransport(seed)
@@ -84,6 +96,7 @@ def rows_of(options: Options) -> list[Row]:
         case = f"{cells} cells, {users} users, {targets} targets, {len(drawn)} networks"
         for tolerance in (TOLERANCE, TIGHT):
             rows += _gaps(f"{case}, residual {tolerance:g}", [compare(*each, tolerance) for each in drawn])
+        rows += _decisions(case, [decide(*each) for each in drawn])
         rows += _agents(case, [over_the_network(number, *each) for number, each in enumerate(drawn[:3])])
     return rows
 
@@ -111,6 +124,18 @@ def _gaps(case: str, found: Sequence[Compared]) -> list[Row]:
             note="all cells in one process",
         ),
     ]
+
+
+def _decisions(case: str, found: Sequence[list[tuple[float, float, int]]]) -> list[Row]:
+    rows = []
+    for which, at in (("first", 0), ("fourth", 3)):
+        gaps, seconds, rounds = zip(*(each[at] for each in found), strict=True)
+        of = f"{case}, the {which} of a stage's decisions"
+        rows += [
+            row(of, "gap to as many rounds as it takes, median", "", list(gaps), note=f"largest {max(gaps):.2g}"),
+            row(of, "time", "s", list(seconds), note=f"at most {max(rounds)} rounds"),
+        ]
+    return rows
 
 
 def _agents(case: str, found: Sequence[tuple[int, int, Agreement | None]]) -> list[Row]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..collaboration.cell import Agreeing
 from ..granularity.band import BandLayer, BandSetting
 from ..granularity.cell import CellLayer, CellSetting
 from ..granularity.hierarchy import Hierarchy
@@ -65,7 +66,11 @@ class StageLayer:
         wanted = above.stage, above.served
         if self._stage_of != wanted:
             targets = [self._targets[name] for name in above.served]
-            self._stage = make_stage(above.stage, self._cell, users=self._users, targets=targets)
+            options: dict[str, Any] = {}
+            if above.stage == "collaborative":
+                # The other half is for beams; when it is over, what the cells have come to so far holds.
+                options["settle"] = Agreeing(deadline_s=self.period_s / 2.0)
+            self._stage = make_stage(above.stage, self._cell, users=self._users, targets=targets, **options)
             self._stage_of = wanted
         decision: Decision = self._stage.decide(observation.channels, self._budget(above))
         return Answer(decision, decision.reason)
