@@ -48,6 +48,11 @@ class Context(Protocol):
         ...
 
     @property
+    def epoch(self) -> int:
+        """The epoch of its lease, held now or last; 0: none yet."""
+        ...
+
+    @property
     def node(self) -> str:
         """The node it runs on."""
         ...

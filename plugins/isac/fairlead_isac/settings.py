@@ -92,6 +92,7 @@ class User(BaseModel):
     angle_degrees: float = Field(default=0.0, ge=-90, le=90, description="From broadside.")
     distance_m: float = Field(default=100.0, ge=1, le=1e5)
     speed_m_per_s: float = Field(default=0.0, ge=0, le=500)
+    loss_db: float = Field(default=0.0, ge=0, le=200, description="Beside that of the distance: walls.")
 
 
 class Target(BaseModel):
@@ -126,6 +127,17 @@ class Shares(BaseModel):
         return self
 
 
+class Site(BaseModel):
+    """Where a replica's array stands. Users and targets are written down as seen from x = y = 0 along the x axis."""
+
+    model_config = _FROZEN
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="Of the cell.")
+    x_m: float = Field(default=0.0, ge=-1e5, le=1e5)
+    y_m: float = Field(default=0.0, ge=-1e5, le=1e5)
+    broadside_degrees: float = Field(default=0.0, ge=-180, le=180, description="From the x axis, as angles of users.")
+
+
 class Shaping(BaseModel):
     """Which queues follow the schedule: what a user is given is what leaves towards its address."""
 
@@ -147,6 +159,9 @@ class Settings(BaseModel):
     stage: StageName | None = Field(
         default=None, description="How sensing and communication share. null: the slowest layer chooses."
     )
+    sites: tuple[Site, ...] = Field(
+        default=(), max_length=64, description="One for each replica, a cell each. (): all at x = y = 0."
+    )
     sensing: Shares = Field(default_factory=Shares, description="Share of time that sensing may take.")
     shaping: Shaping | None = Field(
         default=None, description="Queues that follow the schedule (root, pyroute2). null: nothing is shaped."
@@ -166,7 +181,7 @@ class Settings(BaseModel):
                 f"radio.channels = {self.radio.channels}: accepted: a divisor of cell.antennas = {self.cell.antennas}"
             )
         _check_addresses(self.users)
-        for field in ("users", "targets"):
+        for field in ("users", "targets", "sites"):
             names = [each.name for each in getattr(self, field)]
             twice = next((name for name in names if names.count(name) > 1), None)
             if twice is not None:
@@ -200,6 +215,7 @@ _PARTS: dict[str, type[BaseModel]] = {
     "cell": Cell,
     "users": User,
     "targets": Target,
+    "sites": Site,
     "sensing": Shares,
     "shaping": Shaping,
 }

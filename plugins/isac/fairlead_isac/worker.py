@@ -15,6 +15,8 @@ from .service.cell import Cell
 from .service.cell_state import cell_of
 from .service.front import Front
 from .service.metrics import CellCollector
+from .service.partners import Seat
+from .service.sites import cell_name, settings_at
 from .settings import Settings, read_settings
 
 
@@ -22,6 +24,7 @@ class Worker:
     """One instance: one radio and what schedules it."""
 
     def __init__(self) -> None:
+        self._written = Settings()
         self._settings: Settings | None = None
         self._front: Front | None = None
         self._samples_per_s = 0.0
@@ -37,7 +40,8 @@ class Worker:
         """
         if context.variant not in VARIANTS:
             raise RuntimeError(f"variant {context.variant}: accepted: {', '.join(VARIANTS)}")
-        self._settings = settings = read_settings(dict(context.config))
+        self._written = read_settings(dict(context.config))
+        self._settings = settings = settings_at(self._written, context.replica)
         context.progress(0.1, "looking for the radio")
         self._front = front_of(context.variant, settings)
         context.progress(0.5, "measuring the processor")
@@ -50,7 +54,9 @@ class Worker:
         if self._settings is None or self._front is None:
             self.prepare(context)
         assert self._settings is not None and self._front is not None
-        self._cell = Cell(self._settings, self._front, context, self._samples_per_s, context.log.warning)
+        written = self._written
+        seat = Seat(context.replica, lambda replica: cell_name(written, replica), context)
+        self._cell = Cell(self._settings, self._front, context, self._samples_per_s, context.log.warning, seat=seat)
         context.metrics.register(CellCollector(self._cell, context.workload, context.replica))
         self._cell.start()
         # The interpreter must not end under a thread that computes.

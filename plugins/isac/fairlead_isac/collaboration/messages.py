@@ -167,11 +167,21 @@ def _value(where: str, hint: str, value: Any) -> Any:
     if not isinstance(value, accepted) or isinstance(value, bool):
         raise IsacError(f"{where} = {str(value)[:100]!r}; accepted: {hint}")
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    number = "float" in hint
-    if number and any(not isinstance(item, int | float | dict) or isinstance(item, bool) for item in items):
+    if any(not _is_item(hint, item) for item in items):
         raise IsacError(f"{where} = {str(value)[:100]!r}; accepted: {hint}")
     if hint.startswith("tuple"):
         return tuple(value)
     if "tuple" in hint:
         return {key: tuple(item) for key, item in value.items()}
     return value
+
+
+def _is_item(hint: str, item: Any) -> bool:
+    """Whether an item of a list or an object is what the field's type says: numbers, texts, or one of them inside."""
+    if hint.count("Mapping") == 2:
+        return isinstance(item, dict) and all(_is_item("float", inner) for inner in item.values())
+    if "Mapping" in hint and "tuple" in hint:
+        return isinstance(item, list) and all(isinstance(inner, str) for inner in item)
+    if "float" in hint:
+        return isinstance(item, int | float) and not isinstance(item, bool)
+    return isinstance(item, str)

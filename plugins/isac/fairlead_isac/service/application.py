@@ -14,14 +14,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from ..collaboration.letters import Letter, read_letter
 from ..errors import IsacError
 from ..kpi.control import Control, read_control
 from ..requests.request import SensingRequest, read_request
 from . import errors
 from .book import Book, Entry
+from .partners import PATH
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-MOST_BODY_BYTES = 64 << 10
+MOST_BODY_BYTES, MOST_LETTER_BYTES = 64 << 10, 512 << 10
 
 
 class Backend(Protocol):
@@ -53,6 +55,14 @@ class Backend(Protocol):
         """Records of the latest periods."""
         ...
 
+    def hear(self, letter: Letter) -> str:
+        """Take another cell's letter; returns why it was dropped, empty: it was not."""
+        ...
+
+    def refuse(self) -> None:
+        """Count a letter that makes no sense."""
+        ...
+
 
 class Application:
     """The routes of an instance."""
@@ -71,6 +81,7 @@ class Application:
             Route("/decisions", self.decisions),
             Route("/kpi", self.kpi),
             Route("/control", self.control, methods=["GET", "POST"]),
+            Route(PATH, self.cells, methods=["POST"]),
             Route("/sensing/requests", self.requests, methods=["GET"]),
             Route("/sensing/requests", self.ask, methods=["POST"]),
             Route(one, self.request, methods=["GET"]),
@@ -116,6 +127,17 @@ class Application:
         control = read_control(await _body(request))
         return JSONResponse({"outcome": "acknowledged", "control": self._backend.control(control)})
 
+    async def cells(self, request: Request) -> Response:
+        """POST /cells/messages: another cell's letter. 202; 400 where it makes no sense."""
+        raw = await _raw(request, MOST_LETTER_BYTES)
+        try:
+            letter = read_letter(raw)
+        except IsacError:
+            self._backend.refuse()
+            raise
+        dropped = self._backend.hear(letter)
+        return JSONResponse({"outcome": "dropped" if dropped else "taken", "reason": dropped}, 202)
+
     async def requests(self, request: Request) -> Response:
         """GET /sensing/requests."""
         return JSONResponse({"requests": [entry.body() for entry in self._backend.book.all()]})
@@ -157,10 +179,15 @@ def _event(kind: str, body: dict[str, Any]) -> str:
     return f"event: {kind}\ndata: {json.dumps(body)}\n\n"
 
 
-async def _body(request: Request) -> Any:
+async def _raw(request: Request, most: int) -> bytes:
     raw = await request.body()
-    if len(raw) > MOST_BODY_BYTES:
-        raise IsacError(f"body of {len(raw)} bytes; accepted: at most {MOST_BODY_BYTES}")
+    if len(raw) > most:
+        raise IsacError(f"body of {len(raw)} bytes; accepted: at most {most}")
+    return raw
+
+
+async def _body(request: Request) -> Any:
+    raw = await _raw(request, MOST_BODY_BYTES)
     try:
         return json.loads(raw or b"null")
     except (ValueError, RecursionError) as error:

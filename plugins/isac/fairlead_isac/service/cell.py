@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..errors import IsacError, RadioUnavailable
+from ..collaboration.letters import Letter
+from ..errors import IsacError, NotFound, RadioUnavailable
 from ..kpi.control import Control
 from ..kpi.link import Link, link
 from ..kpi.records import Period, indication
@@ -19,9 +20,10 @@ from ..settings import Settings
 from ..stages.decision import Decision
 from .book import Book, Entry
 from .counters import Counters
-from .engine import Engine
+from .engine import Engine, Logged
 from .front import Front
 from .loop import Loop
+from .partners import Partners, Seat
 from .queues import queues_of
 
 PERIOD_S = 1.0
@@ -57,6 +59,7 @@ class Cell:
         warn: hears of what fails.
         clock: monotonic seconds.
         unix: Unix seconds.
+        seat: which of the workload's cells this is; None: it is the only one.
     """
 
     def __init__(
@@ -68,12 +71,17 @@ class Cell:
         warn: Callable[..., object] = lambda event, **values: None,
         clock: Callable[[], float] = time.monotonic,
         unix: Callable[[], float] = time.time,
+        seat: Seat | None = None,
     ) -> None:
         self.settings, self._samples_per_s = settings, samples_per_s
         self._publisher, self._clock, self._unix = publisher, clock, unix
         self.book, self.counters = Book(), Counters()
         streams = np.random.SeedSequence(settings.radio.seed).spawn(2)
-        self.engine = Engine(settings, self.book, np.random.default_rng(streams[0]))
+        self.partners: Partners | None = None
+        if seat is not None and settings.stage == "collaborative":
+            present = lambda: self.loop.radio.state != "lost"
+            self.partners = Partners(seat, self.counters, self._note, warn, present, clock)
+        self.engine = Engine(settings, self.book, np.random.default_rng(streams[0]), self.partners)
         rng = np.random.default_rng(streams[1])
         self.loop = Loop(self.engine, front, self.book, self.counters, rng, self._settled, warn, clock, unix)
         self.links: dict[str, Link] = {}
@@ -96,10 +104,14 @@ class Cell:
     def start(self) -> None:
         """Take the radio, decide and sense from now on."""
         self.loop.start()
+        if self.partners is not None:
+            self.partners.start()
 
     def close(self) -> None:
         """End all requests and give the radio back."""
         self.book.close("the service ends")
+        if self.partners is not None:
+            self.partners.close()
         self.loop.close()
         self._queues.close()
 
@@ -133,6 +145,21 @@ class Cell:
         self.counters.add("controls")
         return dict(self.engine.control(control, self._unix()).body())
 
+    def hear(self, letter: Letter) -> str:
+        """Take another cell's letter; returns why it was dropped, empty: it was not.
+
+        Raises:
+            NotFound: this cell agrees with nobody.
+        """
+        if self.partners is None:
+            stage = self.settings.stage or "chosen by the band's layer"
+            raise NotFound(f"stage = {stage!r}: it agrees with nobody; accepted: one whose stage is collaborative")
+        return self.partners.receive(letter)
+
+    def refuse(self) -> None:
+        """Count a letter that makes no sense."""
+        self.counters.add("letters_refused")
+
     def status(self) -> dict[str, Any]:
         """How the cell stands."""
         decision, radio, counters = self.engine.decision, self.loop.radio, self.counters
@@ -163,6 +190,7 @@ class Cell:
             "samples_per_s": self.samples_per_s,
             "control": self.engine.controls.body(),
             "shaping": self._queues.body(),
+            "cells": None if self.partners is None else self.partners.body(),
         }
 
     def decisions(self, last: int, layer: str | None) -> list[dict[str, Any]]:
@@ -187,6 +215,9 @@ class Cell:
             rcs_m2=target.rcs_m2,
         )
 
+    def _note(self, reason: str, fallback: str | None, decided: dict[str, Any]) -> None:
+        self.engine.log.add(Logged(self._unix(), "cells", reason, fallback, decided))
+
     # --- what follows a decision -------------------------------------------------------------------------------
 
     def _settled(self) -> None:
@@ -209,9 +240,9 @@ class Cell:
         there = self.loop.radio.state != "lost"
         for name, rate in decision.rate_bits_per_s.items():
             rate = rate if there else 0.0
-            known = self._rates.get(name, rate)
-            # What is gone is gone at once.
-            self._rates[name] = known + step * (rate - known) if there else 0.0
+            # What is gone is gone at once, and whom this cell takes over from another has nothing to be averaged with.
+            known = self._rates.get(name) or rate
+            self._rates[name] = known + step * (rate - known) if rate else 0.0
 
     def _link(self, decision: Decision) -> None:
         slot_s = self.engine.cell.numerology.slot_s

@@ -156,8 +156,9 @@ class Fading:
         angles = np.radians([user.angle_degrees for user in users])
         direct = steering(angles, cell.antennas) * math.sqrt(DIRECT / (1 + DIRECT))
         gains = path_gain([max(user.distance_m, 1.0) for user in users] or [1.0], cell.carrier_hz, cell.path_exponent)
+        gains = gains[: len(users)] / 10 ** (np.array([user.loss_db for user in users]) / 10)
         mixed = direct + self._scattered * math.sqrt(1 / (1 + DIRECT))
-        return mixed * np.sqrt(gains[: len(users)])[:, None]
+        return mixed * np.sqrt(gains)[:, None]
 
 
 def _gain(entry: Entry, cell: Cell) -> float:

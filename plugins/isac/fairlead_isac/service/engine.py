@@ -20,7 +20,7 @@ from ..settings import Settings
 from ..stages.decision import Decision
 from .book import Book, Entry
 from .cell_state import Controls, Fading, cell_of, frame_of, target_of, users_of
-from .layers import StageLayer, hierarchy, line_of, observation_of
+from .layers import StageLayer, Together, hierarchy, line_of, observation_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +71,13 @@ class Engine:
         settings: of the workload.
         book: requests; those that are live are sensed.
         rng: draws the channels' fading.
+        together: the other cells; None: there are none.
     """
 
-    def __init__(self, settings: Settings, book: Book, rng: np.random.Generator) -> None:
-        self.settings, self.book = settings, book
+    def __init__(
+        self, settings: Settings, book: Book, rng: np.random.Generator, together: Together | None = None
+    ) -> None:
+        self.settings, self.book, self.together = settings, book, together
         self.controls = Controls.of(settings)
         self.log = Log(settings.decisions_kept)
         self.decision: Decision | None = None
@@ -168,5 +171,7 @@ class Engine:
             TrackedTarget(targets[entry.id], entry.requirements.velocity_resolution_m_per_s, entry.area.speed_m_per_s)
             for entry in self.entries
         )
-        slots = StageLayer(self.cell, self._users, targets, shares, self.settings.slot_s)
-        self._layers = hierarchy(slots, controls.sensing_share, controls.stage, controls.power_watts, controls.duplex)
+        slots = StageLayer(self.cell, self._users, targets, shares, self.settings.slot_s, self.together)
+        self._layers = hierarchy(
+            slots, controls.sensing_share, controls.stage, controls.power_watts, controls.duplex, self.together
+        )

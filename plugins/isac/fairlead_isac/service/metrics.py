@@ -24,6 +24,15 @@ _COUNTERS = {
     "requests_refused": "Sensing requests that could not.",
     "controls": "Settings from outside.",
     "radio_losses": "Times that the radio went.",
+    "agreements": "Of this cell with others.",
+    "failed_agreements": "That ended in an error; the cell decides alone then.",
+    "letters_heard": "Of other cells.",
+    "letters_refused": "That made no sense.",
+    "letters_unknown": "Of cells that are not known here; dropped.",
+    "letters_of_another_epoch": "Of cells whose lease has another epoch; dropped.",
+    "letters_overflowed": "That came while too many were waiting; dropped.",
+    "letters_unsent": "That another cell did not take.",
+    "messages_of_another_period": "Of other cells' agents; dropped.",
 }
 _GAUGES = {
     "sensing_share": "Share of air time that is for sensing alone.",
@@ -49,6 +58,7 @@ class CellCollector(Collector):
             yield family
         yield from self._gauges()
         yield from self._of_users()
+        yield from self._of_cells()
         yield from self._times()
 
     def _gauges(self) -> Iterator[Metric]:
@@ -75,6 +85,17 @@ class CellCollector(Collector):
             free.add_metric(values, each.free_bits_per_s)
             latency.add_metric(values, each.latency_s)
         yield from (capacity, free, latency)
+
+    def _of_cells(self) -> Iterator[Metric]:
+        if self._cell.partners is None:
+            return
+        told = self._cell.partners.body()
+        partners = GaugeMetricFamily(_PREFIX + "partners", "Cells in the agreement.", labels=list(self._labels))
+        partners.add_metric(list(self._labels.values()), len(told["with"]))
+        out = GaugeMetricFamily(_PREFIX + "left_out", "1: the cell takes no part.", labels=[*self._labels, "cell"])
+        for cell in told["left_out"]:
+            out.add_metric([*self._labels.values(), cell], 1.0)
+        yield from (partners, out)
 
     def _times(self) -> Iterator[Metric]:
         labels = [*self._labels, "quantile"]

@@ -1,0 +1,112 @@
+"""What one cell's process posts to another's: that it is there, what is to be agreed upon, and agents' messages."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fairlead_isac.collaboration.messages import from_json
+from fairlead_isac.collaboration.network import SharedTarget, SharedTask, SharedUser
+from fairlead_isac.errors import IsacError
+
+MOST_TEXTS, MOST_TEXT = 64, 64 << 10
+_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+Name = Annotated[str, Field(min_length=1, max_length=130)]
+Positive = Annotated[float, Field(gt=0, le=1e18)]
+
+
+class UserLine(BaseModel):
+    """A user in a call; see `SharedUser`."""
+
+    model_config = _FROZEN
+
+    name: Name
+    weight: Positive
+    min_rate_bits_per_s: float = Field(ge=0, le=1e15)
+
+
+class TargetLine(BaseModel):
+    """A target in a call; see `SharedTarget`."""
+
+    model_config = _FROZEN
+
+    name: Name
+    information: Positive
+    deadline_s: Positive
+
+
+class Call(BaseModel):
+    """The first cell by name to the others: these cells agree upon this now."""
+
+    model_config = _FROZEN
+
+    cells: tuple[Name, ...] = Field(min_length=1, max_length=64)
+    users: tuple[UserLine, ...] = Field(max_length=64)
+    targets: tuple[TargetLine, ...] = Field(max_length=1024)
+    compute_cycles_per_s: Positive
+
+    @classmethod
+    def of(cls, cells: tuple[str, ...], task: SharedTask) -> Call:
+        """A task as it is posted."""
+        users = tuple(
+            UserLine(name=each.name, weight=each.weight, min_rate_bits_per_s=each.min_rate_bits_per_s)
+            for each in task.users
+        )
+        targets = tuple(
+            TargetLine(name=each.name, information=each.information, deadline_s=each.deadline_s)
+            for each in task.targets
+        )
+        return cls(cells=cells, users=users, targets=targets, compute_cycles_per_s=task.compute_cycles_per_s)
+
+    def task(self) -> SharedTask:
+        """The task that was called; raises ``IsacError`` where a name is there twice."""
+        users = tuple(SharedUser(each.name, each.weight, each.min_rate_bits_per_s) for each in self.users)
+        targets = tuple(SharedTarget(each.name, each.information, each.deadline_s) for each in self.targets)
+        return SharedTask(users, targets, self.compute_cycles_per_s)
+
+
+class Letter(BaseModel):
+    """One post. Every letter says that its sender is there and what it has promised to sense."""
+
+    model_config = _FROZEN
+
+    cell: Name = Field(description="Who speaks.")
+    replica: int = Field(ge=0, description="Of the workload, which that cell is.")
+    epoch: int = Field(ge=0, description="Of the sender's lease.")
+    opener: str = Field(default="", max_length=130, description="Who called the period; empty: none runs.")
+    period: int = Field(ge=0, le=2**53, description="In which agents speak; grows with every call.")
+    targets: dict[Name, Positive] = Field(
+        default_factory=dict, max_length=64, description="What the sender senses, and within which time in s."
+    )
+    call: Call | None = Field(default=None, description="To who has not spoken in this period yet.")
+    texts: tuple[Annotated[str, Field(max_length=MOST_TEXT)], ...] = Field(
+        default=(), max_length=MOST_TEXTS, description="Messages of the sender's agent, oldest first."
+    )
+
+
+def read_letter(raw: bytes) -> Letter:
+    """Check a letter and all messages in it.
+
+    Raises:
+        IsacError: one line that names the bad field, its value and what is accepted.
+    """
+    try:
+        letter = Letter.model_validate_json(raw)
+        if letter.call is not None:
+            letter.call.task()
+        for text in letter.texts:
+            from_json(text)
+    except ValidationError as error:
+        raise IsacError("; ".join(_line(problem) for problem in error.errors()[:5])) from None
+    except RecursionError:
+        raise IsacError("letter: nested too deeply; accepted: one JSON object") from None
+    return letter
+
+
+def _line(problem: Any) -> str:
+    field = ".".join(map(str, problem["loc"])) or "letter"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
+        message = f"unknown; accepted: {', '.join(Letter.model_fields)}"
+    return f"{field} = {str(problem['input'])[:100]!r}: {message}"
