@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fairlead_isac.collaboration.fusion import Estimate
 from fairlead_isac.collaboration.messages import from_json
 from fairlead_isac.collaboration.network import SharedTarget, SharedTask, SharedUser
 from fairlead_isac.errors import IsacError
@@ -14,6 +16,7 @@ MOST_TEXTS, MOST_TEXT = 64, 64 << 10
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 Name = Annotated[str, Field(min_length=1, max_length=130)]
 Positive = Annotated[float, Field(gt=0, le=1e18)]
+Row = tuple[float, float, float, float]
 
 
 class UserLine(BaseModel):
@@ -66,6 +69,26 @@ class Call(BaseModel):
         return SharedTask(users, targets, self.compute_cycles_per_s)
 
 
+class EstimateLine(BaseModel):
+    """An estimate of a target; see `fusion.Estimate`."""
+
+    model_config = _FROZEN
+
+    unix_s: float = Field(ge=0, le=1e11)
+    mean: tuple[float, float, float, float]
+    covariance: tuple[Row, Row, Row, Row]
+
+    @classmethod
+    def of(cls, estimate: Estimate) -> EstimateLine:
+        """An estimate as it is posted."""
+        mean, covariance = estimate.mean.tolist(), estimate.covariance.tolist()
+        return cls(unix_s=estimate.time_s, mean=tuple(mean), covariance=tuple(tuple(row) for row in covariance))
+
+    def estimate(self, cell: str) -> Estimate:
+        """The estimate that was posted; raises ``IsacError`` where its covariance is none."""
+        return Estimate(cell, self.unix_s, np.array(self.mean), np.array(self.covariance))
+
+
 class Letter(BaseModel):
     """One post. Every letter says that its sender is there and what it has promised to sense."""
 
@@ -80,6 +103,9 @@ class Letter(BaseModel):
         default_factory=dict, max_length=64, description="What the sender senses, and within which time in s."
     )
     call: Call | None = Field(default=None, description="To who has not spoken in this period yet.")
+    estimates: dict[Name, EstimateLine] = Field(
+        default_factory=dict, max_length=64, description="The sender's newest, by name of the workload's targets."
+    )
     texts: tuple[Annotated[str, Field(max_length=MOST_TEXT)], ...] = Field(
         default=(), max_length=MOST_TEXTS, description="Messages of the sender's agent, oldest first."
     )
@@ -95,6 +121,8 @@ def read_letter(raw: bytes) -> Letter:
         letter = Letter.model_validate_json(raw)
         if letter.call is not None:
             letter.call.task()
+        for line in letter.estimates.values():
+            line.estimate(letter.cell)
         for text in letter.texts:
             from_json(text)
     except ValidationError as error:

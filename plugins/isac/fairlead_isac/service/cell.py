@@ -21,10 +21,12 @@ from ..stages.decision import Decision
 from .book import Book, Entry
 from .counters import Counters
 from .engine import Engine, Logged
+from .estimate import Estimate
 from .front import Front
 from .loop import Loop
 from .partners import Partners, Seat
 from .queues import queues_of
+from .tracks import tracks_of
 
 PERIOD_S = 1.0
 KEPT_PERIODS = 3600
@@ -80,10 +82,13 @@ class Cell:
         self.partners: Partners | None = None
         if seat is not None and settings.stage == "collaborative":
             present = lambda: self.loop.radio.state != "lost"
-            self.partners = Partners(seat, self.counters, self._note, warn, present, clock)
+            tracks = tracks_of(settings, seat.replica, len(front.centres))
+            self.partners = Partners(seat, self.counters, self._note, warn, present, clock, tracks, unix)
         self.engine = Engine(settings, self.book, np.random.default_rng(streams[0]), self.partners)
         rng = np.random.default_rng(streams[1])
-        self.loop = Loop(self.engine, front, self.book, self.counters, rng, self._settled, warn, clock, unix)
+        self.loop = Loop(
+            self.engine, front, self.book, self.counters, rng, self._settled, warn, clock, unix, self._refine
+        )
         self.links: dict[str, Link] = {}
         self._queues = queues_of(settings, warn)
         self._told: dict[tuple[str, str], tuple[float, float]] = {}
@@ -214,6 +219,9 @@ class Cell:
             speed_m_per_s=max(5.0, 2 * abs(target.velocity_m_per_s)),
             rcs_m2=target.rcs_m2,
         )
+
+    def _refine(self, entry: Entry, estimate: Estimate) -> Estimate:
+        return estimate if self.partners is None else self.partners.refine(entry, estimate)
 
     def _note(self, reason: str, fallback: str | None, decided: dict[str, Any]) -> None:
         self.engine.log.add(Logged(self._unix(), "cells", reason, fallback, decided))

@@ -21,6 +21,20 @@ class Detection:
 
 
 @dataclass(frozen=True, slots=True)
+class Fused:
+    """What several cells' estimates of one target come to, in the plane in which the workload's sites stand."""
+
+    cells: tuple[str, ...]
+    x_m: float
+    y_m: float
+    vx_m_per_s: float
+    vy_m_per_s: float
+    position_std_m: float
+    unlike: tuple[str, ...] = ()
+    """Cells whose estimate cannot be of the same thing; left out."""
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """What one interval of looks gave.
 
@@ -32,6 +46,7 @@ class Estimate:
         late: the refresh that was admitted was missed.
         detections: strongest first.
         problem: why there are none, where the radio is gone.
+        fused: with other cells' estimates of the target; None: there are none.
     """
 
     request: str
@@ -41,6 +56,7 @@ class Estimate:
     late: bool
     detections: tuple[Detection, ...] = ()
     problem: str | None = None
+    fused: Fused | None = None
 
     def body(self) -> dict[str, Any]:
         """As JSON."""

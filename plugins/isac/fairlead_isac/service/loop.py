@@ -46,6 +46,7 @@ class Loop:
         warn: hears of what fails.
         clock: monotonic seconds.
         unix: Unix seconds.
+        refine: what becomes of an estimate before it is told.
     """
 
     def __init__(
@@ -59,9 +60,11 @@ class Loop:
         warn: Callable[..., object] = lambda event, **values: None,
         clock: Callable[[], float] = time.monotonic,
         unix: Callable[[], float] = time.time,
+        refine: Callable[[Entry, Estimate], Estimate] = lambda entry, estimate: estimate,
     ) -> None:
         self.engine, self.front, self.book, self.counters = engine, front, book, counters
         self._rng, self._settled, self._warn, self._clock, self._unix = rng, settled, warn, clock, unix
+        self._refine = refine
         self.radio = RadioState("opening", "", unix())
         self._ended = threading.Event()
         self._retry_s = RETRY_S[0]
@@ -143,7 +146,8 @@ class Loop:
         if late:
             self.counters.add("estimate_deadline_misses")
         number = entry.count + 1
-        self.book.publish(entry, Estimate(entry.id, number, measured, ended - began, late, detections))
+        estimate = Estimate(entry.id, number, measured, ended - began, late, detections)
+        self.book.publish(entry, self._refine(entry, estimate))
         # Where it is behind, what was missed is not made up for.
         entry.due_at = max(entry.due_at + refresh, ended - refresh)
 

@@ -21,7 +21,10 @@ from fairlead_agent.plugin import Peer
 from ..collaboration.exchange import Agreed, Exchange, Offer
 from ..collaboration.letters import Letter
 from ..collaboration.network import CellLinks, SharedTask
+from .book import Entry
 from .counters import Counters
+from .estimate import Estimate
+from .tracks import Tracks
 
 PATH = "/cells/messages"
 TICK_S, TIMEOUT_S = 0.05, 2.0
@@ -70,6 +73,8 @@ class Partners:
         warn: hears of what fails.
         present: whether the cell takes part: not while its radio is gone.
         clock: monotonic seconds.
+        tracks: estimates of targets that are exchanged; None: none are.
+        unix: Unix seconds.
         exchange: the cell's side of agreements; None: with the default patience.
         transport: of httpx, for tests.
     """
@@ -82,11 +87,14 @@ class Partners:
         warn: Callable[..., object] = lambda event, **values: None,
         present: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
+        tracks: Tracks | None = None,
+        unix: Callable[[], float] = time.time,
         exchange: Exchange | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._seat, self._counters, self._note, self._warn = seat, counters, note, warn
         self._present, self._clock, self._transport = present, clock, transport
+        self._tracks, self._unix = tracks, unix
         self.name = seat.name_of(seat.replica)
         self._exchange = Exchange(self.name) if exchange is None else exchange
         self._offer: tuple[float, Offer] | None = None
@@ -121,6 +129,10 @@ class Partners:
     def offer(self, task: SharedTask, links: CellLinks) -> None:
         """Leave what this cell can do now, for the next agreement."""
         self._offer = (self._clock(), Offer(task, links))
+
+    def refine(self, entry: Entry, estimate: Estimate) -> Estimate:
+        """An estimate with what other cells add to it."""
+        return estimate if self._tracks is None else self._tracks.refine(entry, estimate)
 
     def missing(self) -> dict[str, str]:
         """Cells that were there, and do not take part in the agreement that is in force, and why."""
@@ -164,6 +176,8 @@ class Partners:
             self._counters.add("letters_overflowed")
             return f"{WAITING} letters are waiting"
         self._counters.add("letters_heard")
+        if self._tracks is not None:
+            self._tracks.hear(letter.cell, letter.estimates)
         with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._woken.set)
         return ""
@@ -242,6 +256,8 @@ class Partners:
             return
         letter = self._exchange.letter(cell, self._clock(), self._seat.replica, self._seat.host.epoch)
         if letter is not None:
+            if self._tracks is not None:
+                letter = letter.model_copy(update={"estimates": self._tracks.lines(self._unix())})
             task = self._loop.create_task(self._post(http, peer, letter))
             self._posting[task] = cell
             task.add_done_callback(self._posted)

@@ -35,7 +35,7 @@ CONFIG: dict[str, Any] = {
         {"name": "centre", "distance_m": 50, "angle_degrees": 0},
         {"name": "right", "distance_m": 206, "angle_degrees": 76},
     ],
-    "targets": [{"name": "car", "angle_degrees": 5, "range_m": 60, "velocity_m_per_s": 5, "rcs_m2": 10}],
+    "targets": [{"name": "car", "angle_degrees": 5, "range_m": 60, "rcs_m2": 10}],
     "stage": "collaborative",
     "slot_s": 0.05,
 }

@@ -64,6 +64,10 @@ def test_two_cells_share_their_users_and_each_keeps_what_it_promised(make: Calla
     assert get(middle, "/status")["sensing_share"] >= 0.99 * asked.looks.air_share
     line = get(west, "/decisions?layer=cell&last=1")["decisions"][0]
     assert line["decided"]["cells"] == ["middle", "west"] and "agreed with middle" in line["reason"]
+    seen = west.cell.ask(read_request({"needs": {"refresh_s": 0.2, "horizontal_m": 20}, "target": "car"}))
+    assert seen.admission.met, seen.admission.reasons()
+    last = lambda: next((each.fused for each in reversed(seen.estimates) if each.fused is not None), None)
+    assert until(last, "an estimate with the other cell's").cells == ("middle", "west")
     assert counted(west, "partners") == 1 and counted(west, "left_out") == 0
     assert not west.warnings and not middle.warnings
 
