@@ -113,12 +113,12 @@ def _draw(loaded: Loaded, timelines: dict[str, Timeline], out: Path, step: Step)
     from ..captures.detections import detections
     from ..captures.picture import draw
     from ..scenarios.looking import look
-    from ..simulation.pictures import draw_timeline
+    from ..simulation.pictures import draw_layers
 
     out.mkdir(parents=True, exist_ok=True)
     pictures = [out / f"{loaded.name}-{policy}.png" for policy in timelines]
     for path, timeline in zip(pictures, timelines.values(), strict=True):
-        draw_timeline(timeline, path)
+        draw_layers(timeline, path)
     if loaded.scenario.targets:
         pictures += [out / f"{loaded.name}-region.png", out / f"{loaded.name}-range-doppler.png"]
         _draw_region(loaded, pictures[-2], step)
