@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from fairlead_isac.collaboration.agent import PATIENCE, CellAgent
-from fairlead_isac.collaboration.letters import MOST_TEXTS, Call, Letter
+from fairlead_isac.collaboration.letters import MOST_PERIOD, MOST_TARGETS, MOST_TEXTS, Call, Letter
 from fairlead_isac.collaboration.network import Agreement, CellLinks, SharedTarget, SharedTask
 from fairlead_isac.collaboration.sharing import Start
 
@@ -126,7 +126,8 @@ class Exchange:
     def hear(self, now: float, letter: Letter) -> None:
         """Take a letter of a cell that is known."""
         self._heard[letter.cell] = _Heard(now, dict(letter.targets))
-        self._highest = max(self._highest, letter.period)
+        # Nobody gets there by counting: room is left to go on after what makes no sense.
+        self._highest = max(self._highest, letter.period if letter.period < MOST_PERIOD // 2 else 0)
         if letter.call is not None:
             self._follow(now, letter, letter.call)
         if not letter.texts:
@@ -148,7 +149,6 @@ class Exchange:
         texts = tuple(out)
         out.clear()
         self._wrote_s[cell] = now
-        targets = {target.name: target.deadline_s for target in self._offer.task.targets}
         calls = self._call is not None and self.opener == self.name and cell in self._call.cells
         return Letter(
             cell=self.name,
@@ -156,7 +156,7 @@ class Exchange:
             epoch=epoch,
             opener=self.opener,
             period=self.period,
-            targets=targets,
+            targets=_told(self._offer),
             call=self._call if calls and cell not in self._spoke else None,
             texts=texts,
         )
@@ -178,11 +178,10 @@ class Exchange:
 
     def _targets(self, alive: tuple[str, ...], offer: Offer) -> tuple[tuple[str, float], ...]:
         """Of all cells, with their deadlines."""
-        mine = {target.name: target.deadline_s for target in offer.task.targets}
         theirs = {cell: self._heard[cell].targets for cell in alive}
         return tuple(
             (shared_name(cell, target), deadline)
-            for cell, targets in sorted({self.name: mine, **theirs}.items())
+            for cell, targets in sorted({self.name: _told(offer), **theirs}.items())
             for target, deadline in sorted(targets.items())
         )
 
@@ -231,6 +230,11 @@ class Exchange:
             self._taken = (self.opener, self.period, agent.term)
             cells = tuple(cell for cell in agent.cells if cell not in agent.agreement.left_out)
             self.agreed, self._ended_s = Agreed(self.period, now, cells, agent.agreement), now
+
+
+def _told(offer: Offer) -> dict[str, float]:
+    """Targets and deadlines that others are told of; those beyond get what was promised, see `own_part`."""
+    return {target.name: target.deadline_s for target in offer.task.targets[:MOST_TARGETS]}
 
 
 def shared_name(cell: str, target: str) -> str:

@@ -12,7 +12,8 @@ from fairlead_isac.collaboration.messages import from_json
 from fairlead_isac.collaboration.network import SharedTarget, SharedTask, SharedUser
 from fairlead_isac.errors import IsacError
 
-MOST_TEXTS, MOST_TEXT = 64, 64 << 10
+MOST_TEXTS, MOST_TEXT, MOST_TARGETS, MOST_CELLS = 64, 64 << 10, 64, 64
+MOST_PERIOD = 2**53
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 Name = Annotated[str, Field(min_length=1, max_length=130)]
 Positive = Annotated[float, Field(gt=0, le=1e18)]
@@ -44,9 +45,9 @@ class Call(BaseModel):
 
     model_config = _FROZEN
 
-    cells: tuple[Name, ...] = Field(min_length=1, max_length=64)
+    cells: tuple[Name, ...] = Field(min_length=1, max_length=MOST_CELLS)
     users: tuple[UserLine, ...] = Field(max_length=64)
-    targets: tuple[TargetLine, ...] = Field(max_length=1024)
+    targets: tuple[TargetLine, ...] = Field(max_length=MOST_CELLS * MOST_TARGETS)
     compute_cycles_per_s: Positive
 
     @classmethod
@@ -98,13 +99,15 @@ class Letter(BaseModel):
     replica: int = Field(ge=0, description="Of the workload, which that cell is.")
     epoch: int = Field(ge=0, description="Of the sender's lease.")
     opener: str = Field(default="", max_length=130, description="Who called the period; empty: none runs.")
-    period: int = Field(ge=0, le=2**53, description="In which agents speak; grows with every call.")
+    period: int = Field(ge=0, le=MOST_PERIOD, description="In which agents speak; grows with every call.")
     targets: dict[Name, Positive] = Field(
-        default_factory=dict, max_length=64, description="What the sender senses, and within which time in s."
+        default_factory=dict, max_length=MOST_TARGETS, description="What the sender senses, and within which time in s."
     )
     call: Call | None = Field(default=None, description="To who has not spoken in this period yet.")
     estimates: dict[Name, EstimateLine] = Field(
-        default_factory=dict, max_length=64, description="The sender's newest, by name of the workload's targets."
+        default_factory=dict,
+        max_length=MOST_TARGETS,
+        description="The sender's newest, by name of targets.",
     )
     texts: tuple[Annotated[str, Field(max_length=MOST_TEXT)], ...] = Field(
         default=(), max_length=MOST_TEXTS, description="Messages of the sender's agent, oldest first."

@@ -19,7 +19,7 @@ import httpx
 from fairlead_agent.plugin import Peer
 
 from ..collaboration.exchange import Agreed, Exchange, Offer
-from ..collaboration.letters import Letter
+from ..collaboration.letters import MOST_TARGETS, Letter
 from ..collaboration.network import CellLinks, SharedTask
 from .book import Entry
 from .counters import Counters
@@ -224,12 +224,13 @@ class Partners:
             self._woken.clear()
             try:
                 due = self._step(due)
+                for cell, peer in self._peers.items():
+                    self._flush(http, cell, peer)
             except Exception as error:  # what one cell says must not end the talks with the others
                 self._counters.add("failed_agreements")
                 self._warn("an agreement failed", reason=f"{type(error).__name__}: {error}")
                 self._exchange.reset()
-            for cell, peer in self._peers.items():
-                self._flush(http, cell, peer)
+                due = self._clock() + TICK_S
 
     def _step(self, due: float) -> float:
         """Read what came, and let time pass where it is time; returns when it is next."""
@@ -257,7 +258,8 @@ class Partners:
         letter = self._exchange.letter(cell, self._clock(), self._seat.replica, self._seat.host.epoch)
         if letter is not None:
             if self._tracks is not None:
-                letter = letter.model_copy(update={"estimates": self._tracks.lines(self._unix())})
+                lines = list(self._tracks.lines(self._unix()).items())[:MOST_TARGETS]
+                letter = letter.model_copy(update={"estimates": dict(lines)})
             task = self._loop.create_task(self._post(http, peer, letter))
             self._posting[task] = cell
             task.add_done_callback(self._posted)

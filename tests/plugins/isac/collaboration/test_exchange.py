@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from fairlead_isac.collaboration.exchange import HOLD_S, Exchange, Offer, own_part
-from fairlead_isac.collaboration.letters import Letter, read_letter
+from fairlead_isac.collaboration.letters import MOST_PERIOD, Letter, read_letter
 from fairlead_isac.collaboration.network import CellLinks, SharedTarget, SharedTask, SharedUser, Sight
 from fairlead_isac.errors import IsacError
 
@@ -105,6 +105,22 @@ def test_messages_of_another_period_are_dropped_and_old_agreements_end() -> None
         street.cells["b"].hear(street.now, Letter(cell="a", replica=0, epoch=1, period=0))
         street.cells["b"].tick(street.now, street.offers["b"], ["a"])
     assert street.cells["b"].agreed is None
+
+
+def test_more_promises_than_can_be_told_and_a_period_without_sense_do_no_harm() -> None:
+    street = Street()
+    street.offers["a"] = offer("a", 100, 10, *(f"r{number}" for number in range(70)))
+    street.run(1.0)
+    senseless = Letter(cell="b", replica=0, epoch=1, opener="b", period=MOST_PERIOD)
+    street.cells["a"].hear(street.now, senseless)
+    before = street.cells["a"].period
+    street.run(3.0)
+    agreed = street.cells["b"].agreed
+    assert agreed is not None and agreed.period > before
+    found = street.offers["a"]
+    assert found is not None
+    shares = own_part(agreed.agreement, found.links).time_share["a"]
+    assert {"r0", "r69"} <= shares.keys()
 
 
 @pytest.mark.parametrize(
