@@ -61,7 +61,7 @@ class Results:
         tier_bytes: int64 [queries]: read from the tier.
         complete: False: a part of the tier did not answer.
         how: ``index``, ``scan`` (all that were allowed were compared), ``words`` or ``both``.
-        overtaken: found documents were deleted before they were read, and are missing.
+        lost: slots of documents that were found and could not be read any more, or not yet; they are missing.
     """
 
     hits: list[list[Hit]]
@@ -70,7 +70,12 @@ class Results:
     tier_bytes: NDArray[np.int64]
     complete: bool = True
     how: str = "index"
-    overtaken: bool = False
+    lost: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    @property
+    def overtaken(self) -> bool:
+        """Whether any are missing."""
+        return len(self.lost) > 0
 
 
 @dataclass(slots=True)
@@ -134,9 +139,10 @@ class Searcher:
         queries = None if vectors is None else check_vectors(vectors, self.parts.space, "queries")
         if queries is not None and texts is not None and len(queries) != len(texts):
             raise TieredRetrievalError(f"{len(texts)} texts for {len(queries)} vectors; accepted: as many of both")
+        lost = np.zeros(0, np.int64)
         for _ in range(_TRIES):
             with self.parts.slots.reading():
-                mask = None if condition is None else self._mask(condition)
+                mask = self._without(lost, None if condition is None else self._mask(condition))
                 if texts is None:
                     assert queries is not None
                     results = self._by_vector(queries, k, mask, recall, include)
@@ -144,7 +150,16 @@ class Searcher:
                     results = self._with_words(queries, texts, k, mask, recall, fusion, include)
             if not results.overtaken:
                 break
+            lost = np.union1d(lost, results.lost)
         return results
+
+    def _without(self, lost: NDArray[np.int64], mask: Mask | None) -> Mask | None:
+        """A mask without slots that could not be read: of documents that go, or that come and are not shown yet."""
+        if not len(lost):
+            return mask
+        kept = (self.parts.served.live if mask is None else mask).copy()
+        kept[lost[lost < len(kept)]] = False
+        return kept
 
     def nearest(self, queries: NDArray, k: int, mask: Mask | None, recall: float) -> tuple[Found, str]:
         """Return the nearest slots, and how they were found; k of them wherever there are k."""
@@ -197,12 +212,11 @@ class Searcher:
 
     def _by_vector(self, queries: NDArray, k: int, mask: Mask | None, recall: float, include: Sequence[str]) -> Results:
         found, how = self.nearest(queries, k, mask, recall)
-        hits, overtaken = [], False
+        hits, lost = [], list[int]()
         for slots, distances in zip(found.slots.tolist(), found.distances.tolist(), strict=True):
             ranked = [(slot, -distance) for slot, distance in zip(slots, distances, strict=True) if slot >= 0]
-            hits.append(self._hits(ranked, {slot: -score for slot, score in ranked}, include))
-            overtaken |= len(hits[-1]) < len(ranked)
-        return Results(hits, found.reads, found.round_trips, found.tier_bytes, found.complete, how, overtaken)
+            hits.append(self._hits(ranked, {slot: -score for slot, score in ranked}, include, lost))
+        return _results(hits, found, how, lost)
 
     def _with_words(
         self,
@@ -219,7 +233,7 @@ class Searcher:
         found = Found(none, none, none, none, none.astype(np.int64))
         if queries is not None:
             found, _ = self.nearest(queries, deep, mask, recall)
-        hits, overtaken = [], False
+        hits, lost = [], list[int]()
         for row, text in enumerate(texts):
             by_words: Ranked = self.parts.catalog.matching(text, self._keep(mask), deep)
             near: dict[int, float] = {}
@@ -227,23 +241,22 @@ class Searcher:
                 slots, distances = found.slots[row].tolist(), found.distances[row].tolist()
                 near = {slot: distance for slot, distance in zip(slots, distances, strict=True) if slot >= 0}
                 by_words = fuse([(slot, -distance) for slot, distance in near.items()], by_words, fusion, k)
-            hits.append(self._hits(by_words, near, include))
-            overtaken |= len(hits[-1]) < len(by_words)
-        how = "words" if queries is None else "both"
-        return Results(hits, found.reads, found.round_trips, found.tier_bytes, found.complete, how, overtaken)
+            hits.append(self._hits(by_words, near, include, lost))
+        return _results(hits, found, "words" if queries is None else "both", lost)
 
     def _keep(self, mask: Mask | None) -> Callable[[int], bool]:
         among = self.parts.served.live if mask is None else mask
         return lambda slot: slot < len(among) and bool(among[slot])
 
-    def _hits(self, ranked: Ranked, near: dict[int, float], include: Sequence[str]) -> list[Hit]:
+    def _hits(self, ranked: Ranked, near: dict[int, float], include: Sequence[str], lost: list[int]) -> list[Hit]:
         slots = [slot for slot, _ in ranked]
         hits = [
             Hit(key, score, near.get(slot)) for key, (slot, score) in zip(self.parts.ids.of(slots), ranked, strict=True)
         ]
         if "metadata" in include:
             fields = self.parts.catalog.metadata(slots)
-            # What is not there any more was deleted while this search was under way.
+            # What is not there was deleted while this search was under way, or is just being written.
+            lost += [slot for slot in slots if slot not in fields]
             hits = [hit for slot, hit in zip(slots, hits, strict=True) if slot in fields]
             slots = [slot for slot in slots if slot in fields]
             for slot, hit in zip(slots, hits, strict=True):
@@ -256,6 +269,11 @@ class Searcher:
             for slot, hit in zip(slots, hits, strict=True):
                 hit.vector = self.parts.file.rows[slot].copy()
         return hits
+
+
+def _results(hits: list[list[Hit]], found: Found, how: str, lost: list[int]) -> Results:
+    gone = np.unique(np.array(lost, np.int64))
+    return Results(hits, found.reads, found.round_trips, found.tier_bytes, found.complete, how, gone)
 
 
 def _power(fewer: float) -> int:
