@@ -7,7 +7,9 @@ python=${PYTHON:-python3}
 cxx=${CXX:-c++}
 build=${BUILD:-$here/build/sanitize}
 mkdir -p "$(dirname "$build")"
-cmake -S "$here" -B "$build" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_COMPILER="$cxx" \
+# With -O1 and lines alone the largest files compile in half the time; reports say as much.
+cmake -S "$here" -B "$build" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O1 -g1" \
+    -DCMAKE_CXX_COMPILER="$cxx" \
     -DFAIRLEAD_SANITIZE=address,undefined -DFAIRLEAD_SELFTEST=ON \
     -DPython_EXECUTABLE="$("$python" -c 'import sys; print(sys.executable)')" \
     -Dnanobind_DIR="$("$python" -m nanobind --cmake_dir)" >"$build.log"
