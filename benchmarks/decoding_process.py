@@ -144,6 +144,7 @@ class DecodingProcess:
         content = os.read(descriptor, 1 << 16)
         if not content and answer:
             code = self._process.wait()
+            self._take_last_words()
             killed = self._group is not None and self._group.kills() > 0
             reason = "killed by the memory limit" if killed else f"ended with {code}"
             raise EngineEnded(f"{reason}; {bytes(self._log[-200:]).decode(errors='replace')}", killed=killed)
@@ -153,6 +154,14 @@ class DecodingProcess:
             self._buffer += content
         else:
             self._log += content
+
+    def _take_last_words(self) -> None:
+        """What an ended process has said and nobody read yet; whoever inherited its pipe is not waited for."""
+        assert self._process.stderr is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stderr, selectors.EVENT_READ)
+            while selector.select(0) and (content := os.read(self._process.stderr.fileno(), 1 << 16)):
+                self._log += content
 
 
 def forget_cached(folder: Path) -> None:
