@@ -8,12 +8,14 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from fairlead_agent.config import load_workloads
 from tests.fleet.conftest import Fleet, FleetMaker
+from tests.patience import patient
 
 pytest.importorskip("torch", reason="the engine computes in torch")
 
@@ -71,8 +73,16 @@ def shown(fleet: Fleet) -> str:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
+def dropped(seen: list[dict[str, float]]) -> bool:
+    """Whether an instance has said that it is one of two and has given layers away."""
+    return any(facts["group_instances"] == 2 and facts["dropped_layers"] > 0 for facts in seen)
+
+
 def watched(fleet: Fleet, work: Callable[[], list[Outcome]]) -> tuple[list[Outcome], list[dict[str, float]]]:
-    """Do some work, and see all the while what the instances say of themselves."""
+    """Do some work until layers were given away, and see all the while what the instances say of themselves.
+
+    How much of it that takes depends on the machine: one may have answered before anybody looked at the memory.
+    """
     seen: list[dict[str, float]] = []
     ended = threading.Event()
 
@@ -83,7 +93,11 @@ def watched(fleet: Fleet, work: Callable[[], list[Outcome]]) -> tuple[list[Outco
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        return work(), seen
+        outcomes = work()
+        deadline = time.monotonic() + patient(60.0)
+        while not dropped(seen) and time.monotonic() < deadline:
+            outcomes += work()
+        return outcomes, seen
     finally:
         ended.set()
         watcher.join()
@@ -100,10 +114,9 @@ def test_a_burst_drops_layers_is_served_and_restores(fleet: Fleet) -> None:
     expected = answered(fleet)
 
     outcomes, seen = watched(fleet, lambda: burst(fleet, 20, 60, 40))
-    assert [outcome.error for outcome in outcomes] == [""] * 20
+    assert {outcome.error for outcome in outcomes} == {""}
     assert {outcome.node for outcome in outcomes} == {"edge", "gpu"}, "the gateway uses both"
-    assert max(facts["group_instances"] for facts in seen) == 2
-    assert max(facts["dropped_layers"] for facts in seen) > 0
+    assert dropped(seen)
     own = calm["0"]["kv_capacity_bytes"]
     assert max(facts["kv_capacity_bytes"] for facts in seen) > 2 * own, "weights became room"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Any
@@ -10,10 +12,11 @@ from fairlead_elastic_serving.engine.engine import Engine
 from fairlead_elastic_serving.engine.loop import Loop
 from fairlead_elastic_serving.engine.sequence import ServedSequence
 from fairlead_language_model.sampling import SamplingParameters
+from fairlead_language_model.serving import EngineClosed, Failure, Finish, Piece, Request
 from fairlead_language_model.serving import Event as EngineEvent
-from fairlead_language_model.serving import Failure, Finish, Piece, Request
+from tests.patience import patient
 
-WAIT_S = 60.0
+WAIT_S = patient(60.0)
 
 
 @dataclass
@@ -67,6 +70,30 @@ def run(engine: Engine, *requests: Request) -> list[Collected]:
 
     engine.between_steps(send).result()
     return [sink.wait() for sink in sinks]
+
+
+class Demand:
+    """Greedy requests that each come anew when they end, until it is enough: however fast a machine answers them."""
+
+    def __init__(self, engine: Engine, prompts: Sequence[list[int]], tokens: int) -> None:
+        self._engine, self._tokens = engine, tokens
+        self.asked: list[tuple[list[int], Collected]] = []
+        self.enough = False
+        for prompt in prompts:
+            self._ask(prompt)
+
+    def _ask(self, prompt: list[int]) -> None:
+        sink = Collected()
+        self.asked.append((prompt, sink))
+
+        def hear(event: EngineEvent) -> None:
+            # First asked anew, so that whoever waits for an end finds all that there will be.
+            if isinstance(event, Finish) and not self.enough:
+                with suppress(EngineClosed):
+                    self._ask(prompt)
+            sink(event)
+
+        self._engine.submit(request(prompt, self._tokens, ignore_eos=True), hear)
 
 
 def add(loop: Loop, name: str, model: Any, one: Request) -> tuple[ServedSequence, Collected]:

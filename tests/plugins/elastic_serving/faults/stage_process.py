@@ -12,7 +12,7 @@ from fairlead_elastic_serving.group.membership import Membership
 from fairlead_elastic_serving.group.settings import GroupSettings
 from fairlead_elastic_serving.links.door import LinkSettings
 from tests.plugins.elastic_serving.engine.conftest import open_model
-from tests.plugins.elastic_serving.engine.serving import Collected, request
+from tests.plugins.elastic_serving.engine.serving import Demand
 from tests.plugins.elastic_serving.random_models import some_tokens
 
 FEW_PAGES = 60
@@ -25,12 +25,9 @@ def instance(directory: Path, name: str) -> tuple[Engine, Membership]:
     return engine, Membership(engine, name, LinkSettings(stall_s=3.0), GroupSettings(timing=Timing(pause_s=0.2)))
 
 
-def burst(engine: Engine, first: int) -> list[tuple[list[int], Collected]]:
-    """Ask for more than there is room for."""
-    asked = [(some_tokens(20 + number, number), Collected()) for number in range(first, first + 5)]
-    for prompt, sink in asked:
-        engine.submit(request(prompt, TOKENS, ignore_eos=True), sink)
-    return asked
+def burst(engine: Engine, first: int) -> Demand:
+    """Ask for more than there is room for, again and again."""
+    return Demand(engine, [some_tokens(20 + number, number) for number in range(first, first + 5)], TOKENS)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,12 @@ from fairlead_elastic_serving.group.membership import Membership
 from fairlead_elastic_serving.group.settings import GroupSettings
 from fairlead_elastic_serving.links.door import LinkSettings
 from fairlead_elastic_serving.standing import Standing, standing
+from tests.patience import patient
 from tests.plugins.elastic_serving.engine.conftest import open_model
-from tests.plugins.elastic_serving.engine.serving import Collected, request
+from tests.plugins.elastic_serving.engine.serving import Demand
 from tests.plugins.elastic_serving.random_models import RandomModel, some_tokens
 
-WAIT_S = 60.0
+WAIT_S = patient(60.0)
 PAGES, FEW_PAGES = 400, 60
 
 
@@ -69,16 +70,18 @@ def pair(llama: RandomModel) -> Iterator[Pair]:
 
 def test_a_smaller_budget_makes_a_group_and_a_larger_one_ends_it(pair: Pair, llama: RandomModel) -> None:
     """What the agent takes away in the middle of answers is made up by layers, and nobody's answer changes."""
-    asked = [(some_tokens(20 + number, number), Collected()) for number in range(10)]
-    for number, (prompt, sink) in enumerate(asked):
-        pair.engines[number % 2].submit(request(prompt, 40, ignore_eos=True), sink)
-    pair.until(lambda: all(sink.pieces for _, sink in asked), "first tokens")
+    prompts = [some_tokens(20 + number, number) for number in range(10)]
+    demands = [Demand(engine, prompts[number::2], 40) for number, engine in enumerate(pair.engines)]
+    pair.until(lambda: all(sink.pieces for demand in demands for _, sink in demand.asked), "first tokens")
     assert [now.group for now in pair.standings] == [1, 1]
     pair.fit(FEW_PAGES)
     pair.until(lambda: all(now.group == 2 and now.dropped_layers for now in pair.standings), "a group")
     assert all(now.kv_capacity_bytes > now.kv_own_bytes for now in pair.standings)
-    for prompt, sink in asked:
-        assert sink.wait().tokens == llama.greedy(prompt, 40)
+    for demand in demands:
+        demand.enough = True
+    answers = {tuple(prompt): llama.greedy(prompt, 40) for prompt in prompts}
+    for prompt, sink in [one for demand in demands for one in demand.asked]:
+        assert sink.wait().tokens == answers[tuple(prompt)]
     pair.fit(PAGES)
     pair.until(lambda: all(now.group == 1 and not now.dropped_layers for now in pair.standings), "each alone")
     pair.until(lambda: all(now.used_pages == 0 for now in pair.standings), "all pages free")
