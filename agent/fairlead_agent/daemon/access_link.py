@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from fairlead_agent.messages import Estimate, Quantiles
 from fairlead_agent.plugin.facts import LinkFacts, NodeFacts
 
@@ -10,6 +12,9 @@ GATEWAY = "gateway"
 
 #: Relative spread of what a link adds: bandwidth and delay change from one moment to the next.
 SPREAD = 0.25
+
+#: Of a TCP segment, in bits: 1,460 bytes.
+SEGMENT_BITS = 11_680.0
 
 
 def over_access_link(estimate: Estimate, facts: NodeFacts) -> Estimate:
@@ -24,6 +29,8 @@ def over_access_link(estimate: Estimate, facts: NodeFacts) -> Estimate:
     exchange_s = 2 * link.latency_s + transfer_s(estimate.exchange_bytes, link)
     fetch_s = transfer_s(estimate.transfer_bytes, link)
     rate = f"{link.bandwidth_bits_per_s / 1e6:g} Mbit/s, {link.latency_s * 1e3:g} ms each way"
+    if link.loss:
+        rate += f", {link.loss:.2g} of all packets lost: {goodput_bits_per_s(link) / 1e6:.3g} Mbit/s for one stream"
     reason = f"{estimate.reason}; {exchange_s * 1e3:.3g} ms over the link to clients ({rate})".removeprefix("; ")
     return estimate.model_copy(
         update={
@@ -36,7 +43,19 @@ def over_access_link(estimate: Estimate, facts: NodeFacts) -> Estimate:
 
 def transfer_s(size_bytes: int, link: LinkFacts) -> float:
     """Seconds that so many bytes take on a link, its delay not counted."""
-    return size_bytes * 8 / max(link.bandwidth_bits_per_s, 1.0)
+    return size_bytes * 8 / max(goodput_bits_per_s(link), 1.0)
+
+
+def goodput_bits_per_s(link: LinkFacts) -> float:
+    """What one TCP stream carries over a link that loses packets: the link's bandwidth, less what is sent again, and at
+    most ``MSS / RTT * sqrt(3 / (2 loss))`` (Mathis, Semke, Mahdavi and Ott 1997, equation 3 without delayed ACKs).
+    """
+    if not link.loss:
+        return link.bandwidth_bits_per_s
+    arriving = link.bandwidth_bits_per_s * (1 - link.loss)
+    if link.latency_s <= 0:
+        return arriving
+    return min(arriving, SEGMENT_BITS / (2 * link.latency_s) * math.sqrt(1.5 / link.loss))
 
 
 def added(quantiles: Quantiles, seconds: float) -> Quantiles:

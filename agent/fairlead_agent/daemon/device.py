@@ -26,7 +26,7 @@ class Device:
     readings: Readings
     measured: MeasuredOnce = field(default_factory=MeasuredOnce)
     measured_links: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
-    """By peer: ``bandwidth_bits_per_s`` and ``latency_s`` as something on this node measured them."""
+    """By peer: bandwidth, delay, loss and throughput by attribute, as something on this node measured them."""
 
     # --- capacity ----------------------------------------------------------------------------------------------
 
@@ -95,7 +95,9 @@ class Device:
             peer=link.peer,
             bandwidth_bits_per_s=measured.get("bandwidth_bits_per_s", link.bandwidth),
             latency_s=measured.get("latency_s", link.latency),
-            simulated=not measured,
+            loss=measured.get("loss"),
+            throughput_bits_per_s=measured.get("throughput_bits_per_s"),
+            simulated=measured.keys().isdisjoint(("bandwidth_bits_per_s", "latency_s")),
         )
 
     def refusal(self) -> str:
@@ -164,7 +166,12 @@ class Device:
         for part in parts:
             yield Edge(self.node, EdgeKind.CONTAINS, part.id)
         for link in self.links():
-            measured = self._all(bandwidth_bits_per_s=link.bandwidth_bits_per_s, latency_s=link.latency_s)
+            measured = self._all(
+                bandwidth_bits_per_s=link.bandwidth_bits_per_s,
+                latency_s=link.latency_s,
+                loss=link.loss,
+                throughput_bits_per_s=link.throughput_bits_per_s,
+            )
             yield Edge(self.node, EdgeKind.LINK, link_target(link.peer), measured, simulated=link.simulated)
 
     def _node_vertex(self) -> Vertex:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -119,7 +120,7 @@ class Sensor:
         """A link of this node: what was measured takes the place of what the profile states, also in bids."""
         for link in self.device.links():
             key = Edge(self._bus.node, EdgeKind.LINK, link_target(link.peer)).key
-            if edge == key and attribute in ("bandwidth_bits_per_s", "latency_s") and value > 0:
+            if edge == key and _is_of_a_link(attribute, value):
                 known = dict(self.device.measured_links)
                 known[link.peer] = {**known.get(link.peer, {}), attribute: value}
                 self.device = replace(self.device, measured_links=known)
@@ -198,6 +199,13 @@ class Sensor:
             return {}
         ours = VERTEX_ATTRIBUTES[VertexKind.INSTANCE]
         return {name: measured for name, measured in known.measured.items() if name not in ours}
+
+
+def _is_of_a_link(attribute: str, value: float) -> bool:
+    """Whether a link may have this value: nothing bids over one that carries nothing or takes no time."""
+    if attribute in ("bandwidth_bits_per_s", "latency_s"):
+        return 0 < value < math.inf
+    return (attribute == "loss" and 0 <= value <= 1) or (attribute == "throughput_bits_per_s" and 0 <= value < math.inf)
 
 
 def message(update: ShardUpdate) -> GraphUpdate:

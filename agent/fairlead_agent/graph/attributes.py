@@ -107,6 +107,7 @@ EDGE_ATTRIBUTES: dict[EdgeKind, dict[str, Attribute]] = {
         _A("latency_s", "One-way delay.", significance=0.1),
         _A("jitter_s", "Standard deviation of the delay.", significance=0.25),
         _A("loss", "Share of packets lost.", significance=0.25, maximum=1.0),
+        _A("throughput_bits_per_s", "Sent over it in this direction now, by anyone.", significance=0.25),
         _A("energy_j_per_bit", "What the sender spends.", significance=0.1),
     ),
     EdgeKind.CACHES: _table(_A("stored_bytes", "Bytes of the artifact that lie there already.", significance=0.05)),

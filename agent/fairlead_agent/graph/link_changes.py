@@ -10,7 +10,9 @@ from fairlead_agent.graph.kinds import EdgeKind
 
 #: A link whose bandwidth or delay is another by this factor is another link to a workload.
 NOTABLE = 1.5
-_WORDS = {"bandwidth_bits_per_s": "carries", "latency_s": "takes"}
+#: A smaller share of lost packets than this is as good as none.
+LEAST_LOSS = 0.01
+_WORDS = {"bandwidth_bits_per_s": "carries", "latency_s": "takes", "loss": "loses"}
 
 
 @dataclass(slots=True)
@@ -26,14 +28,26 @@ class LinkChanges:
             return ""
         now = {name: edge.measured[name].value for name in _WORDS if name in edge.measured}
         before = self._known.setdefault(key, now)
-        changed = [name for name in now if name in before and _factor(before[name], now[name]) >= NOTABLE]
+        before = {name: before[name] if name in before else _unmeasured(name, now[name]) for name in now}
+        changed = [name for name in now if _factor(name, before[name], now[name]) >= NOTABLE]
         if not changed:
             return ""
         self._known[key] = now
-        told = (f"{_WORDS[name]} {show(name, now[name])} instead of {show(name, before[name])}" for name in changed)
+        told = (f"{_WORDS[name]} {_shown(name, now[name])} instead of {_shown(name, before[name])}" for name in changed)
         return f"the link from {edge.source} to {edge.target} {', '.join(told)}"
 
 
-def _factor(one: float, other: float) -> float:
+def _unmeasured(name: str, now: float) -> float:
+    """What a version without an attribute counts as having: no loss, and of the rest nothing to compare with."""
+    return 0.0 if name == "loss" else now
+
+
+def _factor(name: str, one: float, other: float) -> float:
     low, high = sorted((one, other))
+    if name == "loss":
+        low, high = max(low, LEAST_LOSS), max(high, LEAST_LOSS)
     return high / low if low > 0 else (float("inf") if high > 0 else 1.0)
+
+
+def _shown(name: str, value: float) -> str:
+    return f"{value:.2g} of all packets" if name == "loss" else show(name, value)

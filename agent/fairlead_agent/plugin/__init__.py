@@ -8,6 +8,7 @@ code lives). See ``docs/plugins.md``.
 from fairlead_agent.messages.estimate import Estimate, Quantiles, Refusal
 from fairlead_agent.messages.workload import Workload
 from fairlead_agent.plugin.budget import Budget, BudgetReply
+from fairlead_agent.plugin.complaints import checked, complaint
 from fairlead_agent.plugin.context import Context, Peer
 from fairlead_agent.plugin.facts import BatteryFacts, GpuFacts, LinkFacts, MemoryFacts, NodeFacts, ProcessorFacts
 from fairlead_agent.plugin.hookspecs import API_VERSION, Description, LightHooks, WorkerHooks, hookimpl, hookspec
@@ -31,6 +32,8 @@ __all__ = [
     "Refusal",
     "WorkerHooks",
     "Workload",
+    "checked",
+    "complaint",
     "hookimpl",
     "hookspec",
 ]

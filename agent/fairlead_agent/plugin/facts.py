@@ -56,6 +56,8 @@ class LinkFacts(Frozen):
     peer: str
     bandwidth_bits_per_s: float
     latency_s: float
+    loss: float | None = Field(default=None, ge=0, le=1, description="Share of packets lost; null: not measured.")
+    throughput_bits_per_s: float | None = Field(default=None, ge=0, description="Sent now; null: not measured.")
     simulated: bool = False
 
 

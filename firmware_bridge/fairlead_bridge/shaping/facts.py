@@ -27,6 +27,23 @@ def link_facts(before: Queues, after: Queues, plan: ShapingPlan) -> dict[str, fl
     return facts
 
 
+def class_facts(before: Queues, after: Queues, plan: ShapingPlan) -> dict[str, dict[str, float]]:
+    """Each class of a plan's egress as a link of its own, by name: as :func:`link_facts`, at the class's ceiling."""
+    if not isinstance(plan.egress, ClassTree):
+        return {}
+    ceilings = {item.name: item.ceil_bits_per_s or plan.egress.rate_bits_per_s for item in plan.egress.classes}
+    return {
+        name: {
+            "bandwidth_bits_per_s": float(ceilings[name]),
+            "loss": found.loss,
+            "throughput_bits_per_s": found.bits_per_s,
+            "latency_s": found.waiting_bytes * 8 / ceilings[name],
+        }
+        for name, found in class_traffic(before, after, plan).items()
+        if is_known(found)
+    }
+
+
 def class_traffic(before: Queues, after: Queues, plan: ShapingPlan) -> dict[str, Passed | Missing]:
     """What passed each class of a plan's egress, by the class's name."""
     if not isinstance(plan.egress, ClassTree):

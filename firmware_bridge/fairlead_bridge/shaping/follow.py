@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
+from fairlead_bridge.reading import Missing
 from fairlead_bridge.shaping.apply import Shaper
 from fairlead_bridge.shaping.errors import PlanError, ShapingError
+from fairlead_bridge.shaping.facts import class_facts
 from fairlead_bridge.shaping.journal import DEFAULT_DIRECTORY
 from fairlead_bridge.shaping.match import Match
 from fairlead_bridge.shaping.plan import RATE_MIN, ClassTree, ShapingPlan, TrafficClass
+from fairlead_bridge.shaping.statistics import Queues, QueueSensor
 
 #: The default class of a plan of rates.
 REST = "rest"
 _TOTAL_BITS_PER_S = 10e9
 _REST_BITS_PER_S = 1e6
+#: Between two readings of what passed the classes.
+READ_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Following:
-    """How a follower stands: what is in force, since how many transactions, and why the last one failed."""
+    """How a follower stands: what is in force, since how many transactions, why the last one failed, what passed.
+
+    ``traffic`` is of each class, by name, between the last two readings, as :func:`.facts.class_facts` has it; empty
+    before there are two, and where the queues cannot be read.
+    """
 
     rates_bits_per_s: Mapping[str, float]
     applied: int
     failed: int
     problem: str
+    traffic: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
 
 
 def plan_of_rates(
@@ -79,6 +90,9 @@ class RateFollower:
         self._wanted: dict[str, float] | None = None
         self._following = Following({}, 0, 0, "")
         self._closing = False
+        self._plan: ShapingPlan | None = None
+        self._sensor, self._looked_at = QueueSensor(), -READ_S
+        self._queues: Queues | None = None
         self._thread = threading.Thread(target=self._run, name=f"shaping of {link}", daemon=True)
         self._thread.start()
 
@@ -111,13 +125,15 @@ class RateFollower:
 
     def _run(self) -> None:
         shaper: Shaper | None = None
-        while (rates := self._next()) is not None:
+        while not self._closing:
+            rates = self._next()
             try:
-                shaper = shaper or Shaper(self._directory)
-                shaper.apply(plan_of_rates(self._link, self._matches, rates))
-                self._following = Following(rates, self._following.applied + 1, self._following.failed, "")
+                if rates is not None:
+                    shaper = shaper or Shaper(self._directory)
+                    self._apply(shaper, rates)
             except ShapingError as error:
                 self._failed(str(error))
+            self._look()
         if shaper is not None:
             try:
                 shaper.clear(self._link)
@@ -125,16 +141,33 @@ class RateFollower:
                 self._failed(str(error))
             shaper.close()
 
+    def _apply(self, shaper: Shaper, rates: dict[str, float]) -> None:
+        plan = plan_of_rates(self._link, self._matches, rates)
+        shaper.apply(plan)
+        self._plan = plan
+        before = self._following
+        self._following = replace(before, rates_bits_per_s=rates, applied=before.applied + 1, problem="")
+
     def _next(self) -> dict[str, float] | None:
-        """The rates to apply; None: it ends."""
+        """The rates to apply; None: it ends, or the queues are to be read."""
         with self._condition:
-            while self._wanted is None and not self._closing:
-                self._condition.wait()
+            if self._wanted is None and not self._closing:
+                self._condition.wait(None if self._plan is None else READ_S)
             rates, self._wanted = self._wanted, None
             return None if self._closing else rates
 
+    def _look(self) -> None:
+        """Compare the queues with those of a period ago."""
+        now = time.monotonic()
+        if self._plan is None or now - self._looked_at < READ_S:
+            return
+        before, queues = self._queues, self._sensor.read()
+        self._looked_at, self._queues = now, None if isinstance(queues, Missing) else queues
+        traffic = class_facts(before, self._queues, self._plan) if before and self._queues else {}
+        self._following = replace(self._following, traffic=traffic)
+
     def _failed(self, problem: str) -> None:
         before = self._following
-        self._following = Following(before.rates_bits_per_s, before.applied, before.failed + 1, problem)
+        self._following = replace(before, failed=before.failed + 1, problem=problem)
         if problem != before.problem:
             self._warn(problem)

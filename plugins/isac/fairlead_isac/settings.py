@@ -5,7 +5,9 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from fairlead_agent.plugin import checked
 
 StageName = Literal["separated", "orthogonal", "converged", "collaborative"]
 SensingClass = Literal[1, 2, 3, 4, 5, 6, 7]
@@ -204,27 +206,4 @@ def read_settings(config: dict[str, Any]) -> Settings:
     Raises:
         ValueError: one line that names each bad field, its value and what is accepted.
     """
-    try:
-        return Settings.model_validate(config)
-    except ValidationError as error:
-        raise ValueError("; ".join(_line(problem) for problem in error.errors())) from None
-
-
-_PARTS: dict[str, type[BaseModel]] = {
-    "radio": Radio,
-    "cell": Cell,
-    "users": User,
-    "targets": Target,
-    "sites": Site,
-    "sensing": Shares,
-    "shaping": Shaping,
-}
-
-
-def _line(problem: Any) -> str:
-    field = ".".join(map(str, problem["loc"])) or "config"
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        part = _PARTS.get(str(problem["loc"][0]), Settings)
-        message = f"unknown; accepted: {', '.join(part.model_fields)}"
-    return f"{field} = {str(problem['input'])[:100]!r}: {message}"
+    return checked(Settings, config)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from fairlead_agent.plugin import checked
 
 MODELS = Path(__file__).with_name("models")
 DEFAULT_MODEL = "tiny-drelu"
@@ -181,16 +183,4 @@ def read_settings(config: dict[str, Any]) -> Settings:
     Raises:
         ValueError: one line that names each bad field, its value and what is accepted.
     """
-    try:
-        return Settings.model_validate(config)
-    except ValidationError as error:
-        raise ValueError("; ".join(_line(problem) for problem in error.errors())) from None
-
-
-def _line(problem: Any) -> str:
-    field = ".".join(map(str, problem["loc"])) or "config"
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        fields = AcceleratorSettings.model_fields if problem["loc"][0] == "accelerator" else Settings.model_fields
-        message = f"unknown; accepted: {', '.join(fields)}"
-    return f"{field} = {problem['input']!r}: {message}"
+    return checked(Settings, config)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from fairlead_agent.plugin import checked
 
 
 class Settings(BaseModel):
@@ -43,14 +45,4 @@ def read_settings(config: dict[str, Any]) -> Settings:
     Raises:
         ValueError: one line that names each bad field, its value and what is accepted.
     """
-    try:
-        return Settings.model_validate(config)
-    except ValidationError as error:
-        raise ValueError("; ".join(_problem(item) for item in error.errors(include_url=False))) from None
-
-
-def _problem(item: Any) -> str:
-    field = ".".join(str(part) for part in item["loc"]) or "config"
-    if item["type"] == "extra_forbidden":
-        return f"{field}: unknown; accepted: {', '.join(Settings.model_fields)}"
-    return f"{field} = {item['input']!r}: {item['msg']}"
+    return checked(Settings, config)

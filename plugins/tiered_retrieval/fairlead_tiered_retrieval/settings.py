@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from fairlead_agent.plugin import checked
 
 Element = Literal["float32", "float16", "bfloat16", "int8", "uint8", "bit"]
 Metric = Literal["l2", "dot", "cosine"]
@@ -138,19 +140,4 @@ def read_settings(config: dict[str, Any]) -> Settings:
     Raises:
         ValueError: one line that names each bad field, its value and what is accepted.
     """
-    try:
-        return Settings.model_validate(config)
-    except ValidationError as error:
-        raise ValueError("; ".join(_line(problem) for problem in error.errors())) from None
-
-
-_PARTS: dict[str, type[BaseModel]] = {"expected": Expected, "scatter": Scatter}
-
-
-def _line(problem: Any) -> str:
-    field = ".".join(map(str, problem["loc"])) or "config"
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        part = _PARTS.get(str(problem["loc"][0]), Settings)
-        message = f"unknown; accepted: {', '.join(part.model_fields)}"
-    return f"{field} = {problem['input']!r}: {message}"
+    return checked(Settings, config)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from fairlead_agent.daemon.access_link import over_access_link
+from fairlead_agent.daemon.access_link import goodput_bits_per_s, over_access_link
 from fairlead_agent.messages import Estimate, Quantiles
 from fairlead_agent.placement.resources import Resources
 from tests.agent.daemon.devices import device
@@ -32,3 +34,15 @@ def test_both_ways_and_the_bytes_are_added() -> None:
 
 def test_a_node_without_a_stated_link_adds_nothing() -> None:
     assert over_access_link(ESTIMATE, device().facts(Resources())) == ESTIMATE
+
+
+def test_a_link_that_loses_packets_carries_less_and_the_bid_says_so() -> None:
+    """Over 50 ms each way and 1 % loss, one TCP stream carries ``11,680 bit / 0.1 s * sqrt(150)`` = 1.43 Mbit/s."""
+    linked = device({"simulated": {"links": [{"peer": "gateway", "bandwidth": "100 Mbit/s", "latency": "50 ms"}]}})
+    lossy = replace(linked, measured_links={"gateway": {"loss": 0.01, "throughput_bits_per_s": 4e6}})
+    seen = over_access_link(ESTIMATE, lossy.facts(Resources()))
+    assert seen.latency_s.p50 == pytest.approx(0.02 + 2 * 0.05 + 80_000 / 1.4305e6, rel=1e-3)
+    assert "0.01 of all packets lost: 1.43 Mbit/s for one stream" in seen.reason
+    assert lossy.links()[0].simulated, "its bandwidth is still what the profile states"
+    narrow = replace(linked, measured_links={"gateway": {"loss": 0.5, "bandwidth_bits_per_s": 1e5}})
+    assert goodput_bits_per_s(narrow.links()[0]) == 5e4

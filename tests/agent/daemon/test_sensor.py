@@ -71,5 +71,10 @@ def test_what_an_instance_measured_of_a_link_ends_with_it() -> None:
     assert bandwidth(view) == 2e7 and sensor.facts(None).links[0].bandwidth_bits_per_s == 2e7
     sensor.instances((report(memory_bytes=1 << 30),))
     assert bandwidth(view) == 2e7
+    for attribute, value in (("loss", 0.1), ("throughput_bits_per_s", 0.0), ("loss", 1.5), ("loss", -0.1)):
+        sensor.fact(LINK, attribute, value, 0.0, source=INSTANCE)
+    measured = view.graph.edges[LINK].measured
+    assert (measured["loss"].value, measured["throughput_bits_per_s"].value) == (0.1, 0.0)
     sensor.instances(())
+    assert "loss" not in view.graph.edges[LINK].measured
     assert bandwidth(view) == 1e9 and sensor.facts(None).links[0].bandwidth_bits_per_s == 1e9

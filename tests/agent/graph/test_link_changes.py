@@ -8,8 +8,9 @@ from fairlead_agent.graph.link_changes import LinkChanges
 KEY = "edge>link>control-plane"
 
 
-def link(bandwidth: float, latency: float = 0.001) -> Edge:
+def link(bandwidth: float, latency: float = 0.001, loss: float | None = None) -> Edge:
     measured = {"bandwidth_bits_per_s": Measured(bandwidth, 0.0), "latency_s": Measured(latency, 0.0)}
+    measured |= {} if loss is None else {"loss": Measured(loss, 0.0)}
     return Edge("edge", EdgeKind.LINK, "control-plane", measured)
 
 
@@ -42,3 +43,10 @@ def test_a_link_that_carries_nothing_any_more_is_told() -> None:
     changes = LinkChanges()
     changes.seen(KEY, link(1e6))
     assert "0 bit/s instead of 1 Mbit/s" in changes.seen(KEY, link(0.0))
+
+
+def test_a_link_that_begins_to_lose_packets_is_told_and_a_few_are_not() -> None:
+    changes = LinkChanges()
+    told = [changes.seen(KEY, link(1e8, loss=loss)) for loss in (None, 0.001, 0.0, 0.014, 0.12, 0.13, 0.0)]
+    assert [bool(text) for text in told] == [False, False, False, False, True, False, True]
+    assert told[4] == "the link from edge to control-plane loses 0.12 of all packets instead of 0 of all packets"

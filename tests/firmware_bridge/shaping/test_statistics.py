@@ -11,13 +11,16 @@ from fairlead_bridge.clock import Moment
 from fairlead_bridge.netlink import attribute, attributes_of
 from fairlead_bridge.reading import Missing
 from fairlead_bridge.shaping.apply import Shaper
-from fairlead_bridge.shaping.facts import class_traffic, link_facts
+from fairlead_bridge.shaping.facts import class_facts, class_traffic, link_facts
+from fairlead_bridge.shaping.objects import class_handles
 from fairlead_bridge.shaping.plan import ClassTree, ShapingPlan, TokenBucket, TrafficClass
 from fairlead_bridge.shaping.statistics import (
     LinkQueues,
     Queue,
     Queues,
     QueueSensor,
+    TrafficClassCounters,
+    handle_text,
     passed,
 )
 from fairlead_bridge.shaping.traffic_control import Counters, Entry, counters, parse
@@ -42,6 +45,20 @@ def test_what_passed_between_two_readings_becomes_facts() -> None:
         "loss": 0.1,
         "latency_s": 0.01,
     }
+
+
+def test_each_class_is_a_link_of_its_own() -> None:
+    plan = ShapingPlan("eth0", ClassTree(1e7, (TrafficClass("phone", 4e6, 4e6), TrafficClass("rest", 1e6)), "rest"))
+    handles = {name: handle_text(handle) for name, handle in class_handles(plan.egress).items()}  # type: ignore[arg-type]
+
+    def at(seconds: float, *phone: int) -> Queues:
+        counted = TrafficClassCounters(handles["phone"], "htb", Counters(phone[0], phone[1], phone[3], 0, phone[2], 0))
+        return Queues(Moment(seconds, 1.8e9 + seconds), (LinkQueues("eth0", (), (counted,)),))
+
+    facts = class_facts(at(10, 0, 0, 0, 0), at(12, 500_000, 300, 100, 5_000), plan)
+    assert facts == {
+        "phone": {"bandwidth_bits_per_s": 4e6, "throughput_bits_per_s": 2e6, "loss": 0.25, "latency_s": 0.01}
+    }, "the class that the kernel does not tell of has no facts"
 
 
 def test_what_is_not_known_is_no_fact() -> None:

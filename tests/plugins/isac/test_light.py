@@ -47,8 +47,8 @@ def test_what_cannot_be_had_is_refused_with_what_it_takes() -> None:
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"cel": {}}, "cel = '{}': unknown; accepted: radio, cell, users"),
-        ({"cell": {"antenna": 4}}, "cell.antenna = '4': unknown; accepted: name, antennas"),
+        ({"cel": {}}, "cel = {}: unknown; accepted: radio, cell, users"),
+        ({"cell": {"antenna": 4}}, "cell.antenna = 4: unknown; accepted: name, antennas"),
         (
             {"cell": {"antennas": 9}, "radio": {"channels": 2}},
             "radio.channels = 2: accepted: a divisor of cell.antennas",
@@ -56,7 +56,7 @@ def test_what_cannot_be_had_is_refused_with_what_it_takes() -> None:
         ({"users": [{"name": "a"}, {"name": "a"}]}, "users: 'a' is there twice"),
         ({"sensing": {"minimum": 0.9, "maximum": 0.1}}, "accepted: at most sensing.maximum"),
         ({"radio": {"absences": [{"begin_s": 5, "end_s": 1}]}}, "end_s: accepted: later than begin_s"),
-        ({"cell": {"power_watts": float("nan")}}, "cell.power_watts = 'nan'"),
+        ({"cell": {"power_watts": float("nan")}}, "cell.power_watts = nan"),
     ],
 )
 def test_a_bad_config_is_said_in_one_line(config: dict[str, Any], said: str) -> None:

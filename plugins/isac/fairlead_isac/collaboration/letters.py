@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fairlead_agent.plugin import complaint
 from fairlead_isac.collaboration.fusion import Estimate
 from fairlead_isac.collaboration.messages import from_json
 from fairlead_isac.collaboration.network import SharedTarget, SharedTask, SharedUser
@@ -129,15 +130,7 @@ def read_letter(raw: bytes) -> Letter:
         for text in letter.texts:
             from_json(text)
     except ValidationError as error:
-        raise IsacError("; ".join(_line(problem) for problem in error.errors()[:5])) from None
+        raise IsacError(complaint(error, Letter, "letter")[:2000]) from None
     except RecursionError:
         raise IsacError("letter: nested too deeply; accepted: one JSON object") from None
     return letter
-
-
-def _line(problem: Any) -> str:
-    field = ".".join(map(str, problem["loc"])) or "letter"
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
-        message = f"unknown; accepted: {', '.join(Letter.model_fields)}"
-    return f"{field} = {str(problem['input'])[:100]!r}: {message}"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from fairlead_agent.plugin import checked
 
 from ..errors import IsacError
 from ..settings import StageName
@@ -42,15 +44,4 @@ def read_control(body: Any) -> Control:
     Raises:
         IsacError: one line that names each bad field, its value and what is accepted.
     """
-    try:
-        return Control.model_validate(body)
-    except ValidationError as error:
-        raise IsacError("; ".join(_line(problem) for problem in error.errors())) from None
-
-
-def _line(problem: Any) -> str:
-    field = ".".join(map(str, problem["loc"])) or "control"
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        message = f"unknown; accepted: {', '.join(Control.model_fields)}"
-    return f"{field} = {str(problem['input'])[:100]!r}: {message}"
+    return checked(Control, body, "control", IsacError)

@@ -14,6 +14,8 @@ from typing import Any
 MEASUREMENTS: dict[str, tuple[str, str]] = {
     "DRB.UEThpDl": ("kbit/s", "downlink rate of a user"),
     "DRB.RlcSduDelayDl": ("0.1 ms", "delay of a packet to a user"),
+    "DRB.PdcpSduVolumeDL": ("Mbit", "what left towards a user in the period, as its queue counts it"),
+    "DRB.RlcPacketDropRateDl": ("1e-6", "share of packets to a user that its queue dropped"),
     "RRU.PrbTotDl": ("%", "air time that carries data"),
     "L1M.RS-SINR": ("dB", "signal to interference and noise of a user"),
     "SENS.AirTime": ("%", "air time that senses and carries no data"),

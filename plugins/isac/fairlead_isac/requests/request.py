@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from fairlead_agent.plugin import checked
 
 from ..errors import IsacError
 from ..scenario import SensingNeed
@@ -118,17 +120,4 @@ def read_request(body: Any) -> SensingRequest:
     Raises:
         IsacError: one line that names each bad field, its value and what is accepted.
     """
-    try:
-        return SensingRequest.model_validate(body)
-    except ValidationError as error:
-        raise IsacError("; ".join(_line(problem) for problem in error.errors())) from None
-
-
-def _line(problem: Any) -> str:
-    field = ".".join(map(str, problem["loc"])) or "request"
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        part = {"needs": Needs, "area": Area}.get(str(problem["loc"][0]), SensingRequest)
-        names = [each.alias or name for name, each in part.model_fields.items()]
-        message = f"unknown; accepted: {', '.join(names)}"
-    return f"{field} = {str(problem['input'])[:100]!r}: {message}"
+    return checked(SensingRequest, body, "request", IsacError)

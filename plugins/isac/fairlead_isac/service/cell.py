@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,6 @@ from ..collaboration.letters import Letter
 from ..errors import IsacError, NotFound, RadioUnavailable
 from ..kpi.control import Control
 from ..kpi.link import Link, link
-from ..kpi.records import Period, indication
 from ..requests.admission import Capacity, admit
 from ..requests.request import Area, SensingRequest, requirements
 from ..settings import Settings
@@ -22,32 +20,17 @@ from .book import Book, Entry
 from .counters import Counters
 from .engine import Engine, Logged
 from .estimate import Estimate
+from .facts import Facts, Publisher
 from .front import Front
 from .loop import Loop
 from .partners import Partners, Seat
+from .periods import Periods
 from .queues import queues_of
+from .rates import Rates
 from .tracks import tracks_of
 
-PERIOD_S = 1.0
-KEPT_PERIODS = 3600
 #: Intervals by which the processor is judged.
 LATELY = 20
-#: A link is told again where it has changed by this share, and in any case after so long.
-CHANGED, REPEAT_S = 0.05, 20.0
-#: Rates are averaged over this: a link fact that follows fading would move workloads to and fro.
-SMOOTH_S = 1.0
-
-
-class Publisher(Protocol):
-    """The part of a worker's context that takes facts."""
-
-    @property
-    def node(self) -> str: ...
-
-    @property
-    def instance(self) -> str: ...
-
-    def publish_fact(self, vertex: str, attribute: str, value: float, uncertainty: float = 0.0) -> None: ...
 
 
 class Cell:
@@ -76,7 +59,7 @@ class Cell:
         seat: Seat | None = None,
     ) -> None:
         self.settings, self._samples_per_s = settings, samples_per_s
-        self._publisher, self._clock, self._unix = publisher, clock, unix
+        self._facts, self._clock, self._unix = Facts(publisher, clock), clock, unix
         self.book, self.counters = Book(), Counters()
         streams = np.random.SeedSequence(settings.radio.seed).spawn(2)
         self.partners: Partners | None = None
@@ -91,12 +74,8 @@ class Cell:
         )
         self.links: dict[str, Link] = {}
         self._queues = queues_of(settings, warn)
-        self._told: dict[tuple[str, str], tuple[float, float]] = {}
-        self._rates: dict[str, float] = {}
-        self._rated_at: float | None = None
-        self._rated_of = -1
-        self._periods: deque[Period] = deque(maxlen=KEPT_PERIODS)
-        self._period_began, self._before = clock(), dict[str, float]()
+        self._rates = Rates(clock)
+        self._periods = Periods(self.book, self.counters, settings.slot_s, clock, unix)
 
     @property
     def samples_per_s(self) -> float:
@@ -176,7 +155,7 @@ class Cell:
             "duplex": None if decision is None else decision.duplex,
             "sensing_share": 0.0 if decision is None else decision.time_fraction_sensing,
             "looks_share": self.engine.sensing_share(),
-            "rate_bits_per_s": dict(self._rates),
+            "rate_bits_per_s": dict(self._rates.by_user),
             "links": {
                 name: {
                     "capacity_bits_per_s": each.capacity_bits_per_s,
@@ -204,7 +183,12 @@ class Cell:
 
     def records(self, last: int) -> dict[str, Any]:
         """Records of the latest periods."""
-        return indication(list(self._periods)[-last:], self._sender(), self.settings.cell.name)
+        return self._periods.records(last, self._facts.sender, self.settings.cell.name)
+
+    def traffic(self) -> Mapping[str, Mapping[str, float]]:
+        """What passed users' queues lately, by user and attribute; empty where nothing is shaped."""
+        users = {user.name for user in self.settings.users}
+        return {name: values for name, values in self._queues.traffic().items() if name in users}
 
     def _area(self, request: SensingRequest) -> Area:
         if request.area is not None:
@@ -232,114 +216,36 @@ class Cell:
         decision = self.engine.decision
         if decision is None:
             return
-        self._rate(decision)
-        self._queues.follow(self._rates)
-        self._link(decision)
-        self._tell()
-        if self._clock() - self._period_began >= PERIOD_S:
-            self._close_period(decision)
+        self._rates.take(decision, self.engine.renewals, self.loop.radio.state != "lost")
+        self._queues.follow(self._rates.by_user)
+        traffic = self.traffic()
+        self._link(decision, traffic)
+        self._tell(decision, traffic)
+        self._periods.take(decision, self._rates.by_user, self.links, traffic)
 
-    def _rate(self, decision: Decision) -> None:
-        now = self._clock()
-        # What requests or controls change is no fading: it counts at once.
-        anew, self._rated_of = self._rated_of != self.engine.renewals, self.engine.renewals
-        step = 1.0 if anew or self._rated_at is None else min(1.0, (now - self._rated_at) / SMOOTH_S)
-        self._rated_at = now
-        there = self.loop.radio.state != "lost"
-        for name, rate in decision.rate_bits_per_s.items():
-            rate = rate if there else 0.0
-            # What is gone is gone at once, and whom this cell takes over from another has nothing to be averaged with.
-            known = self._rates.get(name) or rate
-            self._rates[name] = known + step * (rate - known) if rate else 0.0
-
-    def _link(self, decision: Decision) -> None:
+    def _link(self, decision: Decision, traffic: Mapping[str, Mapping[str, float]]) -> None:
         slot_s = self.engine.cell.numerology.slot_s
+        silent = decision.time_fraction_sensing if self.loop.radio.state != "lost" else 0.0
         self.links = {
-            user.name: link(self._rates.get(user.name, 0.0), user.offered_bits_per_s, slot_s, self._silent(decision))
+            user.name: link(
+                self._rates.by_user.get(user.name, 0.0),
+                user.offered_bits_per_s,
+                slot_s,
+                silent,
+                traffic.get(user.name, {}).get("latency_s", 0.0),
+            )
             for user in self.settings.users
         }
 
-    def _silent(self, decision: Decision) -> float:
-        return decision.time_fraction_sensing if self.loop.radio.state != "lost" else 0.0
-
-    def _tell(self) -> None:
+    def _tell(self, decision: Decision, traffic: Mapping[str, Mapping[str, float]]) -> None:
         """Links that have changed go into the resource graph, and so does how the instance stands."""
-        if self._publisher is None:
-            return
         for user in self.settings.users:
-            if user.peer is not None:
-                key, found = link_key(self._publisher.node, user.peer), self.links[user.name]
-                self._fact(key, "bandwidth_bits_per_s", found.free_bits_per_s)
-                self._fact(key, "latency_s", found.latency_s)
-        for name, value in self._facts().items():
-            self._fact(self._publisher.instance, name, value)
-
-    def _facts(self) -> dict[str, float]:
-        decision = self.engine.decision
-        return {
-            "sensing_share": 0.0 if decision is None else decision.time_fraction_sensing,
-            "rate_bits_per_s": sum(self._rates.values()),
-            "sensing_requests": float(len(self.book.live())),
-            "radio_there": float(self.loop.there),
-        }
-
-    def _fact(self, vertex: str, attribute: str, value: float) -> None:
-        assert self._publisher is not None
-        known, at = self._told.get((vertex, attribute), (None, 0.0))
-        moved = known is None or abs(value - known) > CHANGED * max(abs(known), abs(value))
-        if moved or self._clock() - at > REPEAT_S:
-            self._told[(vertex, attribute)] = (value, self._clock())
-            self._publisher.publish_fact(vertex, attribute, value)
-
-    def _close_period(self, decision: Decision) -> None:
-        now, counters = self._clock(), self.counters
-        length = now - self._period_began
-        self._period_began = now
-        p99 = counters.quantile("decision", 0.99, max(1, int(length / self.settings.slot_s)))
-        misses = self._since("decision_deadline_misses") + self._since("estimate_deadline_misses")
-        cell = {
-            "SENS.AirTime": 100 * decision.time_fraction_sensing,
-            "RRU.PrbTotDl": 100 * (1 - decision.time_fraction_sensing),
-            "SCHED.DecisionLatencyP99": None if p99 is None else 1e6 * p99,
-            "SCHED.DeadlineMisses": misses,
-            "SCHED.Fallbacks": self._since("fallbacks"),
-        }
-        users = {name: _of_user(self._rates.get(name, 0.0), each, decision, name) for name, each in self.links.items()}
-        requests = {entry.id: _of_request(entry, self._unix()) for entry in self.book.live()}
-        targets = {name: _of_target(result) for name, result in decision.sensing.items()}
-        self._periods.append(Period(self._unix() - length, length, cell, users, targets, requests))
-
-    def _since(self, name: str) -> float:
-        total = self.counters.total(name)
-        before, self._before[name] = self._before.get(name, 0.0), total
-        return total - before
-
-    def _sender(self) -> str:
-        return self._publisher.instance if self._publisher is not None else "isac"
-
-
-def link_key(node: str, peer: str) -> str:
-    """The key of a node's link in the resource graph; the gateway is the control plane."""
-    return f"{node}>link>{'control-plane' if peer == 'gateway' else peer}"
-
-
-def _of_user(rate: float, found: Link, decision: Decision, name: str) -> dict[str, float | None]:
-    sinr = decision.sinr.get(name)
-    return {
-        "DRB.UEThpDl": rate / 1e3,
-        "DRB.RlcSduDelayDl": found.latency_s * 1e4,
-        "L1M.RS-SINR": None if not sinr else 10 * float(np.log10(sinr)),
-    }
-
-
-def _of_request(entry: Entry, now_unix_s: float) -> dict[str, float | None]:
-    last = entry.estimates[-1] if entry.estimates else None
-    return {"SENS.Age": None if last is None else 1e3 * (now_unix_s - last.measured_unix_s)}
-
-
-def _of_target(result: Any) -> dict[str, float | None]:
-    return {
-        "SENS.RangeStd": None if result.range_std_m is None else 1e3 * result.range_std_m,
-        "SENS.VelocityStd": None if result.velocity_std_m_per_s is None else 1e3 * result.velocity_std_m_per_s,
-        "SENS.DetectionProbability": 100 * result.detection_probability,
-    }
+            self._facts.of_link(user, self.links[user.name], traffic.get(user.name, {}))
+        self._facts.of_instance(
+            {
+                "sensing_share": decision.time_fraction_sensing,
+                "rate_bits_per_s": sum(self._rates.by_user.values()),
+                "sensing_requests": float(len(self.book.live())),
+                "radio_there": float(self.loop.there),
+            }
+        )

@@ -40,6 +40,11 @@ _GAUGES = {
     "radio_up": "1 while the radio is there.",
     "sensing_requests": "Requests that are served.",
 }
+_OF_QUEUES = {
+    "queue_sent_bits_per_s": ("throughput_bits_per_s", "That left towards a user."),
+    "queue_loss": ("loss", "Share of packets that a user's queue dropped."),
+    "queue_wait_seconds": ("latency_s", "That what is in a user's queue will wait."),
+}
 _QUANTILES = (0.5, 0.9, 0.99)
 
 
@@ -85,6 +90,14 @@ class CellCollector(Collector):
             free.add_metric(values, each.free_bits_per_s)
             latency.add_metric(values, each.latency_s)
         yield from (capacity, free, latency)
+        yield from self._of_queues(labels)
+
+    def _of_queues(self, labels: list[str]) -> Iterator[Metric]:
+        for name, (attribute, meaning) in _OF_QUEUES.items():
+            family = GaugeMetricFamily(_PREFIX + name, meaning, labels=labels)
+            for user, values in self._cell.traffic().items():
+                family.add_metric([*self._labels.values(), user], values[attribute])
+            yield family
 
     def _of_cells(self) -> Iterator[Metric]:
         if self._cell.partners is None:

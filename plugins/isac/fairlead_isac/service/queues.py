@@ -13,6 +13,10 @@ class Queues(Protocol):
 
     def follow(self, rates_bits_per_s: Mapping[str, float]) -> None: ...
 
+    def traffic(self) -> Mapping[str, Mapping[str, float]]:
+        """What passed lately by user: ``loss``, ``throughput_bits_per_s``, and ``latency_s`` of what waits."""
+        ...
+
     def close(self) -> None: ...
 
     def body(self) -> dict[str, Any] | None:
@@ -25,6 +29,10 @@ class NoQueues:
 
     def follow(self, rates_bits_per_s: Mapping[str, float]) -> None:
         """Do nothing."""
+
+    def traffic(self) -> Mapping[str, Mapping[str, float]]:
+        """Nothing is known."""
+        return {}
 
     def close(self) -> None:
         """Do nothing."""
@@ -53,6 +61,10 @@ class ShapedQueues:
         """These rates from now on."""
         self._follower.follow(rates_bits_per_s)
 
+    def traffic(self) -> Mapping[str, Mapping[str, float]]:
+        """Of each user that has an address."""
+        return self._follower.following.traffic
+
     def close(self) -> None:
         """Take the shaping off."""
         self._follower.close()
@@ -61,7 +73,13 @@ class ShapedQueues:
         """What is in force."""
         found = self._follower.following
         rates = dict(found.rates_bits_per_s)
-        return {"rate_bits_per_s": rates, "applied": found.applied, "failed": found.failed, "problem": found.problem}
+        return {
+            "rate_bits_per_s": rates,
+            "traffic": {name: dict(values) for name, values in found.traffic.items() if name in rates},
+            "applied": found.applied,
+            "failed": found.failed,
+            "problem": found.problem,
+        }
 
 
 def queues_of(settings: Settings, warn: Callable[..., object]) -> Queues:

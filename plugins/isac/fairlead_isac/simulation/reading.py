@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from fairlead_agent.plugin import checked
 from fairlead_isac.captures.bandwidth import read_bandwidth
 from fairlead_isac.errors import IsacError
 from fairlead_isac.physics.numerology import SUBCARRIERS_OF_A_BLOCK, SYMBOLS_OF_A_SLOT, Numerology
@@ -159,10 +160,7 @@ def read_scenario(content: Mapping[str, Any], folder: Path | None = None) -> tup
     Raises:
         IsacError: one line that names each bad key, its value and what is accepted; or a trace's file and line.
     """
-    try:
-        read = ScenarioFile.model_validate(dict(content))
-    except ValidationError as error:
-        raise IsacError("; ".join(_line(problem) for problem in error.errors())) from None
+    read = checked(ScenarioFile, dict(content), "scenario", IsacError)
     if read.street is not None and (read.users or read.targets):
         raise IsacError("scenario.street: users and targets are given, too; accepted: one of both")
     return read, _ready_made(read) if read.street is not None else _own(read, folder or Path())
@@ -225,11 +223,3 @@ def _target(entry: TargetEntry, seconds: float, rng: np.random.Generator) -> Mov
         entry.velocity_resolution_m_per_s,
         entry.weight,
     )
-
-
-def _line(problem: Any) -> str:
-    key = ".".join(map(str, problem["loc"])) or "scenario"
-    message = problem["msg"]
-    if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
-        message = f"unknown; accepted: {', '.join(ScenarioFile.model_fields)}"
-    return f"{key} = {str(problem['input'])[:100]!r}: {message}"

@@ -50,9 +50,9 @@ def test_shipped_scenarios_load(name: str) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (SMALL.replace("seconds: 0.05", "second: 1"), "second = '1': unknown; accepted: seed, seconds"),
+        (SMALL.replace("seconds: 0.05", "second: 1"), "second = 1: unknown; accepted: seed, seconds"),
         (SMALL.replace("kind: still, at_m: [60, 20]", "kind: fly"), "users.0.path = "),
-        (SMALL.replace("rcs_m2: 10", "rcs_m2: -1"), "targets.0.rcs_m2 = '-1'"),
+        (SMALL.replace("rcs_m2: 10", "rcs_m2: -1"), "targets.0.rcs_m2 = -1"),
         ("users: [", "accepted: YAML"),
         ("- 1", "accepted: keys with values"),
     ],

@@ -87,7 +87,7 @@ def test_controls_are_set(bench: Bench) -> None:
         (("request", "--need", "5", *AREA), "'5': accepted: NAME=VALUE"),
         (("watch", "r7"), "sensing request 'r7' is not there"),
         (("cancel", "r7"), "sensing request 'r7' is not there"),
-        (("control", "power=5"), "power = '5': unknown; accepted: sensing_share_minimum"),
+        (("control", "power=5"), "power = 5: unknown; accepted: sensing_share_minimum"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(bench: Bench, words: tuple[str, ...], said: str) -> None:

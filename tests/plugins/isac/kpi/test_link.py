@@ -32,3 +32,11 @@ def test_a_full_link_is_slow_but_finite() -> None:
     assert full.free_bits_per_s == LEAST_BITS_PER_S
     assert MOST_WAIT_S < full.latency_s < MOST_WAIT_S + 0.1
     assert link(0.0, 0.0, SLOT_S, 1.0).latency_s < 100
+
+
+def test_what_was_measured_to_wait_counts_where_it_is_more_than_the_model_has() -> None:
+    modelled = link(1e7, 5e6, 0.5e-3, 0.0)
+    assert link(1e7, 5e6, 0.5e-3, 0.0, waiting_s=1e-6) == modelled
+    waiting = link(1e7, 5e6, 0.5e-3, 0.0, waiting_s=0.2)
+    assert waiting.latency_s == pytest.approx(0.2 + 1.5 * 0.5e-3 + 1.2e-3) and waiting.latency_s > modelled.latency_s
+    assert waiting.free_bits_per_s == modelled.free_bits_per_s

@@ -47,10 +47,10 @@ def test_a_control_is_taken_as_it_is() -> None:
     ("body", "said"),
     [
         ({}, "at least one of sensing_share_minimum"),
-        ({"sensing_share_maximum": 1.5}, "sensing_share_maximum = '1.5'"),
+        ({"sensing_share_maximum": 1.5}, "sensing_share_maximum = 1.5"),
         ({"sensing_share_minimum": 0.5, "sensing_share_maximum": 0.2}, "at most sensing_share_maximum"),
         ({"stage": "mixed"}, "stage"),
-        ({"power": 1.0}, "power = '1.0': unknown; accepted: sensing_share_minimum"),
+        ({"power": 1.0}, "power = 1.0: unknown; accepted: sensing_share_minimum"),
         ({"weights": {"phone": 0}}, "weights: accepted: numbers above 0"),
     ],
 )

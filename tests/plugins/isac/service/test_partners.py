@@ -99,7 +99,7 @@ def test_letters_that_make_no_sense_or_are_of_others_change_nothing(make: Callab
     post = lambda body: HTTP.post(west.url + "/cells/messages", content=json.dumps(body))
     for garbage, said in (
         ([1], "letter"),
-        ({**LETTER, "colour": 1}, "colour = '1': unknown; accepted: cell, replica"),
+        ({**LETTER, "colour": 1}, "colour = 1: unknown; accepted: cell, replica"),
         ({**LETTER, "epoch": -1}, "epoch"),
         ({**LETTER, "texts": ['{"kind": "order"}']}, "kind = 'order'"),
         ({**LETTER, "texts": ["[" * 60_000]}, "nested too deeply"),

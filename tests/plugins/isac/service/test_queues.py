@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
 
+from fairlead_bridge.shaping import follow
 from fairlead_isac.requests.request import read_request
 from fairlead_isac.settings import read_settings
-from tests.firmware_bridge.wires import RIGHT, a_wire, eventually, tc
+from tests.firmware_bridge.wires import RIGHT, a_wire, eventually, flood, tc
 from tests.plugins.isac.service.cells import CONFIG, Bench
 
 USERS = [{**CONFIG["users"][0], "address": RIGHT}, CONFIG["users"][1]]
@@ -28,6 +30,29 @@ def test_a_class_of_the_link_follows_the_schedule(tmp_path: Path) -> None:
         assert busy < 0.95 * free
         bench.cell.close()
         assert "htb" not in tc("qdisc", "show")
+
+
+def test_what_the_queue_measures_is_a_fact_of_the_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Datagrams beyond the user's rate: the queue sends at the rate, holds what it can, and drops the rest."""
+    monkeypatch.setattr(follow, "READ_S", 0.2)
+    shaping = {"link": "left", "directory": str(tmp_path)}
+    far = [{**USERS[0], "distance_m": 1000, "offered_bits_per_s": 0}, USERS[1]]
+    with a_wire() as wire, wire.left.entered():
+        bench = Bench(users=far, shaping=shaping)
+        bench.slots(20)
+        rate = followed(bench)
+        assert ("edge>link>control-plane", "loss") not in bench.facts.facts, "nothing was measured yet"
+        stop, measured = time.monotonic() + 10, dict[str, float]()
+        while time.monotonic() < stop and not measured.get("throughput_bits_per_s"):
+            flood(wire, 0.3)
+            measured = dict(bench.cell.traffic().get("clients", {}))
+        bench.slots(25)
+        told = {name: bench.facts.last("edge>link>control-plane", name) for name in ("loss", "throughput_bits_per_s")}
+        record = bench.cell.records(1)["indicationMessage"]
+        bench.cell.close()
+    assert 0 < measured["throughput_bits_per_s"] < 1.2 * rate and 0 <= measured["loss"] < 1
+    assert 0 <= told["loss"] < 1 and told["throughput_bits_per_s"] < 1.2 * rate
+    assert "DRB.RlcPacketDropRateDl" in {each["measType"]["measName"] for each in record["measInfoList"]}
 
 
 def followed(bench: Bench) -> float:
@@ -58,7 +83,7 @@ def test_nothing_is_shaped_unless_asked_for() -> None:
     ("config", "words"),
     [
         ({"shaping": {"link": "a/b"}}, "shaping.link = 'a/b'"),
-        ({"shaping": {"link": "eth0", "speed": 1}}, "shaping.speed = '1': unknown; accepted: link, directory"),
+        ({"shaping": {"link": "eth0", "speed": 1}}, "shaping.speed = 1: unknown; accepted: link, directory"),
         ({"users": [{"name": "x", "address": "here"}]}, "address = 'here': accepted: an address or a network"),
     ],
 )

@@ -55,12 +55,12 @@ def test_the_street_is_ready_made() -> None:
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"colour": 1}, "colour = '1': unknown; accepted: seed"),
-        ({"seconds": -1}, "seconds = '-1'"),
+        ({"colour": 1}, "colour = 1: unknown; accepted: seed"),
+        ({"seconds": -1}, "seconds = -1"),
         ({"policy": "best"}, "policy = 'best'"),
         ({"street": {}}, "one of both"),
         ({"users": [{"name": "a", "path": {"kind": "train"}}]}, "users.0.path"),
-        ({"targets": [{"name": "a", "path": {"kind": "still", "at_m": [1, 2]}, "rcs_m2": 0}]}, "rcs_m2 = '0'"),
+        ({"targets": [{"name": "a", "path": {"kind": "still", "at_m": [1, 2]}, "rcs_m2": 0}]}, "rcs_m2 = 0"),
     ],
 )
 def test_a_bad_key_is_named(changes: dict[str, Any], named: str) -> None:
