@@ -132,14 +132,17 @@ class Changes:
 
     def leave_if_plain(self) -> None:
         """Be an ordinary engine again when nothing is left of the last group."""
-        space = self.space
-        if space is None or not space.plain():
+        space, mover = self.space, self.mover
+        if space is None or not space.plain() or (mover is not None and mover.moving):
             return
         own = {part.piece for name in space.names for part in space.parts(name)}
         if any(piece not in own for piece in self._it.store.names):
             return
         self._it.loop.land()
         if space.plain():
+            if mover is not None and self.pipeline is not None:
+                # What moved home is still where it came from.
+                mover.settle(self.pipeline.submitted)
             self._hand_back(space)
             self._to_local()
 

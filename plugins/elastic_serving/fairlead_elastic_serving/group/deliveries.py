@@ -26,12 +26,14 @@ def send_part(it: Instance, driver: str, message: Message) -> None:
         it.post.try_send(driver, Lane.EXCHANGE, Message("refused", {"piece": piece}))
 
 
-def take_part(it: Instance, message: Message) -> None:
-    """Store tokens that came, and tell their driver."""
+def take_part(it: Instance, message: Message, *, expected: bool) -> None:
+    """Store tokens that came, and tell their driver; those of a group that is no more are not ``expected``."""
     fields = message.fields
     driver, first = str(fields["driver"]), int(fields["first"])
-    reply = Message("arrived", {"piece": fields["piece"], "first": first})
+    reply = Message("arrived", {"piece": fields["piece"], "first": first, "gathered": fields["gathered"]})
     try:
+        if not expected:
+            raise ElasticServingError(f"epoch {fields['epoch']}: its group is no more")
         layers = range(*fields["layers"])
         it.transfers.write(str(fields["gathered"]), driver, layers, int(fields["at"]), message.tensors)
         it.telemetry.moved_tokens += int(fields["end"]) - first

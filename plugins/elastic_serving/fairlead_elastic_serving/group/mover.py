@@ -89,13 +89,26 @@ class Mover:
                 started = True
         return started
 
-    def arrived(self, piece: str, first: int, submitted: int) -> None:
+    def arrived(self, piece: str, first: int, submitted: int, target: str, gathered: str) -> None:
         """Take note that a part stands at its target; until ``submitted`` microbatches are answered, it stays at its
         source too.
+
+        One that comes after it was given up is not counted: it is on its way again, or its request has ended, and then
+        the target forgets it.
+
+        Args:
+            piece: of which it was a part.
+            first: its first token.
+            submitted: microbatches of this driver until now.
+            target: the instance where it arrived.
+            gathered: the piece that it was put behind there.
         """
-        _, move = self._moving.pop(piece, (0.0, None))
-        if move is None:
+        _, move = self._moving.get(piece, (0.0, None))
+        if move is None or move.first != first:
+            if not self._wanted(gathered):
+                self._trim(target, gathered, 0)
             return
+        del self._moving[piece]
         if self._space.end_move(move, arrived=True):
             self.moved_tokens += move.end - move.first
             self._left[move.source, submitted, piece] = (first, piece)
@@ -111,6 +124,11 @@ class Mover:
         for key in [key for key in self._left if key[1] <= answered]:
             first, piece = self._left.pop(key)
             self._trim(key[0], piece, first)
+
+    def _wanted(self, gathered: str) -> bool:
+        """Whether a piece of moved tokens is a request's, or going to be."""
+        coming = any(move.gathered == gathered for _, move in self._moving.values())
+        return coming or self._space.has(gathered)
 
     def progress(self) -> Mapping[str, int]:
         """Return how many tokens of how many layers' runs stand elsewhere, by instance."""

@@ -87,6 +87,7 @@ class GroupNode:
         self._waiting_since = 0.0
         self._reported = float("-inf")
         self._lost: set[str] = set()
+        self._cut: set[str] = set()
         self._draining = False
 
     @property
@@ -167,7 +168,9 @@ class GroupNode:
     def _handle(self, received: Received) -> None:
         message, peer = received.message, received.peer
         if message is None:
-            return  # who can be reached is looked at in `_tick`
+            # Who can be reached is looked at in `_tick`, where a link that stands anew must not hide this.
+            self._cut.add(peer)
+            return
         try:
             self._dispatch(peer, received, message)
         except Exception as error:
@@ -195,9 +198,11 @@ class GroupNode:
             case "give up":
                 self.service.give_up(peer, int(fields["epoch"]), int(fields["number"]))
             case "part":
-                deliveries.take_part(self._it, message)
+                expected = changes.space is not None and int(fields["epoch"]) == changes.epoch
+                deliveries.take_part(self._it, message, expected=expected)
             case "arrived" if changes.mover and changes.pipeline:
-                changes.mover.arrived(str(fields["piece"]), int(fields["first"]), changes.pipeline.submitted)
+                piece, gathered = str(fields["piece"]), str(fields["gathered"])
+                changes.mover.arrived(piece, int(fields["first"]), changes.pipeline.submitted, peer, gathered)
             case "refused" if changes.mover:
                 changes.mover.refused(str(fields["piece"]))
             case "weights":
@@ -238,18 +243,25 @@ class GroupNode:
 
     def _tick(self) -> None:
         now = self._clock()
-        peers = self._post.peers
-        if peers != self._peers:
-            gone, self._peers = set(self._peers) - set(peers), peers
-            for name in gone:
-                self._gone(name)
-            self._do(self.member.peers(now, peers))
+        cut, self._cut = self._cut, set()
+        if cut & set(self._peers):
+            self._reach(now, tuple(name for name in self._peers if name not in cut))
+        self._reach(now, self._post.peers)
         if now - self._reported >= self.settings.timing.poll_s:
             self._reported = now
             self._do(self.member.tick(now, report_of(self._it, self.member.group, settled=self._settled())))
             if self.space is not None and self.member.phase is not Phase.RECOVERING:
                 self.quotas.tell(self.space, wanted_pages(self._it, self.space), self._changes.epoch)
                 self.quotas.offer(self._changes.epoch)
+
+    def _reach(self, now: float, peers: tuple[str, ...]) -> None:
+        """Take note of who can be reached."""
+        if peers == self._peers:
+            return
+        gone, self._peers = set(self._peers) - set(peers), peers
+        for name in gone:
+            self._gone(name)
+        self._do(self.member.peers(now, peers))
 
     def _gone(self, name: str) -> None:
         self.store.forget([name])

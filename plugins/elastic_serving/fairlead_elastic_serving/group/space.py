@@ -253,6 +253,10 @@ class GroupSpace:
             found |= {segment.instance, *(old.instance for old in part.older)}
         return found
 
+    def has(self, piece: str) -> bool:
+        """Return whether a request has moved tokens in a piece."""
+        return any(old.piece == piece for parts in self._requests.values() for part in parts for old in part.older)
+
     def afar(self) -> list[tuple[str, int, Old]]:
         """Return what stands elsewhere than where it is used: request, place of the segment, and the piece."""
         return [

@@ -118,15 +118,15 @@ def test_who_gives_up_a_wait_between_steps_disturbs_nobody(make_engine: MakeEngi
 
 
 def test_a_request_that_came_before_the_budget_shrank_is_cut_to_what_is_left(make_engine: MakeEngine) -> None:
-    engine, go = make_engine(400, most_pages=400, context=200), Event()
-    first = engine.between_steps(lambda: go.wait(10))
+    engine = make_engine(400, most_pages=400, context=200)
     short, long = Collected(), Collected()
-    engine.submit(request(some_tokens(10), 180, ignore_eos=True), short)
-    engine.submit(request(some_tokens(100), 10), long)
-    shrunk = engine.between_steps(lambda: engine._fit(24))
-    go.set()
-    first.result()
-    shrunk.result()
+
+    def come_and_shrink() -> None:
+        engine.submit(request(some_tokens(10), 180, ignore_eos=True), short)
+        engine.submit(request(some_tokens(100), 10), long)
+        engine._fit(24)
+
+    engine.between_steps(come_and_shrink).result()
     assert (short.wait().end.reason, 10 + len(short.tokens)) == ("length", engine.context)
     failure = long.wait().events[-1]
     assert isinstance(failure, Failure) and engine.context < 100

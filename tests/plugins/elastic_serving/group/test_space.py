@@ -52,7 +52,7 @@ class Driver:
             return
         key = (move.target, move.gathered)
         self.pieces[key] = self.pieces.get(key, 0) + move.end - move.first
-        self.mover.arrived(move.piece, move.first, 0)
+        self.mover.arrived(move.piece, move.first, 0, move.target, move.gathered)
         self.mover.settle(0)
 
     def compute(self, name: str, tokens: int) -> bool:
@@ -148,6 +148,24 @@ def test_a_request_that_ends_while_it_moves_leaves_nothing() -> None:
     driver.mover.step(0.0, lambda instance: False)
     driver.space.release("r", ())
     assert driver.space.used == driver.ordered[0].pages, "what is under way is still to arrive"
+    driver.land(arrived=True)
+    assert driver.space.used == 0 and not driver.pieces
+
+
+def test_a_part_that_arrives_after_it_was_given_up_is_nothing_that_stays() -> None:
+    driver = _moving(20)
+    driver.mover.step(0.0, lambda instance: False)
+    driver.mover.step(11.0, lambda instance: False)
+    late = driver.ordered[0]
+    driver.land(arrived=True)
+    driver.mover.step(12.0, lambda instance: False)
+    assert driver.ordered[-1].first < late.first and driver.space.parts("r")[1].base == 20
+    before = driver.space.parts("r")[1].older[0].tokens
+    driver.land(arrived=True)
+    assert driver.space.parts("r")[1].older[0].tokens == before, "another part than the one that is under way"
+    driver.land(arrived=True)
+    driver.space.release("r", ())
+    driver.ordered.append(late)
     driver.land(arrived=True)
     assert driver.space.used == 0 and not driver.pieces
 
