@@ -138,6 +138,28 @@ class Site(BaseModel):
     x_m: float = Field(default=0.0, ge=-1e5, le=1e5)
     y_m: float = Field(default=0.0, ge=-1e5, le=1e5)
     broadside_degrees: float = Field(default=0.0, ge=-180, le=180, description="From the x axis, as angles of users.")
+    backhaul_bits_per_s: float | None = Field(
+        default=None, gt=0, le=1e15, description="Of this cell. null: edge.backhaul_bits_per_s."
+    )
+
+
+class Edge(BaseModel):
+    """What lies behind the cells of the stage collaborative: one server for all, and each cell's way to it."""
+
+    model_config = _FROZEN
+
+    compute_cycles_per_s: float = Field(
+        default=2e10, gt=0, le=1e18, description="Of the server that turns what all cells receive into estimates."
+    )
+    backhaul_bits_per_s: float = Field(
+        default=2e9, gt=0, le=1e15, description="Of each cell, for users' data and received samples together."
+    )
+    bits_per_element: float = Field(
+        default=32.0, gt=0, le=1024, description="Of a received resource element that crosses the backhaul."
+    )
+    cycles_per_operation: float = Field(
+        default=1.0, gt=0, le=1e6, description="Of a floating-point operation of the range-Doppler transform."
+    )
 
 
 class Shaping(BaseModel):
@@ -164,6 +186,7 @@ class Settings(BaseModel):
     sites: tuple[Site, ...] = Field(
         default=(), max_length=64, description="One for each replica, a cell each. (): all at x = y = 0."
     )
+    edge: Edge = Field(default_factory=Edge, description="Server and backhaul of the stage collaborative.")
     sensing: Shares = Field(default_factory=Shares, description="Share of time that sensing may take.")
     shaping: Shaping | None = Field(
         default=None, description="Queues that follow the schedule (root, pyroute2). null: nothing is shaped."

@@ -56,6 +56,12 @@ def test_what_cannot_be_had_is_refused_with_what_it_takes() -> None:
         ({"users": [{"name": "a"}, {"name": "a"}]}, "users: 'a' is there twice"),
         ({"sensing": {"minimum": 0.9, "maximum": 0.1}}, "accepted: at most sensing.maximum"),
         ({"radio": {"absences": [{"begin_s": 5, "end_s": 1}]}}, "end_s: accepted: later than begin_s"),
+        ({"edge": {"backhaul_bits_per_s": 0}}, "edge.backhaul_bits_per_s = 0: Input should be greater than 0"),
+        (
+            {"edge": {"backhaul": 1e9}},
+            "edge.backhaul = 1000000000.0: unknown; accepted: compute_cycles_per_s, backhaul",
+        ),
+        ({"sites": [{"name": "a", "backhaul_bits_per_s": -1}]}, "sites.0.backhaul_bits_per_s = -1"),
         ({"cell": {"power_watts": float("nan")}}, "cell.power_watts = nan"),
     ],
 )

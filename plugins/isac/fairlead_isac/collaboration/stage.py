@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -159,13 +159,24 @@ class CollaborativeStage(Roster):
         )
 
     def _together(self, decision: Decision, agreement: Agreement) -> Decision:
-        """Put in what the partners add."""
+        """Put in what the partners add, and hold this cell's rates to what its backhaul brings."""
         elsewhere = {user for user, cell in agreement.serving.items() if cell != self.cell.name}
+        own = {user: rate for user, rate in decision.rate_bits_per_s.items() if user not in elsewhere}
+        room = self.edge.backhaul_bits_per_s - samples_bits_per_s(agreement, self.cell.name)
+        brought = within_backhaul(own, {user.name: user.min_rate_bits_per_s for user in self.users}, room)
+        decision = _short_of_backhaul(decision, sum(own.values()), room)
         rates = {
-            user: agreement.rate_bits_per_s[user] if user in elsewhere else rate
-            for user, rate in decision.rate_bits_per_s.items()
+            user: agreement.rate_bits_per_s[user] if user in elsewhere else brought[user]
+            for user in decision.rate_bits_per_s
         }
         unmet = tuple(line for line in decision.unmet if line.split(".", 1)[0] not in elsewhere - set(agreement.unmet))
+        told = {line.split(".", 1)[0] for line in unmet}
+        unmet += tuple(
+            f"{user.name}.min_rate_bits_per_s: {brought[user.name]:.4g} over the backhaul; "
+            f"asked {user.min_rate_bits_per_s:.4g}"
+            for user in self.users
+            if user.name in brought.keys() - told and brought[user.name] < user.min_rate_bits_per_s * (1 - 1e-6)
+        )
         sensing = {name: self._fused(name, result, agreement) for name, result in decision.sensing.items()}
         return replace(decision, rate_bits_per_s=rates, unmet=unmet, sensing=sensing)
 
@@ -182,6 +193,39 @@ class CollaborativeStage(Roster):
         }
         met = name not in agreement.unmet
         return replace(result, **stds, gated=result.gated and not met, unmet=() if met else result.unmet)
+
+
+def samples_bits_per_s(agreement: Agreement, cell: str) -> float:
+    """What a cell's received samples take of its backhaul: what it takes in all, less what its users get."""
+    data = sum(agreement.rate_bits_per_s.get(user, 0.0) for user, by in agreement.serving.items() if by == cell)
+    return max(0.0, agreement.backhaul_bits_per_s.get(cell, 0.0) - data)
+
+
+def within_backhaul(rates: Mapping[str, float], least: Mapping[str, float], room: float) -> dict[str, float]:
+    """Rates in bit/s that together fit into ``room``: least rates first, what is left in proportion to the rest.
+
+    Args:
+        rates: of users over the radio.
+        least: that they must have; who is not named needs nothing.
+        room: bit/s.
+    """
+    if sum(rates.values()) <= max(room, 0.0):
+        return dict(rates)
+    room = max(room, 0.0)
+    need = {user: min(rate, least.get(user, 0.0)) for user, rate in rates.items()}
+    asked = sum(need.values())
+    if asked > 0 and asked >= room:
+        return {user: value * room / asked for user, value in need.items()}
+    part = (room - asked) / (sum(rates.values()) - asked)
+    return {user: need[user] + part * (rate - need[user]) for user, rate in rates.items()}
+
+
+def _short_of_backhaul(decision: Decision, rate: float, room: float) -> Decision:
+    """The decision that says so where the backhaul carries less than the radio."""
+    if rate <= room:
+        return decision
+    said = f"{decision.reason}; the backhaul brings {room / 1e6:.4g} of {rate / 1e6:.4g} Mbit/s"
+    return replace(decision, reason=said)
 
 
 def _expected_rates(scene: Scene, cells: int) -> FloatArray:

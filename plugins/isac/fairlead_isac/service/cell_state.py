@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..collaboration.stage import Edge
 from ..kpi.control import Control
 from ..physics.arrays import steering
 from ..physics.channel import evolve, gaussian, noise_power_watts, path_gain, radar_gain
@@ -116,6 +117,11 @@ def target_of(entry: Entry, cell: Cell) -> Target:
             refresh_s=entry.requirements.refresh_s,
         ),
     )
+
+
+def edge_of(settings: Settings) -> Edge:
+    """Server and backhaul as the collaborative stage knows them."""
+    return Edge(**settings.edge.model_dump())
 
 
 def frame_of(entries: list[Entry]) -> float:

@@ -19,7 +19,7 @@ from ..scenario import User
 from ..settings import Settings
 from ..stages.decision import Decision
 from .book import Book, Entry
-from .cell_state import Controls, Fading, cell_of, frame_of, target_of, users_of
+from .cell_state import Controls, Fading, cell_of, edge_of, frame_of, target_of, users_of
 from .layers import StageLayer, Together, hierarchy, line_of, observation_of
 
 
@@ -171,7 +171,9 @@ class Engine:
             TrackedTarget(targets[entry.id], entry.requirements.velocity_resolution_m_per_s, entry.area.speed_m_per_s)
             for entry in self.entries
         )
-        slots = StageLayer(self.cell, self._users, targets, shares, self.settings.slot_s, self.together)
+        slots = StageLayer(
+            self.cell, self._users, targets, shares, self.settings.slot_s, self.together, edge_of(self.settings)
+        )
         self._layers = hierarchy(
             slots, controls.sensing_share, controls.stage, controls.power_watts, controls.duplex, self.together
         )

@@ -11,6 +11,7 @@ import numpy as np
 from ..collaboration.cell import Agreeing
 from ..collaboration.exchange import Agreed, own_part
 from ..collaboration.network import Agreement, CellLinks, SharedTask
+from ..collaboration.stage import Edge
 from ..granularity.band import BandLayer, BandSetting
 from ..granularity.cell import CellLayer, CellSetting
 from ..granularity.hierarchy import Hierarchy
@@ -62,6 +63,7 @@ class StageLayer:
         shares: air time of each target's looks.
         period_s: between two decisions.
         together: the other cells, for the stage ``collaborative``; None: there are none.
+        edge: server and backhaul, for that stage.
     """
 
     name = "slot"
@@ -74,8 +76,9 @@ class StageLayer:
         shares: Mapping[str, float],
         period_s: float,
         together: Together | None = None,
+        edge: Edge | None = None,
     ) -> None:
-        self.period_s, self._together = period_s, together
+        self.period_s, self._together, self._edge = period_s, together, edge or Edge()
         # The other half is for beams; when it is over, what the cell has come to so far holds.
         self._alone = Agreeing(deadline_s=period_s / 2.0)
         self._agreed: Agreed | None = None
@@ -90,7 +93,7 @@ class StageLayer:
         wanted = above.stage, above.served
         if self._stage_of != wanted:
             targets = [self._targets[name] for name in above.served]
-            options = {"settle": self._settle} if above.stage == "collaborative" else {}
+            options = {"settle": self._settle, "edge": self._edge} if above.stage == "collaborative" else {}
             self._stage = make_stage(above.stage, self._cell, users=self._users, targets=targets, **options)
             self._stage_of = wanted
         if above.stage == "collaborative":

@@ -36,6 +36,8 @@ def settings_at(settings: Settings, replica: int) -> Settings:
     if settings.sites:
         site = settings.sites[replica]
         update["users"] = tuple(_user(user, site) for user in settings.users)
+        if site.backhaul_bits_per_s is not None:
+            update["edge"] = settings.edge.model_copy(update={"backhaul_bits_per_s": site.backhaul_bits_per_s})
         seen = (_target(target, site) for target in settings.targets)
         update["targets"] = tuple(target for target in seen if target is not None)
     return settings.model_copy(update=update)

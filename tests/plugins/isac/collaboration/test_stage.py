@@ -9,7 +9,7 @@ import pytest
 
 from fairlead_isac.collaboration.leader import ROUNDS_OF_DECISION
 from fairlead_isac.collaboration.network import CellLinks, Sight
-from fairlead_isac.collaboration.stage import CollaborativeStage, Edge
+from fairlead_isac.collaboration.stage import CollaborativeStage, Edge, samples_bits_per_s
 from fairlead_isac.errors import IsacError
 from fairlead_isac.physics.channel import noise_power_watts, radar_gain, rayleigh
 from fairlead_isac.physics.numerology import Numerology
@@ -126,6 +126,23 @@ def test_a_small_server_limits_what_is_sensed() -> None:
     assert slow.agreement is not None and "car" in slow.agreement.unmet
     assert sum(slow.agreement.compute_cycles_per_s.values()) <= 1e4 * (1 + 1e-9)
     assert "of the information" in str(decision.fallback)
+
+
+def test_a_narrow_backhaul_limits_what_users_get_and_says_so() -> None:
+    radio = CollaborativeStage(CELL, USERS, TARGETS).decide(channels(), Budget(1.0))
+    least = 2e6
+    users = (replace(USERS[0], min_rate_bits_per_s=least), *USERS[1:])
+    made = CollaborativeStage(CELL, users, TARGETS, edge=Edge(backhaul_bits_per_s=2e7))
+    decision = made.decide(channels(), Budget(1.0))
+    assert made.agreement is not None
+    samples = samples_bits_per_s(made.agreement, "east")
+    assert 0 < samples < 2e7
+    assert sum(radio.rate_bits_per_s.values()) > 1e8
+    assert sum(decision.rate_bits_per_s.values()) <= (2e7 - samples) * (1 + 1e-9)
+    assert decision.rate_bits_per_s["user-0"] >= least and not decision.unmet
+    assert "the backhaul brings" in decision.reason
+    tight = CollaborativeStage(CELL, users, edge=Edge(backhaul_bits_per_s=1e6)).decide(channels(), Budget(1.0))
+    assert tight.rate_bits_per_s["user-0"] == pytest.approx(1e6) and "over the backhaul; asked 2e+06" in tight.unmet[0]
 
 
 def test_hard_inputs_are_decided_and_named() -> None:

@@ -157,3 +157,16 @@ def test_what_is_not_there_is_named() -> None:
     with pytest.raises(IsacError, match="target = 'car': no such target; accepted: drone"):
         bench.cell.ask(read_request({"class": 1, "target": "car"}))
     assert bench.cell.ask(read_request({"class": 1, "target": "drone"})).area.range_m == 150.0
+
+
+def test_the_stage_keeps_to_the_workloads_backhaul_and_server() -> None:
+    wide, narrow = (Bench(stage="collaborative", edge={"backhaul_bits_per_s": rate}) for rate in (1e10, 5e7))
+    for bench in (wide, narrow):
+        bench.slots(3)
+    rates = [sum(bench.cell.status()["rate_bits_per_s"].values()) for bench in (wide, narrow)]
+    assert rates[1] == pytest.approx(5e7) and rates[0] > 2e8
+    assert "the backhaul brings 50 of" in narrow.cell.decisions(1, "slot")[0]["reason"]
+    slow = Bench(stage="collaborative", edge={"compute_cycles_per_s": 1e3})
+    ask(slow)
+    slow.slots(3)
+    assert any("of the information" in str(line["fallback"]) for line in slow.cell.decisions(3, "slot"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fairlead_isac.service.cell_state import Fading, cell_of
+from fairlead_isac.service.cell_state import Fading, cell_of, edge_of
 from fairlead_isac.service.sites import cell_name, settings_at
 from fairlead_isac.settings import read_settings
 
@@ -14,6 +14,14 @@ CONFIG = {
     "users": [{"name": "near", "distance_m": 100}, {"name": "far", "distance_m": 200, "angle_degrees": 90}],
     "targets": [{"name": "car", "angle_degrees": 0, "range_m": 100, "velocity_m_per_s": 10}],
 }
+
+
+def test_a_site_may_have_a_backhaul_of_its_own() -> None:
+    sites = [{"name": "fibre"}, {"name": "radio", "backhaul_bits_per_s": 1e8}]
+    written = read_settings({**CONFIG, "sites": sites, "edge": {"backhaul_bits_per_s": 1e10, "bits_per_element": 16}})
+    found = [edge_of(settings_at(written, replica)) for replica in (0, 1)]
+    assert [edge.backhaul_bits_per_s for edge in found] == [1e10, 1e8]
+    assert [edge.bits_per_element for edge in found] == [16, 16]
 
 
 def test_each_site_sees_users_and_targets_from_where_it_stands() -> None:
