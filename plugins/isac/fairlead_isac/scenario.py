@@ -131,6 +131,9 @@ class Channels:
         cancellation_db: how far self-interference is suppressed before decoding; None: it is not heard at all.
         residual: complex [M, r] with unit Frobenius norm, the directions in which residual self-interference arrives;
             None: it is white.
+        clutter_angles_rad: float [C], where what stands still around the cell is seen; None: there is none.
+        clutter_gains: float [C], its two-way power gains, as far as processing leaves it in targets' cells while data
+            is sent: symbols of one modulus keep it in its own cells, others spread ``E|x|^4 - 1`` of it over all.
     """
 
     users: ComplexArray
@@ -144,6 +147,8 @@ class Channels:
     uplink_power_watts: FloatArray | None = None
     cancellation_db: float | None = None
     residual: ComplexArray | None = None
+    clutter_angles_rad: FloatArray | None = None
+    clutter_gains: FloatArray | None = None
 
     def __post_init__(self) -> None:
         _check_shape("users", self.users, (2, 3), len(self.user_names))
@@ -156,6 +161,10 @@ class Channels:
             _check_shape("uplink_power_watts", self.uplink_power_watts, (1,), len(self.uplink_names))
         elif self.uplink_names:
             raise IsacError(f"Channels.uplink_names names {self.uplink_names!r}, and there are no uplink channels")
+        if self.clutter_angles_rad is not None or self.clutter_gains is not None:
+            angles, gains = np.shape(self.clutter_angles_rad), np.shape(self.clutter_gains)
+            if len(angles) != 1 or angles != gains:
+                raise IsacError(f"Channels.clutter_gains has shape {gains}; accepted: that of clutter_angles_rad, [C]")
         for name in ("user_names", "target_names", "uplink_names"):
             _check(self, name, len(set(getattr(self, name))) == len(getattr(self, name)), "names that differ")
 

@@ -65,6 +65,11 @@ class Cell(BaseModel):
     subcarrier_spacing_hz: float = Field(default=30e3, ge=15e3, le=960e3)
     resource_blocks: int = Field(default=100, ge=1, le=275, description="Of 12 subcarriers each.")
     path_exponent: float = Field(default=3.0, ge=1.5, le=6, description="How power falls with distance to users.")
+    duplex: Literal["half", "full"] | None = Field(
+        default=None,
+        description="full: it hears echoes and users that send while it sends; the stage converged makes beams and "
+        "receivers together then. null: the cell's layer chooses, by radio.self_interference_cancellation_db.",
+    )
 
     @property
     def bandwidth_hz(self) -> float:
@@ -73,7 +78,7 @@ class Cell(BaseModel):
 
 
 class User(BaseModel):
-    """Who is sent data, and which link of the resource graph that is."""
+    """Who is sent data or sends it, and which link of the resource graph that is."""
 
     model_config = _FROZEN
 
@@ -95,6 +100,15 @@ class User(BaseModel):
     distance_m: float = Field(default=100.0, ge=1, le=1e5)
     speed_m_per_s: float = Field(default=0.0, ge=0, le=500)
     loss_db: float = Field(default=0.0, ge=0, le=200, description="Beside that of the distance: walls.")
+    direction: Literal["down", "up"] = Field(default="down", description="up: the user sends, and the cell hears it.")
+    send_watts: float = Field(default=0.2, gt=0, le=100, description="Of a user that sends.")
+
+    @model_validator(mode="after")
+    def _receives(self) -> User:
+        named = next((name for name in ("peer", "address") if getattr(self, name) is not None), None)
+        if self.direction == "up" and named is not None:
+            raise ValueError(f"{named}: accepted: null for a user that sends: its node tells of that link")
+        return self
 
 
 class Target(BaseModel):

@@ -13,6 +13,7 @@ from typing import Any
 #: Name -> (unit, meaning).
 MEASUREMENTS: dict[str, tuple[str, str]] = {
     "DRB.UEThpDl": ("kbit/s", "downlink rate of a user"),
+    "DRB.UEThpUl": ("kbit/s", "uplink rate of a user"),
     "DRB.RlcSduDelayDl": ("0.1 ms", "delay of a packet to a user"),
     "DRB.PdcpSduVolumeDL": ("Mbit", "what left towards a user in the period, as its queue counts it"),
     "DRB.RlcPacketDropRateDl": ("1e-6", "share of packets to a user that its queue dropped"),

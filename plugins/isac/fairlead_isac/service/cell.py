@@ -235,11 +235,12 @@ class Cell:
                 traffic.get(user.name, {}).get("latency_s", 0.0),
             )
             for user in self.settings.users
+            if user.direction == "down"
         }
 
     def _tell(self, decision: Decision, traffic: Mapping[str, Mapping[str, float]]) -> None:
         """Links that have changed go into the resource graph, and so does how the instance stands."""
-        for user in self.settings.users:
+        for user in (user for user in self.settings.users if user.name in self.links):
             self._facts.of_link(user, self.links[user.name], traffic.get(user.name, {}))
         self._facts.of_instance(
             {

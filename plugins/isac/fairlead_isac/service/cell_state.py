@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fairlead_bridge.radio.scene import ground_clutter
+
 from ..collaboration.stage import Edge
 from ..kpi.control import Control
 from ..physics.arrays import steering
@@ -22,6 +24,8 @@ from .book import Entry
 #: Ratio of the direct path's power to the scattered paths' (Rician K) of users' channels.
 DIRECT = 4.0
 USER_NOISE_FIGURE_DB = 7.0
+#: Of clutter's power that a matched receiver spreads over all cells while data is sent: ``E|x|^4 - 1`` of 16-QAM.
+SPREAD = 0.32
 #: Of a frame in which nothing is sensed.
 FRAME_S = 0.1
 
@@ -41,7 +45,7 @@ class Controls:
         """As the workload's config says."""
         bounds = (settings.sensing.minimum, settings.sensing.maximum)
         weights = {user.name: user.weight for user in settings.users}
-        return cls(bounds, settings.cell.power_watts, settings.stage, None, weights)
+        return cls(bounds, settings.cell.power_watts, settings.stage, settings.cell.duplex, weights)
 
     def with_(self, control: Control) -> Controls:
         """With what a control names."""
@@ -95,7 +99,7 @@ def _heard_figure_db(settings: Settings, bandwidth_hz: float) -> float:
 def users_of(settings: Settings, controls: Controls) -> tuple[User, ...]:
     """Users as stages know them."""
     return tuple(
-        User(user.name, controls.weights[user.name], user.min_rate_bits_per_s, user.max_delay_s)
+        User(user.name, controls.weights[user.name], user.min_rate_bits_per_s, user.max_delay_s, user.direction)
         for user in settings.users
     )
 
@@ -137,6 +141,7 @@ class Fading:
         shape = (len(settings.users), settings.cell.antennas)
         self._scattered = gaussian(shape, rng)
         self._at: float | None = None
+        self._clutter = clutter_of(settings)
 
     def channels(self, t: float, entries: list[Entry], cell: Cell) -> Channels:
         """As measured at ``t``; gains of targets are those of a frame that integrates over a request's refresh."""
@@ -147,15 +152,32 @@ class Fading:
             for at, user in enumerate(settings.users):
                 doppler = user.speed_m_per_s * settings.cell.carrier_hz / SPEED_OF_LIGHT
                 self._scattered[at] = evolve(self._scattered[at], doppler, step, self._rng)
-        band = cell.numerology.bandwidth_hz
-        return Channels(
-            users=self._users(settings.users),
-            user_names=tuple(user.name for user in settings.users),
-            noise_watts=noise_power_watts(band, USER_NOISE_FIGURE_DB),
+        found = Channels(
+            users=self._of(settings.users, "down"),
+            user_names=_names(settings.users, "down"),
+            noise_watts=noise_power_watts(cell.numerology.bandwidth_hz, USER_NOISE_FIGURE_DB),
             sensing_gains=np.array([_gain(entry, cell) for entry in entries]),
             target_names=tuple(entry.id for entry in entries),
-            sensing_noise_watts=noise_power_watts(band, cell.noise_figure_db),
+            sensing_noise_watts=noise_power_watts(cell.numerology.bandwidth_hz, cell.noise_figure_db),
         )
+        return self._with_uplink(found, cell) if _names(settings.users, "up") else found
+
+    def _with_uplink(self, found: Channels, cell: Cell) -> Channels:
+        """With users that send, and what the cell hears beside them: its residual, apart from noise, and clutter."""
+        settings = self._settings
+        return replace(
+            found,
+            sensing_noise_watts=noise_power_watts(cell.numerology.bandwidth_hz, settings.cell.noise_figure_db),
+            uplink=self._of(settings.users, "up"),
+            uplink_names=_names(settings.users, "up"),
+            uplink_power_watts=np.array([user.send_watts for user in settings.users if user.direction == "up"]),
+            cancellation_db=settings.radio.self_interference_cancellation_db,
+            clutter_angles_rad=self._clutter[0],
+            clutter_gains=self._clutter[1],
+        )
+
+    def _of(self, users: tuple[UserSettings, ...], direction: str) -> np.ndarray:
+        return self._users(users)[[user.direction == direction for user in users]]
 
     def _users(self, users: tuple[UserSettings, ...]) -> np.ndarray:
         cell = self._settings.cell
@@ -165,6 +187,19 @@ class Fading:
         gains = gains[: len(users)] / 10 ** (np.array([user.loss_db for user in users]) / 10)
         mixed = direct + self._scattered * math.sqrt(1 / (1 + DIRECT))
         return mixed * np.sqrt(gains)[:, None]
+
+
+def clutter_of(settings: Settings) -> tuple[np.ndarray, np.ndarray]:
+    """Angles in rad and two-way gains of the simulated radio's clutter, as far as data spreads it, float [C] each."""
+    still = ground_clutter(settings.radio.clutter, settings.radio.seed)
+    gains = [
+        SPREAD * float(radar_gain(each.range_m, settings.cell.carrier_hz, each.cross_section_m2)) for each in still
+    ]
+    return np.array([each.angle_rad for each in still]), np.array(gains)
+
+
+def _names(users: tuple[UserSettings, ...], direction: str) -> tuple[str, ...]:
+    return tuple(user.name for user in users if user.direction == direction)
 
 
 def _gain(entry: Entry, cell: Cell) -> float:

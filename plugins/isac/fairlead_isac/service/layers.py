@@ -90,11 +90,13 @@ class StageLayer:
         """Ask the stage; SolverFailed without a cell's setting or channels."""
         if not isinstance(above, Within) or not isinstance(observation, Measured) or observation.channels is None:
             raise SolverFailed(f"the layer above set {type(above).__name__}; accepted: Within, and measured channels")
-        wanted = above.stage, above.served
+        # A full-duplex cell's converged signal is made together with its receivers.
+        joint = above.stage == "converged" and above.duplex == "full"
+        wanted = "full_duplex" if joint else above.stage, above.served
         if self._stage_of != wanted:
             targets = [self._targets[name] for name in above.served]
             options = {"settle": self._settle, "edge": self._edge} if above.stage == "collaborative" else {}
-            self._stage = make_stage(above.stage, self._cell, users=self._users, targets=targets, **options)
+            self._stage = make_stage(wanted[0], self._cell, users=self._users, targets=targets, **options)
             self._stage_of = wanted
         if above.stage == "collaborative":
             self._meet(above.agreed)
@@ -251,9 +253,11 @@ def observation_of(
     cell: Cell, users: tuple[User, ...], channels: Channels, tracked: tuple[TrackedTarget, ...], rates: np.ndarray
 ) -> Measured:
     """What the coarse layers see of channels: gains of maximum-ratio beams over the whole band, as one block."""
+    receiving = tuple(user for user in users if user.direction == "down")
     gains = (np.abs(channels.users) ** 2).sum(axis=-1, keepdims=True) / channels.noise_watts
     gains = np.where(np.isfinite(gains), gains, 0.0)
-    return Measured(cell, users, gains, gains, rates, tracked, channels=channels)
+    cancelled = channels.cancellation_db
+    return Measured(cell, receiving, gains, gains, rates, tracked, cancellation_db=cancelled, channels=channels)
 
 
 def line_of(decision: LayerDecision) -> dict[str, Any]:

@@ -67,6 +67,7 @@ class Periods:
             }
             for name, each in links.items()
         }
+        users |= {name: {"DRB.UEThpUl": rate / 1e3} for name, rate in rates.items() if name not in links}
         requests = {entry.id: _of_request(entry, self._unix()) for entry in self._book.live()}
         targets = {name: _of_target(result) for name, result in decision.sensing.items()}
         cell = self._of_cell(decision, length)

@@ -10,13 +10,15 @@ from fairlead_isac.errors import IsacError
 from fairlead_isac.scenario import Cell
 from fairlead_isac.stages.protocol import Stage
 
-StageName = Literal["separated", "orthogonal", "converged", "collaborative"]
+StageName = Literal["separated", "orthogonal", "converged", "collaborative", "full_duplex"]
 #: Imported when asked for: module and class.
 _CLASSES = {
     "separated": ("fairlead_isac.stages.separated", "SeparatedStage"),
     "orthogonal": ("fairlead_isac.stages.orthogonal", "OrthogonalStage"),
     "converged": ("fairlead_isac.stages.converged", "ConvergedStage"),
     "collaborative": ("fairlead_isac.collaboration.stage", "CollaborativeStage"),
+    # What a full-duplex cell runs as its converged stage.
+    "full_duplex": ("fairlead_isac.duplex.stage", "FullDuplexStage"),
 }
 STAGES: tuple[str, ...] = tuple(_CLASSES)
 
@@ -25,7 +27,7 @@ def stage(name: str, cell: Cell, **options: Any) -> Stage:
     """Make a stage of a cell, with nobody in it unless ``users`` and ``targets`` are given.
 
     Args:
-        name: separated, orthogonal, converged or collaborative.
+        name: separated, orthogonal, converged, collaborative or full_duplex.
         cell: who sends.
         options: of the stage's class.
 

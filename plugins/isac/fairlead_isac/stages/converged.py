@@ -13,12 +13,13 @@ from fairlead_isac.solvers import illuminate
 from fairlead_isac.stages.beams import Peak, matched_directions
 from fairlead_isac.stages.data import Data, Fairness, data, needed_efficiency, shortfall, space_peak, weights
 from fairlead_isac.stages.decision import Dwell
+from fairlead_isac.stages.heard import echo_part
 from fairlead_isac.stages.roster import Plan, Roster, illuminating
 from fairlead_isac.stages.scene import Scene
 from fairlead_isac.stages.sensing import needed_illumination
 from fairlead_isac.stages.time_split import divide, sense_only, split_time, target_weights
 
-_BISECTIONS = 12
+BISECTIONS = 12
 _TRADES = 10
 _GOLDEN = (5**0.5 - 1) / 2
 
@@ -65,12 +66,15 @@ class ConvergedStage(Roster):
             dwell = Dwell(1.0, found.beamformers, tuple(user.name for user in scene.users))
             return Plan((dwell,), "no target: beams for users alone", short)
         start = np.minimum(need, found.efficiency)
-        return _Line(scene, start, found, reserved).plan(short)
+        return Line(scene, start, found, reserved).plan(short)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Point:
-    """Beams at one point of the line: a dwell for each target, and their illumination in W, float [T]."""
+class Point:
+    """Beams at one point of the line: a dwell for each target, and their illumination in W, float [T].
+
+    Illumination is what would have the same echo's SNR without clutter.
+    """
 
     along: float
     dwells: tuple[Dwell, ...]
@@ -79,8 +83,11 @@ class _Point:
     fallback: str | None
 
 
-class _Line:
+class Line:
     """Points between users' needs and their peak."""
+
+    bisections = BISECTIONS
+    how = "the beams light targets"
 
     def __init__(self, scene: Scene, start: FloatArray, found: Peak, reserved: float) -> None:
         self.scene, self.start, self.found, self.reserved = scene, start, found, reserved
@@ -103,49 +110,48 @@ class _Line:
         lines = [line for line in (short, point.fallback) if line]
         if not self.met(point):
             lines.append("infeasible: targets need more illumination than users' least rates leave")
-        reason = (
-            f"users at {100 * point.along:.0f} % of the way from their needs to their peak; the beams light targets"
-        )
+        reason = f"users at {100 * point.along:.0f} % of the way from their needs to their peak; {self.how}"
         lit = float(point.lit.max()) / self.most
         return Plan(
             tuple(dwells), reason, "; ".join(lines) or None, point.gap, {"along": point.along, "illumination": lit}
         )
 
-    def point(self, along: float) -> _Point:
+    def point(self, along: float) -> Point:
         if along >= 1.0:
             dwell = Dwell(1.0, self.found.beamformers, self.names)
             lit = (np.abs(self.scene.steering.conj() @ self.found.beamformers.T) ** 2).sum(axis=1)
+            lit = lit * [echo_part(self.scene, at, dwell.covariance()) for at in range(len(lit))]
             dwells = tuple(replace(dwell, target=target.name) for target in self.scene.targets)
-            return _Point(1.0, dwells, lit, 0.0, None)
+            return Point(1.0, dwells, lit, 0.0, None)
         efficiency = self.start + along * (self.found.efficiency - self.start)
         return self._shaped(along, np.expm1(efficiency * np.log(2)))
 
-    def _shaped(self, along: float, sinr: FloatArray) -> _Point:
+    def _shaped(self, along: float, sinr: FloatArray) -> Point:
         dwells, lit, gap, fallback = [], [], 0.0, None
         power, noise = self.scene.budget.power_watts, self.scene.noise_watts
-        for target, towards in zip(self.scene.targets, self.scene.steering, strict=True):
+        for at, (target, towards) in enumerate(zip(self.scene.targets, self.scene.steering, strict=True)):
             found = illuminate(self.scene.channels, towards, sinr, power, noise)
             beams, names = found.beamformers, self.names
             if found.sensing_beam.any():
                 beams, names = np.vstack([beams, found.sensing_beam]), (*names, None)
             dwells.append(Dwell(1.0, beams, names, target=target.name))
-            lit.append(found.illumination_watts)
+            lit.append(found.illumination_watts * echo_part(self.scene, at, dwells[-1].covariance()))
             gap, fallback = max(gap, found.gap), fallback or found.fallback
-        return _Point(along, tuple(dwells), np.array(lit), gap, fallback)
+        return Point(along, tuple(dwells), np.array(lit), gap, fallback)
 
-    def met(self, point: _Point) -> bool:
+    def met(self, point: Point) -> bool:
         """Whether the targets' needs fit into the time one after the other."""
         return float((self.need / np.maximum(point.lit, 1e-30)).sum()) <= (1 - self.reserved) * (1 + 1e-9)
 
-    def parts(self, point: _Point) -> FloatArray:
+    def parts(self, point: Point) -> FloatArray:
         return divide(self.need / np.maximum(point.lit, 1e-30), 1 - self.reserved, target_weights(self.scene))
 
-    def _farthest(self) -> _Point:
+    def _farthest(self) -> Point:
         """The farthest point at which needs are met, or the beginning of the line where none is."""
         low, high, best = 0.0, 1.0, self.point(0.0)
         if not self.met(best):
             return best
-        for _ in range(_BISECTIONS):
+        for _ in range(self.bisections):
             middle = (low + high) / 2
             point = self.point(middle)
             if self.met(point):
@@ -154,7 +160,7 @@ class _Line:
                 high = middle
         return best
 
-    def _traded(self, farthest: _Point) -> _Point:
+    def _traded(self, farthest: Point) -> Point:
         """The best point by the budget's prices, by golden sections between the beginning and the farthest."""
         if self.scene.budget.price_rate == 0:
             return self.point(0.0)
@@ -172,7 +178,7 @@ class _Line:
         allowed = [point for point in kept if self.met(point)] or [farthest]
         return max(allowed, key=self.value)
 
-    def value(self, point: _Point) -> float:
+    def value(self, point: Point) -> float:
         """Weighted rates in bit/s/Hz and illumination's share of the largest, at the budget's prices."""
         budget, share = self.scene.budget, target_weights(self.scene)
         efficiency = self.start + point.along * (self.found.efficiency - self.start)

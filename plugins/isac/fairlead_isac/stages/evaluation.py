@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from fairlead_isac.duplex.receiving import disturbance, uplink_sinr
-from fairlead_isac.scenario import FloatArray, User
+from fairlead_isac.physics.arrays import steering
+from fairlead_isac.scenario import ComplexArray, FloatArray, User
 from fairlead_isac.stages.decision import Decision, Dwell
+from fairlead_isac.stages.heard import heard
 from fairlead_isac.stages.scene import Scene
 from fairlead_isac.stages.sensing import sense
 
@@ -27,7 +29,7 @@ def evaluate(
     rates, sinr = _downlink(scene, dwells)
     sent = sum((dwell.fraction * dwell.covariance() for dwell in dwells), np.zeros((scene.antennas,) * 2, complex))
     power = max((dwell.sent_watts for dwell in dwells), default=0.0)
-    upward, upward_sinr = _uplink(scene, power)
+    upward, upward_sinr = _uplink(scene, power, sent)
     rates |= upward
     return Decision(
         stage=stage,
@@ -61,14 +63,14 @@ def _stream_sinr(scene: Scene, dwell: Dwell) -> FloatArray:
     out = np.zeros(len(names))
     if not names or not len(dwell.beamformers):
         return out
-    heard = np.abs(scene.channels.conj() @ dwell.beamformers.T) ** 2
+    received = np.abs(scene.channels.conj() @ dwell.beamformers.T) ** 2
     if dwell.disjoint:
-        heard = heard * np.array([user is not None for user in dwell.stream_users])
+        received = received * np.array([user is not None for user in dwell.stream_users])
     for stream, user in enumerate(dwell.stream_users):
         if user is not None:
             at = names.index(user)
-            other = heard[at].sum() - heard[at, stream]
-            out[at] = heard[at, stream] / (other + scene.noise_watts * dwell.data_band)
+            other = received[at].sum() - received[at, stream]
+            out[at] = received[at, stream] / (other + scene.noise_watts * dwell.data_band)
     return out
 
 
@@ -102,23 +104,38 @@ def _downlink(scene: Scene, dwells: Sequence[Dwell]) -> tuple[dict[str, float], 
     return rates, {user.name: float(2**value - 1) for user, value in zip(scene.users, mean, strict=True)}
 
 
-def uplink_rates(scene: Scene, power_watts: float) -> tuple[FloatArray, FloatArray]:
-    """Rates in bit/s and SINR of users that send, float [U] each, while the cell sends with a power (full duplex)."""
+def uplink_rates(
+    scene: Scene, power_watts: float, covariance: ComplexArray | None = None
+) -> tuple[FloatArray, FloatArray]:
+    """Rates in bit/s and SINR of users that send, float [U] each, while the cell sends with a power (full duplex).
+
+    Args:
+        scene: who hears.
+        power_watts: that the cell sends with.
+        covariance: of what it sends, complex [N, N], which lights clutter and targets; None: alike in all directions.
+    """
     full = scene.budget.duplex == "full"
-    heard = disturbance(
-        scene.cell.echo_antennas,
-        scene.echo_noise_watts,
-        power_watts,
-        scene.cancellation_db if full else None,
-        scene.residual,
-    )
-    sinr = uplink_sinr(scene.uplink, scene.sent_watts, heard)
+    if full:
+        covariance = np.eye(scene.antennas) * (power_watts / scene.antennas) if covariance is None else covariance
+        sent = float(np.trace(covariance).real)
+        scaled = covariance * (power_watts / sent) if sent > 0 else covariance
+        around = heard(scene, scaled) + _echoes(scene, covariance)
+    else:
+        around = disturbance(scene.cell.echo_antennas, scene.echo_noise_watts, power_watts, None)
+    sinr = uplink_sinr(scene.uplink, scene.sent_watts, around)
     time = 1.0 if full else scene.budget.uplink_fraction
     return scene.cell.numerology.bandwidth_hz * time * np.log2(1 + sinr), sinr
 
 
-def _uplink(scene: Scene, power: float) -> tuple[dict[str, float], dict[str, float]]:
-    rates, sinr = uplink_rates(scene, power)
+def _echoes(scene: Scene, covariance: ComplexArray) -> ComplexArray:
+    """Echoes of targets, complex [M, M] in W: signal to sensing, and in the way of users that send."""
+    back = steering(np.array([target.angle_rad for target in scene.targets]), scene.cell.echo_antennas)
+    lit = np.einsum("tn,nm,tm->t", scene.steering.conj(), covariance, scene.steering).real
+    return (back.T * (scene.gains * lit)) @ back.conj()
+
+
+def _uplink(scene: Scene, power: float, covariance: ComplexArray) -> tuple[dict[str, float], dict[str, float]]:
+    rates, sinr = uplink_rates(scene, power, covariance)
     names = [user.name for user in scene.senders]
     return (
         {name: float(value) for name, value in zip(names, rates, strict=True)},

@@ -87,10 +87,9 @@ class Roster(ABC):
         where the same users and targets are served, else maximum-ratio beams.
         """
         scene = look(self.cell, self.users, self.targets, channels, budget)
-        allowed = heard_power(scene)
-        if allowed < scene.budget.power_watts:
-            quieter = replace(scene.budget, power_watts=allowed)
-            scene = look(self.cell, self.users, self.targets, channels, quieter)
+        allowed = self._allowed(scene)
+        if allowed != scene.budget:
+            scene = look(self.cell, self.users, self.targets, channels, allowed)
         if not scene.users and not scene.targets:
             self._last = None
             return evaluate(self.name, scene, (), reason="nobody to serve and nothing to sense: nothing is sent")
@@ -109,6 +108,10 @@ class Roster(ABC):
             gap=plan.gap,
             notes=plan.notes,
         )
+
+    def _allowed(self, scene: Scene) -> Budget:
+        """The budget with no more power than users that send allow."""
+        return replace(scene.budget, power_watts=min(scene.budget.power_watts, heard_power(scene)))
 
     @abstractmethod
     def _plan(self, scene: Scene) -> Plan:

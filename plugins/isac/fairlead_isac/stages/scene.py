@@ -32,6 +32,8 @@ class Scene:
         residual: complex [M, r] or None: directions of the residual.
         echo_noise_watts: at one receiving antenna.
         gains: float [T], two-way power gains.
+        clutter_angles: float [C] in rad.
+        clutter_gains: float [C], two-way power gains.
         left_out: one line for each user and target that cannot be served.
     """
 
@@ -50,6 +52,8 @@ class Scene:
     residual: ComplexArray | None
     echo_noise_watts: float
     gains: FloatArray
+    clutter_angles: FloatArray
+    clutter_gains: FloatArray
     left_out: tuple[str, ...]
 
     @property
@@ -89,6 +93,7 @@ def look(cell: Cell, users: Iterable[User], targets: Iterable[Target], channels:
     kept = [row for row in rows if row[1] is not None]
     sending = [row for row in sent if row[1] is not None]
     lit = [row for row in seen if row[1] is not None]
+    clutter = _clutter(channels)
     shape = (0, *channels.users.shape[1:-1], cell.antennas)
     scene = Scene(
         cell=cell,
@@ -106,9 +111,19 @@ def look(cell: Cell, users: Iterable[User], targets: Iterable[Target], channels:
         residual=channels.residual,
         echo_noise_watts=channels.echo_noise_watts,
         gains=np.array([channels.sensing_gains[at] for _, at in lit]),
+        clutter_angles=clutter[0],
+        clutter_gains=clutter[1],
         left_out=tuple(lost),
     )
     return replace(scene, snr_per_watt=_echoes(scene))
+
+
+def _clutter(channels: Channels) -> FloatArray:
+    """Angles and gains of what is finite and reflects, float [2, C]."""
+    if channels.clutter_angles_rad is None or channels.clutter_gains is None:
+        return np.zeros((2, 0))
+    both = np.array([channels.clutter_angles_rad, channels.clutter_gains], np.float64)
+    return both[:, np.isfinite(both).all(axis=0) & (both[1] > 0)]
 
 
 def _limited(budget: Budget, cell: Cell) -> Budget:

@@ -15,6 +15,7 @@ from fairlead_isac.physics.detection import detection_probability, required_snr
 from fairlead_isac.physics.numerology import SPEED_OF_LIGHT, Numerology
 from fairlead_isac.scenario import ComplexArray, FloatArray, SensingNeed, Target
 from fairlead_isac.stages.decision import Dwell, SensingResult
+from fairlead_isac.stages.heard import echo_part
 from fairlead_isac.stages.scene import Scene
 
 FALSE_ALARM = 1e-6
@@ -76,8 +77,10 @@ def block_illumination(dwell: Dwell, steering: ComplexArray) -> FloatArray:
 
 def _result(scene: Scene, at: int, dwells: Sequence[Dwell]) -> SensingResult:
     numerology, target = scene.cell.numerology, scene.targets[at]
-    density = sum((_density(dwell, scene, at) for dwell in dwells), np.zeros(numerology.subcarriers))
-    lit = float(density.mean())
+    densities = [_density(dwell, scene, at) for dwell in dwells]
+    lit = float(sum(density.mean() for density in densities))
+    parts = [echo_part(scene, at, dwell.covariance(), dwell.silent) for dwell in dwells]
+    density = sum((part * each for part, each in zip(parts, densities, strict=True)), np.zeros(numerology.subcarriers))
     snr = density * (scene.snr_per_watt[at] * scene.downlink_fraction)
     total = float(snr.sum() * numerology.symbols)
     false_alarm = target.required.false_alarm or FALSE_ALARM
@@ -87,10 +90,12 @@ def _result(scene: Scene, at: int, dwells: Sequence[Dwell]) -> SensingResult:
         return SensingResult(None, None, None, found, false_alarm, lit, total, True, unmet)
     delay = information(snr * numerology.symbols, numerology.frequencies_hz)
     doppler = 2 * (2 * math.pi) ** 2 * total * _variance(numerology.symbols, numerology.symbol_s)
+    # The angle's bound knows of no clutter; it grows as the others do.
+    apart = float(density.mean()) / lit if lit > 0 else 1.0
     stds = (
         _std(delay, SPEED_OF_LIGHT / 2),
         _std(doppler, numerology.wavelength_m / 2),
-        _angle_std(scene, at, dwells, lit),
+        _angle_std(scene, at, dwells, lit, apart),
     )
     return SensingResult(*stds, found, false_alarm, lit, total, False, _unmet(target, *stds, found, total))
 
@@ -105,10 +110,10 @@ def _density(dwell: Dwell, scene: Scene, at: int) -> FloatArray:
     return blocks[np.arange(subcarriers) * len(blocks) // subcarriers]
 
 
-def _angle_std(scene: Scene, at: int, dwells: Sequence[Dwell], lit: float) -> float | None:
+def _angle_std(scene: Scene, at: int, dwells: Sequence[Dwell], lit: float, part: float) -> float | None:
     sent = sum((dwell.fraction * lit_covariance(dwell) for dwell in dwells), np.zeros((scene.antennas,) * 2))
     antennas = scene.cell.echo_antennas
-    noise = scene.gains[at] * antennas / scene.snr_per_watt[at]
+    noise = scene.gains[at] * antennas / (scene.snr_per_watt[at] * max(part, 1e-300))
     looks = max(1, round(scene.resource_elements * scene.downlink_fraction))
     variance = angle_variance(sent, scene.targets[at].angle_rad, scene.gains[at], noise, looks, antennas)
     return math.sqrt(variance) if math.isfinite(variance) and lit > 0 else None
