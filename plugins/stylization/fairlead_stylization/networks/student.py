@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..transform.colours import Colours, colour_map
-from ..transform.torch_form import LocalStyle, global_local_transform
+from ..transform.torch_form import LocalStyle, affine, global_local_transform
 
 EPSILON = 1e-5
 
@@ -56,10 +56,10 @@ SHAPES = {"edge": EDGE, "quality": QUALITY}
 
 def statistics(features: Tensor) -> Tensor:
     """Mean and standard deviation of each channel over the picture: [B, C, H, W] -> [B, 2 C]."""
-    flat = features.flatten(2)
-    mean = flat.mean(2)
-    deviation = ((flat - mean[:, :, None]).square().mean(2) + EPSILON).sqrt()
-    return torch.cat([mean, deviation], 1)
+    # Pooled and not flattened: runtimes keep features in their own layout.
+    mean = functional.adaptive_avg_pool2d(features, 1)
+    variance = functional.adaptive_avg_pool2d((features - mean).square(), 1)
+    return torch.cat([mean, (variance + EPSILON).sqrt()], 1).flatten(1)
 
 
 class Ledger:
@@ -92,7 +92,7 @@ class Ledger:
         mean, deviation = self.statistics(features)[:, :, None, None].chunk(2, 1)
         # One scale and one shift a channel: two passes over the features, not four.
         factor = (1 + scale) / deviation
-        return features * factor + (shift - mean * factor)
+        return affine(features, factor, shift - mean * factor)
 
 
 def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
@@ -172,7 +172,7 @@ def exchanged(features: Tensor, before: Tensor, after: Tensor) -> Tensor:
     mean, deviation = before[:, :, None, None].chunk(2, 1)
     wanted_mean, wanted_deviation = after[:, :, None, None].chunk(2, 1)
     factor = wanted_deviation / deviation
-    return features * factor + (wanted_mean - mean * factor)
+    return affine(features, factor, wanted_mean - mean * factor)
 
 
 class Decoder(nn.Module):

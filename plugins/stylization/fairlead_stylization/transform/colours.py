@@ -31,9 +31,10 @@ class Colours:
         """Of a picture [H, W, 3], by about `most` of its pixels, evenly spaced."""
         step = max(1, int(np.sqrt(picture.shape[0] * picture.shape[1] / most)))
         pixels = picture[::step, ::step].reshape(-1, 3).astype(np.float64)
-        centred = pixels - pixels.mean(0)
-        covariance = centred.T @ centred / len(pixels)
-        return cls(pixels.mean(0).astype(np.float32), covariance.astype(np.float32))
+        # In doubles the difference of moments is exact enough, and both are matrix products.
+        mean = np.full(len(pixels), 1 / len(pixels)) @ pixels
+        covariance = pixels.T @ pixels / len(pixels) - np.outer(mean, mean)
+        return cls(mean.astype(np.float32), covariance.astype(np.float32))
 
 
 def colour_map(content: Colours, style: Colours, strength: float = 1.0) -> Array:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -55,6 +56,17 @@ def normalized(features: Tensor) -> Tensor:
     mean = features.mean((2, 3), keepdim=True)
     deviation = ((features - mean).square().mean((2, 3), keepdim=True) + EPSILON).sqrt()
     return (features - mean) / deviation
+
+
+def affine(features: Tensor, factor: Tensor, shift: Tensor) -> Tensor:
+    """One scale and one shift a channel, each [B, C, 1, 1], of features [B, C, H, W].
+
+    An exported graph, whose batch is 1, does it as a convolution of one weight a channel: one pass over the features,
+    with the activation that follows in it, where a product and a sum are three.
+    """
+    if not torch.onnx.is_in_onnx_export():
+        return features * factor + shift
+    return functional.conv2d(features, factor.transpose(0, 1), shift.flatten(), groups=features.shape[1])
 
 
 def local_coefficients(normal: Tensor, local: LocalStyle, patch: int, hop: int) -> tuple[Tensor, Tensor]:
@@ -106,8 +118,8 @@ def global_local_transform(features: Tensor, own: Tensor, style: Tensor, local: 
         local: the style's patches; the global stage alone where None.
     """
     own_mean, own_deviation = own[:, :, None, None].chunk(2, 1)
-    normal = (features - own_mean) / own_deviation
+    normal = affine(features, 1 / own_deviation, -own_mean / own_deviation)
     if local is not None:
         normal = local_transform(normal, local)
     mean, deviation = style[:, :, None, None].chunk(2, 1)
-    return normal * deviation + mean
+    return affine(normal, deviation, mean)
