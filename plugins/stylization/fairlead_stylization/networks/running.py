@@ -1,4 +1,4 @@
-"""Networks behind the stylizer: a student in torch, or its exported graphs in ONNX Runtime."""
+"""Networks behind the stylizer: a student in torch, or its exported graphs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BadCheckpoint, BadSetting, MissingExtra
+from ..errors import BadCheckpoint, BadSetting
 from ..stylizer import Look, NetworkStylizer
+from .sessions import Runtime, open_graph
 
 if TYPE_CHECKING:
     from .student import Student
@@ -28,16 +29,18 @@ class OnnxNetwork:
 
     Args:
         style, picture: files of the two graphs.
-        threads: of the sessions; as many as there are processors where 0.
+        threads: as many as there are processors where 0.
+        runtime: what runs them.
 
     Raises:
         BadCheckpoint: files that are not there or not such graphs.
-        MissingExtra: ONNX Runtime is not installed.
+        BadSetting: no such runtime.
+        MissingExtra: the runtime is not installed.
     """
 
-    def __init__(self, style: Path, picture: Path, threads: int = 0) -> None:
-        self._style, self._picture = _session(style, threads), _session(picture, threads)
-        told = self._picture.get_modelmeta().custom_metadata_map
+    def __init__(self, style: Path, picture: Path, threads: int = 0, runtime: Runtime = "auto") -> None:
+        self._style, self._picture = (open_graph(path, threads, runtime) for path in (style, picture))
+        told = self._picture.told
         if "shape" not in told:
             raise BadCheckpoint(picture, "not a student's graph: no shape in its metadata")
         self.variant = told.get("variant", "edge")
@@ -46,7 +49,7 @@ class OnnxNetwork:
 
     def encode(self, style: Array) -> tuple[Array, Array, Array, Array]:
         """See `stylizer.Network`."""
-        return tuple(self._style.run(None, {"style": style}))
+        return tuple(self._style.run({"style": style}))
 
     def decode(self, content: Array, look: Look, given: Array | None) -> tuple[Array, Array]:
         """See `stylizer.Network`."""
@@ -57,7 +60,7 @@ class OnnxNetwork:
         fed["content"], fed["strength"] = content, np.array([look.strength], np.float32)
         fed["given"] = np.zeros((1, total), np.float32) if given is None else given
         fed["share"] = np.array([0 if given is None else 1], np.float32)
-        picture, used = self._picture.run(None, fed)
+        picture, used = self._picture.run(fed)
         return picture, used
 
 
@@ -65,23 +68,6 @@ def segments(shape: dict[str, Any]) -> list[int]:
     """`StudentShape.segments`, of a shape as a dictionary: this module must not need torch."""
     fine, middle, coarse = shape["channels"]
     return [fine, middle, coarse, *([coarse] * (2 * shape["depth"])), middle, fine]
-
-
-def _session(path: Path, threads: int) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as problem:
-        raise MissingExtra("stylizing with ONNX Runtime", "onnx") from problem
-    if not path.is_file():
-        raise BadCheckpoint(path, "no such file; accepted: an exported graph")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as problem:
-        # ONNX Runtime raises classes of its own that share no base but this.
-        raise BadCheckpoint(path, f"not a graph that ONNX Runtime can run: {str(problem).splitlines()[0]}") from problem
 
 
 class TorchNetwork:
@@ -124,15 +110,18 @@ class TorchNetwork:
         return picture.cpu().numpy(), used.cpu().numpy()
 
 
-def shipped_stylizer(variant: str = "edge", threads: int = 0, folder: Path = WEIGHTS) -> NetworkStylizer:
-    """The stylizer that ships, by ONNX Runtime.
+def shipped_stylizer(
+    variant: str = "edge", threads: int = 0, folder: Path = WEIGHTS, runtime: Runtime = "auto"
+) -> NetworkStylizer:
+    """The stylizer that ships, by an exported graph.
 
     Raises:
-        BadSetting: no such variant.
+        BadSetting: no such variant, no such runtime.
     """
     if variant not in VARIANTS:
         raise BadSetting(f"variant: {variant!r}; accepted: {', '.join(VARIANTS)}")
-    return NetworkStylizer(OnnxNetwork(folder / f"{variant}-style.onnx", folder / f"{variant}-picture.onnx", threads))
+    files = folder / f"{variant}-style.onnx", folder / f"{variant}-picture.onnx"
+    return NetworkStylizer(OnnxNetwork(*files, threads, runtime))
 
 
 def read_student(weights: Path, variant: str) -> Student:

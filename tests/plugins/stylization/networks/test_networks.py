@@ -9,8 +9,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed: networks are not tested")
 
-from fairlead_stylization.errors import BadPicture, BadSetting  # noqa: E402
+from fairlead_stylization.errors import BadCheckpoint, BadPicture, BadSetting  # noqa: E402
 from fairlead_stylization.networks.running import TorchNetwork, segments  # noqa: E402
+from fairlead_stylization.networks.sessions import Runtime, open_graph  # noqa: E402
 from fairlead_stylization.networks.student import Ledger, Student, StudentShape, statistics  # noqa: E402
 from fairlead_stylization.stylizer import NetworkStylizer, Style  # noqa: E402
 from fairlead_stylization.transform.colours import Colours, colour_map, recoloured  # noqa: E402
@@ -96,19 +97,31 @@ def test_given_statistics_take_the_place_of_the_features_own(student: Student) -
     assert segments({"channels": SHAPE.channels, "depth": SHAPE.depth}) == SHAPE.segments
 
 
-def test_the_exported_graphs_compute_the_same(student: Student, tmp_path: Path) -> None:
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_the_exported_graphs_compute_the_same(student: Student, tmp_path: Path, runtime: Runtime) -> None:
     pytest.importorskip("onnx", reason="onnx is not installed: export is not tested")
-    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: exported graphs are not run")
+    pytest.importorskip(runtime, reason=f"{runtime} is not installed: exported graphs are not run by it")
     from fairlead_stylization.networks.export import export
     from fairlead_stylization.networks.running import OnnxNetwork
 
-    exported = NetworkStylizer(OnnxNetwork(*export(student, tmp_path, "edge"), threads=1))
+    exported = NetworkStylizer(OnnxNetwork(*export(student, tmp_path, "edge"), threads=1, runtime=runtime))
     stylizer = NetworkStylizer(TorchNetwork(student, "edge"))
     content, styles = picture(70, 93, 11), [Style(picture(64, 64, 12)), Style(picture(128, 40, 13), 0.5)]
     difference = np.abs(exported.stylize(content, styles, 0.7) - stylizer.stylize(content, styles, 0.7))
     # Weights are kept in 8 bits.
     assert difference.mean() < 0.02
     assert exported.variant == "edge"
+
+
+def test_what_is_no_graph_and_what_is_no_runtime_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: graphs are not run")
+    (tmp_path / "broken.onnx").write_bytes(b"not a graph")
+    with pytest.raises(BadCheckpoint, match=r"broken\.onnx"):
+        open_graph(tmp_path / "broken.onnx", runtime="onnxruntime")
+    with pytest.raises(BadCheckpoint, match="no such file"):
+        open_graph(tmp_path / "absent.onnx", runtime="onnxruntime")
+    with pytest.raises(BadSetting, match="runtime: 'tensorrt'; accepted: auto"):
+        open_graph(tmp_path / "broken.onnx", runtime="tensorrt")  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_stylized_is_refused(stylizer: NetworkStylizer) -> None:
