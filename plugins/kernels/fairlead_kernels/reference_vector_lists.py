@@ -126,21 +126,13 @@ class ReferenceLists:
         tiers: list[Any],
         queries: U8,
         k: int,
-        probes: int,
-        candidates: int,
-        reads: int,
-        confidence: float,
-        spread: float,
-        in_flight: int,
-        gap: int,
-        exact: bool,
+        effort: tuple[int, int, int, float, float, int, int, bool],
         allowed: U8 | None,
-        slots: NDArray[np.int64],
-        distances: F32,
-        counts: NDArray[np.int32],
-        tier_bytes: NDArray[np.int64],
+        into: tuple[NDArray[np.int64], F32, NDArray[np.int32], NDArray[np.int64]],
     ) -> None:
         """Search one query after the other."""
+        probes, candidates, reads, confidence, spread, _, _, exact = effort
+        slots, distances, counts, tier_bytes = into
         reads = max(reads, k)
         for q, query in enumerate(queries):
             found, estimates, errors, counts[2, q] = self._scan(query, probes, allowed, max(candidates, reads))

@@ -18,7 +18,7 @@ from fairlead_kernels.vector_list_training import ListTraining, train_lists
 from fairlead_kernels.vector_tiers import Tier
 from fairlead_kernels.vectors import ELEMENTS, METRICS, U32, Vectors
 
-__all__ = ["ListEffort", "ListTraining", "Lists", "ListsFound", "train_lists"]
+__all__ = ["ListEffort", "ListStream", "ListTraining", "Lists", "ListsFound", "train_lists"]
 
 U8 = NDArray[np.uint8]
 _NONE = np.zeros(0, np.uint32)
@@ -48,6 +48,13 @@ class ListEffort:
     in_flight: int = 32
     gap: int = 0
     exact: bool = True
+
+    @property
+    def numbers(self) -> tuple[int, int, int, float, float, int, int, bool]:
+        """All of them, in the order of the attributes."""
+        return (
+            self.probes, self.candidates, self.reads, self.confidence, self.spread, self.in_flight, self.gap, self.exact,
+        )  # fmt: skip
 
 
 class ListsFound(NamedTuple):
@@ -82,6 +89,11 @@ class Lists:
     def count(self) -> int:
         """Vectors."""
         return self._lists.live
+
+    @property
+    def lists(self) -> int:
+        """Lists, dissolved ones among them."""
+        return self._lists.lists
 
     @property
     def rows(self) -> int:
@@ -140,14 +152,20 @@ class Lists:
         Raises:
             TierError: the tier does not answer.
         """
-        count = len(queries)
-        slots, distances = np.empty((count, k), np.int64), np.empty((count, k), np.float32)
-        counts, tier_bytes = np.zeros((3, count), np.int32), np.zeros(count, np.int64)
-        e = effort
-        given = (e.probes, e.candidates, e.reads, e.confidence, e.spread, e.in_flight, e.gap, e.exact)
-        into = (slots, distances, counts, tier_bytes)
-        self._lists.search(list(tiers), self._bytes(queries), k, *given, allowed, *into)
-        return ListsFound(slots, distances, counts[0], counts[1], counts[2], tier_bytes)
+        into = _places(len(queries), k)
+        self._lists.search(list(tiers), self._bytes(queries), k, effort.numbers, allowed, into)
+        return _found(into)
+
+    def stream(self, tiers: Sequence[Tier], in_flight: int = 32, most_reads: int = 128, gap: int = 0) -> ListStream | None:
+        """Return a place where searches of any number of threads join one another; None without compiled kernels.
+
+        Args:
+            tiers: objects of the region that holds the vectors; each has a thread of its own.
+            in_flight: queries of a thread that wait for the tier.
+            most_reads: exact vectors of a query at most, its k included.
+            gap: as `ListEffort` has it, of all queries.
+        """
+        return None if self.native is None else ListStream(self, tiers, in_flight, most_reads, gap)
 
     def estimates(self, queries: Vectors, vectors: Vectors, centroid: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return what the codes of vectors in a list of that centroid say about queries: [queries, vectors]."""
@@ -189,6 +207,58 @@ class Lists:
             shape, kind = list(vectors.shape), vectors.dtype
             raise ValueError(f"vectors: must be {space.dtype} [n, {space.columns}], got {kind} {shape}")
         return np.ascontiguousarray(vectors).view(np.uint8).reshape(len(vectors), -1)
+
+
+class ListStream:
+    """Searches that join those under way, on threads of their own (one a tier): see `Lists.stream`.
+
+    A query begins as soon as there is room, not when a batch before it is through. Searches of few queries go first, in
+    the order in which they come; those of many queries get the turns that are left, and one in four at any rate.
+    """
+
+    def __init__(self, lists: Lists, tiers: Sequence[Tier], in_flight: int, most_reads: int, gap: int) -> None:
+        self._lists, self.most_reads = lists, most_reads
+        self._stream: Any = lists.native.ListStream(lists._lists, list(tiers), in_flight, most_reads, gap)  # type: ignore[union-attr]
+
+    def search(self, queries: Vectors, k: int, effort: ListEffort, allowed: U8 | None = None) -> ListsFound:
+        """Search as `Lists.search` does; `effort` may read `most_reads` at most.
+
+        Raises:
+            ValueError: more reads.
+            TierError: the tier does not answer. The stream has ended then.
+        """
+        into = _places(len(queries), k)
+        rows = self._lists._bytes(queries)
+        self._stream.search(self._lists._lists, rows, k, effort.numbers, allowed, into)
+        return _found(into)
+
+    def replay(
+        self, queries: Vectors, k: int, effort: ListEffort, due: NDArray[np.float64]
+    ) -> tuple[ListsFound, NDArray[np.float64]]:
+        """Answer queries that come at given seconds from now (ascending), in turn those of `queries`.
+
+        The threads that answer look at the clock themselves: no other thread offers the load.
+
+        Returns:
+            what was found [due, k], and seconds from when each was due until it was answered.
+        """
+        into, waited = _places(len(due), k), np.empty(len(due))
+        rows = self._lists._bytes(queries)
+        self._stream.replay(self._lists._lists, rows, k, effort.numbers, np.ascontiguousarray(due, float), into, waited)
+        return _found(into), waited
+
+
+_Places = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int32], NDArray[np.int64]]
+
+
+def _places(count: int, k: int) -> _Places:
+    slots, distances = np.empty((count, k), np.int64), np.empty((count, k), np.float32)
+    return slots, distances, np.zeros((3, count), np.int32), np.zeros(count, np.int64)
+
+
+def _found(places: _Places) -> ListsFound:
+    slots, distances, counts, tier_bytes = places
+    return ListsFound(slots, distances, counts[0], counts[1], counts[2], tier_bytes)
 
 
 def _native(module: Any, training: ListTraining) -> Any:

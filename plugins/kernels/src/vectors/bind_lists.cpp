@@ -1,9 +1,12 @@
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include "arrays.hpp"
 #include "bindings.hpp"
 #include "fairlead/vectors/kmeans.hpp"
+#include "fairlead/vectors/list_stream.hpp"
 #include "fairlead/vectors/lists.hpp"
 
 namespace fairlead::python {
@@ -79,29 +82,75 @@ ListSearch options_of(std::size_t k, std::size_t probes, std::size_t candidates,
     return options;
 }
 
-void search(const Lists& lists, const std::vector<Tier*>& tiers, const Bytes& queries, std::size_t k, std::size_t probes,
-            std::size_t candidates, std::size_t reads, float confidence, float spread, std::size_t in_flight,
-            std::size_t gap, bool exact, const nb::object& allowed, Array<std::int64_t, 2> slots,
-            Array<float, 2> distances, Array<std::int32_t, 2> counts, Array<std::int64_t, 1> bytes) {
-    const std::size_t count = queries.shape(0);
-    const std::byte* from = rows(lists, queries, count, "queries");
+// Where answers go: arrays that the caller made.
+struct FoundArrays {
+    Array<std::int64_t, 2> slots;
+    Array<float, 2> distances;
+    Array<std::int32_t, 2> counts;
+    Array<std::int64_t, 1> bytes;
+
+    ListFound of(std::size_t count, std::size_t k) const {
+        require(slots.shape(0) == count && slots.shape(1) == k && distances.shape(0) == count &&
+                    distances.shape(1) == k && counts.shape(0) == 3 && counts.shape(1) == count && bytes.size() == count,
+                "found: must be [queries, k], [3, queries] and [queries]");
+        return {slots.data(), distances.data(), counts.data(), counts.data() + count, bytes.data(),
+                counts.data() + 2 * count};
+    }
+};
+
+using Found = std::tuple<Array<std::int64_t, 2>, Array<float, 2>, Array<std::int32_t, 2>, Array<std::int64_t, 1>>;
+using Effort = std::tuple<std::size_t, std::size_t, std::size_t, float, float, std::size_t, std::size_t, bool>;
+
+FoundArrays arrays_of(const Found& found) {
+    return {std::get<0>(found), std::get<1>(found), std::get<2>(found), std::get<3>(found)};
+}
+
+ListSearch options_of(std::size_t k, const Effort& effort, const std::optional<Array<const std::uint8_t, 1>>& allowed) {
+    const auto& [probes, candidates, reads, confidence, spread, in_flight, gap, exact] = effort;
+    ListSearch options = options_of(k, probes, candidates, reads, confidence, spread, in_flight, gap, exact);
+    if (allowed) {
+        options.allowed = {allowed->data(), allowed->size()};
+        options.all = false;
+    }
+    return options;
+}
+
+void require_rows(const Lists& lists, const std::vector<Tier*>& tiers) {
     require(!tiers.empty(), "tiers: must be one for each thread");
     for (const Tier* tier : tiers) {
         require(tier->size() / std::max<std::size_t>(1, lists.row_bytes()) >= lists.rows(), "tiers: are too small");
     }
-    require(slots.shape(0) == count && slots.shape(1) == k && distances.shape(0) == count && distances.shape(1) == k &&
-                counts.shape(0) == 3 && counts.shape(1) == count && bytes.size() == count,
-            "found: must be [queries, k], [3, queries] and [queries]");
-    ListSearch options = options_of(k, probes, candidates, reads, confidence, spread, in_flight, gap, exact);
-    if (!allowed.is_none()) {
-        const auto bitmap = nb::cast<Array<const std::uint8_t, 1>>(allowed, false);
-        options.allowed = {bitmap.data(), bitmap.size()};
-        options.all = false;
-    }
-    const ListFound found{slots.data(), distances.data(), counts.data(), counts.data() + count, bytes.data(),
-                          counts.data() + 2 * count};
+}
+
+void search(const Lists& lists, const std::vector<Tier*>& tiers, const Bytes& queries, std::size_t k,
+            const Effort& effort, const std::optional<Array<const std::uint8_t, 1>>& allowed, const Found& found) {
+    const std::size_t count = queries.shape(0);
+    const std::byte* from = rows(lists, queries, count, "queries");
+    require_rows(lists, tiers);
+    const ListSearch options = options_of(k, effort, allowed);
+    const ListFound into = arrays_of(found).of(count, k);
     const nb::gil_scoped_release released;
-    lists.search(tiers, from, count, options, found);
+    lists.search(tiers, from, count, options, into);
+}
+
+void search_streamed(ListStream& stream, const Lists& lists, const Bytes& queries, std::size_t k, const Effort& effort,
+                     const std::optional<Array<const std::uint8_t, 1>>& allowed, const Found& found) {
+    const std::size_t count = queries.shape(0);
+    const std::byte* from = rows(lists, queries, count, "queries");
+    const ListSearch options = options_of(k, effort, allowed);
+    const ListFound into = arrays_of(found).of(count, k);
+    const nb::gil_scoped_release released;
+    stream.search(from, count, options, into);
+}
+
+void replay_streamed(ListStream& stream, const Lists& lists, const Bytes& queries, std::size_t k, const Effort& effort,
+                     const Array<const double, 1>& due, const Found& found, Array<double, 1> waited) {
+    const std::byte* from = rows(lists, queries, queries.shape(0), "queries");
+    require(queries.shape(0) > 0 && waited.size() == due.size(), "queries, waited: must be 1 and above, and as many as due");
+    const ListSearch options = options_of(k, effort, std::nullopt);
+    const ListFound into = arrays_of(found).of(due.size(), k);
+    const nb::gil_scoped_release released;
+    stream.replay(from, queries.shape(0), {due.data(), due.size()}, waited.data(), options, into);
 }
 
 nb::tuple assign(const Lists& lists, const Bytes& vectors) {
@@ -204,8 +253,7 @@ void bind_lists(nb::module_& module) {
         .def("vectors", &get)
         .def("assign", &assign)
         .def("estimates", &estimates)
-        .def("search", &search, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
-             nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg())
+        .def("search", &search, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg())
         .def("maintain", &Lists::maintain, nb::call_guard<nb::gil_scoped_release>())
         .def("wanting", &Lists::wanting, nb::call_guard<nb::gil_scoped_release>())
         .def("sizes", [](const Lists& self) { return given(self.sizes()); })
@@ -217,6 +265,18 @@ void bind_lists(nb::module_& module) {
         .def_prop_ro("free_rows", &Lists::free_rows)
         .def_prop_ro("row_bytes", &Lists::row_bytes)
         .def_prop_ro("dram_bytes", &Lists::dram_bytes);
+    nb::class_<ListStream>(module, "ListStream")
+        .def(
+            "__init__",
+            [](ListStream* self, const Lists& lists, const std::vector<Tier*>& tiers, std::size_t in_flight,
+               std::size_t most_reads, std::size_t gap) {
+                require_rows(lists, tiers);
+                require(in_flight >= 1 && in_flight <= 4096, "in_flight: must be 1..4096");
+                new (self) ListStream(lists, tiers, in_flight, most_reads, gap);
+            },
+            nb::keep_alive<1, 2>(), nb::keep_alive<1, 3>())
+        .def("search", &search_streamed, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg())
+        .def("replay", &replay_streamed);
 }
 
 }  // namespace fairlead::python

@@ -28,7 +28,7 @@ Lists::Reading::Reading(const Lists& lists) {
     lock_ = std::shared_lock<std::shared_mutex>(lists.lock_);
 }
 
-Lists::Writing::Writing(const Lists& lists) : turn_(lists.turn_), lock_(lists.lock_) {}
+Lists::Writing::Writing(const Lists& lists) : waiting_(lists.changes_), turn_(lists.turn_), lock_(lists.lock_) {}
 
 Lists::Lists(ListTraining training, std::vector<float> centroids)
     : coder_(std::move(training)), centroids_(std::move(centroids)) {

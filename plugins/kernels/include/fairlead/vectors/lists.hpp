@@ -101,6 +101,9 @@ public:
     // Lists that maintain() would work on.
     std::size_t wanting(std::uint32_t target) const;
 
+    // Whether someone waits to change the index, or does.
+    bool change_waits() const { return changes_.load(std::memory_order_relaxed) > 0; }
+
     // Queries are in the space's elements; one thread a tier.
     void search(std::span<Tier* const> tiers, const std::byte* queries, std::size_t count, const ListSearch& options,
                 const ListFound& found) const;
@@ -137,6 +140,13 @@ private:
         explicit Writing(const Lists& lists);
 
     private:
+        struct Waiting {
+            explicit Waiting(std::atomic<int>& count) : count_(count) { ++count_; }
+            ~Waiting() { --count_; }
+            std::atomic<int>& count_;
+        };
+
+        Waiting waiting_;
         std::lock_guard<std::mutex> turn_;
         std::lock_guard<std::shared_mutex> lock_;
     };
@@ -175,6 +185,7 @@ private:
     std::atomic<std::uint64_t> live_{0};
     mutable std::mutex turn_;
     mutable std::shared_mutex lock_;
+    mutable std::atomic<int> changes_{0};
 };
 
 }  // namespace fairlead::vectors
