@@ -163,6 +163,11 @@ class ReferenceLists:
         """None."""
         return 0
 
+    @property
+    def lists(self) -> int:
+        """Lists."""
+        return len(self._t.centroids)
+
     def sizes(self) -> U32:
         """Return the vectors of each list."""
         numbers = np.fromiter(self._list.values(), np.int64, len(self._list))

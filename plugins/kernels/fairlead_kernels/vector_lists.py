@@ -52,9 +52,8 @@ class ListEffort:
     @property
     def numbers(self) -> tuple[int, int, int, float, float, int, int, bool]:
         """All of them, in the order of the attributes."""
-        return (
-            self.probes, self.candidates, self.reads, self.confidence, self.spread, self.in_flight, self.gap, self.exact,
-        )  # fmt: skip
+        e = self
+        return e.probes, e.candidates, e.reads, e.confidence, e.spread, e.in_flight, e.gap, e.exact
 
 
 class ListsFound(NamedTuple):
@@ -156,7 +155,9 @@ class Lists:
         self._lists.search(list(tiers), self._bytes(queries), k, effort.numbers, allowed, into)
         return _found(into)
 
-    def stream(self, tiers: Sequence[Tier], in_flight: int = 32, most_reads: int = 128, gap: int = 0) -> ListStream | None:
+    def stream(
+        self, tiers: Sequence[Tier], in_flight: int = 32, most_reads: int = 128, gap: int = 0
+    ) -> ListStream | None:
         """Return a place where searches of any number of threads join one another; None without compiled kernels.
 
         Args:

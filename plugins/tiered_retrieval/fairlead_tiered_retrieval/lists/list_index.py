@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from fairlead_kernels.backend import set_threads
 from fairlead_kernels.backend import threads as kernel_threads
-from fairlead_kernels.vector_lists import ListEffort, Lists, ListsFound, ListTraining, train_lists
+from fairlead_kernels.vector_lists import ListEffort, Lists, ListsFound, ListStream, ListTraining, train_lists
 from fairlead_kernels.vectors import Space as KernelSpace
 
 from ..bitmap import number_in
@@ -32,6 +33,8 @@ LIST_SIZE, SAMPLE = 200, 20_000
 _CHUNK, _PIECE = 1 << 14, 1 << 20
 #: Files are read in blocks: what lies this near is read along.
 _FILE_GAP = 2048
+#: Searches of so many queries, with so many exact vectors each, join those of others that are under way.
+_FEW, _MOST_READS = 8, 64
 _TRAINING = ("mean", "reflectors", "triangle", "steps", "signs")
 
 
@@ -125,7 +128,7 @@ class ListIndex:
         threads: int = 1,
     ) -> Found:
         """Return the nearest k of each query; where the tier does not answer, by the codes alone (not `complete`)."""
-        lists = len(self._lists.sizes())
+        lists = self._lists.lists
         effort = effort_for(self.table, recall, k)
         if allowed is not None:
             # The nearest of those that are allowed lie in more lists, but in much fewer than as many more.
@@ -139,6 +142,25 @@ class ListIndex:
                 into[short] = more
             complete = complete and whole
         return Found(found.slots, found.distances, found.reads, found.round_trips, found.tier_bytes, complete)
+
+    def replay(
+        self, queries: NDArray, k: int, due: NDArray[np.float64], *, recall: float = 0.95, threads: int = 1
+    ) -> tuple[Found, NDArray[np.float64]]:
+        """Answer queries, each by itself, that come at given seconds from now (ascending): in turn those of `queries`.
+
+        Returns:
+            what was found [due, k], and seconds from when each came until it was answered.
+
+        Raises:
+            TieredRetrievalError: k or recall ask for too many exact vectors; there are no compiled kernels.
+            TierError: the tier does not answer.
+        """
+        effort = effort_for(self.table, recall, k)
+        with self._pool.streaming(threads, self._stream) as stream:
+            if stream is None or max(k, effort.reads) > _MOST_READS:
+                raise TieredRetrievalError(f"replay: needs compiled kernels and at most {_MOST_READS} reads a query")
+            f, waited = stream.replay(queries, k, self._suited(effort), due)
+        return Found(f.slots, f.distances, f.reads, f.round_trips, f.tier_bytes), waited
 
     def add(self, slots: NDArray[np.int64], vectors: NDArray) -> None:
         """Add vectors to their nearest lists; own memory grows where it has no room."""
@@ -258,6 +280,10 @@ class ListIndex:
         self, queries: NDArray, k: int, effort: ListEffort, allowed: NDArray[np.uint8] | None, threads: int
     ) -> tuple[ListsFound, bool]:
         try:
+            if len(queries) <= _FEW and max(k, effort.reads) <= _MOST_READS and self._pool.searched:
+                with self._pool.streaming(max(1, threads), self._stream) as stream:
+                    if stream is not None:
+                        return stream.search(queries, k, self._suited(effort), allowed), True
             with self._pool.lent(max(1, threads)) as tiers:
                 return self._lists.search(tiers, queries, k, self._suited(effort), allowed), True
         except TierError:
@@ -266,9 +292,11 @@ class ListIndex:
             given = replace(effort, exact=False)
             return self._lists.search([spare.open_native()], queries, k, given, allowed), False
 
+    def _stream(self, region: Region, tiers: Sequence[Any]) -> ListStream | None:
+        return self._lists.stream(tiers, most_reads=_MOST_READS, gap=_gap(region))
+
     def _suited(self, effort: ListEffort) -> ListEffort:
-        kind = self._pool.region.kind
-        return replace(effort, gap=_FILE_GAP if kind == "file" else 0)
+        return replace(effort, gap=_gap(self._pool.region))
 
     def _fill(self, slots: NDArray[np.int64], vectors: NDArray, tell: Told) -> None:
         """Write vectors list by list, in each along its main direction."""
@@ -307,6 +335,10 @@ class ListIndex:
             len(self._lists.sizes()),
             0,
         )
+
+
+def _gap(region: Region) -> int:
+    return _FILE_GAP if region.kind == "file" else 0
 
 
 def _kernel_space(space: Space) -> KernelSpace:

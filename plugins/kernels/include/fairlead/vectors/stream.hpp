@@ -77,7 +77,7 @@ public:
         wait_for(caller);
     }
 
-    std::size_t threads() const { return threads_.size(); }
+    std::size_t threads() const { return searchers_.size(); }
 
 private:
     static constexpr std::size_t kAtOnce = 32;
@@ -153,7 +153,7 @@ private:
         }
         if (failure_ || (stopping_ && searcher.idle())) return false;
         // Of several threads each takes what it does next, so that none is idle while another has some to spare.
-        const std::size_t most = threads_.size() > 1 ? 2 : kAtOnce, room = searcher.room(false);
+        const std::size_t most = searchers_.size() > 1 ? 2 : kAtOnce, room = searcher.room(false);
         take_from(callers_[0], std::min(most, room + most > kAtOnce ? room + most - kAtOnce : 0), asks);
         take_from(callers_[1], std::min(kAtOnce - std::min(kAtOnce, asks.size()), searcher.room(true)), asks);
         return true;
