@@ -15,7 +15,7 @@ from .service.cell import Cell
 from .service.cell_state import cell_of
 from .service.front import Front
 from .service.metrics import CellCollector
-from .service.partners import Seat
+from .service.seat import Seat
 from .service.sites import cell_name, settings_at
 from .settings import Settings, read_settings
 
@@ -55,7 +55,12 @@ class Worker:
             self.prepare(context)
         assert self._settings is not None and self._front is not None
         written = self._written
-        seat = Seat(context.replica, lambda replica: cell_name(written, replica), context)
+        seat = Seat(
+            context.replica,
+            lambda replica: cell_name(written, replica),
+            context,
+            lambda replica: settings_at(written, replica),
+        )
         self._cell = Cell(self._settings, self._front, context, self._samples_per_s, context.log.warning, seat=seat)
         context.metrics.register(CellCollector(self._cell, context.workload, context.replica))
         self._cell.start()

@@ -22,6 +22,7 @@ from .connection import Service, with_service
 @click.option("--angle", type=click.FloatRange(-80, 80), default=0.0, show_default=True, help="Degrees from broadside.")
 @click.option("--speed", type=click.FloatRange(0, min_open=True), default=30.0, show_default=True, help="Fastest, m/s.")
 @click.option("--rcs", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True, help="Smallest, m^2.")
+@click.option("--cells", type=click.Choice(["best", "all", "here"]), help="Of several cells. Default: best.")
 @click.option("--duration", type=click.FloatRange(0, min_open=True), help="Seconds. Default: until it is cancelled.")
 @json_option
 @with_service
@@ -34,6 +35,7 @@ def request(
     angle: float,
     speed: float,
     rcs: float,
+    cells: str | None,
     duration: float | None,
     as_json: bool,
     service: Service,
@@ -42,7 +44,7 @@ def request(
     body: dict[str, Any] = {"class": number, "strict": strict, "needs": _pairs(needs), "duration_s": duration}
     if target is None and range_m is not None:
         body["area"] = {"range_m": range_m, "angle_degrees": angle, "speed_m_per_s": speed, "rcs_m2": rcs}
-    body["target"] = target
+    body |= {"target": target, "cells": cells}
     body = {name: value for name, value in body.items() if value not in (None, {})}
     found = service.call("POST", "/sensing/requests", body, accepted=(201, 409))
     if as_json:
@@ -94,10 +96,11 @@ def requirement_table(found: dict[str, Any]) -> Any:
 
 
 def _answer(found: dict[str, Any]) -> str:
-    looks = found["looks"]
+    looks, chosen = found["looks"], found.get("chosen")
     if looks is None:
-        return f"{found['id']} is refused."
-    return (
+        return f"{found['id']} is refused." + (f" {chosen}" if chosen else "")
+    joined = "".join(f" {cell} senses it, too ({name})." for cell, name in found.get("with", {}).items())
+    return (f"{chosen}.{joined}\n" if chosen else "") + (
         f"{found['id']}: {looks['symbols']} looks each {looks['refresh_s']:g} s, {looks['air_share']:.1%} of air time. "
         f"See `fairlead isac watch {found['id']}`."
     )

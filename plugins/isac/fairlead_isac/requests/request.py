@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -57,6 +57,18 @@ class SensingRequest(BaseModel):
     area: Area | None = Field(default=None, description="Where to look.")
     target: str | None = Field(default=None, max_length=63, description="One of the workload's targets instead.")
     duration_s: float | None = Field(default=None, gt=0, le=86_400, description="null: until it is cancelled.")
+    cells: Literal["best", "all", "here"] = Field(
+        default="best",
+        description="Of several: the one that takes least air time for it, all that see it, or the one that is asked. "
+        "here: the area is told as this cell sees it, else as users and targets are written down.",
+    )
+    chosen: str = Field(default="", max_length=500, description="Why this cell was chosen, where another one did.")
+    track: str | None = Field(
+        default=None, max_length=130, description="Requests at several cells with the same track are of one thing."
+    )
+    joined: tuple[Annotated[str, Field(max_length=130)], ...] = Field(
+        default=(), max_length=64, description="Requests of other cells that end with this one."
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> SensingRequest:

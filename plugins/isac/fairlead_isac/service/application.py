@@ -14,12 +14,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from fairlead_agent.plugin import Peer
+
 from ..collaboration.letters import Letter, read_letter
 from ..errors import IsacError
 from ..kpi.control import Control, read_control
 from ..requests.request import SensingRequest, read_request
 from . import errors
 from .book import Book, Entry
+from .forwarding import forward
+from .handing import Placed
 from .partners import PATH
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -31,8 +35,12 @@ class Backend(Protocol):
 
     book: Book
 
-    def ask(self, request: SensingRequest) -> Entry:
-        """Judge a request and serve it where it can be met."""
+    def place(self, request: SensingRequest) -> Placed:
+        """Have a request sensed here or by the cell that does it best."""
+        ...
+
+    def elsewhere(self, name: str) -> Peer | None:
+        """The instance whose request it is; None: this one."""
         ...
 
     def cancel(self, name: str) -> Entry:
@@ -144,20 +152,26 @@ class Application:
 
     async def ask(self, request: Request) -> Response:
         """POST /sensing/requests: 201 where it is met, 409 with a reason for each requirement that is not."""
-        entry = await asyncio.to_thread(self._backend.ask, read_request(await _body(request)))
-        return JSONResponse(entry.body(), 201 if entry.admission.met else 409)
+        placed = await asyncio.to_thread(self._backend.place, read_request(await _body(request)))
+        return JSONResponse(placed.body, 201 if placed.met else 409)
 
     async def request(self, request: Request) -> Response:
-        """GET /sensing/requests/ID."""
+        """GET /sensing/requests/ID; of another cell it is asked for."""
+        if (peer := self._backend.elsewhere(request.path_params["name"])) is not None:
+            return await forward(request, peer)
         return JSONResponse(self._backend.book.get(request.path_params["name"]).body())
 
     async def cancel(self, request: Request) -> Response:
         """DELETE /sensing/requests/ID."""
+        if (peer := self._backend.elsewhere(request.path_params["name"])) is not None:
+            return await forward(request, peer)
         return JSONResponse(self._backend.cancel(request.path_params["name"]).body())
 
     async def estimates(self, request: Request) -> Response:
         """GET /sensing/requests/ID/estimates: server-sent events, until the request ends."""
         name = request.path_params["name"]
+        if (peer := self._backend.elsewhere(name)) is not None:
+            return await forward(request, peer)
         return StreamingResponse(self._events(name, self._backend.book.follow(name)), media_type="text/event-stream")
 
     async def _events(self, name: str, found: Iterator[Any]) -> AsyncIterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -60,6 +60,7 @@ class Entry:
             "state": self.state,
             "reason": self.reason,
             "class": self.request.sensing_class,
+            "chosen": self.request.chosen,
             "request": self.request.model_dump(mode="json", by_alias=True, exclude_none=True),
             "met": self.admission.met,
             "requirements": [
@@ -91,7 +92,14 @@ class Entry:
 class Book:
     """All requests of an instance."""
 
-    def __init__(self) -> None:
+    def __init__(self, cell: str | None = None, ended: Callable[[Entry], None] = lambda entry: None) -> None:
+        """Make an empty one.
+
+        Args:
+            cell: whose it is, which ids say then; None: there is only one.
+            ended: hears of each request that was served and has ended, or is about to, without waiting.
+        """
+        self.cell, self._ended = cell, ended
         self._lock = threading.Lock()
         self._entries: dict[str, Entry] = {}
         self._number = 0
@@ -108,12 +116,15 @@ class Book:
             state: State = "admitted" if admission.met else "refused"
             reason = "; ".join(admission.reasons())
             entry = Entry(
-                f"r{self._number}", request, requirements, area, admission, state, now, ends_at, reason, due_at=now
+                self._named(), request, requirements, area, admission, state, now, ends_at, reason, due_at=now
             )
             self._entries[entry.id] = entry
             self._forget()
             self.version += 1
             return entry
+
+    def _named(self) -> str:
+        return f"r{self._number}" if self.cell is None else f"r{self._number}@{self.cell}"
 
     def get(self, name: str) -> Entry:
         """The request of an id.
@@ -218,6 +229,7 @@ class Book:
             self.version += 1
             for reader in entry.readers:
                 reader.put(None)
+        self._ended(entry)
 
     def _forget(self) -> None:
         ended = [entry.id for entry in self._entries.values() if not entry.live]

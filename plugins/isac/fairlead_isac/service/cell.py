@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+
+from fairlead_agent.plugin import Peer
 
 from ..collaboration.letters import Letter
 from ..errors import IsacError, NotFound, RadioUnavailable
@@ -22,11 +25,14 @@ from .engine import Engine, Logged
 from .estimate import Estimate
 from .facts import Facts, Publisher
 from .front import Front
+from .handing import Handing, Placed
 from .loop import Loop
-from .partners import Partners, Seat
+from .partners import Partners
 from .periods import Periods
 from .queues import queues_of
 from .rates import Rates
+from .seat import Seat
+from .sight import area_of
 from .tracks import tracks_of
 
 #: Intervals by which the processor is judged.
@@ -60,13 +66,21 @@ class Cell:
     ) -> None:
         self.settings, self._samples_per_s = settings, samples_per_s
         self._facts, self._clock, self._unix = Facts(publisher, clock), clock, unix
-        self.book, self.counters = Book(), Counters()
+        together = seat is not None and settings.stage == "collaborative"
+        self.book = Book(settings.cell.name if together else None, self._ended)
+        self.counters = Counters()
         streams = np.random.SeedSequence(settings.radio.seed).spawn(2)
         self.partners: Partners | None = None
-        if seat is not None and settings.stage == "collaborative":
+        self.handing: Handing | None = None
+        if seat is not None and together:
             present = lambda: self.loop.radio.state != "lost"
             tracks = tracks_of(settings, seat.replica, len(front.centres))
             self.partners = Partners(seat, self.counters, self._note, warn, present, clock, tracks, unix)
+            if seat.settings_of is not None:
+                note = lambda reason, decided: self.engine.log.add(Logged(unix(), "requests", reason, None, decided))
+                self.handing = Handing(
+                    settings.cell.name, seat.replica, seat.settings_of, self.partners, self._placed, note, unix
+                )
         self.engine = Engine(settings, self.book, np.random.default_rng(streams[0]), self.partners)
         rng = np.random.default_rng(streams[1])
         self.loop = Loop(
@@ -119,6 +133,27 @@ class Cell:
         admission = admit(needs, area, capacity)
         self.counters.add("requests_admitted" if admission.met else "requests_refused")
         return self.book.add(request, needs, area, admission, self._clock())
+
+    def place(self, request: SensingRequest) -> Placed:
+        """Have a request sensed here or by the cell that does it best; as :meth:`ask` otherwise."""
+        return self._placed(request) if self.handing is None else self.handing.place(request)
+
+    def elsewhere(self, name: str) -> Peer | None:
+        """The instance whose request it is; None: this one.
+
+        Raises:
+            NotFound: it is another cell's, which is not there.
+        """
+        return None if self.handing is None else self.handing.elsewhere(name)
+
+    def _placed(self, request: SensingRequest) -> Placed:
+        entry = self.ask(request)
+        return Placed(entry.body(), entry.admission.met)
+
+    def _ended(self, entry: Entry) -> None:
+        """What was joined with a request that has ended ends, too; nobody waits for that."""
+        if entry.request.joined and self.handing is not None:
+            threading.Thread(target=self.handing.end, args=(entry.request.joined,), name="ending", daemon=True).start()
 
     def cancel(self, name: str) -> Entry:
         """End a request."""
@@ -193,16 +228,11 @@ class Cell:
     def _area(self, request: SensingRequest) -> Area:
         if request.area is not None:
             return request.area
-        target = next((each for each in self.settings.targets if each.name == request.target), None)
-        if target is None:
+        area = area_of(self.settings, request.target or "")
+        if area is None:
             known = ", ".join(each.name for each in self.settings.targets) or "the workload names none"
             raise IsacError(f"target = {request.target!r}: no such target; accepted: {known}")
-        return Area(
-            angle_degrees=max(-80.0, min(80.0, target.angle_degrees)),
-            range_m=target.range_m,
-            speed_m_per_s=max(5.0, 2 * abs(target.velocity_m_per_s)),
-            rcs_m2=target.rcs_m2,
-        )
+        return area
 
     def _refine(self, entry: Entry, estimate: Estimate) -> Estimate:
         return estimate if self.partners is None else self.partners.refine(entry, estimate)

@@ -10,9 +10,8 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import httpx
 
@@ -24,6 +23,7 @@ from ..collaboration.network import CellLinks, SharedTask
 from .book import Entry
 from .counters import Counters
 from .estimate import Estimate
+from .seat import Seat
 from .tracks import Tracks
 
 PATH = "/cells/messages"
@@ -33,34 +33,6 @@ IN_FLIGHT = 4
 #: Letters that may wait to be read, and after which time a cell's offer is no word of its state any more.
 WAITING, STALE_S = 256, 2.0
 ALONE = "no other cell is there: it decides alone"
-
-
-class Host(Protocol):
-    """The part of a worker's context that names instances."""
-
-    @property
-    def epoch(self) -> int:
-        """Of this instance's lease; 0: none yet."""
-        ...
-
-    def peers(self) -> AsyncIterator[tuple[Peer, ...]]:
-        """The instances of the workload: once at first, then at every change."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """Which of a workload's cells this instance is.
-
-    Attributes:
-        replica: of this instance.
-        name_of: the cell of a replica.
-        host: names the others.
-    """
-
-    replica: int
-    name_of: Callable[[int], str]
-    host: Host
 
 
 class Partners:
@@ -125,6 +97,10 @@ class Partners:
     def agreed(self) -> Agreed | None:
         """The agreement that is in force; None: this cell decides alone."""
         return self._exchange.agreed
+
+    def reached(self) -> dict[str, Peer]:
+        """The other cells that have an address, by name."""
+        return dict(self._peers)
 
     def offer(self, task: SharedTask, links: CellLinks) -> None:
         """Leave what this cell can do now, for the next agreement."""

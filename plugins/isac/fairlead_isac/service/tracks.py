@@ -38,8 +38,8 @@ class Standpoint:
 class Tracks:
     """The newest estimate of each target by each cell, in the plane that all cells share.
 
-    Only requests that name one of the workload's targets say that they are of the same thing. Receivers' noise is their
-    own, so that errors are independent and information adds up.
+    Only requests that name one of the workload's targets, or a track, say that they are of the same thing. Receivers'
+    noise is their own, so that errors are independent and information adds up.
 
     Args:
         at: from where this cell measures.
@@ -66,7 +66,7 @@ class Tracks:
 
     def refine(self, entry: Entry, estimate: Estimate) -> Estimate:
         """An estimate of this cell with what other cells add to it, where the request names a target."""
-        target = entry.request.target
+        target = entry.request.track or entry.request.target
         mine = None if target is None else self._plane(entry, estimate)
         if target is None or mine is None:
             return estimate

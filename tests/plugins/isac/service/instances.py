@@ -16,7 +16,7 @@ from fairlead_isac.collaboration.exchange import Exchange
 from fairlead_isac.service.application import Application
 from fairlead_isac.service.cell import Cell
 from fairlead_isac.service.metrics import CellCollector
-from fairlead_isac.service.partners import Seat
+from fairlead_isac.service.seat import Seat
 from fairlead_isac.service.sites import cell_name, settings_at
 from fairlead_isac.settings import read_settings
 from tests.plugins.isac.service.cells import GridFront, Recorder
@@ -58,7 +58,8 @@ class Instance:
         written = read_settings({**CONFIG, **changes})
         self.replica, self.host, self.warnings = replica, Host(epoch=10 + replica), list[str]()
         settings = settings_at(written, replica)
-        seat = Seat(replica, lambda number: cell_name(written, number), self.host)
+        placing = lambda number: settings_at(written, number)
+        seat = Seat(replica, lambda number: cell_name(written, number), self.host, placing)
         warn = lambda event, **values: self.warnings.append(f"{event}: {values}")
         self.cell = Cell(settings, GridFront(settings), Recorder(), 1e7, warn, seat=seat)
         if self.cell.partners is not None:
