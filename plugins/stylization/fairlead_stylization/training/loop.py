@@ -52,15 +52,16 @@ class Worker:
         style = torch.where(same[:, None, None, None] > 0, content, style)
         targets = targets.with_itself(same)
         with torch.autocast("cpu", torch.bfloat16):
-            got = self.student(content, style, strength).float()
-        terms = self.objective.terms(got, targets, strength, same)
-        if not rehearsing:
-            terms["distilled"] = self._distilled(content, targets.near_content["relu3_1"].float())
+            passes = self.student.passes(content, style, strength)
+        terms = self.objective.terms(passes.picture, targets, strength, same)
+        terms["itself"] = functional.mse_loss(passes.itself.float(), style)
+        if not rehearsing and self.settings.losses.distilled:
+            terms["distilled"] = self._distilled(passes.levels[1], targets.near_style["relu3_1"].float())
         return terms
 
-    def _distilled(self, content: Tensor, wanted: Tensor) -> Tensor:
+    def _distilled(self, features: Tensor, wanted: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
-            seen = self.head(self.student.encoder(content)[1])
+            seen = self.head(functional.relu(features))
         return functional.mse_loss(seen.float(), wanted) / wanted.square().mean()
 
     def _batch(self) -> tuple[Tensor, Tensor, Targets]:
@@ -173,7 +174,7 @@ def _objective(settings: TrainingSettings) -> Objective:
     for network in (near, deep):
         if network is not None:
             # bfloat16 over channels-last memory is ten times as fast on processors with matrix units.
-            network.to(torch.bfloat16, memory_format=torch.channels_last).reflected = False
+            network.to(torch.bfloat16, memory_format=torch.channels_last)
     return Objective(near, deep, settings.losses)
 
 
@@ -185,11 +186,11 @@ def rate_at(step: int, settings: TrainingSettings) -> float:
 
 
 def draw_strengths(random: np.random.Generator, batch: int) -> tuple[Tensor, Tensor]:
-    """(strengths, where the style is the content): half of a batch at full strength, its last perhaps by itself."""
+    """(strengths, where the style is the content): a batch's last picture at any strength, or perhaps by itself."""
     strength = np.ones(batch, np.float32)
-    strength[batch // 2 :] = random.random(batch - batch // 2)
     same = np.zeros(batch, np.float32)
-    if random.random() < 0.5:
+    strength[-1] = random.random()
+    if random.random() < 0.3:
         same[-1] = strength[-1] = 1
     return torch.from_numpy(strength), torch.from_numpy(same)
 

@@ -11,6 +11,9 @@ from ..losses.patches import attention_content_loss, patch_style_loss
 from ..losses.statistics import content_loss, identity_loss, style_loss
 from ..networks.vgg import Vgg19
 
+#: Added to a pair's style loss before stylization, by which it is divided after.
+SMALL = 0.5
+
 #: Make the slim network's style losses as large as the full one's (measured between photographs and paintings).
 SLIM_SCALES = {"relu1_1": 0.2035, "relu2_1": 0.21, "relu3_1": 0.585}
 
@@ -21,17 +24,25 @@ class LossWeights:
 
     The paper's own: content 5 at relu4_1 and relu5_1, style 6 at relu1_1 to relu5_1, patches 0.5 and attention 5e4 at
     relu4_1. Here the full network reaches relu3_1 and a slim one the rest, so the layers are shared between `near`
-    and `deep`.
+    and `deep`. Terms of weight 0 are not computed. A pair's style loss counts in relation to what it was without
+    any stylization, else a few pairs of extreme pictures would be most of it. `itself`: styles pass through the layers
+    unchanged, and should come out so.
     """
 
     content: float = 1.0
-    style: float = 4.0
+    style: float = 8.0
     deep_content: float = 0.5
     deep_style: float = 1.0
     patches: float = 0.1
     attention: float = 2e3
     identity: float = 1.0
+    itself: float = 5.0
     distilled: float = 0.2
+
+    @property
+    def near_only(self) -> bool:
+        """Whether no term looks at the deep layers."""
+        return not (self.deep_content or self.deep_style or self.patches or self.attention or self.identity)
 
 
 @dataclass
@@ -85,9 +96,10 @@ class Objective:
         """Activations at the content's and the style's layers, and at the deep layers (of usual size 1)."""
         layers = {*self.content_layers, *self.style_layers}
         if not self.rehearsing or self.deep is None:
-            return self._run(self.near, picture, layers), self._deep(
-                self._run(self.deep or self.near, picture, set(self.deep_layers))
-            )
+            near = self._run(self.near, picture, layers)
+            if self.weights.near_only:
+                return near, {}
+            return near, self._deep(self._run(self.deep or self.near, picture, set(self.deep_layers)))
         found = self._run(self.deep, picture, layers | set(self.deep_layers))
         return {layer: found[layer] * SLIM_SCALES[layer] for layer in layers}, self._deep(found)
 
@@ -119,10 +131,23 @@ class Objective:
             same: [B], 1 where the style is the content itself.
         """
         near, deep = self.activations(got)
-        share, first = strength.square(), self.deep_layers[0]
-        return {
+        share = strength.square()
+        found = {
             "content": content_loss(near, targets.near_content, self.content_layers).mean(),
-            "style": (share * style_loss(near, targets.near_style, self.style_layers)).mean(),
+            "style": (share * self._style(near, targets)).mean(),
+        }
+        return found if self.weights.near_only else found | self._deep_terms(got, deep, targets, share, same)
+
+    def _style(self, near: dict[str, Tensor], targets: Targets) -> Tensor:
+        with torch.no_grad():
+            before = style_loss(targets.near_content, targets.near_style, self.style_layers)
+        return style_loss(near, targets.near_style, self.style_layers) / (before + SMALL)
+
+    def _deep_terms(
+        self, got: Tensor, deep: dict[str, Tensor], targets: Targets, share: Tensor, same: Tensor
+    ) -> dict[str, Tensor]:
+        first = self.deep_layers[0]
+        return {
             "deep_content": content_loss(deep, targets.deep_content, self.deep_layers).mean(),
             "deep_style": (share * style_loss(deep, targets.deep_style, self.deep_layers)).mean(),
             "patches": (share * patch_style_loss(deep[first], targets.deep_style[first])).mean(),

@@ -53,13 +53,13 @@ class Sampler:
     photographs: list[Tensor]
     paintings: list[Tensor]
     random: np.random.Generator
-    foreign: float = 0.15
+    foreign: float = 0.1
 
     @classmethod
     def of(cls, contents: Path, styles: Path, seed: int) -> Sampler:
-        """All pictures of two folders, and procedural textures as a fifth of the styles."""
+        """All pictures of two folders, and procedural textures as a tenth of the styles."""
         paintings = read_folder(styles)
-        made = textures(len(paintings) // 4, 384, seed)
+        made = textures(len(paintings) // 10, 384, seed)
         paintings += [torch.from_numpy(picture).permute(2, 0, 1) for picture in made]
         return cls(read_folder(contents), paintings, np.random.default_rng(seed))
 
@@ -69,8 +69,8 @@ class Sampler:
 
     def batch(self, count: int, size: int) -> tuple[Tensor, Tensor]:
         """Contents and styles, [count, 3, size, size] each, in [0, 1]."""
-        contents = [self._one(self.photographs, self.paintings, size, 0.3, 0.25) for _ in range(count)]
-        styles = [self._one(self.paintings, self.photographs, size, 0.4, 0.5) for _ in range(count)]
+        contents = [self._one(self.photographs, self.paintings, size, 0.5, 0.15) for _ in range(count)]
+        styles = [self._one(self.paintings, self.photographs, size, 0.5, 0.3) for _ in range(count)]
         return torch.stack(contents), torch.stack(styles)
 
     def _one(self, usual: list[Tensor], other: list[Tensor], size: int, least: float, recolour: float) -> Tensor:
