@@ -12,7 +12,7 @@ from PIL import Image
 
 from .errors import BadPicture, BadSetting
 from .transform.colours import Colours, colour_map, with_colours_of
-from .transform.tiles import Tiling, pooled
+from .transform.tiles import Segment, Tiling, pooled
 
 Array = NDArray[np.float32]
 
@@ -28,7 +28,7 @@ class StyleCode:
     """What a style is to a network: made once, good for any content.
 
     Attributes:
-        statistics: [N], means and deviations at all levels.
+        statistics: [N], means, deviations and covariances at all levels.
         filters, means, deviations: [n, D], [n, C], [n, C], of the local stage's patches.
         colours: of the picture.
     """
@@ -87,7 +87,7 @@ class Network(Protocol):
 
     variant: str
     weights_digest: str
-    segments: list[int]
+    segments: list[Segment]
 
     def encode(self, style: Array) -> tuple[Array, Array, Array, Array]:
         """[1, 3, h, w] -> statistics [1, N], filters [1, n, D], means and deviations [1, n, C]."""

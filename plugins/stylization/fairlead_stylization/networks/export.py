@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..transform.tiles import length
 from ..transform.torch_form import LocalStyle
 from .student import Ledger, Student, recoloured
 
@@ -37,9 +38,8 @@ class StyleGraph(nn.Module):
 
     def forward(self, style: Tensor) -> tuple[Tensor, ...]:
         """[1, 3, h, w] -> [1, N], [1, n, D], [1, n, C], [1, n, C]."""
-        levels = self.student.encoder(style)
-        local = LocalStyle.of(levels[2], self.student.shape.matching)
-        return self.student.code(levels), local.filters, local.means, local.deviations
+        code, local, _, _ = self.student.code(style)
+        return code, local.filters, local.means, local.deviations
 
 
 class PictureGraph(nn.Module):
@@ -66,7 +66,7 @@ class PictureGraph(nn.Module):
         local = LocalStyle(filters, means, deviations, self.student.shape.matching, weights)
         ledger = Ledger(given, share)
         seen = recoloured(content, colours)
-        picture = self.student.decode(seen, self.student.encoder(seen), code, local, strength, ledger)
+        picture = self.student.decode(seen, code, local, strength, ledger)
         return picture.clamp(0, 1), torch.cat(ledger.used, 1)
 
 
@@ -79,7 +79,7 @@ def export(student: Student, folder: Path, variant: str) -> tuple[Path, Path]:
     student = student.eval()
     style, content = torch.rand(1, 3, 64, 72), torch.rand(1, 3, 64, 80)
     outputs = StyleGraph(student)(style)
-    total = 2 * sum(student.shape.segments)
+    total = sum(map(length, student.shape.segments))
     rest = (torch.eye(3, 4)[None], *outputs, torch.ones(1), torch.ones(1), torch.zeros(1, total), torch.zeros(1))
     places = {2: "height", 3: "width"}
     patches = {0: "styles", 1: "patches"}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import BadCheckpoint, BadSetting
 from ..stylizer import Look, NetworkStylizer
+from ..transform.tiles import Segment, length
 from .sessions import Runtime, open_graph
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class OnnxNetwork:
 
     def decode(self, content: Array, look: Look, given: Array | None) -> tuple[Array, Array]:
         """See `stylizer.Network`."""
-        total = 2 * sum(self.segments)
+        total = sum(map(length, self.segments))
         fed = {
             name: getattr(look, name) for name in ("colours", "statistics", "filters", "means", "deviations", "weights")
         }
@@ -64,10 +65,10 @@ class OnnxNetwork:
         return picture, used
 
 
-def segments(shape: dict[str, Any]) -> list[int]:
+def segments(shape: dict[str, Any]) -> list[Segment]:
     """`StudentShape.segments`, of a shape as a dictionary: this module must not need torch."""
     fine, middle, coarse = shape["channels"]
-    return [fine, middle, coarse, *([coarse] * (2 * shape["depth"])), middle, fine]
+    return [("deviations", coarse), *(("covariances", size) for size in (middle, middle, fine, fine, 3, 3))]
 
 
 class TorchNetwork:
@@ -103,7 +104,7 @@ class TorchNetwork:
 
         arrays = [content, *(getattr(look, name) for name in LOOK)]
         arrays.append(np.array([look.strength], np.float32))
-        arrays.append(np.zeros((1, 2 * sum(self.segments)), np.float32) if given is None else given)
+        arrays.append(np.zeros((1, sum(map(length, self.segments))), np.float32) if given is None else given)
         arrays.append(np.array([0 if given is None else 1], np.float32))
         with torch.inference_mode():
             picture, used = PictureGraph(self._student)(*(torch.from_numpy(array).to(self._device) for array in arrays))

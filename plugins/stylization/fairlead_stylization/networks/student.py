@@ -1,7 +1,7 @@
 """The student: a small encoder and a decoder that gives features a style's statistics at every place (torch).
 
 Layout, for a picture of H x W: features at 1/2, 1/4 and 1/8. The content's colours are mapped to the style's first. The
-deepest features are stylized by TSSAT (global, then local statistics; ACM MM 2023, section 3). On the way up, sums carry
+deepest features are stylized by TSSAT (global, then local statistics; ACM MM 2023, section 3). On the way up, sums add
 details of the content from the encoder to the decoder, and at each place of the decoder the features are given the
 means and the covariances that the style's own features have at that place (see `transform.covariances`): the style goes
 through the same layers, unchanged, once. So nothing has to be learned about a style: layers only learn which features
@@ -21,9 +21,12 @@ from torch.nn import functional
 
 from ..transform.colours import Colours, colour_map
 from ..transform.covariances import matched, moments
+from ..transform.tiles import Segment, length
 from ..transform.torch_form import LocalStyle, global_local_transform
 
 EPSILON = 1e-5
+#: Of `moments` at 1/2 and of pictures: odd, since what was made from halves repeats every second pixel.
+STEP = 3
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,8 @@ class StudentShape:
         return middle, middle, fine, fine
 
     @property
-    def segments(self) -> list[tuple[str, int]]:
-        """What a ledger notes, in order: ("deviations", C) is means and deviations, ("covariances", C) as named."""
+    def segments(self) -> list[Segment]:
+        """What a ledger notes, in order."""
         return [("deviations", self.channels[2]), *(("covariances", size) for size in (*self.places, 3, 3))]
 
 
@@ -56,12 +59,6 @@ EDGE = StudentShape()
 QUALITY = StudentShape(channels=(32, 64, 128), depth=1, matching=32)
 
 SHAPES = {"edge": EDGE, "quality": QUALITY}
-
-
-def length(segment: tuple[str, int]) -> int:
-    """Numbers of a segment."""
-    kind, channels = segment
-    return 2 * channels if kind == "deviations" else channels + channels * channels
 
 
 def statistics(features: Tensor) -> Tensor:
@@ -147,9 +144,9 @@ class Itself:
     def __init__(self) -> None:
         self.noted: list[Tensor] = []
 
-    def __call__(self, features: Tensor) -> Tensor:
+    def __call__(self, features: Tensor, step: int = 1) -> Tensor:
         """Features as they are."""
-        self.noted.append(moments(features))
+        self.noted.append(moments(features, step))
         return features
 
 
@@ -165,9 +162,9 @@ class Matching:
     def __init__(self, wanted: tuple[Tensor, ...], share: Tensor, ledger: Ledger) -> None:
         self._wanted, self._share, self._ledger = iter(wanted), share, ledger
 
-    def __call__(self, features: Tensor) -> Tensor:
+    def __call__(self, features: Tensor, step: int = 1) -> Tensor:
         """Features with the style's moments."""
-        return matched(features, self._ledger.note(moments(features)), next(self._wanted), self._share)
+        return matched(features, self._ledger.note(moments(features, step)), next(self._wanted), self._share)
 
 
 class Decoder(nn.Module):
@@ -190,7 +187,7 @@ class Decoder(nn.Module):
         features = functional.interpolate(self.to_middle(functional.relu(coarse)), scale_factor=2.0) + middle
         features = place(self.middle(functional.relu(place(features))))
         features = functional.interpolate(self.to_fine(functional.relu(features)), scale_factor=2.0) + fine
-        features = place(self.fine(functional.relu(place(features))))
+        features = place(self.fine(functional.relu(place(features, STEP))), STEP)
         return seen + functional.pixel_shuffle(self.picture(functional.relu(features)), 2)
 
 
@@ -246,12 +243,12 @@ class Student(nn.Module):
         ledger = ledger or Ledger()
         fine, middle, coarse = self.encoder(seen)
         coarse = coarse.float()
-        first, *wanted = code.split([2 * self.shape.channels[2], *(size + size * size for size in self.shape.places)], 1)
+        first, *wanted = code.split([length(segment) for segment in self.shape.segments[:-2]], 1)
         stylized = global_local_transform(coarse, ledger.note(statistics(coarse)), first, local)
         mixed = torch.lerp(coarse, stylized, strength[:, None, None, None])
         drawn = self.decoder(seen, (fine, middle, mixed), Matching(tuple(wanted), strength, ledger))
-        colours = ledger.note(moments(seen))
-        return matched(drawn, ledger.note(moments(drawn)), colours, torch.ones_like(strength))
+        colours = ledger.note(moments(seen, STEP))
+        return matched(drawn, ledger.note(moments(drawn, STEP)), colours, torch.ones_like(strength))
 
     def passes(self, content: Tensor, style: Tensor, strength: Tensor | None = None) -> Passes:
         """Contents [B, 3, H, W] and styles [B, 3, h, w] in [0, 1] -> results, and more that training looks at."""

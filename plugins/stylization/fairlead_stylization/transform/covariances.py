@@ -19,8 +19,13 @@ RIDGE = 0.01
 STEPS = 16
 
 
-def moments(features: Tensor) -> Tensor:
-    """Mean and covariance, row after row, of each picture's features: [B, C, H, W] -> [B, C + C C], float32."""
+def moments(features: Tensor, step: int = 1) -> Tensor:
+    """Mean and covariance, row after row, of each picture's features: [B, C, H, W] -> [B, C + C C], float32.
+
+    Exported graphs, which are made for large pictures, look at every `step`-th row and column.
+    """
+    if torch.onnx.is_in_onnx_export():
+        features = features[:, :, ::step, ::step]
     with torch.autocast(features.device.type, enabled=False):
         flat = features.float().flatten(2)
         mean = flat.mean(2)
@@ -31,7 +36,7 @@ def moments(features: Tensor) -> Tensor:
 
 def apart(pair: Tensor) -> tuple[Tensor, Tensor]:
     """[B, C + C C] -> mean [B, C, 1], covariance [B, C, C]."""
-    channels = round((pair.shape[1] + 0.25) ** 0.5 - 0.5)
+    channels = round((int(pair.shape[1]) + 0.25) ** 0.5 - 0.5)
     return pair[:, :channels, None], pair[:, channels:].reshape(-1, channels, channels)
 
 

@@ -10,6 +10,15 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 Piece = tuple[slice, slice]
+#: Statistics of features of C channels: ("deviations", C) is C means, then C deviations; ("covariances", C) is C means,
+#: then C rows of C covariances.
+Segment = tuple[str, int]
+
+
+def length(segment: Segment) -> int:
+    """Numbers of a segment."""
+    kind, channels = segment
+    return 2 * channels if kind == "deviations" else channels + channels * channels
 
 
 def spans(length: int, tile: int, overlap: int) -> list[slice]:
@@ -65,11 +74,21 @@ class Tiling:
         return np.minimum(places / self.overlap, 1).astype(np.float32)
 
 
-def pooled(statistics: Sequence[Array], segments: Sequence[int]) -> Array:
-    """Statistics of all tiles together: of each segment of C channels C means, then C deviations; [1, M] each."""
+def pooled(statistics: Sequence[Array], segments: Sequence[Segment]) -> Array:
+    """Statistics of all tiles together, [1, M], from those of each, [1, M]."""
     rows, place, found = np.concatenate(statistics).astype(np.float64), 0, []
-    for channels in segments:
-        means, deviations = rows[:, place : place + channels], rows[:, place + channels : place + 2 * channels]
-        found += [means.mean(0), np.sqrt((deviations**2).mean(0) + means.var(0))]
-        place += 2 * channels
+    for kind, channels in segments:
+        means = rows[:, place : place + channels]
+        spreads = rows[:, place + channels : place + length((kind, channels))]
+        found += [means.mean(0), _deviations(means, spreads) if kind == "deviations" else _covariances(means, spreads)]
+        place += length((kind, channels))
     return np.concatenate(found)[None].astype(np.float32)
+
+
+def _deviations(means: NDArray[np.float64], spreads: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.sqrt((spreads**2).mean(0) + means.var(0))
+
+
+def _covariances(means: NDArray[np.float64], spreads: NDArray[np.float64]) -> NDArray[np.float64]:
+    between = np.cov(means.T, bias=True) if len(means) > 1 else np.zeros((means.shape[1],) * 2)
+    return spreads.mean(0) + between.ravel()

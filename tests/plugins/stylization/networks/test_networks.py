@@ -12,12 +12,13 @@ torch = pytest.importorskip("torch", reason="torch is not installed: networks ar
 from fairlead_stylization.errors import BadCheckpoint, BadPicture, BadSetting  # noqa: E402
 from fairlead_stylization.networks.running import TorchNetwork, segments  # noqa: E402
 from fairlead_stylization.networks.sessions import Runtime, open_graph  # noqa: E402
-from fairlead_stylization.networks.student import Ledger, Student, StudentShape, statistics  # noqa: E402
+from fairlead_stylization.networks.student import Ledger, Student, StudentShape  # noqa: E402
 from fairlead_stylization.stylizer import NetworkStylizer, Style  # noqa: E402
 from fairlead_stylization.transform.colours import Colours, colour_map, recoloured  # noqa: E402
+from fairlead_stylization.transform.covariances import matched, moments  # noqa: E402
 from fairlead_stylization.transform.tiles import Tiling  # noqa: E402
 
-SHAPE = StudentShape(channels=(4, 6, 8), hidden=12, depth=1, matching=4)
+SHAPE = StudentShape(channels=(4, 6, 8), depth=1, matching=4)
 
 
 @pytest.fixture(scope="module")
@@ -90,11 +91,20 @@ def test_tiles_agree_with_the_whole_and_with_each_other(student: Student) -> Non
     assert np.abs(np.diff(tiled, axis=1)).max() < 1.5 * np.abs(np.diff(whole, axis=1)).max()
 
 
-def test_given_statistics_take_the_place_of_the_features_own(student: Student) -> None:
-    features, given = torch.rand(1, 4, 8, 8), torch.rand(1, 8)
-    assert torch.equal(Ledger().statistics(features), statistics(features))
-    assert torch.allclose(Ledger(given, torch.ones(1)).statistics(features), given)
+def test_given_statistics_take_the_place_of_the_features_own() -> None:
+    found, given = torch.rand(1, 8), torch.rand(1, 12)
+    assert torch.equal(Ledger().note(found), found)
+    ledger = Ledger(given, torch.ones(1))
+    assert torch.allclose(ledger.note(found), given[:, :8])
+    assert torch.allclose(ledger.note(found[:, :4]), given[:, 8:])
     assert segments({"channels": SHAPE.channels, "depth": SHAPE.depth}) == SHAPE.segments
+
+
+def test_a_picture_in_its_own_style_is_what_its_layers_draw(student: Student) -> None:
+    own = torch.rand(1, 3, 48, 64)
+    passes = student.passes(own, own)
+    drawn = matched(passes.itself, moments(passes.itself), moments(own), torch.ones(1))
+    assert float((passes.picture - drawn).abs().mean()) < 0.02
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])

@@ -45,7 +45,7 @@ def settings(folders: Path, monkeypatch: pytest.MonkeyPatch) -> TrainingSettings
     torch.manual_seed(0)
     small = Vgg19("relu5_1", widths=(4, 6, 8, 8, 8)).requires_grad_(False)
     monkeypatch.setattr(loop, "_objective", lambda settings: Objective(small, None, LossWeights()))
-    monkeypatch.setitem(networks.SHAPES, "edge", networks.StudentShape((4, 6, 8), 8, 1, 4))
+    monkeypatch.setitem(networks.SHAPES, "edge", networks.StudentShape((4, 6, 8), 1, 4))
     return TrainingSettings(
         *(folders / name for name in ("contents", "styles", "vgg", "out")), steps=4, batch=2, size=64, every=2
     )

@@ -41,4 +41,14 @@ def test_statistics_of_tiles_together_are_those_of_the_whole() -> None:
     tiles = [random.normal(random.random(), 1 + random.random(), (5, 400)) for _ in range(4)]
     each = [np.concatenate([tile.mean(1), tile.std(1)])[None].astype(np.float32) for tile in tiles]
     whole = np.concatenate(tiles, 1)
-    np.testing.assert_allclose(pooled(each, [5])[0], np.concatenate([whole.mean(1), whole.std(1)]), rtol=1e-4)
+    wanted = np.concatenate([whole.mean(1), whole.std(1)])
+    np.testing.assert_allclose(pooled(each, [("deviations", 5)])[0], wanted, rtol=1e-4)
+
+
+def test_covariances_of_tiles_are_those_of_the_whole() -> None:
+    random = np.random.default_rng(1)
+    tiles = [random.normal(size, size, (4, 50)) for size in (1, 2, 3)]
+    each = [np.concatenate([tile.mean(1), np.cov(tile, bias=True).ravel()])[None].astype(np.float32) for tile in tiles]
+    whole = np.concatenate(tiles, 1)
+    wanted = np.concatenate([whole.mean(1), np.cov(whole, bias=True).ravel()])
+    np.testing.assert_allclose(pooled(each, [("covariances", 4)])[0], wanted, rtol=1e-4, atol=1e-4)
