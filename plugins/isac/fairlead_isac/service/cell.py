@@ -19,6 +19,7 @@ from ..requests.admission import Capacity, admit
 from ..requests.request import Area, SensingRequest, requirements
 from ..settings import Settings
 from ..stages.decision import Decision
+from ..stages.kpis import Kpis, kpis
 from .book import Book, Entry
 from .counters import Counters
 from .engine import Engine, Logged
@@ -220,6 +221,11 @@ class Cell:
         """Records of the latest periods."""
         return self._periods.records(last, self._facts.sender, self.settings.cell.name)
 
+    def figures(self) -> Kpis | None:
+        """Key figures of the decision in force; None: there is none yet."""
+        decision, channels = self.engine.decision, self.engine.channels
+        return None if decision is None or channels is None else kpis(decision, channels)
+
     def traffic(self) -> Mapping[str, Mapping[str, float]]:
         """What passed users' queues lately, by user and attribute; empty where nothing is shaped."""
         users = {user.name for user in self.settings.users}
@@ -251,7 +257,7 @@ class Cell:
         traffic = self.traffic()
         self._link(decision, traffic)
         self._tell(decision, traffic)
-        self._periods.take(decision, self._rates.by_user, self.links, traffic)
+        self._periods.take(decision, self.engine.channels, self._rates.by_user, self.links, traffic)
 
     def _link(self, decision: Decision, traffic: Mapping[str, Mapping[str, float]]) -> None:
         slot_s = self.engine.cell.numerology.slot_s

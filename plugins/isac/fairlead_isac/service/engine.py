@@ -15,7 +15,7 @@ from ..granularity.band import BandSetting
 from ..granularity.hierarchy import Hierarchy
 from ..granularity.layer import LayerDecision, TrackedTarget
 from ..kpi.control import Control
-from ..scenario import User
+from ..scenario import Channels, User
 from ..settings import Settings
 from ..stages.decision import Decision
 from .book import Book, Entry
@@ -81,6 +81,8 @@ class Engine:
         self.controls = Controls.of(settings)
         self.log = Log(settings.decisions_kept)
         self.decision: Decision | None = None
+        self.channels: Channels | None = None
+        """Under which the last slot was decided."""
         self.entries: list[Entry] = []
         self.renewals = 0
         """How often requests or controls have had all layers decide anew."""
@@ -123,6 +125,7 @@ class Engine:
             # The wall clock may be set back; layers go on then.
             self._now = max(self._now, now_unix_s)
             channels = self._fading.channels(self._now, self.entries, self.cell)
+            self.channels = channels
             rates = self._average(channels.user_names)
             seen = observation_of(self.cell, self._users, channels, self._tracked, rates)
             for decided in self._layers.step(self._now, seen):

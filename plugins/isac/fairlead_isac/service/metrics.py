@@ -40,6 +40,21 @@ _GAUGES = {
     "radio_up": "1 while the radio is there.",
     "sensing_requests": "Requests that are served.",
 }
+_FIGURES = {
+    "rate_p5_bits_per_s": ("rate_p5_bits_per_s", "5th percentile of users' rates."),
+    "rate_p50_bits_per_s": ("rate_p50_bits_per_s", "Median of users' rates."),
+    "proportional_fairness_bits_per_s": ("proportional_fairness_bits_per_s", "Geometric mean of users' rates."),
+    "sinr_violations": ("sinr_violations", "Users below their least rate."),
+    "sensing_violations": ("sensing_violations", "Targets with a requirement that is missed."),
+    "self_interference_margin_db": ("self_interference_margin_db", "Noise over what is left of the own signal."),
+}
+_SENSING = {
+    "range_std_m": ("range_std_m", "Bound of the range's deviation."),
+    "velocity_std_m_per_s": ("velocity_std_m_per_s", "Bound of the velocity's deviation."),
+    "angle_std_rad": ("angle_std_rad", "Bound of the angle's deviation."),
+    "detection_probability": ("detection_probability", "Of a request's target."),
+    "false_alarm_probability": ("false_alarm", "At which it is detected."),
+}
 _OF_QUEUES = {
     "queue_sent_bits_per_s": ("throughput_bits_per_s", "That left towards a user."),
     "queue_loss": ("loss", "Share of packets that a user's queue dropped."),
@@ -62,6 +77,8 @@ class CellCollector(Collector):
             family.add_metric(list(self._labels.values()), self._cell.counters.total(name))
             yield family
         yield from self._gauges()
+        yield from self._figures()
+        yield from self._of_requests()
         yield from self._of_users()
         yield from self._of_cells()
         yield from self._times()
@@ -77,6 +94,27 @@ class CellCollector(Collector):
         for name, meaning in _GAUGES.items():
             family = GaugeMetricFamily(_PREFIX + name, meaning, labels=list(self._labels))
             family.add_metric(list(self._labels.values()), values[name])
+            yield family
+
+    def _figures(self) -> Iterator[Metric]:
+        figures = self._cell.figures()
+        for name, (attribute, meaning) in _FIGURES.items():
+            family = GaugeMetricFamily(_PREFIX + name, meaning, labels=list(self._labels))
+            value = None if figures is None else getattr(figures, attribute)
+            if value is not None:
+                family.add_metric(list(self._labels.values()), float(value))
+            yield family
+
+    def _of_requests(self) -> Iterator[Metric]:
+        """What each request gets, with its class."""
+        labels, figures = [*self._labels, "request", "class"], self._cell.figures()
+        classes = {entry.id: str(entry.request.sensing_class or "") for entry in self._cell.book.live()}
+        for name, (attribute, meaning) in _SENSING.items():
+            family = GaugeMetricFamily(_PREFIX + name, meaning, labels=labels)
+            for request, result in ({} if figures is None else figures.sensing).items():
+                value = getattr(result, attribute)
+                if request in classes and value is not None:
+                    family.add_metric([*self._labels.values(), request, classes[request]], float(value))
             yield family
 
     def _of_users(self) -> Iterator[Metric]:

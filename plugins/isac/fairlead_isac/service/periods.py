@@ -10,7 +10,9 @@ import numpy as np
 
 from ..kpi.link import Link
 from ..kpi.records import Period, indication
+from ..scenario import Channels
 from ..stages.decision import Decision, SensingResult
+from ..stages.kpis import Kpis, kpis
 from .book import Book, Entry
 from .counters import Counters
 
@@ -44,6 +46,7 @@ class Periods:
     def take(
         self,
         decision: Decision,
+        channels: Channels | None,
         rates: Mapping[str, float],
         links: Mapping[str, Link],
         traffic: Mapping[str, Mapping[str, float]],
@@ -52,6 +55,7 @@ class Periods:
 
         Args:
             decision: that is in force.
+            channels: under which it was made.
             rates: bit/s by user.
             links: by user.
             traffic: what passed users' queues, by user and attribute.
@@ -69,8 +73,9 @@ class Periods:
         }
         users |= {name: {"DRB.UEThpUl": rate / 1e3} for name, rate in rates.items() if name not in links}
         requests = {entry.id: _of_request(entry, self._unix()) for entry in self._book.live()}
-        targets = {name: _of_target(result) for name, result in decision.sensing.items()}
-        cell = self._of_cell(decision, length)
+        classes = {entry.id: entry.request.sensing_class for entry in self._book.live()}
+        targets = {name: _of_target(result, classes.get(name)) for name, result in decision.sensing.items()}
+        cell = self._of_cell(decision, length) | ({} if channels is None else _of_figures(kpis(decision, channels)))
         self._kept.append(Period(self._unix() - length, length, cell, users, targets, requests))
 
     def _of_cell(self, decision: Decision, length: float) -> dict[str, float | None]:
@@ -88,6 +93,25 @@ class Periods:
         total = self._counters.total(name)
         before, self._before[name] = self._before.get(name, 0.0), total
         return total - before
+
+
+def _of_figures(figures: Kpis) -> dict[str, float | None]:
+    p5, p50, fair = (
+        None if rate is None else rate / 1e3
+        for rate in (
+            figures.rate_p5_bits_per_s,
+            figures.rate_p50_bits_per_s,
+            figures.proportional_fairness_bits_per_s,
+        )
+    )
+    return {
+        "SCHED.RateP5": p5,
+        "SCHED.RateP50": p50,
+        "SCHED.ProportionalFairness": fair,
+        "SCHED.SinrViolations": figures.sinr_violations,
+        "SENS.Violations": figures.sensing_violations,
+        "SENS.SelfInterferenceMargin": figures.self_interference_margin_db,
+    }
 
 
 def _of_user(rate: float, found: Link, sinr: float | None) -> dict[str, float | None]:
@@ -109,11 +133,18 @@ def _of_queue(traffic: Mapping[str, float], length_s: float) -> dict[str, float 
 
 def _of_request(entry: Entry, now_unix_s: float) -> dict[str, float | None]:
     last = entry.estimates[-1] if entry.estimates else None
-    return {"SENS.Age": None if last is None else 1e3 * (now_unix_s - last.measured_unix_s)}
-
-
-def _of_target(result: SensingResult) -> dict[str, float | None]:
     return {
+        "SENS.Age": None if last is None else 1e3 * (now_unix_s - last.measured_unix_s),
+        "SENS.Class": entry.request.sensing_class,
+    }
+
+
+def _of_target(result: SensingResult, number: int | None) -> dict[str, float | None]:
+    return {
+        "SENS.Class": number,
+        "SENS.AngleStd": None if result.angle_std_rad is None else 1e3 * result.angle_std_rad,
+        "SENS.IntegratedSnr": 10 * float(np.log10(max(result.integrated_snr, 1e-30))),
+        "SENS.FalseAlarm": 100 * result.false_alarm,
         "SENS.RangeStd": None if result.range_std_m is None else 1e3 * result.range_std_m,
         "SENS.VelocityStd": None if result.velocity_std_m_per_s is None else 1e3 * result.velocity_std_m_per_s,
         "SENS.DetectionProbability": 100 * result.detection_probability,

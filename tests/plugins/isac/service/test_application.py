@@ -72,6 +72,8 @@ def test_status_decisions_records_and_metrics_can_be_read(bench: Bench, client: 
     text = client.get("/metrics").text
     assert 'fairlead_isac_decisions_total{replica="0",workload="isac"} 25.0' in text
     assert 'fairlead_isac_rate_bits_per_s{replica="0",user="clients",workload="isac"}' in text
+    for name in ("rate_p50_bits_per_s", "proportional_fairness_bits_per_s", "sinr_violations", "sensing_violations"):
+        assert f'fairlead_isac_{name}{{replica="0",workload="isac"}}' in text
 
 
 def test_a_control_is_acknowledged_with_what_is_in_force(client: TestClient) -> None:

@@ -148,6 +148,14 @@ def test_records_are_kept_for_each_second() -> None:
     assert len(message["measData"]) == 2
     names = {each["measType"]["measName"] for each in message["measInfoList"]}
     assert {"DRB.UEThpDl", "SENS.AirTime", "SENS.Age", "SCHED.DeadlineMisses"} <= names
+    latest = {
+        (each["measType"]["measName"], next(iter(each["labelInfoList"][0].values()))): value.get("real")
+        for each, value in zip(message["measInfoList"], message["measData"][-1]["measRecord"], strict=True)
+    }
+    low, middle, fair = (latest[(f"SCHED.{name}", True)] for name in ("RateP5", "RateP50", "ProportionalFairness"))
+    assert 0 < low <= 1.001 * middle and low <= 1.001 * fair and latest[("SCHED.SinrViolations", True)] == 0
+    assert latest[("SENS.Class", "r1")] == 2 and latest[("SENS.FalseAlarm", "r1")] == pytest.approx(5)
+    assert latest[("SENS.DetectionProbability", "r1")] > 95
 
 
 def test_what_is_not_there_is_named() -> None:
