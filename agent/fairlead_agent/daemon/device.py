@@ -208,6 +208,9 @@ class Device:
             charge = self._all(charge=battery.charge, charging=float(battery.charging))
             yield Vertex(f"{self.node}/battery", VertexKind.ENERGY, charge, simulated=battery.simulated)
 
+        for radio in readings.radios:
+            yield Vertex(f"{self.node}/{radio.name}", VertexKind.RADIO, self._all(**radio.facts), {"mode": radio.mode})
+
     def _tier(self, name: str, kind: VertexKind, total: int, free: int) -> Vertex:
         speed = self.measured.storage_read_bytes_per_s if kind is VertexKind.STORAGE else None
         measured = self._all(total_bytes=total, read_bytes_per_s=speed)

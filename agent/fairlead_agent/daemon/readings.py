@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ import structlog
 from fairlead_bridge.inventory import InventoryReader
 from fairlead_bridge.power import Power
 from fairlead_bridge.processor import Processor
+from fairlead_bridge.radio.wifi import WifiSensor, radio_facts
 from fairlead_bridge.reading import Missing
 from fairlead_bridge.roots import Roots
 
@@ -44,6 +45,15 @@ class GpuReading:
 
 
 @dataclass(frozen=True, slots=True)
+class RadioReading:
+    """One Wi-Fi interface; ``facts`` by attribute of the resource graph's radios."""
+
+    name: str
+    mode: str
+    facts: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Readings:
     """A device at one time. None: not known."""
 
@@ -66,6 +76,7 @@ class Readings:
     gpus: tuple[GpuReading, ...]
     pretended: bool
     """The readings are of another tree than the running kernel's."""
+    radios: tuple[RadioReading, ...] = ()
 
 
 def known(value: T | Missing | None, change: Callable[[T], U]) -> U | None:
@@ -76,10 +87,22 @@ def known(value: T | Missing | None, change: Callable[[T], U]) -> U | None:
 class DeviceReader:
     """Reads the device again and again; what cannot change is read once."""
 
-    def __init__(self, roots: Roots, path: Path, unix_time: Callable[[], float]) -> None:
+    def __init__(
+        self, roots: Roots, path: Path, unix_time: Callable[[], float], wifi: WifiSensor | None = None
+    ) -> None:
+        """Read from some roots.
+
+        Args:
+            roots: of the device's files.
+            path: whose file system's storage counts.
+            unix_time: Unix seconds.
+            wifi: asks for Wi-Fi interfaces; None: the running kernel is asked, where the roots are its.
+        """
         self._roots, self._now = roots, unix_time
         self._inventory = InventoryReader(roots, path=str(path))
         self._gpus: tuple[GpuReading, ...] | None = None
+        self._wifi_told = False
+        self._wifi = wifi if wifi is not None else WifiSensor() if roots.live else None
 
     def read(self) -> Readings:
         """Read what changes: a few small files."""
@@ -106,7 +129,19 @@ class DeviceReader:
             power_watts=known(power, lambda p: known(p.power_watts, float)),
             gpus=self._read_gpus(),
             pretended=not self._roots.live,
+            radios=self._read_radios(),
         )
+
+    def _read_radios(self) -> tuple[RadioReading, ...]:
+        # A kernel that tells of no radios at start tells of none later; a made tree has no netlink.
+        if self._wifi is None:
+            return ()
+        found = self._wifi.read()
+        if isinstance(found, Missing):
+            self._wifi = self._wifi if self._wifi_told else None
+            return ()
+        self._wifi_told = True
+        return tuple(RadioReading(each.name, each.mode, radio_facts(each)) for each in found.interfaces)
 
     def _read_gpus(self) -> tuple[GpuReading, ...]:
         # Where there is no GPU at start there will be none later; asking NVML again and again costs.

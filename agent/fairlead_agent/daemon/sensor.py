@@ -48,6 +48,8 @@ class Sensor:
         self._snapshot_at = 0.0
         self._task: asyncio.Task[None] | None = None
         self._instances: set[str] = set()
+        self._radio_sources: dict[str, str] = {}
+        """By vertex: the instance that runs the radio."""
         self._link_sources: dict[str, str] = {}
         """By peer: the instance that measured the link last."""
         self.device = Device(bus.node, profile, reader.read())
@@ -104,11 +106,13 @@ class Sensor:
             attribute: its name, which ends in its SI unit.
             value: what was measured.
             uncertainty: one standard deviation.
-            source: the instance that measured; what it said of links ends with it.
+            source: the instance that measured; what it said of links ends with it, and so do radios that it runs,
+                whose vertices are called ``NODE/radio-NAME``.
         """
         if self._measured_link(vertex, attribute, value, source):
             self.publish()
             return
+        self._name_radio(vertex, source)
         try:
             self._writer.measure(vertex, attribute, Measured(value, unix_time(), uncertainty))
         except GraphError as error:
@@ -128,8 +132,22 @@ class Sensor:
                 return True
         return False
 
+    def _name_radio(self, vertex: str, source: str) -> None:
+        """The vertex of a radio that an instance runs, at its first word of it."""
+        running = self._writer.get(source) if source else None
+        new = vertex.startswith(f"{self._bus.node}/radio-") and self._writer.get(vertex) is None
+        if not new or not isinstance(running, Vertex):
+            return
+        self._radio_sources[vertex] = source
+        radio = Vertex(vertex, VertexKind.RADIO, {}, {"instance": source}, simulated=running.simulated)
+        self._stage([radio, Edge(self._bus.node, EdgeKind.CONTAINS, vertex)])
+
     def _forget_links(self, gone: Iterable[str]) -> None:
-        """Instances have ended: of links that they measured, what the profile states counts again."""
+        """Instances have ended: of links that they measured, what the profile states counts again; radios are gone."""
+        silent = [vertex for vertex, source in self._radio_sources.items() if source in set(gone)]
+        for vertex in silent:
+            del self._radio_sources[vertex]
+            self._writer.remove(vertex, Edge(self._bus.node, EdgeKind.CONTAINS, vertex).key)
         peers = {peer for peer, source in self._link_sources.items() if source in set(gone)}
         if peers:
             known = {peer: found for peer, found in self.device.measured_links.items() if peer not in peers}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from fairlead_agent.daemon.readings import GpuReading
-from fairlead_agent.graph import Edge, EdgeKind, Vertex
+from pathlib import Path
+
+from fairlead_agent.daemon.readings import DeviceReader, GpuReading, RadioReading
+from fairlead_agent.graph import Edge, EdgeKind, Vertex, VertexKind
 from fairlead_agent.graph.writer import ShardWriter
 from fairlead_agent.placement.resources import Resources
+from fairlead_bridge.radio.wifi import WifiSensor
+from fairlead_bridge.roots import Roots
 from tests.agent.daemon.devices import GIB, device
 
 MIB = 1 << 20
@@ -93,3 +97,25 @@ def test_a_measured_link_takes_the_place_of_the_stated_one() -> None:
     measured = replace(stated, measured_links={"gateway": {"bandwidth_bits_per_s": 1e6}})
     link = measured.links()[0]
     assert (link.bandwidth_bits_per_s, link.latency_s, link.simulated) == (1e6, 0.02, False)
+
+
+def test_wifi_cards_are_radios_of_the_node() -> None:
+    card = RadioReading("wlan0", "station", {"carrier_hz": 5.18e9, "bandwidth_bits_per_s": 6e6, "signal_dbm": -61.0})
+    linked = device(radios=(card,))
+    writer = ShardWriter("edge", 1)
+    assert writer.put(*linked.entries(linked.capacity(Resources())))
+    radio = writer.get("edge/wlan0")
+    assert isinstance(radio, Vertex) and radio.kind is VertexKind.RADIO and radio.properties["mode"] == "station"
+    assert radio.measured["signal_dbm"].value == -61.0
+
+
+def test_a_kernel_without_wifi_is_asked_once(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def nobody(command: int, body: bytes) -> list[bytes]:
+        asked.append(command)
+        raise OSError("no such family")
+
+    reader = DeviceReader(Roots(), tmp_path, lambda: 0.0, WifiSensor(nobody))
+    assert reader.read().radios == reader.read().radios == ()
+    assert len(asked) == 1

@@ -9,7 +9,7 @@ from fairlead_agent.config import AgentProfile
 from fairlead_agent.daemon.graph_view import GraphView
 from fairlead_agent.daemon.readings import Readings
 from fairlead_agent.daemon.sensor import Sensor
-from fairlead_agent.graph import instance_id
+from fairlead_agent.graph import VertexKind, instance_id
 from fairlead_agent.messages import InstanceReport, InstanceState, LeaseKey
 from fairlead_agent.placement.resources import Resources
 from tests.agent.daemon.devices import READINGS
@@ -78,3 +78,20 @@ def test_what_an_instance_measured_of_a_link_ends_with_it() -> None:
     sensor.instances(())
     assert "loss" not in view.graph.edges[LINK].measured
     assert bandwidth(view) == 1e9 and sensor.facts(None).links[0].bandwidth_bits_per_s == 1e9
+
+
+def test_a_radio_that_an_instance_runs_is_a_part_of_the_node_until_the_instance_ends() -> None:
+    view = GraphView()
+    sensor = told_by(view)
+    radio = "edge/radio-cell"
+    sensor.fact(radio, "sensing_share", 0.3, 0.0, source=INSTANCE)
+    assert radio not in view.graph.vertices, "an instance that nobody reported"
+    sensor.instances((report(simulated=True),))
+    sensor.fact(radio, "sensing_share", 0.3, 0.0, source=INSTANCE)
+    vertex = view.graph.vertices[radio]
+    assert (vertex.kind, vertex.measured["sensing_share"].value, vertex.simulated) == (VertexKind.RADIO, 0.3, True)
+    assert f"edge>contains>{radio}" in view.graph.edges
+    sensor.fact(radio, "sensing_share", 1.5, 0.0, source=INSTANCE)
+    assert view.graph.vertices[radio].measured["sensing_share"].value == 0.3
+    sensor.instances(())
+    assert radio not in view.graph.vertices

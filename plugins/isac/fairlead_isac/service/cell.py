@@ -278,10 +278,20 @@ class Cell:
         """Links that have changed go into the resource graph, and so does how the instance stands."""
         for user in (user for user in self.settings.users if user.name in self.links):
             self._facts.of_link(user, self.links[user.name], traffic.get(user.name, {}))
+        cell, rate = self.engine.cell, sum(self._rates.by_user.values())
+        self._facts.of_radio(
+            cell.name,
+            {
+                "carrier_hz": cell.numerology.carrier_hz,
+                "channel_hz": cell.numerology.bandwidth_hz,
+                "bandwidth_bits_per_s": rate,
+                "sensing_share": decision.time_fraction_sensing,
+            },
+        )
         self._facts.of_instance(
             {
                 "sensing_share": decision.time_fraction_sensing,
-                "rate_bits_per_s": sum(self._rates.by_user.values()),
+                "rate_bits_per_s": rate,
                 "sensing_requests": float(len(self.book.live())),
                 "radio_there": float(self.loop.there),
             }

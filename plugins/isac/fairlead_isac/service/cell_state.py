@@ -118,6 +118,7 @@ def target_of(entry: Entry, cell: Cell) -> Target:
             range_std_m=along if asked else None,
             angle_std_rad=across / entry.area.range_m if asked else None,
             detection_probability=None if missed is None else 1 - missed,
+            false_alarm=entry.requirements.false_alarm,
             refresh_s=entry.requirements.refresh_s,
         ),
     )

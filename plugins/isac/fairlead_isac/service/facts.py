@@ -60,6 +60,12 @@ class Facts:
             if name in traffic:
                 self._tell(key, name, traffic[name])
 
+    def of_radio(self, cell: str, values: Mapping[str, float]) -> None:
+        """The radio that the cell runs, by attribute; it ends with the instance."""
+        if self._publisher is not None:
+            for name, value in values.items():
+                self._tell(f"{self._publisher.node}/radio-{cell}", name, value)
+
     def of_instance(self, values: Mapping[str, float]) -> None:
         """How the instance stands, by attribute."""
         if self._publisher is not None:

@@ -31,6 +31,10 @@ def test_what_is_sensed_is_taken_from_what_is_carried() -> None:
     shrunk = bench.facts.last(LINK, "bandwidth_bits_per_s")
     assert shrunk < 0.95 * before["links"]["clients"]["free_bits_per_s"]
     assert bench.facts.last("edge/instance/isac.0", "sensing_share") == pytest.approx(far.looks.air_share, rel=0.06)
+    radio = {name: bench.facts.last("edge/radio-cell", name) for name in ("sensing_share", "bandwidth_bits_per_s")}
+    assert radio["sensing_share"] == pytest.approx(far.looks.air_share, rel=0.06)
+    assert radio["bandwidth_bits_per_s"] == pytest.approx(sum(after["rate_bits_per_s"].values()), rel=0.06)
+    assert bench.facts.last("edge/radio-cell", "channel_hz") == pytest.approx(190.08e6)
     bench.cell.cancel(far.id)
     bench.slots(25)
     assert bench.cell.status()["sensing_share"] == 0
