@@ -36,6 +36,13 @@ def test_instances_on_two_nodes_agree_and_one_goes_on_alone(make_fleet: FleetMak
 
     fleet.until(lambda: said()["with"], "an agreement")
     assert said()["serving"] == {"left": "west", "right": "east"}
+    area = {"range_m": 160, "angle_degrees": 65, "speed_m_per_s": 10, "rcs_m2": 0.02}
+    asked = {"needs": {"refresh_s": 1, "horizontal_m": 20}, "area": area}
+    told = [fleet.http.post("/workloads/isac/sensing/requests", json=asked).json() for _ in range(2)]
+    assert [each["id"].partition("@")[2] for each in told] == ["east", "east"], told
+    assert told[0]["chosen"].startswith("east takes ")
+    for each in told:
+        assert fleet.http.delete(f"/workloads/isac/sensing/requests/{each['id']}").json()["state"] == "cancelled"
     gone = fleet.holders("isac")[1]["node"]
     fleet.kill(gone)
 

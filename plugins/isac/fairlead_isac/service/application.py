@@ -39,6 +39,10 @@ class Backend(Protocol):
         """Have a request sensed here or by the cell that does it best."""
         ...
 
+    def requests(self, here: bool) -> dict[str, Any]:
+        """Requests of this cell, or of all cells."""
+        ...
+
     def elsewhere(self, name: str) -> Peer | None:
         """The instance whose request it is; None: this one."""
         ...
@@ -147,8 +151,9 @@ class Application:
         return JSONResponse({"outcome": "dropped" if dropped else "taken", "reason": dropped}, 202)
 
     async def requests(self, request: Request) -> Response:
-        """GET /sensing/requests."""
-        return JSONResponse({"requests": [entry.body() for entry in self._backend.book.all()]})
+        """GET /sensing/requests, of all cells; ?cells=here: of this one."""
+        here = request.query_params.get("cells") == "here"
+        return JSONResponse(await asyncio.to_thread(self._backend.requests, here))
 
     async def ask(self, request: Request) -> Response:
         """POST /sensing/requests: 201 where it is met, 409 with a reason for each requirement that is not."""

@@ -139,6 +139,14 @@ class Cell:
         """Have a request sensed here or by the cell that does it best; as :meth:`ask` otherwise."""
         return self._placed(request) if self.handing is None else self.handing.place(request)
 
+    def requests(self, here: bool) -> dict[str, Any]:
+        """Requests of this cell, or of all cells, and which of those did not answer."""
+        own = [entry.body() for entry in self.book.all()]
+        if here or self.handing is None:
+            return {"requests": own}
+        others, silent = self.handing.known()
+        return {"requests": [*own, *others], "silent": silent}
+
     def elsewhere(self, name: str) -> Peer | None:
         """The instance whose request it is; None: this one.
 

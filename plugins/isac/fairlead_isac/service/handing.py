@@ -120,6 +120,18 @@ class Handing:
             raise NotFound(f"sensing request {name!r} is one of cell {cell!r}, which is not there now")
         return peer
 
+    def known(self) -> tuple[list[dict[str, Any]], dict[str, str]]:
+        """Requests of the other cells as JSON, and why those of some are not told."""
+        found, silent = list[dict[str, Any]](), dict[str, str]()
+        for cell, peer in sorted(self._others.reached().items()):
+            try:
+                with httpx.Client(transport=self._transport, timeout=TIMEOUT_S) as http:
+                    answer = http.get(f"{peer.address}{PATH}?cells=here", headers=headers_of(peer))
+                found += answer.raise_for_status().json()["requests"]
+            except (httpx.HTTPError, ValueError, KeyError) as error:
+                silent[cell] = f"it does not answer: {type(error).__name__}"
+        return found, silent
+
     def end(self, names: tuple[str, ...]) -> None:
         """End requests of other cells; what cannot be reached is left to end by its time."""
         self._end({name.partition("@")[2]: name for name in names}, self._others.reached())

@@ -44,7 +44,7 @@ def post(instance: Instance, status: int = 201, **body: Any) -> dict[str, Any]:
 
 
 def requests(instance: Instance) -> list[dict[str, Any]]:
-    return HTTP.get(instance.url + "/sensing/requests").json()["requests"]
+    return HTTP.get(instance.url + "/sensing/requests?cells=here").json()["requests"]
 
 
 def test_who_takes_least_air_time_comes_first() -> None:
@@ -68,6 +68,8 @@ def test_the_cell_that_sees_it_best_senses_it_and_any_cell_answers_for_it(
     assert requests(middle) == [] and [each["id"] for each in requests(west)] == ["r1@west"]
     until(lambda: requests(west)[0]["estimates"] > 1, "estimates")
     assert HTTP.get(middle.url + "/sensing/requests/r1@west").json()["state"] == "admitted"
+    everywhere = HTTP.get(middle.url + "/sensing/requests").json()
+    assert [each["id"] for each in everywhere["requests"]] == ["r1@west"] and everywhere["silent"] == {}
     log = HTTP.get(middle.url + "/decisions?layer=requests").json()["decisions"]
     assert log[0]["decided"]["cell"] == "west" and log[0]["reason"] == found["chosen"]
     with HTTP.stream("GET", middle.url + "/sensing/requests/r1@west/estimates") as stream:
