@@ -34,6 +34,7 @@ from .queues import queues_of
 from .rates import Rates
 from .seat import Seat
 from .sight import area_of
+from .standing import standing
 from .tracks import tracks_of
 
 #: Intervals by which the processor is judged.
@@ -88,8 +89,8 @@ class Cell:
             self.engine, front, self.book, self.counters, rng, self._settled, warn, clock, unix, self._refine
         )
         self.links: dict[str, Link] = {}
-        self._queues = queues_of(settings, warn)
-        self._rates = Rates(clock)
+        self.queues = queues_of(settings, warn)
+        self.rates = Rates(clock)
         self._periods = Periods(self.book, self.counters, settings.slot_s, clock, unix)
 
     @property
@@ -112,7 +113,7 @@ class Cell:
         if self.partners is not None:
             self.partners.close()
         self.loop.close()
-        self._queues.close()
+        self.queues.close()
 
     # --- the API -----------------------------------------------------------------------------------------------
 
@@ -190,36 +191,7 @@ class Cell:
 
     def status(self) -> dict[str, Any]:
         """How the cell stands."""
-        decision, radio, counters = self.engine.decision, self.loop.radio, self.counters
-        live = self.book.live()
-        return {
-            "cell": self.settings.cell.name,
-            "radio": {"state": radio.state, "reason": radio.reason, "since_unix_s": radio.since_unix_s},
-            "stage": None if decision is None else decision.stage,
-            "duplex": None if decision is None else decision.duplex,
-            "sensing_share": 0.0 if decision is None else decision.time_fraction_sensing,
-            "looks_share": self.engine.sensing_share(),
-            "rate_bits_per_s": dict(self._rates.by_user),
-            "links": {
-                name: {
-                    "capacity_bits_per_s": each.capacity_bits_per_s,
-                    "free_bits_per_s": each.free_bits_per_s,
-                    "latency_s": each.latency_s,
-                }
-                for name, each in self.links.items()
-            },
-            "unmet": [] if decision is None else list(decision.unmet),
-            "requests": [entry.id for entry in live],
-            "decision_p50_s": counters.quantile("decision", 0.5),
-            "decision_p99_s": counters.quantile("decision", 0.99),
-            "decision_deadline_misses": counters.total("decision_deadline_misses"),
-            "estimate_deadline_misses": counters.total("estimate_deadline_misses"),
-            "fallbacks": counters.total("fallbacks"),
-            "samples_per_s": self.samples_per_s,
-            "control": self.engine.controls.body(),
-            "shaping": self._queues.body(),
-            "cells": None if self.partners is None else self.partners.body(),
-        }
+        return standing(self)
 
     def decisions(self, last: int, layer: str | None) -> list[dict[str, Any]]:
         """The latest decisions, newest last."""
@@ -237,7 +209,7 @@ class Cell:
     def traffic(self) -> Mapping[str, Mapping[str, float]]:
         """What passed users' queues lately, by user and attribute; empty where nothing is shaped."""
         users = {user.name for user in self.settings.users}
-        return {name: values for name, values in self._queues.traffic().items() if name in users}
+        return {name: values for name, values in self.queues.traffic().items() if name in users}
 
     def _area(self, request: SensingRequest) -> Area:
         if request.area is not None:
@@ -260,19 +232,19 @@ class Cell:
         decision = self.engine.decision
         if decision is None:
             return
-        self._rates.take(decision, self.engine.renewals, self.loop.radio.state != "lost")
-        self._queues.follow(self._rates.by_user)
+        self.rates.take(decision, self.engine.renewals, self.loop.radio.state != "lost")
+        self.queues.follow(self.rates.by_user)
         traffic = self.traffic()
         self._link(decision, traffic)
         self._tell(decision, traffic)
-        self._periods.take(decision, self.engine.channels, self._rates.by_user, self.links, traffic)
+        self._periods.take(decision, self.engine.channels, self.rates.by_user, self.links, traffic)
 
     def _link(self, decision: Decision, traffic: Mapping[str, Mapping[str, float]]) -> None:
         slot_s = self.engine.cell.numerology.slot_s
         silent = decision.time_fraction_sensing if self.loop.radio.state != "lost" else 0.0
         self.links = {
             user.name: link(
-                self._rates.by_user.get(user.name, 0.0),
+                self.rates.by_user.get(user.name, 0.0),
                 user.offered_bits_per_s,
                 slot_s,
                 silent,
@@ -286,7 +258,7 @@ class Cell:
         """Links that have changed go into the resource graph, and so does how the instance stands."""
         for user in (user for user in self.settings.users if user.name in self.links):
             self._facts.of_link(user, self.links[user.name], traffic.get(user.name, {}))
-        cell, rate = self.engine.cell, sum(self._rates.by_user.values())
+        cell, rate = self.engine.cell, sum(self.rates.by_user.values())
         self._facts.of_radio(
             cell.name,
             {
