@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fairlead_isac.duplex.fast import full_duplex
 from fairlead_isac.duplex.problem import FullDuplexBeams, FullDuplexProblem
+from fairlead_isac.errors import IsacError
 from fairlead_isac.physics.arrays import steering
-from fairlead_isac.scenario import Budget, FloatArray
+from fairlead_isac.scenario import Budget, Cell, FloatArray, Target, User
+from fairlead_isac.stages.beams import Peak
 from fairlead_isac.stages.converged import ConvergedStage, Line, Point
-from fairlead_isac.stages.data import needed_efficiency, shortfall, space_peak
+from fairlead_isac.stages.data import Fairness, needed_efficiency, shortfall, space_peak
 from fairlead_isac.stages.decision import Dwell
 from fairlead_isac.stages.roster import Plan, heard_power
 from fairlead_isac.stages.scene import Scene
@@ -30,9 +35,31 @@ class FullDuplexStage(ConvergedStage):
     have their rates, users that send their least ones, and what lights clutter or leaves much of the own signal costs.
     Otherwise (half duplex, gains that vary over the band, nobody to serve or nothing to sense) it decides as the
     converged stage does.
+
+    Args:
+        cell: who sends.
+        users: to begin with.
+        targets: to begin with.
+        fairness: what the peak is.
+        deadline_s: after which no further point is tried, and ``fallback`` says so; None: six are.
+        clock: in seconds.
     """
 
     name = "full_duplex"
+
+    def __init__(
+        self,
+        cell: Cell,
+        users: Iterable[User] = (),
+        targets: Iterable[Target] = (),
+        fairness: Fairness = "balanced",
+        deadline_s: float | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        super().__init__(cell, users, targets, fairness)
+        if deadline_s is not None and not deadline_s > 0.0:
+            raise IsacError(f"deadline_s = {deadline_s!r}; accepted: seconds above 0, or None")
+        self._deadline_s, self._clock = deadline_s, clock
 
     def _allowed(self, scene: Scene) -> Budget:
         """All power: what users that send allow is part of the beams."""
@@ -41,12 +68,17 @@ class FullDuplexStage(ConvergedStage):
     def _plan(self, scene: Scene) -> Plan:
         if not self._joint(scene):
             return super()._plan(scene)
+        ends_at = math.inf if self._deadline_s is None else self._clock() + self._deadline_s
         reserved = scene.budget.time_fraction_sensing[0]
         power = heard_power(scene)
         found = space_peak(scene, scene.channels, 1 - reserved, power, scene.noise_watts, self.fairness)
         need = needed_efficiency(scene, 1 - reserved)
         start = np.minimum(need, found.efficiency)
-        return _JointLine(scene, start, found, reserved).plan(shortfall(found, need))
+        line = _JointLine(scene, start, found, reserved, lambda: self._clock() > ends_at)
+        plan = line.plan(shortfall(found, need))
+        if not line.hurried:
+            return plan
+        return replace(plan, fallback="; ".join(each for each in (plan.fallback, line.hurried) if each))
 
     def _joint(self, scene: Scene) -> bool:
         return scene.budget.duplex == "full" and not scene.selective and bool(scene.users) and bool(scene.targets)
@@ -64,6 +96,10 @@ class _JointLine(Line):
     """Points between users' needs and their peak, lit by joint beams."""
 
     how = "joint beams and receivers light targets and hear users"
+
+    def __init__(self, scene: Scene, start: FloatArray, found: Peak, reserved: float, late: Callable[[], bool]) -> None:
+        super().__init__(scene, start, found, reserved)
+        self._late, self.hurried = late, ""
 
     def _shaped(self, along: float, sinr: FloatArray) -> Point:
         dwells, lit, fallback = [], [], None
@@ -85,7 +121,10 @@ class _JointLine(Line):
         below, above = self._excess(low), self._excess(high)
         if not below < 0:
             return low
-        for _ in range(TRIES):
+        for number in range(TRIES):
+            if self._late():
+                self.hurried = f"the deadline is over after {number} of {TRIES} points: users might have more"
+                break
             # A little on the side where needs are met: the last of few tries shall be one that holds.
             part = 0.98 * below / (below - above) if np.isfinite(above) else 0.5
             point = self.point(low.along + part * (high.along - low.along))

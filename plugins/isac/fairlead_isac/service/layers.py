@@ -95,7 +95,7 @@ class StageLayer:
         wanted = "full_duplex" if joint else above.stage, above.served
         if self._stage_of != wanted:
             targets = [self._targets[name] for name in above.served]
-            options = {"settle": self._settle, "edge": self._edge} if above.stage == "collaborative" else {}
+            options = self._options().get(wanted[0], {})
             self._stage = make_stage(wanted[0], self._cell, users=self._users, targets=targets, **options)
             self._stage_of = wanted
         if above.stage == "collaborative":
@@ -104,6 +104,13 @@ class StageLayer:
         if above.agreed is not None:
             decision = self._own(decision, above.agreed.agreement)
         return Answer(decision, decision.reason)
+
+    def _options(self) -> dict[str, dict[str, Any]]:
+        """Of stages that have some: the other half of a period is for what comes after."""
+        return {
+            "collaborative": {"settle": self._settle, "edge": self._edge},
+            "full_duplex": {"deadline_s": self.period_s / 2.0},
+        }
 
     def _meet(self, agreed: Agreed | None) -> None:
         """The others by name: what they can do, they tell in the agreement."""

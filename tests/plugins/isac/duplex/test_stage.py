@@ -95,6 +95,25 @@ def test_users_that_send_more_than_is_possible_are_named() -> None:
     assert np.isfinite(decision.covariance).all()
 
 
+def test_a_deadline_costs_rate_and_no_need() -> None:
+    ticks = iter(range(1000))
+    made = stage(
+        "full_duplex",
+        CELL,
+        users=[*users(2, 0.5), *senders()],
+        targets=targets(1, **NEED),
+        deadline_s=2.5,
+        clock=lambda: float(next(ticks)),
+    )
+    decision = made.decide(both_ways(1, gain=1e-5), FULL)
+    assert decision.fallback == "the deadline is over after 2 of 6 points: users might have more"
+    whole = decide("full_duplex", both_ways(1, gain=1e-5))
+    assert not decision.unmet and not decision.sensing["t0"].unmet and whole.fallback is None
+    assert decision.rate_bits_per_s["u0"] <= whole.rate_bits_per_s["u0"] * (1 + 1e-9)
+    with pytest.raises(IsacError, match="deadline_s = 0; accepted: seconds above 0"):
+        stage("full_duplex", CELL, deadline_s=0)
+
+
 def test_clutter_without_angles_is_refused() -> None:
     with pytest.raises(IsacError, match=r"clutter_gains has shape \(2,\); accepted: that of clutter_angles_rad"):
         replace(receiving(1, 2, 1), clutter_gains=np.ones(2))
