@@ -19,7 +19,13 @@ from .connection import Service, with_service
 @click.option("--need", "needs", multiple=True, metavar="NAME=VALUE", help="Explicit, e.g. horizontal_m=2.")
 @click.option("--target", help="One of the workload's targets.")
 @click.option("--range", "range_m", type=click.FloatRange(0, min_open=True), help="Farthest range in m, else.")
-@click.option("--angle", type=click.FloatRange(-80, 80), default=0.0, show_default=True, help="Degrees from broadside.")
+@click.option(
+    "--angle",
+    type=click.FloatRange(-180, 180),
+    default=0.0,
+    show_default=True,
+    help="Degrees from broadside; with sites, from the x axis at x = y = 0.",
+)
 @click.option("--speed", type=click.FloatRange(0, min_open=True), default=30.0, show_default=True, help="Fastest, m/s.")
 @click.option("--rcs", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True, help="Smallest, m^2.")
 @click.option("--cells", type=click.Choice(["best", "all", "here"]), help="Of several cells. Default: best.")

@@ -24,7 +24,12 @@ class Area(BaseModel):
 
     model_config = _FROZEN
 
-    angle_degrees: float = Field(default=0.0, ge=-80, le=80, description="From broadside, middle of the area.")
+    angle_degrees: float = Field(
+        default=0.0,
+        ge=-180,
+        le=180,
+        description="Of the area's middle from broadside, at most 80; with sites from the x axis, any.",
+    )
     range_m: float = Field(gt=0, le=1e5, description="Farthest range.")
     speed_m_per_s: float = Field(default=30.0, gt=0, le=500, description="Fastest radial speed that is told right.")
     rcs_m2: float = Field(default=1.0, gt=0, le=1e6, description="Smallest radar cross section.")

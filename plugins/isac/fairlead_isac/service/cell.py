@@ -33,7 +33,7 @@ from .periods import Periods
 from .queues import queues_of
 from .rates import Rates
 from .seat import Seat
-from .sight import area_of
+from .sight import area_of, in_sight
 from .standing import standing
 from .tracks import tracks_of
 
@@ -213,7 +213,7 @@ class Cell:
 
     def _area(self, request: SensingRequest) -> Area:
         if request.area is not None:
-            return request.area
+            return in_sight(request.area)
         area = area_of(self.settings, request.target or "")
         if area is None:
             known = ", ".join(each.name for each in self.settings.targets) or "the workload names none"

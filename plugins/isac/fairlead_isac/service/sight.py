@@ -81,6 +81,16 @@ def area_of(settings: Settings, name: str) -> Area | None:
     )
 
 
+def in_sight(area: Area) -> Area:
+    """The area, as a cell sees it; raises ``IsacError`` where its array does not."""
+    if abs(area.angle_degrees) > WIDEST_DEGREES:
+        raise IsacError(
+            f"area.angle_degrees = {area.angle_degrees:g}: accepted: -{WIDEST_DEGREES:g} to {WIDEST_DEGREES:g} "
+            "from this cell's broadside"
+        )
+    return area
+
+
 def area_seen(request: SensingRequest, settings: Settings, replica: int) -> Area | None:
     """A request's area or target as a cell sees it; None: it does not."""
     if request.area is None:

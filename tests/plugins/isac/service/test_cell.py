@@ -168,6 +168,8 @@ def test_what_is_not_there_is_named() -> None:
         bench.cell.cancel("r9")
     with pytest.raises(IsacError, match="target = 'car': no such target; accepted: drone"):
         bench.cell.ask(read_request({"class": 1, "target": "car"}))
+    with pytest.raises(IsacError, match=r"area\.angle_degrees = 85: accepted: -80 to 80"):
+        bench.cell.ask(read_request({"class": 1, "area": {"range_m": 50, "angle_degrees": 85}}))
     assert bench.cell.ask(read_request({"class": 1, "target": "drone"})).area.range_m == 150.0
 
 

@@ -105,10 +105,8 @@ def test_a_cell_that_cannot_is_passed_over_and_named(make: Callable[..., list[In
 
 def test_what_no_cell_can_is_refused_with_reasons(make: Callable[..., list[Instance]]) -> None:
     _, middle = make(2)
-    behind = HTTP.post(
-        middle.url + "/sensing/requests", json={"needs": NEEDS, "area": {"range_m": 50, "angle_degrees": -80}}
-    )
-    assert behind.status_code in (201, 400, 409)
+    behind = post(middle, 400, area={"range_m": 50, "angle_degrees": 180})
+    assert behind["error"]["message"].startswith("no cell can sense it: ") and "west: " in behind["error"]["message"]
     fine = post(middle, 409, needs={"range_resolution_m": 0.01}, target="car")
     assert not fine["met"] and "range resolution" in fine["reasons"][0] and "west" in fine["passed"]
     gone = HTTP.get(middle.url + "/sensing/requests/r1@east")
