@@ -23,8 +23,9 @@ PARTS = ("slots", "edges", "codes", "rows", "more", "removed", "entries")
 ROW_BITS = {"exact": (0, 0), "codes": (1, 6), "fine": (4, 12)}
 CHUNK = 8192
 SLACK = 32
-#: Codes of a scan that cost as much as one of a walk, which also keeps what it has met in order.
-SCAN_FACTOR = 1.3
+#: Codes that are scanned rather than one is met by a walk. They cost less each, and a scan misses none: a walk does
+#: where what is allowed does not lie around the query.
+SCAN_FACTOR = 3.0
 
 
 class GraphFound(NamedTuple):
@@ -218,13 +219,18 @@ class Graph:
         if allowed is not None:
             allowed = np.ascontiguousarray(allowed, np.uint8)
             wide, scan = self._filtered(allowed, beam)
-        slots = np.empty((len(queries), k), np.int64)
-        distances = np.empty((len(queries), k), np.float32)
-        counters = np.empty((2, len(queries)), np.uint32)
-        self._native.search(
-            as_bytes(queries), wide, rerank, in_flight, threads, allowed, scan, slots, distances, counters
-        )
-        return GraphFound(slots, distances, counters[0], counters[1])
+        into = _places(len(queries), k)
+        self._native.search(as_bytes(queries), wide, rerank, in_flight, threads, allowed, scan, *into)
+        return _found(*into)
+
+    def stream(self, threads: int = 1, width: int = 4) -> GraphStream | None:
+        """Return a place where searches of any number of threads join one another; None without compiled kernels.
+
+        Args:
+            threads: that walk.
+            width: queries that a thread walks with by turns.
+        """
+        return None if self._native is None else GraphStream(self, threads, width)
 
     def _filtered(self, allowed: NDArray[np.uint8], beam: int) -> tuple[int, bool]:
         """Return the beam of a walk that meets enough allowed ones, and whether scanning those is cheaper."""
@@ -338,6 +344,54 @@ class Graph:
         return graph
 
 
+class GraphStream:
+    """Searches that join those under way, on threads of their own: see `Graph.stream`.
+
+    A query begins as soon as there is room. Searches of few queries go first, in the order in which they come; of those
+    that begin one in four is of a search of many.
+    """
+
+    def __init__(self, graph: Graph, threads: int, width: int) -> None:
+        self._graph = graph
+        native: Any = extension()
+        self._stream: Any = native.GraphStream(graph._native, threads, width)
+
+    def search(
+        self,
+        queries: Vectors,
+        k: int,
+        *,
+        beam: int = 32,
+        rerank: int | None = None,
+        allowed: NDArray[np.uint8] | None = None,
+    ) -> GraphFound:
+        """Search as `Graph.search` does; where so few are allowed that scanning them is cheaper, it does that."""
+        graph = self._graph
+        _check_rows(graph.space, queries, "queries")
+        beam = max(beam, k)
+        wide = beam
+        if allowed is not None:
+            allowed = np.ascontiguousarray(allowed, np.uint8)
+            wide, scan = graph._filtered(allowed, beam)
+            if scan:
+                return graph.search(queries, k, beam=beam, rerank=rerank, allowed=allowed)
+        into = _places(len(queries), k)
+        few = max(k, min(rerank or beam, beam))
+        graph._native.search_streamed(self._stream, as_bytes(queries), wide, few, allowed, *into)
+        return _found(*into)
+
+
+_Places = tuple[NDArray[np.int64], NDArray[np.float32], U32]
+
+
+def _places(count: int, k: int) -> _Places:
+    return np.empty((count, k), np.int64), np.empty((count, k), np.float32), np.empty((2, count), np.uint32)
+
+
+def _found(slots: NDArray[np.int64], distances: NDArray[np.float32], counters: U32) -> GraphFound:
+    return GraphFound(slots, distances, counters[0], counters[1])
+
+
 def _slots(slots: NDArray[Any]) -> U32:
     given = np.asarray(slots)
     if given.ndim != 1 or not (given.size == 0 or np.issubdtype(given.dtype, np.integer)):
@@ -352,4 +406,4 @@ def _check_rows(space: Space, rows: Vectors, name: str) -> None:
         raise VectorError(f"{name}: must be {space.dtype} [n, {space.columns}], as check_vectors returns them")
 
 
-__all__ = ["Graph", "GraphFound", "GraphOptions", "as_floats"]
+__all__ = ["Graph", "GraphFound", "GraphOptions", "GraphStream", "as_floats"]

@@ -303,6 +303,10 @@ class CollectionClient:
         """Write a consistent copy on the service's node."""
         return self._call("/snapshot", {"name": name} if name else {}, timeout_s=3600)
 
+    def restore(self, snapshot: str, into: str) -> dict[str, Any]:
+        """Make a new collection of a snapshot of this one; says what the new one is."""
+        return self._call("/restore", {"snapshot": snapshot, "into": into}, timeout_s=3600)
+
     def maintain(self, budget_s: float = 1.0) -> dict[str, Any]:
         """Work on what updates have left behind; says what is left."""
         return self._call("/maintain", {"budget_s": budget_s}, timeout_s=budget_s + 60)

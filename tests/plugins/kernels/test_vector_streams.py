@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fairlead_kernels import vector_tiers, vectors
+from fairlead_kernels.vector_graph import Graph, GraphOptions, GraphStream
 from fairlead_kernels.vector_lists import ListEffort, Lists, train_lists
 
 from .cases import needs_native
@@ -114,3 +115,35 @@ def test_a_stream_says_how_much_a_query_may_read(index, rows) -> None:
     lists, tier = index
     with pytest.raises(ValueError, match="reads: this stream's queries may have 16"):
         lists.stream([tier], most_reads=16).search(rows[:1], 3, EFFORT)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_walks_of_a_graph_join(rows, threads: int) -> None:
+    graph = Graph.build(SPACE, np.arange(1500), rows, GraphOptions(degree=16, beam=32))
+    stream = graph.stream(threads, width=3)
+    allowed = np.packbits(np.arange(1500) % 2 == 0, bitorder="little")
+    few = np.packbits(np.arange(1500) % 50 == 0, bitorder="little")
+    asks = [(rows[i : i + (1, 3, 60)[i % 3]], 2 + i % 4, (None, None, allowed, few)[i % 4]) for i in range(24)]
+    with ThreadPoolExecutor(6) as callers:
+        found = list(callers.map(lambda ask: stream.search(ask[0], ask[1], allowed=ask[2]), asks))
+    for (queries, k, which), got in zip(asks, found, strict=True):
+        alone = graph.search(queries, k, allowed=which)
+        assert np.array_equal(got.slots, alone.slots) and np.array_equal(got.distances, alone.distances)
+    ended = threading.Event()
+    with ThreadPoolExecutor(2) as callers:
+        searches = [callers.submit(_search_until, stream, rows, ended) for _ in range(2)]
+        for start in range(1500, 1560, 20):
+            graph.insert(np.arange(start, start + 20), rows[start : start + 20])
+            assert (stream.search(rows[start : start + 1], 1).slots == start).all()
+            graph.remove(np.arange(start - 20, start))
+        ended.set()
+        assert all(each.result() > 0 for each in searches)
+    assert not np.isin(stream.search(rows[1490:1540], 5).slots, np.arange(1480, 1540)).any()
+
+
+def _search_until(stream: GraphStream, rows: NDArray[np.float32], ended: threading.Event) -> int:
+    count = 0
+    while not ended.is_set():
+        assert (stream.search(rows[count % 50 :][:2], 5).slots >= 0).all()
+        count += 1
+    return count

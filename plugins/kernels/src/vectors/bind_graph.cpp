@@ -9,6 +9,7 @@
 #include "arrays.hpp"
 #include "bindings.hpp"
 #include "fairlead/vectors/graph.hpp"
+#include "fairlead/vectors/graph_stream.hpp"
 
 namespace fairlead::python {
 namespace {
@@ -103,33 +104,31 @@ public:
         }
     }
 
+    using Allowed = std::optional<Array<const std::uint8_t, 1>>;
+
     void search(const Vectors& vectors, std::size_t beam, std::size_t rerank, std::size_t in_flight,
-                std::size_t threads, const std::optional<Array<const std::uint8_t, 1>>& allowed, bool scan,
-                const Array<std::int64_t, 2>& slots, const Array<float, 2>& distances,
-                const Array<std::uint32_t, 2>& counters) const {
-        const std::size_t count = vectors.shape(0);
-        require(vectors.shape(1) == graph_->encoder().space.bytes(), "queries: have another length");
-        require(slots.shape(0) == count && distances.shape(0) == count && distances.shape(1) == slots.shape(1) &&
-                    counters.shape(0) == 2 && counters.shape(1) == count,
-                "answers: must be [queries, k] and counters [2, queries]");
-        require(in_flight > 0 && beam > 0, "beam, in_flight: must be at least 1");
-        GraphQueries queries;
-        queries.vectors = bytes_of(vectors);
-        queries.count = count;
-        queries.k = slots.shape(1);
-        queries.beam = beam;
-        queries.rerank = rerank;
+                std::size_t threads, const Allowed& allowed, bool scan, const Array<std::int64_t, 2>& slots,
+                const Array<float, 2>& distances, const Array<std::uint32_t, 2>& counters) const {
+        require(in_flight > 0, "in_flight: must be at least 1");
+        GraphQueries queries = queries_of(vectors, beam, rerank, allowed, slots.shape(1));
         queries.in_flight = in_flight;
         queries.threads = threads;
         queries.scan = scan;
-        if (allowed) {
-            queries.allowed = allowed->data();
-            queries.allowed_bytes = allowed->shape(0);
-        }
-        const GraphAnswers answers{slots.data(), distances.data(), counters.data(), counters.data() + count};
+        const GraphAnswers answers = answers_of(queries, slots, distances, counters);
         const nb::gil_scoped_release free;
         graph_->search(queries, answers);
     }
+
+    void search_streamed(GraphStream& stream, const Vectors& vectors, std::size_t beam, std::size_t rerank,
+                         const Allowed& allowed, const Array<std::int64_t, 2>& slots, const Array<float, 2>& distances,
+                         const Array<std::uint32_t, 2>& counters) const {
+        const GraphQueries queries = queries_of(vectors, beam, rerank, allowed, slots.shape(1));
+        const GraphAnswers answers = answers_of(queries, slots, distances, counters);
+        const nb::gil_scoped_release free;
+        stream.search(queries, answers);
+    }
+
+    const Graph& graph() const { return *graph_; }
 
     // Rows [count, bytes] of slots; IndexError for one that is not there.
     void vectors(const Slots& slots, const Array<std::uint8_t, 2>& out) const {
@@ -191,6 +190,30 @@ private:
         const nb::capsule owner(kept, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
         return nb::cast(nb::ndarray<nb::numpy, T, nb::ndim<1>>(kept->data(), {kept->size()}, owner));
     }
+    GraphQueries queries_of(const Vectors& vectors, std::size_t beam, std::size_t rerank, const Allowed& allowed,
+                            std::size_t k) const {
+        require(vectors.shape(1) == graph_->encoder().space.bytes(), "queries: have another length");
+        require(beam > 0, "beam: must be at least 1");
+        GraphQueries queries;
+        queries.vectors = bytes_of(vectors);
+        queries.count = vectors.shape(0);
+        queries.k = k;
+        queries.beam = beam;
+        queries.rerank = rerank;
+        if (allowed) {
+            queries.allowed = allowed->data();
+            queries.allowed_bytes = allowed->shape(0);
+        }
+        return queries;
+    }
+    static GraphAnswers answers_of(const GraphQueries& queries, const Array<std::int64_t, 2>& slots,
+                                   const Array<float, 2>& distances, const Array<std::uint32_t, 2>& counters) {
+        const std::size_t count = queries.count;
+        require(slots.shape(0) == count && distances.shape(0) == count && distances.shape(1) == slots.shape(1) &&
+                    counters.shape(0) == 2 && counters.shape(1) == count,
+                "answers: must be [queries, k] and counters [2, queries]");
+        return {slots.data(), distances.data(), counters.data(), counters.data() + count};
+    }
     static const std::byte* bytes_of(const Vectors& vectors) {
         return reinterpret_cast<const std::byte*>(vectors.data());
     }
@@ -218,6 +241,8 @@ void bind_graph(nb::module_& module) {
         .def("search", &BoundGraph::search, nb::arg("vectors"), nb::arg("beam"), nb::arg("rerank"),
              nb::arg("in_flight"), nb::arg("threads"), nb::arg("allowed").none(), nb::arg("scan"), nb::arg("slots"),
              nb::arg("distances"), nb::arg("counters"))
+        .def("search_streamed", &BoundGraph::search_streamed, nb::arg("stream"), nb::arg("vectors"), nb::arg("beam"),
+             nb::arg("rerank"), nb::arg("allowed").none(), nb::arg("slots"), nb::arg("distances"), nb::arg("counters"))
         .def("vectors", &BoundGraph::vectors)
         .def("neighbours", &BoundGraph::neighbours)
         .def("entries", &BoundGraph::entries)
@@ -227,6 +252,14 @@ void bind_graph(nb::module_& module) {
         .def_prop_ro("removed", &BoundGraph::removed)
         .def_prop_ro("bytes", &BoundGraph::bytes)
         .def_prop_ro("vertex_bytes", &BoundGraph::vertex_bytes);
+    nb::class_<GraphStream>(module, "GraphStream")
+        .def(
+            "__init__",
+            [](GraphStream* self, const BoundGraph& graph, std::size_t threads, std::size_t width) {
+                require(threads >= 1 && threads <= 256 && width >= 1 && width <= 64, "threads: 1..256; width: 1..64");
+                new (self) GraphStream(graph.graph(), threads, width);
+            },
+            nb::keep_alive<1, 2>());
 }
 
 }  // namespace fairlead::python

@@ -7,7 +7,7 @@ import click
 from .adapting import bench_adapter
 from .importing import import_files
 from .looking import info, list_collections, recall, search, tiers
-from .managing import create, delete, drop, maintain, move, snapshot
+from .managing import create, delete, drop, maintain, move, restore, snapshot
 from .studying import advise_command, study
 
 #: \b: what follows is not wrapped.
@@ -35,6 +35,7 @@ for command in (
     move,
     recall,
     snapshot,
+    restore,
     maintain,
     delete,
     drop,

@@ -1,4 +1,4 @@
-"""`fairlead vectors create`, `move`, `snapshot`, `maintain`, `delete` and `drop`."""
+"""`fairlead vectors create`, `move`, `snapshot`, `restore`, `maintain`, `delete` and `drop`."""
 
 from __future__ import annotations
 
@@ -62,6 +62,18 @@ def snapshot(collection: str, name: str | None, client: Client) -> None:
     with console(stderr=True).status(f"copying {collection}"):
         made = client.collection(collection).snapshot(name)
     click.echo(f"{made['folder']}: {made['count']:,} documents, {bytes_text(made['bytes'])}")
+
+
+@click.command()
+@click.argument("collection")
+@click.argument("snapshot")
+@click.argument("into")
+@with_service
+def restore(collection: str, snapshot: str, into: str, client: Client) -> None:
+    """Make a new collection INTO of a SNAPSHOT of COLLECTION (`fairlead vectors info` names them)."""
+    with console(stderr=True).status(f"restoring {snapshot}"):
+        made = client.collection(collection).restore(snapshot, into)
+    click.echo(f"{into}: {made['count']:,} documents, as {collection} was at {snapshot}")
 
 
 @click.command()

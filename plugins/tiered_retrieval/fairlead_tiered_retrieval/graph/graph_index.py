@@ -17,6 +17,7 @@ from ..errors import BudgetExceeded, CorruptFile, NotFound, TieredRetrievalError
 from ..index import Found, Limits, Progress, Sizes, Told
 from ..space import Space
 from .calibration import Calibration, calibrate, held_out
+from .joined import Joined
 
 _ARRAYS, _FACTS = "graph.npz", "graph.json"
 _SAVED = "the vectors are kept elsewhere"
@@ -38,6 +39,7 @@ class GraphIndex:
         self.space, self.calibration = space, calibration
         self._graph, self._threads = graph, threads
         self._linking = False
+        self._searches = Joined(lambda: graph.stream(max(1, threads)))
 
     @classmethod
     def build(
@@ -113,7 +115,11 @@ class GraphIndex:
         """Walk the graph with the beam that reached the recall."""
         beam = self.calibration.beam(recall, k)
         rerank = self.calibration.candidates(k)
-        found = self._graph.search(queries, k, beam=beam, rerank=rerank, allowed=allowed, threads=threads)
+        with self._searches.one(len(queries)) as stream:
+            if stream is None:
+                found = self._graph.search(queries, k, beam=beam, rerank=rerank, allowed=allowed, threads=threads)
+            else:
+                found = stream.search(queries, k, beam=beam, rerank=rerank, allowed=allowed)
         none = np.zeros(len(queries), np.int32)
         return Found(found.slots, found.distances, none, none, none.astype(np.int64))
 

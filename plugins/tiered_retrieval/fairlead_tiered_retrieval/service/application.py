@@ -60,7 +60,8 @@ class Application:
     def asgi(self, lifespan: Any = None) -> Starlette:
         """Return the ASGI application; `lifespan` as Starlette has it."""
         below = "/collections/{name}"
-        posts = ("upsert", "delete", "get", "scan", "search", "recall", "move", "snapshot", "maintain")
+        posts = ("upsert", "delete", "get", "scan", "search", "recall", "move", "snapshot")
+        posts += ("restore", "maintain", "deletions")
         routes = [
             Route("/health", self.health),
             Route("/metrics", self.metrics),
@@ -156,6 +157,14 @@ class Application:
     async def snapshot(self, request: Request) -> Response:
         """POST /collections/NAME/snapshot."""
         return JSONResponse(await self._of(request).snapshot(*await self._asked(request, bodies.Snapshot)))
+
+    async def restore(self, request: Request) -> Response:
+        """POST /collections/NAME/restore."""
+        return JSONResponse(await self._of(request).restore(*await self._asked(request, bodies.Restore)))
+
+    async def deletions(self, request: Request) -> Response:
+        """POST /collections/NAME/deletions: of what this instance held."""
+        return JSONResponse(await self._own.deletions(*await self._asked(request, bodies.Deletions)))
 
     async def maintain(self, request: Request) -> Response:
         """POST /collections/NAME/maintain."""

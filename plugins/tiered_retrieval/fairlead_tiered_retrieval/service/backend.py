@@ -5,7 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from .bodies import Body, CreateCollection, Delete, Get, Maintain, Move, Recall, Scan, Search, Snapshot, Upsert
+from .bodies import (
+    Body,
+    CreateCollection,
+    Delete,
+    Deletions,
+    Get,
+    Maintain,
+    Move,
+    Recall,
+    Restore,
+    Scan,
+    Search,
+    Snapshot,
+    Upsert,
+)
 
 Fields = dict[str, Any]
 
@@ -64,6 +78,8 @@ class Backend(Protocol):
 
     async def scan(self, name: str, body: Scan) -> Fields: ...
 
+    async def deletions(self, name: str, body: Deletions) -> Fields: ...
+
     async def search(self, name: str, body: Search) -> Answer: ...
 
     async def recall(self, name: str, body: Recall) -> Fields: ...
@@ -71,6 +87,8 @@ class Backend(Protocol):
     async def move(self, name: str, body: Move) -> Fields: ...
 
     async def snapshot(self, name: str, body: Snapshot) -> Fields: ...
+
+    async def restore(self, name: str, body: Restore) -> Fields: ...
 
     async def maintain(self, name: str, body: Maintain) -> Fields: ...
 

@@ -76,6 +76,20 @@ class Scan(Body):
     count: int = Field(default=500, ge=1, le=10_000, description="Documents of a page.")
 
 
+class Deletions(Body):
+    """POST /collections/NAME/deletions: ids that were deleted and not written again, a page at a time."""
+
+    after: int = Field(default=0, ge=0, description="`next` of the page before; 0: the first.")
+    count: int = Field(default=1000, ge=1, le=100_000, description="Ids of a page.")
+
+
+class Restore(Body):
+    """POST /collections/NAME/restore: make a new collection of a snapshot of this one."""
+
+    snapshot: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="Its name.")
+    into: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Name of the new collection.")
+
+
 class Search(Body):
     """POST /collections/NAME/search: one query or many."""
 

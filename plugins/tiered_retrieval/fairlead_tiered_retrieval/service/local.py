@@ -21,7 +21,21 @@ from ..store.recall import RecallReport
 from ..store.searching import Hit
 from ..store.store import Store
 from .backend import Answer, Fields
-from .bodies import Body, CreateCollection, Delete, Get, Maintain, Move, Recall, Scan, Search, Snapshot, Upsert
+from .bodies import (
+    Body,
+    CreateCollection,
+    Delete,
+    Deletions,
+    Get,
+    Maintain,
+    Move,
+    Recall,
+    Restore,
+    Scan,
+    Search,
+    Snapshot,
+    Upsert,
+)
 from .counters import Counters
 from .errors import ApiError, bad_field
 from .placement import Placement, tier_of
@@ -118,6 +132,14 @@ class Local:
 
         return await self._in(self._long, page)
 
+    async def deletions(self, name: str, body: Deletions) -> Fields:
+        """A page of what was deleted."""
+
+        def page() -> Fields:
+            return asdict(self.store.collection(name).deleted(body.after, body.count))
+
+        return await self._in(self._long, page)
+
     async def search(self, name: str, body: Search) -> Answer:
         """Search by vectors, words or both."""
         return await self._in(self._searching, self._search, name, body)
@@ -147,6 +169,17 @@ class Local:
             return {"folder": str(folder), "name": folder.name, "count": collection.count(), "bytes": size}
 
         return await self._in(self._long, copy)
+
+    async def restore(self, name: str, body: Restore) -> Fields:
+        """Make a new collection of a snapshot."""
+
+        def restored() -> Fields:
+            if body.into in self.store.names():
+                raise ApiError(409, f"collection {body.into!r} is there; accepted: another name", kind="exists")
+            self.store.restore(name, body.snapshot, body.into)
+            return self._info(body.into)
+
+        return await self._in(self._long, restored)
 
     async def maintain(self, name: str, body: Maintain) -> Fields:
         """Work about so long."""
@@ -202,6 +235,7 @@ class Local:
             "disk_bytes": status.disk_bytes,
             "progress": {**progress._asdict(), "finished": progress.finished},
             "problems": list(status.problems),
+            "snapshots": collection.snapshots(),
             "searches": self._counted(name).report(),
         }
         return {**found, "recall": _recall(self.recalls[name])} if name in self.recalls else found

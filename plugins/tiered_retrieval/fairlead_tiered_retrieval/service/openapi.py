@@ -6,7 +6,21 @@ from functools import lru_cache
 from typing import Any
 
 from . import arrow
-from .bodies import Body, CreateCollection, Delete, Get, Maintain, Move, Recall, Scan, Search, Snapshot, Upsert
+from .bodies import (
+    Body,
+    CreateCollection,
+    Delete,
+    Deletions,
+    Get,
+    Maintain,
+    Move,
+    Recall,
+    Restore,
+    Scan,
+    Search,
+    Snapshot,
+    Upsert,
+)
 
 VERSION = "0.1.0"
 _REFERENCE = "#/components/schemas/{model}"
@@ -19,6 +33,8 @@ _POSTS: dict[str, tuple[type[Body], str]] = {
     "recall": (Recall, "Compare searches with exact ones on a sample of the collection."),
     "move": (Move, "Move the vectors to another tier; searches go on meanwhile."),
     "snapshot": (Snapshot, "Write a consistent copy on the node."),
+    "restore": (Restore, "Make a new collection of a snapshot."),
+    "deletions": (Deletions, "What was deleted, a page at a time: for replicas that were away."),
     "maintain": (Maintain, "Work on what updates have left behind."),
 }
 _IN_ARROW = ("upsert", "search")

@@ -1,7 +1,8 @@
 """How an instance that comes late gets what the other replicas of its shard hold, while writes go on.
 
-Pages of documents are fetched and applied; what is written meanwhile is newer than any page, so pages leave it alone.
-Nothing is deleted: a replica that comes back may bring documents that were deleted while it was away.
+What the others have deleted is deleted here, unless it was written here after that; pages of documents are fetched and
+applied. What is written meanwhile is newer than either, so they leave it alone. Where deletions are forgotten that this
+instance may have missed, its collection is made anew.
 """
 
 from __future__ import annotations
@@ -95,6 +96,8 @@ class Replica:
         for each in found["collections"]:
             space = {key: each[key] for key in ("dim", "element", "metric")}
             await self._local.create(each["name"], CreateCollection(**space))
+            if known:
+                await self._delete_missed(peers, peer, each["name"], CreateCollection(**space))
             after: int | None = 0
             while after is not None:
                 asked = {"after": after, "count": PAGE}
@@ -102,6 +105,23 @@ class Replica:
                 count += await self._apply(each["name"], page["documents"], newer=known)
                 after = page["next"]
         return count
+
+    async def _delete_missed(self, peers: Peers, peer: Holder, name: str, made: CreateCollection) -> None:
+        """Delete what the peer deleted while this instance was away."""
+        after: int | None = 0
+        while after is not None:
+            page = await peers.call(peer, "POST", f"/collections/{name}/deletions", {"after": after}, TIMEOUT_S, "own")
+            if after == 0 and 0 < self._local.store.collection(name).written_last < page["since"]:
+                self._warn("deletions since this replica was away are forgotten: it starts anew", collection=name)
+                await self._local.drop(name)
+                await self._local.create(name, made)
+                return
+            async with self._turn:
+                pairs = zip(page["ids"], page["at"], strict=True)
+                missed = {key: at for key, at in pairs if (name, key) not in self._written}
+                collection = self._local.store.collection(name)
+                await asyncio.to_thread(collection.delete_missed, list(missed), list(missed.values()))
+            after = page["next"]
 
     async def _apply(self, name: str, documents: list[Fields], *, newer: bool) -> int:
         async with self._turn:

@@ -17,10 +17,12 @@ from ..service.bodies import (
     Body,
     CreateCollection,
     Delete,
+    Deletions,
     Get,
     Maintain,
     Move,
     Recall,
+    Restore,
     Scan,
     Search,
     Snapshot,
@@ -240,6 +242,15 @@ class Sharded:
             "count": sum(each["count"] for each in found),
             "bytes": sum(each["bytes"] for each in found),
         }
+
+    async def restore(self, name: str, body: Restore) -> Fields:
+        """Make the new collection on every instance, of its own part of the snapshot."""
+        found = await self._all("POST", _path(name, "/restore"), _plain(body), lambda: self._own.restore(name, body))
+        return {**found[0], "count": sum(each["count"] for each in found)}
+
+    async def deletions(self, name: str, body: Deletions) -> Fields:
+        """A page of what was deleted on this instance."""
+        return await self._own.deletions(name, body)
 
     async def maintain(self, name: str, body: Maintain) -> Fields:
         """Work on every instance."""

@@ -82,7 +82,7 @@ def commit(parts: Parts, entries: Sequence[tuple[int, Operation]]) -> Effect:
     """
     effect = Effect(entry=entries[-1][0])
     try:
-        with parts.catalog.transaction(effect.entry):
+        with parts.catalog.transaction(effect.entry, max(operation.at for _, operation in entries)):
             for number, operation in entries:
                 effect.counts.append(_applied(parts, effect, number, operation))
             slots = np.array(sorted(effect.added), np.int64)
@@ -172,6 +172,7 @@ def _delete(parts: Parts, effect: Effect, operation: Delete) -> int:
     else:
         assert operation.where is not None
         slots = matching_slots(parts, operation.where).tolist()
+    parts.catalog.bury(slots, operation.at)
     _remove(parts, effect, slots)
     return len(slots)
 

@@ -28,12 +28,17 @@ create table if not exists state(name text primary key, value integer not null) 
 create table if not exists documents(
   slot integer primary key, id not null unique, entry integer not null, sum integer not null, metadata text);
 create index if not exists documents_by_entry on documents(entry);
+create table if not exists gone(id not null primary key, at integer not null) without rowid;
+create index if not exists gone_by_time on gone(at);
+create table if not exists clock(start integer primary key, entry integer not null);
 create virtual table if not exists texts using fts5(text, tokenize = "unicode61 remove_diacritics 2");
 """
 _SAVED = "vectors can be saved from vectors.rows, documents from the newest snapshot"
 _WORD = re.compile(r"\w+")
 #: Rows that one statement asks for.
 _MANY = 500
+#: Milliseconds whose entries share a line of the clock.
+_TICK_MS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +66,16 @@ class Catalog:
             )
         if self.state("format") != _FORMAT:
             raise CorruptFile(path, 0, f"format {self.state('format')}; accepted: {_FORMAT}", _SAVED)
+        self._tick_start = self.written_last()
+        self._graves = bool(self.graves(0, 1))
 
     @contextmanager
-    def transaction(self, applied: int) -> Iterator[None]:
+    def transaction(self, applied: int, at: int = 0) -> Iterator[None]:
         """Change documents; on leaving, together with the number of the last entry that this applies.
+
+        Args:
+            applied: that number.
+            at: when it was written, in milliseconds of Unix time; 0: not known.
 
         Raises:
             StoreFull: the disk has no room; nothing was changed.
@@ -73,6 +84,7 @@ class Catalog:
             self._writer.execute("begin immediate")
             try:
                 yield
+                self._tick(applied, at)
                 self._writer.execute("update state set value = ? where name = 'applied'", (applied,))
                 self._writer.execute("commit")
             except BaseException:
@@ -83,12 +95,39 @@ class Catalog:
     def insert(self, rows: Sequence[tuple[int, Id, int, int, str | None]], texts: Iterable[tuple[int, str]]) -> None:
         """Insert documents (slot, id, entry, sum, metadata) and texts (slot, text); in a transaction."""
         self._writer.executemany("insert into documents values (?, ?, ?, ?, ?)", rows)
+        if self._graves:
+            self._writer.executemany("delete from gone where id = ?", ((row[1],) for row in rows))
         self._writer.executemany("insert into texts(rowid, text) values (?, ?)", texts)
 
     def delete(self, slots: Sequence[int]) -> None:
         """Delete documents by slot; in a transaction."""
         self._writer.executemany("delete from documents where slot = ?", ((slot,) for slot in slots))
         self._writer.executemany("delete from texts where rowid = ?", ((slot,) for slot in slots))
+
+    def bury(self, slots: Sequence[int], at: int) -> None:
+        """Note when documents were deleted, for replicas that miss it; in a transaction, before `delete`."""
+        self._graves = self._graves or len(slots) > 0
+        self._writer.executemany(
+            "insert or replace into gone select id, ? from documents where slot = ?", ((at, slot) for slot in slots)
+        )
+
+    def forget_graves(self, before: int) -> None:
+        """Forget what was deleted before a time, and note that: whoever was away since then asks for everything."""
+        with self._named_errors():
+            self._writer.execute("begin immediate")
+            if self._writer.execute("delete from gone where at < ?", (before,)).rowcount > 0:
+                self._writer.execute("insert or replace into state values ('gone_since', ?)", (before,))
+            # The last line before that time still says which documents are older.
+            older = "select max(start) from clock where start < ?"
+            self._writer.execute(f"delete from clock where start < ({older})", (before,))
+            self._writer.execute("commit")
+
+    def _tick(self, applied: int, at: int) -> None:
+        if at - self._tick_start >= _TICK_MS:
+            self._tick_start = at
+            self._writer.execute("insert or replace into clock values (?, ?)", (at, applied))
+        elif at > 0:
+            self._writer.execute("update clock set entry = ? where start = ?", (applied, self._tick_start))
 
     def set_metadata(self, rows: Iterable[tuple[str | None, int]]) -> None:
         """Set metadata (metadata, slot); in a transaction."""
@@ -129,6 +168,32 @@ class Catalog:
         """Return documents by id."""
         with self._reader() as reader:
             return _rows_by_id(reader, ids)
+
+    def graves(self, after: int, count: int) -> list[tuple[Id, int]]:
+        """Return ids of deleted documents and when that was (Unix ms), the first first, those beyond `after`."""
+        with self._reader() as reader:
+            return reader.execute("select id, at from gone order by at, id limit ? offset ?", (count, after)).fetchall()
+
+    def graves_since(self) -> int:
+        """Return the time (Unix ms) since which no deletion was forgotten; 0: none ever was."""
+        with self._reader() as reader:
+            found = reader.execute("select value from state where name = 'gone_since'").fetchone()
+            return 0 if found is None else int(found[0])
+
+    def written_last(self) -> int:
+        """Return when anything was written last (Unix ms, to a second below); 0: that is not known."""
+        with self._reader() as reader:
+            return reader.execute("select coalesce(max(start), 0) from clock").fetchone()[0]
+
+    def written_before(self, ids: dict[Id, int]) -> list[Id]:
+        """Return those of some documents that were written before a time of each (Unix ms), those there alone.
+
+        Times are kept to a second: what was written in the same second counts as before.
+        """
+        with self._reader() as reader:
+            rows = _rows_by_id(reader, list(ids))
+            old = "select coalesce(max(entry), 0) from clock where start <= ?"
+            return [key for key, row in rows.items() if row.entry <= reader.execute(old, (ids[key],)).fetchone()[0]]
 
     def metadata(self, slots: Sequence[int]) -> dict[int, dict[str, Any]]:
         """Return metadata by slot."""

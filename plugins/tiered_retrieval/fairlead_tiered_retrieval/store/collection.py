@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,23 @@ class Document:
     metadata: dict[str, Any]
     text: str | None
     vector: NDArray | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """Documents that were deleted.
+
+    Attributes:
+        ids: of each.
+        at: when, in milliseconds of Unix time.
+        since: deletions before this time are forgotten; 0: none is.
+        next: where the next part begins; None: this was the last.
+    """
+
+    ids: list[Id]
+    at: list[int]
+    since: int
+    next: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +131,8 @@ class Collection:
 
     def submit(self, operation: Operation) -> Future[int]:
         """Queue a checked operation; the future has how many documents it wrote or deleted."""
-        return self._writer.submit(operation, encode(operation))
+        stamped = replace(operation, at=int(time.time() * 1000))
+        return self._writer.submit(stamped, encode(stamped))
 
     def upsert(
         self,
@@ -173,6 +192,23 @@ class Collection:
         if (ids is None) == (filter is None):
             raise TieredRetrievalError("delete takes ids or a filter; accepted: one of them")
         return self.submit(Delete(None if ids is None else check_ids(ids), parse_filter(filter))).result()
+
+    def deleted(self, after: int = 0, count: int = 1000) -> Deleted:
+        """Return what was deleted and not written again, a part at a time, for replicas that may have missed it."""
+        catalog = self._parts.catalog
+        graves = catalog.graves(after, count)
+        more = after + count if len(graves) == count else None
+        return Deleted([key for key, _ in graves], [at for _, at in graves], catalog.graves_since(), more)
+
+    def delete_missed(self, ids: Sequence[Id], at: Sequence[int]) -> int:
+        """Delete what another replica deleted at those times, unless written here after that; return how many."""
+        old = self._parts.catalog.written_before(dict(zip(check_ids(ids), at, strict=True)))
+        return self.delete(old) if old else 0
+
+    @property
+    def written_last(self) -> int:
+        """When anything was written here last, in milliseconds of Unix time; 0: that is not known."""
+        return self._parts.catalog.written_last()
 
     def search(
         self,
@@ -306,4 +342,4 @@ def _check_count(keys: list[Id], rows: NDArray) -> None:
         raise TieredRetrievalError(f"vectors: {len(rows)} rows for {len(keys)} ids; accepted: one for each id")
 
 
-__all__ = ["Collection", "Document", "NotFound", "Status"]
+__all__ = ["Collection", "Deleted", "Document", "NotFound", "Status"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ _logger = logging.getLogger(__name__)
 _SLICE_S = 0.02
 #: Between two steps of one round, and steps of one collection in it.
 _PAUSE_S, _STEPS = 0.005, 100
+#: How long deletions are remembered for replicas that are away.
+GRAVES_S = 7 * 86_400
 
 
 class Maintenance:
@@ -170,6 +173,7 @@ class Maintenance:
         def ended() -> None:
             self._parts.catalog.made_durable(applied)
             self._log.drop(applied)
+            self._parts.catalog.forget_graves(int((time.time() - GRAVES_S) * 1000))
 
         self._writer.call(ended)
 

@@ -26,12 +26,14 @@ class Upsert:
         vectors: [ids, columns].
         metadata: of each; None: none has any.
         texts: of each; None: none has one.
+        at: when it was asked for, in milliseconds of Unix time; 0: not known. So of all operations.
     """
 
     ids: list[Id]
     vectors: NDArray
     metadata: list[dict] | None = None
     texts: list[str | None] | None = None
+    at: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +51,7 @@ class Update:
     vectors: NDArray | None = None
     metadata: list[dict] | None = None
     texts: list[str | None] | None = None
+    at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Delete:
 
     ids: list[Id] | None = None
     where: Filter | None = None
+    at: int = 0
 
 
 Operation = Upsert | Update | Delete
@@ -76,6 +80,7 @@ def encode(operation: Operation) -> bytes:
         if operation.vectors is not None:
             vectors = operation.vectors.tobytes()
     text = json.dumps(body, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    body["at"] = operation.at
     return _HEAD.pack(kind, len(text)) + text + vectors
 
 
@@ -84,15 +89,16 @@ def decode(entry: bytes, space: Space) -> Operation:
     try:
         kind, length = _HEAD.unpack_from(entry)
         body = json.loads(entry[_HEAD.size : _HEAD.size + length])
+        at = int(body.get("at", 0))
         if kind == b"D":
-            return Delete(body["ids"], parse_filter(body.get("where")))
+            return Delete(body["ids"], parse_filter(body.get("where")), at)
         rest = entry[_HEAD.size + length :]
         count = len(body["ids"])
         vectors = np.frombuffer(rest, space.dtype).reshape(count, space.columns) if rest else None
         if kind == b"P":
-            return Update(body["ids"], vectors, body["metadata"], body["texts"])
+            return Update(body["ids"], vectors, body["metadata"], body["texts"], at)
         if kind != b"U" or vectors is None:
             raise ValueError(f"kind {kind!r}")
-        return Upsert(body["ids"], vectors, body["metadata"], body["texts"])
+        return Upsert(body["ids"], vectors, body["metadata"], body["texts"], at)
     except (KeyError, TypeError, struct.error, UnicodeDecodeError) as error:
         raise ValueError(f"an entry of {len(entry)} bytes is no operation: {error}") from error

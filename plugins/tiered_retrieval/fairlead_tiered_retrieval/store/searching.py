@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,28 @@ INCLUDES = ("metadata", "text", "vector")
 _DEEPER, _DEEP = 4, 64
 #: Filters whose answers are kept until something changes.
 _KEPT = 16
+#: Seconds of a scan that is not worth a comparison, and of so many others one is: see `Speeds`.
+_SHORT_S, _TRIED_AGAIN = 2e-5, 64
 #: How often a search is done again that deletes overtook.
 _TRIES = 5
 Mask = NDArray[np.bool_]
+
+
+class Allowed:
+    """The slots that a search may find: as flags, as numbers, as bits; each is made when it is first asked for."""
+
+    def __init__(self, mask: Mask) -> None:
+        self.mask = mask
+
+    @cached_property
+    def slots(self) -> NDArray[np.int64]:
+        """Ascending."""
+        return np.flatnonzero(self.mask)
+
+    @cached_property
+    def bits(self) -> NDArray[np.uint8]:
+        """The lowest bit of a byte first."""
+        return np.packbits(self.mask, bitorder="little")
 
 
 @dataclass(slots=True)
@@ -86,19 +106,26 @@ class Speeds:
     row_s: float = 3e-7
     walks: dict[int, float] = field(default_factory=dict)
     """Seconds that a query under a filter took through the index, by the power of two of how few are allowed."""
+    passed: dict[int, int] = field(default_factory=dict)
+    """Scans that were chosen since such a walk was measured."""
 
     def scan_is_cheaper(self, allowed: int, count: int) -> bool:
-        """Whether comparing all allowed costs less than a walk that passes over the others to find as many."""
-        fewer = count / max(allowed, 1)
-        # Until one was measured it is taken to be rather short: a scan that is chosen teaches nothing about walks.
-        walk_s = self.walks.get(_power(fewer), self.query_s * max(1.0, fewer) ** 0.75)
-        return allowed * self.row_s <= walk_s
+        """Whether comparing all allowed costs less than the index, which knows filters too, takes to find as many.
+
+        A scan that is chosen teaches nothing about the index: now and then that is tried again.
+        """
+        power, scan_s = _power(count / max(allowed, 1)), allowed * self.row_s
+        if scan_s > self.walks.get(power, min(self.query_s, _SHORT_S)):
+            return False
+        self.passed[power] = self.passed.get(power, 0) + 1
+        return scan_s <= _SHORT_S or self.passed[power] % _TRIED_AGAIN > 0
 
     def note_walk(self, allowed: int, count: int, seconds: float, queries: int) -> None:
         """Take a measured walk under a filter into the running mean of those alike."""
         if queries and allowed:
             power, each = _power(count / allowed), seconds / queries
-            self.walks[power] = 0.9 * self.walks.get(power, each) + 0.1 * each
+            kept = 0.5 if self.passed.pop(power, 0) else 0.9
+            self.walks[power] = kept * self.walks.get(power, each) + (1 - kept) * each
 
     def note(self, name: str, seconds: float, units: int) -> None:
         """Take a measurement into the running mean."""
@@ -120,7 +147,7 @@ class Searcher:
     threads: int
     clock: Callable[[], float] = time.perf_counter
     speeds: Speeds = field(default_factory=Speeds)
-    _masks: dict[tuple[str, int, int], Mask] = field(default_factory=dict)
+    _masks: dict[tuple[str, int, int], Allowed] = field(default_factory=dict)
 
     def search(
         self,
@@ -142,56 +169,57 @@ class Searcher:
         lost = np.zeros(0, np.int64)
         for _ in range(_TRIES):
             with self.parts.slots.reading():
-                mask = self._without(lost, None if condition is None else self._mask(condition))
+                allowed = self._without(lost, None if condition is None else self._allowed(condition))
                 if texts is None:
                     assert queries is not None
-                    results = self._by_vector(queries, k, mask, recall, include)
+                    results = self._by_vector(queries, k, allowed, recall, include)
                 else:
-                    results = self._with_words(queries, texts, k, mask, recall, fusion, include)
+                    results = self._with_words(queries, texts, k, allowed, recall, fusion, include)
             if not results.overtaken:
                 break
             lost = np.union1d(lost, results.lost)
         return results
 
-    def _without(self, lost: NDArray[np.int64], mask: Mask | None) -> Mask | None:
-        """A mask without slots that could not be read: of documents that go, or that come and are not shown yet."""
+    def _without(self, lost: NDArray[np.int64], allowed: Allowed | None) -> Allowed | None:
+        """Those without slots that could not be read: of documents that go, or that come and are not shown yet."""
         if not len(lost):
-            return mask
-        kept = (self.parts.served.live if mask is None else mask).copy()
+            return allowed
+        kept = (self.parts.served.live if allowed is None else allowed.mask).copy()
         kept[lost[lost < len(kept)]] = False
-        return kept
+        return Allowed(kept)
 
-    def nearest(self, queries: NDArray, k: int, mask: Mask | None, recall: float) -> tuple[Found, str]:
+    def nearest(self, queries: NDArray, k: int, allowed: Allowed | None, recall: float) -> tuple[Found, str]:
         """Return the nearest slots, and how they were found; k of them wherever there are k."""
         parts, began = self.parts, self.clock()
-        allowed = np.zeros(0, np.int64)
-        if mask is not None or recall == 1:
-            allowed = parts.served.live_slots() if mask is None else np.flatnonzero(mask)
-            if recall == 1 or self.speeds.scan_is_cheaper(len(allowed), parts.served.count):
-                return self._scanned(queries, k, allowed), "scan"
-        bits = None if mask is None else np.packbits(mask, bitorder="little")
+        count = parts.served.count
+        if recall == 1:
+            slots = parts.served.live_slots() if allowed is None else allowed.slots
+            return self._scanned(queries, k, slots), "scan"
+        if allowed is not None and self.speeds.scan_is_cheaper(len(allowed.slots), count):
+            return self._scanned(queries, k, allowed.slots), "scan"
+        bits = None if allowed is None else allowed.bits
         found = parts.served.search(queries, k, recall=recall, allowed=bits, threads=self.threads)
-        found = self._filled(queries, k, mask, found)
-        if mask is None:
+        found = self._filled(queries, k, allowed, found)
+        if allowed is None:
             self.speeds.note("query_s", self.clock() - began, len(queries))
         else:
-            self.speeds.note_walk(len(allowed), parts.served.count, self.clock() - began, len(queries))
+            self.speeds.note_walk(len(allowed.slots), count, self.clock() - began, len(queries))
         return found, "index"
 
-    def _mask(self, condition: Filter) -> Mask:
+    def _allowed(self, condition: Filter) -> Allowed:
         """Which slots a filter lets through."""
         columns = self.parts.columns
         # repr tells True from 1, which are one key of a dictionary.
         # What is live is marked before its entry is shown: a mask that saw half of a change has a key of before.
         key = (repr(condition), columns.version, self.parts.served.entry)
-        mask = self._masks.get(key)
-        if mask is None:
+        allowed = self._masks.get(key)
+        if allowed is None:
             live = self.parts.served.live
-            mask = columns.matching(condition, len(live)) & live
+            allowed = Allowed(columns.matching(condition, len(live)) & live)
             while len(self._masks) >= _KEPT:
                 self._masks.pop(next(iter(self._masks), key), None)
-            self._masks[key] = mask
-        return mask
+            self._masks[key] = allowed
+        return allowed
 
     def _scanned(self, queries: NDArray, k: int, allowed: NDArray[np.int64]) -> Found:
         began = self.clock()
@@ -200,18 +228,22 @@ class Searcher:
         none = np.zeros(len(queries), np.int32)
         return Found(slots, distances, none, none, none.astype(np.int64))
 
-    def _filled(self, queries: NDArray, k: int, mask: Mask | None, found: Found) -> Found:
+    def _filled(self, queries: NDArray, k: int, allowed: Allowed | None, found: Found) -> Found:
         """Compare with all that are allowed where an index found fewer than there are."""
-        among = self.parts.served.live if mask is None else mask
-        wanted = min(k, int(np.count_nonzero(among))) if (found.slots[:, -1] < 0).any() else 0
+        if not (found.slots[:, -1] < 0).any():
+            return found
+        among = self.parts.served.live if allowed is None else allowed.mask
+        wanted = min(k, int(np.count_nonzero(among)))
         short = np.flatnonzero((found.slots >= 0).sum(axis=1) < wanted)
         if len(short) and found.complete:
             more = self._scanned(queries[short], k, np.flatnonzero(among.copy()))
             found.slots[short], found.distances[short] = more.slots, more.distances
         return found
 
-    def _by_vector(self, queries: NDArray, k: int, mask: Mask | None, recall: float, include: Sequence[str]) -> Results:
-        found, how = self.nearest(queries, k, mask, recall)
+    def _by_vector(
+        self, queries: NDArray, k: int, allowed: Allowed | None, recall: float, include: Sequence[str]
+    ) -> Results:
+        found, how = self.nearest(queries, k, allowed, recall)
         hits, lost = [], list[int]()
         for slots, distances in zip(found.slots.tolist(), found.distances.tolist(), strict=True):
             ranked = [(slot, -distance) for slot, distance in zip(slots, distances, strict=True) if slot >= 0]
@@ -223,7 +255,7 @@ class Searcher:
         queries: NDArray | None,
         texts: Sequence[str],
         k: int,
-        mask: Mask | None,
+        allowed: Allowed | None,
         recall: float,
         fusion: Fusion,
         include: Sequence[str],
@@ -232,10 +264,10 @@ class Searcher:
         none = np.zeros(len(texts), np.int32)
         found = Found(none, none, none, none, none.astype(np.int64))
         if queries is not None:
-            found, _ = self.nearest(queries, deep, mask, recall)
+            found, _ = self.nearest(queries, deep, allowed, recall)
         hits, lost = [], list[int]()
         for row, text in enumerate(texts):
-            by_words: Ranked = self.parts.catalog.matching(text, self._keep(mask), deep)
+            by_words: Ranked = self.parts.catalog.matching(text, self._keep(allowed), deep)
             near: dict[int, float] = {}
             if queries is not None:
                 slots, distances = found.slots[row].tolist(), found.distances[row].tolist()
@@ -244,8 +276,8 @@ class Searcher:
             hits.append(self._hits(by_words, near, include, lost))
         return _results(hits, found, "words" if queries is None else "both", lost)
 
-    def _keep(self, mask: Mask | None) -> Callable[[int], bool]:
-        among = self.parts.served.live if mask is None else mask
+    def _keep(self, allowed: Allowed | None) -> Callable[[int], bool]:
+        among = self.parts.served.live if allowed is None else allowed.mask
         return lambda slot: slot < len(among) and bool(among[slot])
 
     def _hits(self, ranked: Ranked, near: dict[int, float], include: Sequence[str], lost: list[int]) -> list[Hit]:

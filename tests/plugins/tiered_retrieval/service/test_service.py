@@ -83,6 +83,13 @@ def test_moves_snapshots_and_recall(filled: Any, client: Client) -> None:
     assert client.tiers()["tiers"][1]["collections"] == [filled.name]
     assert filled.recall(sample=50)["recall"] == 1.0
     made = filled.snapshot("first")
+    again = filled.restore("first", "again")
+    assert again["count"] == made["count"] and filled.info()["snapshots"] == ["first"]
+    with pytest.raises(RequestRefused, match="accepted: another name"):
+        filled.restore("first", "again")
+    with pytest.raises(RequestRefused, match="snapshot 'second' is not there; there are first"):
+        filled.restore("second", "more")
+    client.drop("again")
     assert made["count"] == 300 and Path(made["folder"]).is_dir()
     files = list(Path(made["folder"]).parents[3].glob("tiers/*.vectors"))
     assert len(files) == 1

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 from fairlead_tiered_retrieval.client import RequestRefused
+from fairlead_tiered_retrieval.space import Space
+from fairlead_tiered_retrieval.store.settings import StoreSettings
+from fairlead_tiered_retrieval.store.store import Store
 from tests.plugins.tiered_retrieval.serving import Served, know_each_other
 
 ROWS = np.random.default_rng(3).normal(size=(200, 8)).astype(np.float32)
@@ -110,3 +113,40 @@ def test_a_replica_that_comes_late_fetches_what_the_others_hold(start: Starter, 
             assert late.worker._local.store.collection("books").count() == 201
     finally:
         late.stop()
+
+
+def test_a_replica_that_was_away_learns_what_was_deleted(start: Starter, tmp_path: Path) -> None:
+    first, away = start(2)
+    with first.client() as client:
+        books = client.create("books", dim=8, metric="l2")
+        books.upsert(range(200), ROWS, metadata=[{"row": row} for row in range(200)])
+        away.stop()
+        away.worker._local.close()
+        first.given.named = (first.peer,)
+        while client.stats()["replicas"] != [0]:
+            time.sleep(0.02)
+        assert books.delete([3, 4, 5]) == 3 and books.delete(filter={"row": {"ge": 190}}) == 10
+        books.upsert([4], ROWS[4:5])
+    back = Served(tmp_path, 1, embedding=None, peers=[first.peer])
+    try:
+        know_each_other(first, back)
+        held = set(back.worker._local.store.collection("books").ids()[0])
+        assert held == set(range(190)) - {3, 5}
+    finally:
+        back.stop()
+
+
+def test_what_was_written_after_a_deletion_elsewhere_stays(tmp_path: Path) -> None:
+    with Store(tmp_path, StoreSettings(maintenance_s=0)) as store:
+        books = store.create("books", Space("float32", "l2", 8))
+        books.upsert([1, 2, "three"], ROWS[:3])
+        now = int(time.time() * 1000)
+        assert books.delete_missed([1, 2, 9], [now - 60_000, now + 60_000, now]) == 1
+        assert set(books.ids()[0]) == {1, "three"}
+        books.delete(["three"])
+        gone = books.deleted()
+        assert set(gone.ids) == {2, "three"} and gone.next is None and gone.since == 0
+        books.upsert([2], ROWS[:1])
+        assert books.deleted(0, 1).ids == ["three"] and books.deleted(0, 1).next == 1
+        books._parts.catalog.forget_graves(now + 120_000)
+        assert books.deleted().ids == [] and books.deleted().since == now + 120_000

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <mutex>
 #include <shared_mutex>
 
@@ -14,11 +15,17 @@ public:
         return std::shared_lock(mutex_);
     }
     std::unique_lock<std::shared_mutex> exclusive() {
+        ++waiting_;
         const std::lock_guard turn(turn_);
-        return std::unique_lock(mutex_);
+        std::unique_lock lock(mutex_);
+        --waiting_;
+        return lock;
     }
+    // Whether a writer waits for readers.
+    bool writer_waits() const { return waiting_.load(std::memory_order_relaxed) > 0; }
 
 private:
+    std::atomic<int> waiting_{0};
     std::mutex turn_;
     std::shared_mutex mutex_;
 };

@@ -45,6 +45,8 @@ struct GraphAnswers {
     std::uint32_t* scored;  // [count]: walk codes read
 };
 
+struct GraphFilter;
+
 // Answers false to stop.
 using GraphProgress = std::function<bool(std::size_t done, std::size_t total)>;
 
@@ -112,6 +114,7 @@ public:
 
 private:
     friend class GraphBuilder;
+    friend class GraphSearcher;
     friend class GraphWalk;
 
     // Codes of vectors that have no vertices yet.
@@ -120,6 +123,7 @@ private:
         std::vector<float> more;
     };
 
+    GraphFilter filter_of(const GraphQueries& queries) const;
     Encoded encoded(const std::byte* vectors, std::size_t count) const;
     void check_new(std::span<const std::uint32_t> slots) const;
     std::uint32_t place(std::uint32_t slot);
