@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -155,3 +156,31 @@ def test_few_vectors(count):
     found = index.search(rows, 50, recall=1.0)
     assert ((found.slots >= 0).sum(axis=1) == count).all()
     assert (found.slots[:, 0] == np.arange(count)).all()
+
+
+def test_searches_that_come_together_find_what_each_would_alone(monkeypatch, tmp_path, rows):
+    index = ListIndex.build(SPACE, np.arange(1000), rows, list_size=50, code_bytes=40)
+    expected = index.search(rows[:60], 5).slots
+    joined = []
+    stream = index._stream
+
+    def noted(*given):
+        joined.append(stream(*given))
+        return joined[-1]
+
+    monkeypatch.setattr(index, "_stream", noted)
+
+    def one(row: int) -> None:
+        with index._pool.lent(1):  # as if another search were under way
+            found = index.search(rows[row : row + 1], 5)
+        np.testing.assert_array_equal(found.slots[0], expected[row])
+        assert found.complete
+
+    with ThreadPoolExecutor(4) as callers:
+        list(callers.map(one, range(30)))
+        index.move(open_region(f"file:{tmp_path / 'rows'}", 2000 * SPACE.bytes))
+        list(callers.map(one, range(30, 60)))
+    assert len(joined) == 2, "one stream a region"
+    found, waited = index.replay(rows[:10], 5, np.linspace(0, 0.01, 20))
+    np.testing.assert_array_equal(found.slots, expected[np.arange(20) % 10])
+    assert (waited > 0).all()
