@@ -1,5 +1,7 @@
 """The graph index keeps the contract that every index keeps."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -94,3 +96,16 @@ def test_beams_follow_recall_and_k():
     measured = Calibration((10, 20, 40), (0.5, 0.9, 0.99))
     assert [measured.beam(r, 10) for r in (0.1, 0.7, 0.9, 0.99)] == [10, 15, 20, 40]
     assert measured.beam(0.9, 20) == 40 and measured.beam(0.9, 1) == 20 and measured.beam(1.0, 10) > 40
+
+
+def test_searches_that_come_together_find_what_each_would_alone(index, rows):
+    queries = drawn(40, 4)
+    expected = index.search(queries, 10).slots
+
+    def one(row):
+        with index._searches.one(1):  # as if another search were under way
+            np.testing.assert_array_equal(index.search(queries[row : row + 1], 10).slots[0], expected[row])
+
+    with ThreadPoolExecutor(4) as callers:
+        list(callers.map(one, range(40)))
+    assert index._searches._stream is not None
