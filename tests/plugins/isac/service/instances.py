@@ -19,6 +19,7 @@ from fairlead_isac.service.metrics import CellCollector
 from fairlead_isac.service.seat import Seat
 from fairlead_isac.service.sites import cell_name, settings_at
 from fairlead_isac.settings import read_settings
+from tests.patience import patient
 from tests.plugins.isac.service.cells import GridFront, Recorder
 
 #: Three masts on a road of 400 m, who look across it; a user in front of each, one between the first two.
@@ -64,11 +65,15 @@ class Instance:
         self.cell = Cell(settings, GridFront(settings), Recorder(), 1e7, warn, seat=seat)
         if self.cell.partners is not None:
             # As in service, but quicker to lose patience.
-            self.cell.partners._exchange = Exchange(settings.cell.name, patience=12, period_s=0.5, silent_s=0.8)
+            self.cell.partners._exchange = Exchange(
+                settings.cell.name, patience=round(patient(12)), period_s=0.5, silent_s=patient(0.8)
+            )
         registry = CollectorRegistry()
         registry.register(CellCollector(self.cell, "isac", replica))
         application = Application(self.cell, registry).asgi()
-        self._server = uvicorn.Server(uvicorn.Config(application, port=0, log_level="warning", lifespan="off"))
+        self._server = uvicorn.Server(
+            uvicorn.Config(application, port=0, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
+        )
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()
         until(lambda: self._server.started, "a server")
@@ -94,7 +99,7 @@ def introduce(*instances: Instance) -> None:
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + patient(120)
     while not (found := condition()):
         assert time.monotonic() < deadline, what
         time.sleep(0.02)

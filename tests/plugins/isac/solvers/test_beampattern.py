@@ -46,7 +46,7 @@ def test_any_pattern_of_any_array_is_the_programs_optimum(antennas: int, seed: i
     assert found.error - found.gap <= least * (1 + 1e-6), "the dual's bound is below the optimum"
 
 
-@pytest.mark.parametrize("antennas", [20, 48])
+@pytest.mark.parametrize("antennas", [20, 32])
 def test_large_arrays_take_few_steps_and_prove_it(antennas: int) -> None:
     angles = np.deg2rad(np.arange(-90, 91, 2.0))
     vectors = np.exp(1j * np.pi * np.sin(angles)[:, None] * np.arange(antennas))
