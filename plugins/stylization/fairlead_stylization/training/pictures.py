@@ -69,8 +69,8 @@ class Sampler:
 
     def batch(self, count: int, size: int) -> tuple[Tensor, Tensor]:
         """Contents and styles, [count, 3, size, size] each, in [0, 1]."""
-        contents = [self._one(self.photographs, self.paintings, size, 0.5, 0.15) for _ in range(count)]
-        styles = [self._one(self.paintings, self.photographs, size, 0.5, 0.3) for _ in range(count)]
+        contents = [self._one(self.photographs, self.paintings, size, 0.25, 0.15) for _ in range(count)]
+        styles = [self._one(self.paintings, self.photographs, size, 0.35, 0.3) for _ in range(count)]
         return torch.stack(contents), torch.stack(styles)
 
     def _one(self, usual: list[Tensor], other: list[Tensor], size: int, least: float, recolour: float) -> Tensor:
