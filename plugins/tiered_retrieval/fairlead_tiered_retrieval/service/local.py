@@ -318,6 +318,7 @@ class Local:
             "memory_bytes": self.store.memory.used,
             "memory_limit_bytes": self.store.memory.budget,
             "moves": self.placement.moves,
+            "dropped": self.store.dropped(),
             **self.total.counts,
             **self.total.report(),
         }

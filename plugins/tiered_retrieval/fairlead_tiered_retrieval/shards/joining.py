@@ -91,7 +91,10 @@ class Replica:
         return count
 
     async def _from(self, peers: Peers, peer: Holder) -> int:
-        known = not (await peers.call(peer, "GET", "/stats", None, TIMEOUT_S, "own")).get("joining")
+        said = await peers.call(peer, "GET", "/stats", None, TIMEOUT_S, "own")
+        known = not said.get("joining")
+        if known:
+            await self._drop_missed(said.get("dropped") or {})
         found, count = await peers.call(peer, "GET", "/collections", None, TIMEOUT_S, "own"), 0
         for each in found["collections"]:
             space = {key: each[key] for key in ("dim", "element", "metric")}
@@ -105,6 +108,12 @@ class Replica:
                 count += await self._apply(each["name"], page["documents"], newer=known)
                 after = page["next"]
         return count
+
+    async def _drop_missed(self, dropped: dict[str, int]) -> None:
+        """Drop collections that a peer dropped, but those that were written here after that."""
+        for name in await self._local.names():
+            if name in dropped and self._local.store.collection(name).written_last < dropped[name]:
+                await self._local.drop(name)
 
     async def _delete_missed(self, peers: Peers, peer: Holder, name: str, made: CreateCollection) -> None:
         """Delete what the peer deleted while this instance was away."""

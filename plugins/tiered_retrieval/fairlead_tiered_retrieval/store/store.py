@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,15 @@ from ..errors import NotFound, TieredRetrievalError
 from ..index import Progress
 from ..space import Space
 from .collection import Collection
-from .files import sync_folder
-from .maintenance import Background
+from .files import read_json, sync_folder, write_json
+from .maintenance import GRAVES_S, Background
 from .memory import MemoryBudget
 from .opening import COLLECTION, write_space
 from .policy import BySize, IndexPolicy
 from .settings import StoreSettings
 from .snapshots import check_name, find_snapshot, restore
 
-_COLLECTIONS = "collections"
+_COLLECTIONS, _DROPPED = "collections", "dropped.json"
 
 
 class Store:
@@ -95,6 +96,7 @@ class Store:
             (place / COLLECTION).unlink()
             sync_folder(place)
             shutil.rmtree(place)
+            self._note_dropped(name)
 
     def restore(self, name: str, snapshot: str, into: str) -> Collection:
         """Make a new collection of a collection's snapshot."""
@@ -105,6 +107,16 @@ class Store:
                 raise TieredRetrievalError(f"collection {into!r} is there already; accepted: another name")
             restore(source, place)
             return self.collection(into)
+
+    def dropped(self) -> dict[str, int]:
+        """Return when collections were removed last (Unix ms); some may have been made again since."""
+        path = self.folder / _DROPPED
+        return read_json(path, "it may be removed") if path.exists() else {}
+
+    def _note_dropped(self, name: str) -> None:
+        now = int(time.time() * 1000)
+        kept = {each: at for each, at in self.dropped().items() if at >= now - 1000 * GRAVES_S}
+        write_json(self.folder / _DROPPED, {**kept, name: now})
 
     def limit(self, memory_bytes: int | None) -> None:
         """Set the budget of memory: writes and builds that would pass it are refused from now on."""

@@ -120,6 +120,8 @@ def test_a_replica_that_was_away_learns_what_was_deleted(start: Starter, tmp_pat
     with first.client() as client:
         books = client.create("books", dim=8, metric="l2")
         books.upsert(range(200), ROWS, metadata=[{"row": row} for row in range(200)])
+        client.create("old", dim=8).upsert([1], ROWS[:1])
+        client.create("again", dim=8).upsert([1], ROWS[:1])
         away.stop()
         away.worker._local.close()
         first.given.named = (first.peer,)
@@ -127,11 +129,16 @@ def test_a_replica_that_was_away_learns_what_was_deleted(start: Starter, tmp_pat
             time.sleep(0.02)
         assert books.delete([3, 4, 5]) == 3 and books.delete(filter={"row": {"ge": 190}}) == 10
         books.upsert([4], ROWS[4:5])
+        for name in ("old", "again"):
+            client.drop(name)
+        client.create("again", dim=8)
     back = Served(tmp_path, 1, embedding=None, peers=[first.peer])
     try:
         know_each_other(first, back)
         held = set(back.worker._local.store.collection("books").ids()[0])
         assert held == set(range(190)) - {3, 5}
+        assert back.worker._local.store.names() == ["again", "books"]
+        assert back.worker._local.store.collection("again").count() == 0
     finally:
         back.stop()
 
