@@ -79,10 +79,12 @@ class StyleClient:
         return read_picture(answer.content, name="answer").pixels
 
     def several(
-        self, content: bytes, styles: Sequence[bytes], count: int, *, mask: bytes | None = None, **fields: Any
-    ) -> tuple[list[F32], dict[str, Any]]:
-        """Different results of one content and style, and the service's report of them."""
-        answer = self._asked(content, styles, (), mask, {**fields, "diverse": count, "format": "png"})
+        self, content: bytes, styles: Sequence[bytes], count: int, *, mask: bytes | None = None,
+        towards: bytes | None = None, **fields: Any,
+    ) -> tuple[list[F32], dict[str, Any]]:  # fmt: skip
+        """Results that are looked for, of one content and style, and the service's report of them."""
+        fields |= {"diverse": count, "format": "png"}
+        answer = self._asked(content, styles, (), mask, fields, towards)
         with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
             names = sorted(name for name in archive.namelist() if name.endswith(".png"))
             pictures = [read_picture(archive.read(name), name=name).pixels for name in names]
@@ -90,12 +92,12 @@ class StyleClient:
 
     def _asked(
         self, content: bytes | F32, styles: Sequence[bytes], weights: Sequence[float], mask: bytes | None,
-        fields: dict[str, Any],
+        fields: dict[str, Any], towards: bytes | None = None,
     ) -> httpx.Response:  # fmt: skip
         sent = content if isinstance(content, bytes) else encode_picture(Picture(content))
         files: list[tuple[str, tuple[str | None, bytes | str]]] = [("content", ("content", sent))]
         files += [("style", (f"style{place}", style)) for place, style in enumerate(styles)]
-        files += [("mask", ("mask", mask))] if mask is not None else []
+        files += [(name, (name, file)) for name, file in (("mask", mask), ("towards", towards)) if file is not None]
         files += [("style_weight", (None, repr(float(weight)))) for weight in weights]
         files += [(name, (None, _text(value))) for name, value in fields.items() if value is not None]
         return self._sent("POST", "/stylize", files=files)

@@ -34,8 +34,11 @@ class Settings(BaseModel):
     weights: str | None = Field(
         default=None, description="Absolute path of a folder with graphs of one's own training. null: those shipped."
     )
+    clip: str | None = Field(
+        default=None, description="Absolute path of a folder with a CLIP as Hugging Face writes it: texts are accepted."
+    )
 
-    @field_validator("weights")
+    @field_validator("weights", "clip")
     @classmethod
     def _absolute(cls, value: str | None) -> str | None:
         if value is not None and not Path(value).is_absolute():

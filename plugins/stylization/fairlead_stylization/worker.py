@@ -59,7 +59,8 @@ class Worker:
         assert self._settings is not None and self._stylizer is not None
         settings = self._settings
         limits = Limits(settings.max_pixels, settings.max_bytes)
-        searcher = Searcher(_folder(settings) / f"{self._variant}.safetensors", self._variant)
+        clip = None if settings.clip is None else Path(settings.clip)
+        searcher = Searcher(_folder(settings) / f"{self._variant}.safetensors", self._variant, clip)
         return Application(
             Stylist(self._stylizer, limits, settings.diverse_pixels, searcher),
             max_in_flight=settings.max_in_flight,

@@ -15,10 +15,10 @@ from fairlead_agent.cli.api_client import find_client
 from fairlead_agent.cli.errors import CliError
 
 from ..client import StyleClient
-from ..errors import BadPicture
+from ..errors import BadPicture, BadSetting
 from ..pictures import read_mask, read_picture
 from ..pictures.picture import Picture
-from ..service.form import Asked
+from ..service.form import PLAIN, Asked
 from ..stylizer import Style, Stylizer
 
 F32 = NDArray[np.float32]
@@ -43,6 +43,29 @@ class Look:
     mask: bytes | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What results are looked for.
+
+    Attributes:
+        count: of them.
+        seed: the same one gives the same results.
+        towards: an encoded picture that they shall come nearer to.
+        text, text_from: what they shall come nearer to in words, and what they are to begin with.
+    """
+
+    count: int = 1
+    seed: int = 0
+    towards: bytes | None = None
+    text: str = ""
+    text_from: str = PLAIN
+
+    @property
+    def searched(self) -> bool:
+        """Whether results are looked for, and not the plain one."""
+        return self.count > 1 or self.towards is not None or bool(self.text)
+
+
 class Stylist(Protocol):
     """Stylizes for a command."""
 
@@ -50,8 +73,8 @@ class Stylist(Protocol):
         """A picture float32 [height, width, 3] in a look."""
         ...
 
-    def several(self, content: bytes, look: Look, count: int, seed: int) -> tuple[list[F32], dict[str, Any]]:
-        """Different results, and a report of them."""
+    def several(self, content: bytes, look: Look, wanted: Wanted) -> tuple[list[F32], dict[str, Any]]:
+        """Results that are looked for, and a report of them."""
         ...
 
     def close(self) -> None:
@@ -69,9 +92,13 @@ class InFleet:
         """See `Stylist`."""
         return self._client.stylize(content, look.styles, weights=look.weights, mask=look.mask, **_fields(look))
 
-    def several(self, content: bytes, look: Look, count: int, seed: int) -> tuple[list[F32], dict[str, Any]]:
+    def several(self, content: bytes, look: Look, wanted: Wanted) -> tuple[list[F32], dict[str, Any]]:
         """See `Stylist`."""
-        return self._client.several(content, look.styles, count, mask=look.mask, seed=seed, **_fields(look))
+        words = {"text": wanted.text, "text_from": wanted.text_from} if wanted.text else {}
+        return self._client.several(
+            content, look.styles, wanted.count, mask=look.mask, towards=wanted.towards, seed=wanted.seed,
+            **words, **_fields(look),
+        )  # fmt: skip
 
     def close(self) -> None:
         """See `Stylist`."""
@@ -81,8 +108,8 @@ class InFleet:
 class InProcess:
     """By a network that is loaded here."""
 
-    def __init__(self, stylizer: Stylizer, weights: Path) -> None:
-        self._stylizer, self._weights = stylizer, weights
+    def __init__(self, stylizer: Stylizer, weights: Path, clip: Path | None = None) -> None:
+        self._stylizer, self._weights, self._clip = stylizer, weights, clip
         self._styles: dict[bytes, Any] = {}
 
     def one(self, content: F32, look: Look) -> F32:
@@ -92,15 +119,22 @@ class InProcess:
         mask = None if look.mask is None else read_mask(look.mask, Picture(content))
         return self._stylizer.stylize(content, styles, look.strength, mask, look.keep_colours)
 
-    def several(self, content: bytes, look: Look, count: int, seed: int) -> tuple[list[F32], dict[str, Any]]:
+    def several(self, content: bytes, look: Look, wanted: Wanted) -> tuple[list[F32], dict[str, Any]]:
         """See `Stylist`."""
         from ..service.varied import Searcher
 
-        asked = Asked(content, look.styles, None, (), look.strength, look.keep_colours, count, seed, 0.15, "PNG", 92)
-        picture = read_picture(content)
-        made, report = Searcher(self._weights, self._stylizer.variant)(
-            picture.pixels, read_picture(look.styles[0]).pixels, asked
-        )
+        if len(look.styles) > 1:
+            raise BadSetting(f"--style: {len(look.styles)} of them with --diverse, --towards or --text; accepted: one")
+        asked = Asked(
+            content, look.styles, look.mask, (), look.strength, look.keep_colours, wanted.count, wanted.seed, 0.15,
+            "PNG", 92, wanted.towards, wanted.text, wanted.text_from,
+        )  # fmt: skip
+        picture, style = read_picture(content), read_picture(look.styles[0], name="style")
+        towards = None if wanted.towards is None else read_picture(wanted.towards, name="towards").pixels
+        searcher = Searcher(self._weights, self._stylizer.variant, self._clip)
+        made, report = searcher(picture.pixels, style.pixels, asked, towards)
+        if look.mask is not None:
+            made = picture.pixels + read_mask(look.mask, picture)[..., None] * (made - picture.pixels)
         return list(made), report
 
     def close(self) -> None:
@@ -113,13 +147,19 @@ class InProcess:
 
 
 def find_stylist(
-    local: bool, variant: str, workload: str | None, service: str | None, url: str | None, token: str | None
+    local: bool,
+    variant: str,
+    workload: str | None,
+    service: str | None,
+    url: str | None,
+    token: str | None,
+    clip: Path | None = None,
 ) -> Stylist:
     """Return who stylizes; raises CliError where there is nobody, or several to choose from."""
     if local:
         from ..networks.running import WEIGHTS, shipped_stylizer
 
-        return InProcess(shipped_stylizer(variant), WEIGHTS / f"{variant}.safetensors")
+        return InProcess(shipped_stylizer(variant), WEIGHTS / f"{variant}.safetensors", clip)
     if service:
         return InFleet(StyleClient(service, token=token))
     gateway = find_client(url, token)

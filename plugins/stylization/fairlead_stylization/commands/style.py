@@ -18,7 +18,8 @@ from ..client import RequestRefused
 from ..errors import BadSetting, StylizationError
 from ..pictures import read_picture, write_picture
 from ..pictures.writing import ENDINGS
-from .looks import Look, Stylist, find_stylist, read_bytes
+from ..service.form import PLAIN
+from .looks import Look, Stylist, Wanted, find_stylist, read_bytes
 
 SCENES = (".obj", ".glb", ".gltf", ".ply", ".stl", ".off", ".npz", ".pth", ".pt", ".ckpt")
 VIDEOS = (".mp4", ".mkv", ".mov", ".webm", ".avi")
@@ -28,6 +29,7 @@ HELP = """Put pictures, a video or a 3D scene into a style.
 \b
 fairlead style photo.jpg --style painting.jpg --strength 0.7 -o out/
 fairlead style photo.jpg --style painting.jpg --diverse 4 -o out/    four different results
+fairlead style photo.jpg --style painting.jpg --text "a stormy sea" --clip clip-vit-base-patch32/ --local -o out/
 fairlead style holiday/ --style a.jpg --style b.jpg -o out/          all pictures of a folder, in a mixture
 fairlead style clip.mp4 --style painting.jpg -o out/                 steady from frame to frame
 fairlead style scene.glb --style painting.jpg -o out/                views from all around, and the scene
@@ -43,6 +45,11 @@ fairlead style scene.glb --style painting.jpg -o out/                views from 
 @click.option("--keep-colours", is_flag=True, help="Take the style's textures, not its colours.")
 @click.option("--diverse", default=1, show_default=True, type=click.IntRange(1, 64), help="Different results of each.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of different results.")
+@click.option("--towards", type=FILE, help="A picture that results shall come nearer to.")
+@click.option("--text", default="", help="What results shall come nearer to, in words; needs a CLIP.")
+@click.option("--text-from", default=PLAIN, show_default=True, help="What they are to begin with.")
+@click.option("--clip", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              help="Folder of a CLIP as Hugging Face writes it, with --local; a workload has its own.")  # fmt: skip
 @click.option(
     "--out", "-o", default=Path("styled"), show_default=True, type=click.Path(file_okay=False, path_type=Path)
 )
@@ -66,8 +73,10 @@ def style(inputs: tuple[Path, ...], styles: tuple[Path, ...], **given: Any) -> N
         connection = (
             given["local"],
             given["variant"],
-            *(given[name] for name in ("workload", "service", "url", "token")),
+            *(given[name] for name in ("workload", "service", "url", "token", "clip")),
         )
+        if given["clip"] is not None and not given["local"]:
+            raise BadSetting("--clip: without --local; accepted: with it, or `clip` in the workload's config")
         stylist = find_stylist(*connection)
         try:
             _run(stylist, inputs, _look(styles, given), given)
@@ -132,11 +141,13 @@ def _picture(stylist: Stylist, path: Path, look: Look, given: dict[str, Any], ba
     picture = read_picture(path)
     for text in picture.conversions:
         bar.console.print(f"{path}: {text}", style="dim", soft_wrap=True)
-    if count == 1:
+    towards = None if given["towards"] is None else read_bytes(given["towards"])
+    wanted = Wanted(count, given["seed"], towards, given["text"], given["text_from"])
+    if not wanted.searched:
         made = stylist.one(picture.pixels, look)
         yield write_picture(picture.with_pixels(made), out / f"{path.stem}.png")
         return
-    several, report = stylist.several(read_bytes(path), look, count, given["seed"])
+    several, report = stylist.several(read_bytes(path), look, wanted)
     for place, made in enumerate(several, 1):
         yield write_picture(picture.with_pixels(made), out / f"{path.stem}-{place:02d}.png")
     (out / f"{path.stem}-diversity.json").write_text(json.dumps(report, indent=2) + "\n")

@@ -14,10 +14,12 @@ from ..errors import BadSetting
 from ..pictures.writing import ENDINGS
 from .errors import Refused
 
-FIELDS = ("content", "style", "style_weight", "mask", "strength", "keep_colours", "diverse", "seed", "bound", "format",
-          "quality")  # fmt: skip
+FIELDS = ("content", "style", "style_weight", "mask", "strength", "keep_colours", "diverse", "seed", "bound", "towards",
+          "text", "text_from", "format", "quality")  # fmt: skip
 FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 MOST_STYLES = 16
+MOST_WORDS = 512
+PLAIN = "a photo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class Asked:
         diverse: different results; 1: the plain one.
         seed, bound: of the search for them.
         format, quality: of what is answered.
+        towards: an encoded picture that results shall come nearer to.
+        text, text_from: what results shall come nearer to in words, and what they are to begin with.
     """
 
     content: bytes
@@ -45,6 +49,14 @@ class Asked:
     bound: float
     format: str
     quality: int
+    towards: bytes | None = None
+    text: str = ""
+    text_from: str = PLAIN
+
+    @property
+    def searched(self) -> bool:
+        """Whether results are looked for, and not the plain one."""
+        return self.diverse > 1 or self.towards is not None or bool(self.text)
 
 
 async def read_form(request: Request, most_bytes: int, most_diverse: int) -> Asked:
@@ -61,7 +73,7 @@ async def read_form(request: Request, most_bytes: int, most_diverse: int) -> Ask
         raise Refused(413, "too_large", f"{stated} bytes; accepted: at most {most_bytes}")
     bounded = Request(request.scope, _bounded(request, most_bytes))
     try:
-        async with bounded.form(max_files=MOST_STYLES + 2, max_fields=64) as form:
+        async with bounded.form(max_files=MOST_STYLES + 3, max_fields=64) as form:
             return await _asked(form, most_diverse)
     except (BadSetting, Refused):
         raise
@@ -94,8 +106,10 @@ async def _asked(form: FormData, most_diverse: int) -> Asked:
         raise BadSetting(f"content: {len(content)} files; accepted: one picture")
     if not 1 <= len(styles) <= MOST_STYLES:
         raise BadSetting(f"style: {len(styles)} files; accepted: from 1 to {MOST_STYLES} pictures")
-    if len(masks) > 1:
-        raise BadSetting(f"mask: {len(masks)} files; accepted: at most one")
+    towards = [await _file(item, "towards") for item in form.getlist("towards")]
+    for name, files in (("mask", masks), ("towards", towards)):
+        if len(files) > 1:
+            raise BadSetting(f"{name}: {len(files)} files; accepted: at most one")
     weights = [_number("style_weight", text, 0, 1e6) for text in _texts(form, "style_weight")] or [1.0] * len(styles)
     if len(weights) != len(styles):
         raise BadSetting(
@@ -116,6 +130,9 @@ async def _asked(form: FormData, most_diverse: int) -> Asked:
         _number("bound", _one(form, "bound", "0.15"), 1e-4, 1),
         format,
         int(_number("quality", _one(form, "quality", "92"), 1, 100, whole=True)),
+        towards[0] if towards else None,
+        _words(form, "text", ""),
+        _words(form, "text_from", PLAIN),
     )
 
 
@@ -137,6 +154,13 @@ def _one(form: FormData, name: str, default: str) -> str:
     if len(found) > 1:
         raise BadSetting(f"{name}: {len(found)} values; accepted: one")
     return found[0].strip() if found else default
+
+
+def _words(form: FormData, name: str, default: str) -> str:
+    text = _one(form, name, default)
+    if len(text) > MOST_WORDS:
+        raise BadSetting(f"{name}: {len(text)} characters; accepted: at most {MOST_WORDS}")
+    return text
 
 
 def _number(name: str, text: str, least: float, most: float, *, whole: bool = False) -> float:

@@ -23,8 +23,8 @@ from .form import FORMATS, Asked
 
 F32 = NDArray[np.float32]
 CODES_KEPT = 64
-#: Several results of a content in a style: pictures [count, height, width, 3], and how different they are.
-Varied = Callable[[F32, F32, Asked], tuple[F32, dict[str, Any]]]
+#: A content, a style, and what is asked, with a picture to come nearer to: [count, height, width, 3], and a report.
+Varied = Callable[[F32, F32, Asked, F32 | None], tuple[F32, dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Stylist:
         said = tuple(f"{picture.source}: {text}" for picture in (content, *looks) for text in picture.conversions)
         mask = None if asked.mask is None else read_mask(asked.mask, content, limits=self._limits)
         pixels = content.height * content.width
-        if asked.diverse > 1:
+        if asked.searched:
             body, kind = self._several(content, looks, mask, asked), "application/zip"
         else:
             pairs = zip(asked.styles, looks, asked.weights, strict=True)
@@ -97,12 +97,14 @@ class Stylist:
 
     def _several(self, content: Picture, looks: list[Picture], mask: F32 | None, asked: Asked) -> bytes:
         if len(looks) > 1:
-            raise Refused(400, "bad_setting", f"style: {len(looks)} files with diverse; accepted: one")
+            named = "diverse" if asked.diverse > 1 else "towards or text"
+            raise Refused(400, "bad_setting", f"style: {len(looks)} files with {named}; accepted: one")
         size = f"{content.width}x{content.height}"
         if content.height * content.width > self._diverse_pixels:
             most = f"{self._diverse_pixels} pixels with diverse (diverse_pixels)"
             raise Refused(413, "too_large", f"content: {size}; accepted: at most {most}")
-        made, report = self._varied(content.pixels, looks[0].pixels, asked)
+        towards = None if asked.towards is None else self._read(asked.towards, "towards").pixels
+        made, report = self._varied(content.pixels, looks[0].pixels, asked, towards)
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w") as archive:
             for place, pixels in enumerate(made, 1):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MissingExtra
+from ..errors import BadSetting, MissingExtra
 from ..transform.colours import with_colours_of
 from .form import Asked
 
@@ -22,20 +22,30 @@ class Searcher:
     Args:
         weights: safetensors of the network.
         variant: its size.
+        clip: folder of a CLIP, for texts.
     """
 
-    def __init__(self, weights: Path, variant: str) -> None:
-        self._weights, self._variant = weights, variant
+    def __init__(self, weights: Path, variant: str, clip: Path | None = None) -> None:
+        self._weights, self._variant, self._clip = weights, variant, clip
         self._student: Any = None
+        self._space: Any = None
         self._lock = Lock()
 
-    def __call__(self, content: F32, style: F32, asked: Asked) -> tuple[F32, dict[str, Any]]:
-        """Results [count, height, width, 3] and what they are like; raises MissingExtra without torch."""
+    def __call__(
+        self, content: F32, style: F32, asked: Asked, towards: F32 | None = None
+    ) -> tuple[F32, dict[str, Any]]:
+        """Results [count, height, width, 3] and what they are like.
+
+        Raises:
+            BadCheckpoint: the network's weights or the CLIP cannot be used.
+            BadSetting: a text, and no CLIP to read it.
+            MissingExtra: without torch, or for a text without transformers.
+        """
         with self._lock:
             student = self._loaded()
+            space = self._space_for(asked.text)
         import torch
 
-        from ..diversity.objectives import Spread
         from ..diversity.report import diversity
         from ..diversity.request import Search
         from ..diversity.search import search
@@ -52,13 +62,26 @@ class Searcher:
         with torch.no_grad():
             plain = generate(picture)
         features = _even(student.encoder)
-        found = search(generate, picture, Spread(features, plain), wanted)
+        objective = _objective(features, plain, asked, towards, space)
+        found = search(generate, picture, objective, wanted)
         made = found.results.permute(0, 2, 3, 1).numpy()
         if asked.keep_colours:
             made = np.stack([with_colours_of(one, content) for one in made])
-        report = {"diversity": diversity(found.results, features, look).as_json(), "seed": asked.seed,
-                  "bound": asked.bound, "steps": wanted.steps, "objective": list(found.objective)}  # fmt: skip
+        report = {"seed": asked.seed, "bound": asked.bound, "steps": wanted.steps, "objective": list(found.objective)}
+        if len(made) > 1:
+            report["diversity"] = diversity(found.results, features, look).as_json()
         return made, report
+
+    def _space_for(self, text: str) -> Any:
+        if not text:
+            return None
+        if self._clip is None:
+            raise BadSetting(f"text {text!r}; accepted: none, where no CLIP's folder is set (`clip`, or --clip)")
+        if self._space is None:
+            from ..diversity.text import ClipSpace
+
+            self._space = ClipSpace(self._clip)
+        return self._space
 
     def _loaded(self) -> Any:
         if self._student is None:
@@ -74,6 +97,20 @@ class Searcher:
             fill(student, read_tensors(self._weights), names, self._weights)
             self._student = student.eval().requires_grad_(False)
         return self._student
+
+
+def _objective(features: Any, plain: Any, asked: Asked, towards: F32 | None, space: Any) -> Any:
+    """What is wanted: near a picture, along a text's direction, and, of several, far from each other."""
+    from ..diversity.objectives import Along, Spread, Towards
+
+    parts: list[Any] = []
+    if towards is not None:
+        parts.append(Towards(features, _tensor(towards)))
+    if space is not None:
+        parts.append(Along(space, plain, space.direction(asked.text, asked.text_from)))
+    if asked.diverse > 1 or not parts:
+        parts.append(Spread(features, plain))
+    return parts[0] if len(parts) == 1 else lambda results: sum(part(results) for part in parts)
 
 
 def _tensor(picture: F32) -> Any:

@@ -13,7 +13,7 @@ from fairlead_stylization.commands.sheet import style_sheet
 from fairlead_stylization.commands.style import style
 from fairlead_stylization.networks import running
 from fairlead_stylization.pictures import Picture, read_picture, write_picture
-from tests.plugins.stylization.small_network import random_network
+from tests.plugins.stylization.small_network import random_clip, random_network
 
 torch = pytest.importorskip("torch", reason="torch is not installed: networks are not tested")
 
@@ -54,6 +54,17 @@ def test_several_and_different_ones(here: Path) -> None:
     assert "distance" in (here / "out/photo-diversity.json").read_text()
 
 
+def test_a_text_and_a_picture_lead_the_search(here: Path) -> None:
+    pytest.importorskip("transformers", reason="transformers is not installed: texts are not tested")
+    random_clip(here / "clip", "a photo of stormy seas")
+    led = ("--text", "a stormy sea", "--clip", "clip", "--towards", "other.png")
+    result = run(style, "photo.png", "--style", "paint.png", "--local", *led, "-o", "out")
+    assert result.exit_code == 0, result.output
+    assert (here / "out/photo-01.png").exists() and not (here / "out/photo-02.png").exists()
+    result = run(style, "photo.png", "--style", "paint.png", *led)
+    assert result.exit_code != 0 and "--clip: without --local" in result.output
+
+
 def test_a_folder_loses_only_what_cannot_be_read(here: Path) -> None:
     (here / "in").mkdir()
     (here / "in/bad.png").write_bytes(b"no picture")
@@ -91,6 +102,8 @@ def test_a_scene_gets_views_and_a_texture(here: Path) -> None:
         (("--style-weight", "1", "--style-weight", "2"), "--style-weight: 2 values"),
         (("--mask", "frames.png"), "does not exist"),
         (("--strength", "3"), "0<=x<=1"),
+        (("--text", "a sea"), "text 'a sea'; accepted: none, where no CLIP"),
+        (("--style", "other.png", "--towards", "other.png"), "--style: 2 of them with --diverse"),
     ],
 )
 def test_wrong_words_are_named(here: Path, words: tuple[str, ...], told: str) -> None:

@@ -102,7 +102,20 @@ async def test_different_results_come_in_one_archive(client: httpx.AsyncClient) 
     assert json.loads(first.read("report.json"))["diversity"]["distance"] > 0
 
 
+async def test_a_picture_leads_the_search(client: httpx.AsyncClient) -> None:
+    files = form(content=png(40, 40), style=png(40, 40, seed=1), towards=RED)
+    answer = await client.post("/stylize", files=files)
+    assert answer.status_code == 200, answer.text
+    archive = zipfile.ZipFile(io.BytesIO(answer.content))
+    assert sorted(archive.namelist()) == ["01.png", "report.json"]
+    reached = json.loads(archive.read("report.json"))["objective"]
+    assert reached[-1] > reached[0]
+
+
 REFUSED = [
+    ({"text": "a stormy sea"}, {}, 400, "text 'a stormy sea'; accepted: none, where no CLIP"),
+    ({"text": "a" * 600}, {}, 400, "text: 600 characters; accepted: at most 512"),
+    ({}, {"towards": b"no picture"}, 400, "towards: no picture"),
     ({"strength": "2"}, {}, 400, "strength '2'; accepted: a number from 0 to 1"),
     ({"strength": "nan"}, {}, 400, "strength 'nan'"),
     ({"strenght": "1"}, {}, 400, "strenght: unknown field"),
@@ -125,6 +138,8 @@ async def test_what_is_wrong_is_named_and_the_next_request_is_served(
     client: httpx.AsyncClient, data: dict[str, object], files: dict[str, bytes], status: int, message: str
 ) -> None:
     given = {"content": png(), "style": png(seed=1), **files}
+    # What is wrong in what a search is asked for must not be hidden by the picture's size.
+    given = {"content": png(40, 40), **files, "style": given["style"]} if "text" in data else given
     answer = await client.post("/stylize", files=form(**given), data=data)
     assert answer.status_code == status and message in answer.json()["error"]["message"]
     assert (await client.post("/stylize", files=form(content=png(), style=png(seed=1)))).status_code == 200
