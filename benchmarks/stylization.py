@@ -1,8 +1,9 @@
 """Stylization beside the field's networks: ``python -m benchmarks.stylization --data PATH``.
 
 Content loss, style loss (VGG-19, relu1_1 to relu3_1) and SSIM at 256 pixels, over all pairs of a split's contents and
-paintings, with strengths swept; and the time for 512 pixels on two threads, beside MicroAST in ONNX Runtime. The test
-split is for the last measurement: whoever changes a network looks at the development split.
+paintings, with strengths swept and drawn; the time for 512 pixels on two threads, in turn with MicroAST in ONNX Runtime
+and Magenta in TensorFlow Lite; the local stage's share; the memory of a process for 3840 x 2160. The test split is for
+the last measurement: whoever changes a network looks at the development split.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ import torch
 from PIL import Image
 
 from benchmarks.options import Options, parse
-from benchmarks.results_file import Row, row
+from benchmarks.results_file import Row, not_measured, row
+from benchmarks.stylizing.magenta import MISSING, Magenta, is_here
 from benchmarks.stylizing.methods import OURS, THREADS, Method, Picture, methods, microast_in_onnx, shipped
+from benchmarks.stylizing.stages import large_picture, local_share
+from benchmarks.stylizing.verdicts import verdicts
 from fairlead_stylization.checkpoints.vgg import read_vgg
 from fairlead_stylization.networks.running import shipped_stylizer
 from fairlead_stylization.quality.perceptual import Judge
@@ -28,8 +32,10 @@ from fairlead_stylization.quality.split import split_pictures
 from fairlead_stylization.stylizer import NetworkStylizer, Style
 
 SIDE, LARGE = 256, 512
-STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 Figures = dict[str, dict[float, tuple[float, float, float]]]
+PLOT = Path(__file__).parents[1] / "docs" / "stylization" / "losses.png"
+SHARE = "the local stage costs <= 25 % of the whole"
+MEMORY = "3840x2160 within 1 GiB of memory"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,13 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     told = "folder with images and style_models; default: FAIRLEAD_DATA"
     more.add_argument("--data", type=Path, default=data and Path(data), required=data is None, help=told)
     more.add_argument("--split", choices=["dev", "test"], default="dev")
-    more.add_argument("--plot", type=Path, default=None, help="PNG of style loss against content loss")
+    more.add_argument("--plot", type=Path, default=PLOT, help="PNG of style loss against content loss")
+    more.add_argument("--strengths", type=int, default=8, help="how many, evenly spaced up to 1")
     options = parse("stylization", __doc__, repeats=20, quick=2, arguments=arguments, more=more)
     torch.set_num_threads(THREADS)
     contents, styles = pictures(options, "content"), pictures(options, "style")
     figures = qualities(options, contents, styles)
-    rows = [*speed(options, contents[0], styles[0]), *quality_rows(figures)]
-    if options.more.plot:
+    rows = [*speed(options, contents[0], styles[0]), *costs(options), *quality_rows(figures), *verdicts(figures)]
+    if not options.quick:
         plot(figures, options.more.plot)
     told = {"split": options.more.split, "contents": len(contents), "styles": len(styles), "threads": THREADS}
     options.finish(told, rows)
@@ -74,8 +81,13 @@ def qualities(options: Options, contents: list[Picture], styles: list[Picture]) 
     judge = Judge(read_vgg(models / "vgg19_wct" / "vgg_normalised_conv3_1.pth"))
     found: Figures = {}
     for name, method in methods(models).items():
-        found[name] = {strength: _means(judge, method, contents, styles, strength) for strength in STRENGTHS}
+        found[name] = {share: _means(judge, method, contents, styles, share) for share in _strengths(options)}
     return found
+
+
+def _strengths(options: Options) -> list[float]:
+    count = 2 if options.quick else options.more.strengths
+    return [(place + 1) / count for place in range(count)]
 
 
 def _means(
@@ -111,17 +123,43 @@ def speed(options: Options, content: Picture, style: Picture) -> list[Row]:
     large, look = (
         np.ascontiguousarray(np.kron(picture, np.ones((2, 2, 1), np.float32))) for picture in (content, style)
     )
-    peer = microast_in_onnx(options.more.data / "style_models", LARGE)
+    models = options.more.data / "style_models"
+    peers: dict[str, Callable[[Picture, Picture], object]] = {"MicroAST": microast_in_onnx(models, LARGE)}
+    rows = []
+    if is_here(models / "magenta_tflite"):
+        peers["Magenta int8 (it draws 384 px)"] = Magenta(models / "magenta_tflite", THREADS)
+    else:
+        rows.append(not_measured("edge, against Magenta", "time", "ms", "beside Magenta", MISSING))
+    for name in shipped():
+        for peer, run in peers.items():
+            ours, theirs = _in_turn(shipped_stylizer(name, THREADS), run, large, look, options.repeats)
+            promised = name == "edge" and peer == "MicroAST"
+            promise = {"limit": 60.0, "target": 3.0} if promised else {}
+            rows.append(row(f"{name}, {LARGE} px, end to end, {peer}", "time", "ms", ours, theirs, **promise))
+    return rows
+
+
+def costs(options: Options) -> list[Row]:
+    """The local stage's share, and the memory of a large picture."""
+    content, style = (pictures(options, kind, LARGE)[0] for kind in ("content", "style"))
+    paths = [split_pictures(options.more.data / "images" / kind)[0][0] for kind in ("content", "style")]
     rows = []
     for name in shipped():
-        ours, theirs = _in_turn(shipped_stylizer(name, THREADS), peer, large, look, options.repeats)
-        promise = {"limit": 60.0, "target": 3.0} if name == "edge" else {}
-        rows.append(row(f"{name}, {LARGE} px, end to end", "time", "ms", ours, theirs, **promise))
+        shares = local_share(name, content, style, options.repeats)
+        rows.append(row(f"{name}, {LARGE} px", "local stage", "%", shares, limit=25.0, promise=SHARE))
+        memory, spent = large_picture(name, *paths)
+        note = f"JPEG in, PNG out, {spent:.1f} s"
+        case = f"{name}, 3840x2160, a process"
+        rows.append(row(case, "resident memory", "MiB", [memory], limit=1024.0, promise=MEMORY, note=note))
     return rows
 
 
 def _in_turn(
-    stylizer: NetworkStylizer, peer: Callable[[Picture, Picture], None], content: Picture, style: Picture, repeats: int
+    stylizer: NetworkStylizer,
+    peer: Callable[[Picture, Picture], object],
+    content: Picture,
+    style: Picture,
+    repeats: int,
 ) -> tuple[list[float], list[float]]:
     """Milliseconds of ours and of the peer, alternately; two of each first, that do not count."""
     ours, theirs = [], []
@@ -150,7 +188,9 @@ def plot(figures: Figures, file: Path) -> None:
         axes.plot(*zip(*points, strict=True), marker="o", label=name, linewidth=2 if name in OURS else 1)
     axes.set(xlabel="content loss (relu3_1)", ylabel="style loss (relu1_1 to relu3_1)")
     axes.legend()
+    axes.grid(alpha=0.3)
     figure.tight_layout()
+    file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=120)
 
 

@@ -1,6 +1,6 @@
 """Different results of one generator: ``python -m benchmarks.stylization_diversity --vgg PATH``.
 
-The shipped network on development pictures: feature distance of pairs (unit-normalised VGG-19, which the search never
+The shipped network on a split's pictures: feature distance of pairs (unit-normalised VGG-19, which the search never
 sees: it looks with the network's own encoder), style loss and fine detail, beside random noise of the same bound, by
 pixels and on the same lattice; and the time of a search.
 """
@@ -20,10 +20,9 @@ from benchmarks.options import Options, parse
 from benchmarks.results_file import Row, not_measured, row
 from fairlead_stylization.networks.running import WEIGHTS
 from fairlead_stylization.pictures import read_picture
+from fairlead_stylization.quality.split import split_pictures
 
 SIDE, COUNT = 256, 4
-CONTENTS = ("content/astronaut.png", "content/coffee.png", "content/rocket.jpg")
-STYLES = ("style/udnie.jpg", "style/shipwreck.jpg")
 APART = (
     "pairwise feature distance at least 1.5x that of random noise of the same budget at equal style loss "
     "and equal high-frequency energy"
@@ -36,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     more = argparse.ArgumentParser(add_help=False)
     more.add_argument("--vgg", type=Path, help="VGG-19 (vgg_normalised) to relu3_1, which judges.")
     more.add_argument("--variant", default="edge", choices=["edge", "quality"])
+    more.add_argument("--split", choices=["dev", "test"], default="dev", help="test: for the last measurement")
     options = parse("stylization_diversity", __doc__, repeats=3, quick=1, arguments=arguments, more=more)
     data = os.environ.get("FAIRLEAD_DATA")
     weights = WEIGHTS / f"{options.more.variant}.safetensors"
@@ -45,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     torch.set_num_threads(2)
     rows = measured(options, Path(data) / "images", weights)
-    options.finish({"side": SIDE, "results": COUNT, "variant": options.more.variant, "bound": 0.15, "threads": 2}, rows)
+    conditions = {"side": SIDE, "results": COUNT, "bound": 0.15, "threads": 2, "split": options.more.split}
+    options.finish({"variant": options.more.variant, **conditions}, rows)
 
 
 def measured(options: Options, images: Path, weights: Path) -> list[Row]:
@@ -65,10 +66,10 @@ def measured(options: Options, images: Path, weights: Path) -> list[Row]:
     vgg = read_vgg(options.more.vgg)
     found: dict[str, list[tuple[float, float, float]]] = {"search": [], "pixels": [], "lattice": []}
     spent: list[float] = []
-    contents, styles = (CONTENTS[:1], STYLES[:1]) if options.quick else (CONTENTS, STYLES)
+    contents, styles = _of_split(options, images, "content", 3), _of_split(options, images, "style", 2)
     for content in contents:
         for style in styles:
-            picture, look = _square(images / content), _square(images / style)
+            picture, look = _square(content), _square(style)
 
             def generate(pictures: torch.Tensor, look: torch.Tensor = look) -> torch.Tensor:
                 return student(pictures, look.expand(len(pictures), -1, -1, -1)).clamp(0, 1)
@@ -93,6 +94,11 @@ def measured(options: Options, images: Path, weights: Path) -> list[Row]:
                 search(generate, picture, Spread(student.encoder, plain), Search(count=1, seed=options.seed))
                 spent.append(time.perf_counter() - began)
     return [*_rows(found), row("a search", "one result, 10 steps at 256 px", "s", spent, limit=1.5, promise=SPEED)]
+
+
+def _of_split(options: Options, images: Path, kind: str, most: int) -> list[Path]:
+    development, test = split_pictures(images / kind)
+    return (test if options.more.split == "test" else development)[: 1 if options.quick else most]
 
 
 def _rows(found: dict[str, list[tuple[float, float, float]]]) -> list[Row]:

@@ -4,7 +4,7 @@ For each scene and style: how far views disagree about what they both show (warp
 apart), beside the unstylized scene, per-view stylization and, for meshes with places on a texture, stylizing that one;
 style loss and fine detail beside the 2D stylizer's; how fast views are rendered once the scene is baked.
 
-The scenes and pictures are those of FAIRLEAD_DATA. None of the scenes was used in training.
+The scenes and pictures are those of FAIRLEAD_DATA. None of the scenes was used in training; styles are of a split.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from benchmarks.results_file import Row, not_measured, row
 from fairlead_stylization.networks.running import WEIGHTS, shipped_stylizer
 from fairlead_stylization.pictures import Picture, read_picture, write_picture
 from fairlead_stylization.quality.similarity import high_frequency_energy
+from fairlead_stylization.quality.split import split_pictures
 from fairlead_stylization.scenes.consistency import consistency
 from fairlead_stylization.scenes.export import baked_texture
 from fairlead_stylization.scenes.pattern import fit_pattern
@@ -44,7 +45,6 @@ SCENES: dict[str, tuple[str, Intrinsics | None]] = {
     "chair (radiance field)": ("scenes/nerf_pretrained/chair.pth", None),
     "cow (mesh)": ("scenes/mesh_spot/spot.obj", None),
 }
-STYLES = ("style/udnie.jpg", "style/the_shipwreck_of_the_minotaur.jpg")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -52,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     more = argparse.ArgumentParser(add_help=False)
     more.add_argument("--vgg", type=Path, help="VGG-19 (vgg_normalised) to relu3_1, which judges.")
     more.add_argument("--variant", default="edge", choices=["edge", "quality"])
+    more.add_argument("--split", choices=["dev", "test"], default="dev", help="test: for the last measurement")
     more.add_argument("--picture", type=Path, help="Where to draw plain, per-view and baked views.")
     options = parse("stylization_scenes", __doc__, repeats=3, quick=1, arguments=arguments, more=more)
     data = os.environ.get("FAIRLEAD_DATA")
@@ -60,20 +61,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.finish({}, [not_measured("scenes", "warped RMSE", "of 1", AGREE, why)])
         return
     scenes = list(SCENES.items())[: 1 if options.quick else None]
-    styles = STYLES[: 1 if options.quick else None]
+    development, test = split_pictures(Path(data) / "images" / "style")
+    styles = (test if options.more.split == "test" else development)[: 1 if options.quick else 2]
     rows: list[Row] = []
     drawn: list[list[F32]] = []
     for name, (path, numbers) in scenes:
-        rows += measured(options, name, read_scene(Path(data) / path, intrinsics=numbers), Path(data), styles, drawn)
+        rows += measured(options, name, read_scene(Path(data) / path, intrinsics=numbers), styles, drawn)
     if options.more.picture is not None:
         write_picture(Picture(np.concatenate([np.concatenate(line, axis=1) for line in drawn])), options.more.picture)
-    conditions = {"views": VIEWS, "side": SIDE, "variant": options.more.variant, "prompt": "none", "threads": 2}
+    conditions = {"views": VIEWS, "side": SIDE, "variant": options.more.variant, "prompt": "none", "threads": 2,
+                  "split": options.more.split}  # fmt: skip
     options.finish(conditions, rows)
 
 
-def measured(
-    options: Options, name: str, scene: Scene, data: Path, styles: Sequence[str], drawn: list[list[F32]]
-) -> list[Row]:
+def measured(options: Options, name: str, scene: Scene, styles: Sequence[Path], drawn: list[list[F32]]) -> list[Row]:
     """Rows of a scene."""
     from fairlead_stylization.checkpoints.vgg import read_vgg
     from fairlead_stylization.quality.perceptual import Judge
@@ -87,7 +88,7 @@ def measured(
     pattern = fit_pattern(scene, size=SIDE)
     found: dict[str, list[tuple[float, float, float, float]]] = {}
     for path in styles:
-        look = read_picture(data / "images" / path).pixels
+        look = read_picture(path).pixels
         code = Style(stylizer.encode_style(look))
         baked = stylize_scene(scene, lambda atlas, code=code: stylizer.stylize(atlas, [code]), pattern=pattern).scene
         plain = [view.render(scene.colours, scene.background) for view in splats]

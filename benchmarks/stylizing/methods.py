@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from benchmarks.stylizing.magenta import Magenta, is_here
 from fairlead_stylization.checkpoints.decoders import read_decoder
 from fairlead_stylization.checkpoints.microast import read_microast
 from fairlead_stylization.checkpoints.vgg import read_vgg
@@ -50,7 +51,10 @@ def methods(models: Path) -> dict[str, Method]:
     )
     peers = {"AdaIN at relu3_1": adain, "WCT at relu3_1": Wct(adain), "MicroAST": read_microast(models / "microast")}
     found = {name: _ours(shipped_stylizer(name, THREADS)) for name in shipped()}
-    return found | {name: _in_torch(network) for name, network in peers.items()}
+    found |= {name: _in_torch(network) for name, network in peers.items()}
+    return found | (
+        {"Magenta": Magenta(models / "magenta_tflite", THREADS)} if is_here(models / "magenta_tflite") else {}
+    )
 
 
 def shipped() -> list[str]:

@@ -13,10 +13,7 @@ from .cost import estimate as predict
 from .settings import read_settings
 
 WEIGHTS = Path(__file__).parent / "weights"
-INSTALL = {
-    "onnxruntime": "ONNX Runtime (`pip install 'fairlead-stylization[onnx]'`)",
-    "openvino": "OpenVINO (`pip install 'fairlead-stylization[openvino]'`)",
-}
+INSTALL = "ONNX Runtime (`pip install 'fairlead-stylization[onnx]'`)"
 
 
 class LightPlugin:
@@ -29,7 +26,7 @@ class LightPlugin:
 
     @hookimpl
     def probe(self, facts: NodeFacts) -> dict[str, str]:
-        """Find what runs graphs, and torch, which different results are looked for with."""
+        """Find ONNX Runtime, and torch, which different results are looked for with."""
         return _software()
 
     @hookimpl
@@ -44,7 +41,7 @@ class LightPlugin:
         answer = predict(settings, variant, facts)
         if settings.weights is None and not (WEIGHTS / f"{variant}-picture.onnx").is_file():
             return Refusal(reason=f"no weights of {variant} ship; name a folder with some as `weights`")
-        return _refuse(facts, settings.runtime) or _refuse_memory(answer, facts) or answer
+        return _refuse(facts) or _refuse_memory(answer, facts) or answer
 
     @hookimpl
     def validate(self, config: dict[str, Any]) -> dict[str, Any]:
@@ -53,20 +50,14 @@ class LightPlugin:
 
 
 def _software() -> dict[str, str]:
-    names = {
-        "stylization_onnxruntime": "onnxruntime",
-        "stylization_openvino": "openvino",
-        "stylization_torch": "torch",
-    }
+    names = {"stylization_onnxruntime": "onnxruntime", "stylization_torch": "torch"}
     return {name: "missing" if find_spec(module) is None else "found" for name, module in names.items()}
 
 
-def _refuse(facts: NodeFacts, runtime: str) -> Refusal | None:
+def _refuse(facts: NodeFacts) -> Refusal | None:
     software = {**_software(), **facts.software}
-    accepted = ("onnxruntime", "openvino") if runtime == "auto" else (runtime,)
-    if all(software[f"stylization_{name}"] == "missing" for name in accepted):
-        why = "what runs the networks is not installed here"
-        return Refusal(reason=why, needs=INSTALL[accepted[0]], has=f"no {' and no '.join(accepted)}")
+    if software["stylization_onnxruntime"] == "missing":
+        return Refusal(reason="what runs the networks is not installed here", needs=INSTALL, has="no onnxruntime")
     return None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -27,10 +27,6 @@ class Settings(BaseModel):
         default=512 * 512, ge=1024, le=10**8, description="Of a picture of which different results are looked for."
     )
     threads: int | None = Field(default=None, ge=1, le=256, description="Default: the cores of the budget.")
-    runtime: Literal["auto", "onnxruntime", "openvino"] = Field(
-        default="auto",
-        description="What runs the graphs; auto: OpenVINO where it is installed and multiplies bfloat16.",
-    )
     weights: str | None = Field(
         default=None, description="Absolute path of a folder with graphs of one's own training. null: those shipped."
     )

@@ -11,12 +11,12 @@ from fairlead_stylization import light
 MIB = 2**20
 
 
-def bid(variant: str, openvino: str = "missing", **config: Any) -> Estimate | Refusal | None:
+def bid(variant: str, **config: Any) -> Estimate | Refusal | None:
     facts = NodeFacts(
         node="edge",
         processor=ProcessorFacts(architecture="x86_64", cores=2, cores_free=2),
         memory=(MemoryFacts(tier="dram", total_bytes=16384 * MIB, free_bytes=16384 * MIB),),
-        software={"stylization_onnxruntime": "found", "stylization_openvino": openvino},
+        software={"stylization_onnxruntime": "found"},
     )
     return light.plugin.estimate(Workload(name="style", plugin="stylization", config=config), variant, facts)
 
@@ -28,14 +28,3 @@ def test_a_variant_is_offered_where_its_weights_are(tmp_path: Path) -> None:
         assert isinstance(bid(variant), Estimate if shipped else Refusal)
         assert isinstance(bid(variant, weights=str(tmp_path)), Estimate)
     assert bid("huge") is None
-
-
-def test_a_runtime_that_is_wanted_has_to_be_there(tmp_path: Path) -> None:
-    weights = str(tmp_path)
-    refusal = bid("edge", weights=weights, runtime="openvino")
-    assert isinstance(refusal, Refusal)
-    assert refusal.has == "no openvino"
-    assert isinstance(bid("edge", "found", weights=weights, runtime="openvino"), Estimate)
-    wrong = bid("edge", runtime="tensorrt")
-    assert isinstance(wrong, Refusal)
-    assert "runtime = 'tensorrt'" in wrong.reason

@@ -58,7 +58,7 @@ fairlead style scene.glb --style painting.jpg -o out/                views from 
               help="How much of the frame before is kept, of videos.")  # fmt: skip
 @click.option("--views", default=30, show_default=True, type=click.IntRange(1, 360), help="Of a scene.")
 @click.option("--size", default=256, show_default=True, type=click.IntRange(32, 2048), help="Of a view, in pixels.")
-@click.option("--intrinsics", help="fx,fy,cx,cy of a folder of RGB-D frames.")
+@click.option("--intrinsics", help="fx,fy,cx,cy of RGB-D frames, or of a forward-facing field's camera.")
 @click.option("--local", is_flag=True, help="In this process, without a fleet.")
 @click.option(
     "--variant", default="edge", show_default=True, type=click.Choice(["edge", "quality"]), help="With --local."

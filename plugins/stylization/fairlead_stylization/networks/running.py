@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..errors import BadCheckpoint, BadSetting
 from ..stylizer import Look, NetworkStylizer
 from ..transform.tiles import Segment, length
-from .sessions import Runtime, open_graph
+from .sessions import Graph
 
 if TYPE_CHECKING:
     from .student import Student
@@ -31,16 +31,14 @@ class OnnxNetwork:
     Args:
         style, picture: files of the two graphs.
         threads: as many as there are processors where 0.
-        runtime: what runs them.
 
     Raises:
         BadCheckpoint: files that are not there or not such graphs.
-        BadSetting: no such runtime.
-        MissingExtra: the runtime is not installed.
+        MissingExtra: ONNX Runtime is not installed.
     """
 
-    def __init__(self, style: Path, picture: Path, threads: int = 0, runtime: Runtime = "auto") -> None:
-        self._style, self._picture = (open_graph(path, threads, runtime) for path in (style, picture))
+    def __init__(self, style: Path, picture: Path, threads: int = 0) -> None:
+        self._style, self._picture = (Graph(path, threads) for path in (style, picture))
         told = self._picture.told
         if "shape" not in told:
             raise BadCheckpoint(picture, "not a student's graph: no shape in its metadata")
@@ -111,18 +109,16 @@ class TorchNetwork:
         return picture.cpu().numpy(), used.cpu().numpy()
 
 
-def shipped_stylizer(
-    variant: str = "edge", threads: int = 0, folder: Path = WEIGHTS, runtime: Runtime = "auto"
-) -> NetworkStylizer:
+def shipped_stylizer(variant: str = "edge", threads: int = 0, folder: Path = WEIGHTS) -> NetworkStylizer:
     """The stylizer that ships, by an exported graph.
 
     Raises:
-        BadSetting: no such variant, no such runtime.
+        BadSetting: no such variant.
     """
     if variant not in VARIANTS:
         raise BadSetting(f"variant: {variant!r}; accepted: {', '.join(VARIANTS)}")
     files = folder / f"{variant}-style.onnx", folder / f"{variant}-picture.onnx"
-    return NetworkStylizer(OnnxNetwork(*files, threads, runtime))
+    return NetworkStylizer(OnnxNetwork(*files, threads))
 
 
 def read_student(weights: Path, variant: str) -> Student:

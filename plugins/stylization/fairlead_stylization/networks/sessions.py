@@ -1,113 +1,54 @@
-"""Exported graphs behind one call: ONNX Runtime, or OpenVINO where it is faster."""
+"""Exported graphs by ONNX Runtime.
+
+In 32-bit floats: roots of covariances do not survive bfloat16, which OpenVINO would take where a processor has it.
+"""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BadCheckpoint, BadSetting, MissingExtra
+from ..errors import BadCheckpoint, MissingExtra
 
 Array = NDArray[np.float32]
-Runtime = Literal["auto", "onnxruntime", "openvino"]
-
-RUNTIMES: tuple[Runtime, ...] = ("auto", "onnxruntime", "openvino")
 
 
-class Graph(Protocol):
-    """A graph that is ready to run."""
-
-    @property
-    def told(self) -> Mapping[str, str]:
-        """What the file says about itself."""
-        ...
-
-    def run(self, fed: Mapping[str, Array]) -> list[Array]:
-        """Inputs by name -> outputs, in the file's order."""
-        ...
-
-
-def open_graph(path: Path, threads: int = 0, runtime: Runtime = "auto") -> Graph:
-    """Open an exported graph.
+class Graph:
+    """A graph that is ready to run.
 
     Args:
         path: an ONNX file.
         threads: as many as there are processors where 0.
-        runtime: "auto" is `preferred()`.
+
+    Attributes:
+        told: what the file says about itself.
 
     Raises:
         BadCheckpoint: no such file, or not such a graph.
-        BadSetting: no such runtime.
-        MissingExtra: the runtime is not installed.
+        MissingExtra: ONNX Runtime is not installed.
     """
-    if runtime not in RUNTIMES:
-        raise BadSetting(f"runtime: {runtime!r}; accepted: {', '.join(RUNTIMES)}")
-    kind = preferred() if runtime == "auto" else runtime
-    if find_spec(kind) is None:
-        raise MissingExtra(f"stylizing with {kind}", "onnx" if kind == "onnxruntime" else kind)
-    if not path.is_file():
-        raise BadCheckpoint(path, "no such file; accepted: an exported graph")
-    try:
-        return _KINDS[kind](path, threads)
-    except Exception as problem:
-        # Both raise classes of their own that share no base but this.
-        raise BadCheckpoint(path, f"not a graph that {kind} can run: {str(problem).splitlines()[0]}") from problem
 
-
-def preferred() -> Runtime:
-    """OpenVINO where it is installed and the processor multiplies bfloat16 matrices; else ONNX Runtime."""
-    if find_spec("openvino") is None:
-        return "onnxruntime"
-    if find_spec("onnxruntime") is None:
-        return "openvino"
-    import openvino
-
-    with contextlib.suppress(RuntimeError):
-        if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            return "openvino"
-    return "onnxruntime"
-
-
-class _OnnxRuntime:
-    def __init__(self, path: Path, threads: int) -> None:
-        import onnxruntime
-
+    def __init__(self, path: Path, threads: int = 0) -> None:
+        try:
+            import onnxruntime
+        except ImportError as problem:
+            raise MissingExtra("stylizing with ONNX Runtime", "onnx") from problem
+        if not path.is_file():
+            raise BadCheckpoint(path, "no such file; accepted: an exported graph")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as problem:
+            # ONNX Runtime raises classes of its own that share no base but this.
+            first = str(problem).splitlines()[0]
+            raise BadCheckpoint(path, f"not a graph that ONNX Runtime can run: {first}") from problem
         self.told: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
 
     def run(self, fed: Mapping[str, Array]) -> list[Array]:
+        """Inputs by name -> outputs, in the file's order."""
         return self._session.run(None, dict(fed))
-
-
-class _OpenVino:
-    """Convolutions in bfloat16 where the processor has them; each call has a request of its own."""
-
-    def __init__(self, path: Path, threads: int) -> None:
-        import openvino
-
-        core: Any = openvino.Core()
-        model = core.read_model(str(path))
-        self.told = {
-            name: str(model.get_rt_info(["framework", name]).value)
-            for name in ("shape", "variant")
-            if model.has_rt_info(["framework", name])
-        }
-        wanted = {"NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"} | (
-            {"INFERENCE_NUM_THREADS": threads} if threads else {}
-        )
-        self._compiled = core.compile_model(model, "CPU", wanted)
-
-    def run(self, fed: Mapping[str, Array]) -> list[Array]:
-        found = self._compiled.create_infer_request().infer(dict(fed), share_inputs=True)
-        return [np.array(found[output]) for output in self._compiled.outputs]
-
-
-_KINDS = {"onnxruntime": _OnnxRuntime, "openvino": _OpenVino}

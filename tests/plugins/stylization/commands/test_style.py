@@ -27,7 +27,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with pictures; the network that ships is the random one."""
     monkeypatch.setattr(running, "WEIGHTS", network)
-    monkeypatch.setattr(running.shipped_stylizer, "__defaults__", ("edge", 1, network, "onnxruntime"))
+    monkeypatch.setattr(running.shipped_stylizer, "__defaults__", ("edge", 1, network))
     monkeypatch.setattr(looks, "find_client", lambda *_: pytest.fail("no fleet was meant"))
     rng = np.random.default_rng(0)
     for name in ("photo", "paint", "other"):

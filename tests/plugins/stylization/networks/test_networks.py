@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed: networks ar
 
 from fairlead_stylization.errors import BadCheckpoint, BadPicture, BadSetting  # noqa: E402
 from fairlead_stylization.networks.running import TorchNetwork, segments  # noqa: E402
-from fairlead_stylization.networks.sessions import Runtime, open_graph  # noqa: E402
+from fairlead_stylization.networks.sessions import Graph  # noqa: E402
 from fairlead_stylization.networks.student import Ledger, Student, StudentShape  # noqa: E402
 from fairlead_stylization.stylizer import NetworkStylizer, Style  # noqa: E402
 from fairlead_stylization.transform.colours import Colours, colour_map, recoloured  # noqa: E402
@@ -107,14 +107,13 @@ def test_a_picture_in_its_own_style_is_what_its_layers_draw(student: Student) ->
     assert float((passes.picture - drawn).abs().mean()) < 0.02
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_the_exported_graphs_compute_the_same(student: Student, tmp_path: Path, runtime: Runtime) -> None:
+def test_the_exported_graphs_compute_the_same(student: Student, tmp_path: Path) -> None:
     pytest.importorskip("onnx", reason="onnx is not installed: export is not tested")
-    pytest.importorskip(runtime, reason=f"{runtime} is not installed: exported graphs are not run by it")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: exported graphs are not run")
     from fairlead_stylization.networks.export import export
     from fairlead_stylization.networks.running import OnnxNetwork
 
-    exported = NetworkStylizer(OnnxNetwork(*export(student, tmp_path, "edge"), threads=1, runtime=runtime))
+    exported = NetworkStylizer(OnnxNetwork(*export(student, tmp_path, "edge"), threads=1))
     stylizer = NetworkStylizer(TorchNetwork(student, "edge"))
     content, styles = picture(70, 93, 11), [Style(picture(64, 64, 12)), Style(picture(128, 40, 13), 0.5)]
     difference = np.abs(exported.stylize(content, styles, 0.7) - stylizer.stylize(content, styles, 0.7))
@@ -123,15 +122,13 @@ def test_the_exported_graphs_compute_the_same(student: Student, tmp_path: Path, 
     assert exported.variant == "edge"
 
 
-def test_what_is_no_graph_and_what_is_no_runtime_are_refused(tmp_path: Path) -> None:
+def test_what_is_no_graph_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: graphs are not run")
     (tmp_path / "broken.onnx").write_bytes(b"not a graph")
     with pytest.raises(BadCheckpoint, match=r"broken\.onnx"):
-        open_graph(tmp_path / "broken.onnx", runtime="onnxruntime")
+        Graph(tmp_path / "broken.onnx")
     with pytest.raises(BadCheckpoint, match="no such file"):
-        open_graph(tmp_path / "absent.onnx", runtime="onnxruntime")
-    with pytest.raises(BadSetting, match="runtime: 'tensorrt'; accepted: auto"):
-        open_graph(tmp_path / "broken.onnx", runtime="tensorrt")  # type: ignore[arg-type]
+        Graph(tmp_path / "absent.onnx")
 
 
 def test_what_cannot_be_stylized_is_refused(stylizer: NetworkStylizer) -> None:

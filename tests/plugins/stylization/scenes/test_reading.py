@@ -163,16 +163,8 @@ def test_a_radiance_field_is_baked(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     torch = pytest.importorskip("torch", reason="torch is not installed: radiance fields are not tested")
     from fairlead_stylization.scenes.reading import radiance
 
-    # A field that is dense where x is below 0 and shows a colour of its own: by hand, so that what must come is known.
-    width = 8
-    state = {f"{name}.{kind}": torch.zeros(shape) for name, shape in
-             {"layer1": (width, 9), "layers_xyz.0": (width, width), "fc_alpha": (1, width), "fc_feat": (width, width),
-              "layers_dir.0": (width, width + 9), "fc_rgb": (3, width)}.items()
-             for kind, shape in (("weight", shape), ("bias", shape[:1]))}  # fmt: skip
-    state["layer1.weight"][0, 0] = -1.0
-    state["layers_xyz.0.weight"][0, 0] = 1.0
-    state["fc_alpha.weight"][0, 0] = 400.0
-    state["fc_rgb.bias"][:] = torch.tensor([4.0, 0.0, -4.0])
+    # Dense where x is below 0.
+    state = field(torch, axis=0, factor=-1.0, offset=0.0)
     torch.save({"fine": state}, tmp_path / "half.pth")
     monkeypatch.setattr(radiance, "_COARSE", 12)
     shares: list[float] = []
@@ -181,3 +173,33 @@ def test_a_radiance_field_is_baked(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     inner = np.abs(scene.points[:, 1:]).max(axis=1) < 1.2
     front = scene.points[inner & (scene.points[:, 0] > -1.2)]
     assert np.abs(front[:, 0]).max() < 0.2 and shares[-1] == 1.0
+
+
+def field(torch, axis: int, factor: float, offset: float) -> dict[str, object]:
+    """A field that is dense on one side of a plane and shows one colour: by hand, so that what must come is known."""
+    width = 8
+    state = {f"{name}.{kind}": torch.zeros(shape) for name, shape in
+             {"layer1": (width, 9), "layers_xyz.0": (width, width), "fc_alpha": (1, width), "fc_feat": (width, width),
+              "layers_dir.0": (width, width + 9), "fc_rgb": (3, width)}.items()
+             for kind, shape in (("weight", shape), ("bias", shape[:1]))}  # fmt: skip
+    state["layer1.weight"][0, axis], state["layer1.bias"][0] = factor, offset
+    state["layers_xyz.0.weight"][0, 0] = 1.0
+    state["fc_alpha.weight"][0, 0] = 400.0
+    state["fc_rgb.bias"][:] = torch.tensor([4.0, 0.0, -4.0])
+    return state
+
+
+def test_a_forward_facing_field_is_baked_from_its_camera(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed: radiance fields are not tested")
+    # A wall from z = 0.5 in normalized device coordinates on: 2 / (1 - 0.5) = 4 away.
+    torch.save({"fine": field(torch, axis=2, factor=20.0, offset=-10.0)}, tmp_path / "wall.pth")
+    shares: list[float] = []
+    numbers = Intrinsics((20, 20), (12, 8))
+    scene = read_scene(tmp_path / "wall.pth", intrinsics=numbers, progress=shares.append)
+    np.testing.assert_allclose(scene.points[:, 2], -4, rtol=0.07)
+    np.testing.assert_allclose(scene.colours, np.tile([0.982, 0.5, 0.018], (len(scene.points), 1)), atol=1e-2)
+    first = scene.points[: 24 * 16]
+    np.testing.assert_allclose(first[0, :2] / -first[0, 2], [-11.5 / 20, 7.5 / 20], rtol=1e-4)
+    # Views beside the middle add only what it does not show, at their outer sides.
+    assert len(first) < len(scene.points) < 1.5 * len(first) and shares[-1] == 1.0
+    assert splat(scene, scene.cameras[0]).seen.mean() > 0.8

@@ -8,6 +8,7 @@ from pathlib import Path
 from ...errors import BadPicture
 from ..scene import Scene
 from .depth_frames import Intrinsics, read_depth_frames
+from .forward_facing import read_forward_facing
 from .meshes import ENDINGS, read_mesh
 from .point_arrays import read_point_arrays
 from .radiance import read_radiance_field
@@ -30,7 +31,7 @@ def read_scene(
     Args:
         path: of the file or folder.
         discs: at most.
-        intrinsics: of the depth camera; needed for folders alone.
+        intrinsics: of the depth camera, needed for folders; of a forward-facing radiance field's camera.
         seed: of what is drawn.
         progress: is told the share that is done, by readers that take long.
 
@@ -46,6 +47,8 @@ def read_scene(
         raise BadPicture(f"{path}: no such file; accepted: a scene's file, or a folder of RGB-D frames")
     ending = path.suffix.lower()
     if ending in _FIELDS:
+        if intrinsics is not None:
+            return read_forward_facing(path, intrinsics, discs=discs, progress=progress, seed=seed)
         return read_radiance_field(path, discs=discs, progress=progress, seed=seed)
     if ending == ".npz":
         return read_point_arrays(path, discs=discs, seed=seed)

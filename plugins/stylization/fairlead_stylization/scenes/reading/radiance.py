@@ -22,12 +22,12 @@ F32 = NDArray[np.float32]
 #: Half the side of the box that the synthetic scenes lie in, and their opacity from which there is a surface.
 _HALF, _SURFACE = 1.5, 12.0
 _COARSE = 72
-_ACCEPTED = "an object within 1.5 of the origin"
+_ACCEPTED = "an object within 1.5 of the origin, or a forward-facing scene with fx,fy,cx,cy of its camera"
 _PART = 65536
 
 
 @dataclass(frozen=True, slots=True)
-class _Field:
+class Field:
     """A field's network: points and directions to densities and colours."""
 
     weights: Mapping[str, F32]
@@ -65,12 +65,10 @@ def read_radiance_field(
     Raises:
         BadCheckpoint: it is none, holds values that are not finite, or shows nothing.
     """
-    field = _field(path)
+    field = read_field(path)
     occupied, steps = _occupied(field, progress)
     if not len(occupied):
-        raise BadCheckpoint(
-            path, "no density above a surface's in its box; accepted: an object within 1.5 of the origin"
-        )
+        raise BadCheckpoint(path, f"no density above a surface's in its box; accepted: {_ACCEPTED}")
     fine = _fineness(len(occupied), discs)
     points, colours, normals = _surface(field, occupied, steps, fine, progress)
     if not len(points):
@@ -101,7 +99,7 @@ def _further(camera: Camera, scale: float) -> Camera:
     return Camera(camera.focal, camera.centre, camera.size, matrix)
 
 
-def _occupied(field: _Field, progress: Callable[[float], None]) -> tuple[F32, float]:
+def _occupied(field: Field, progress: Callable[[float], None]) -> tuple[F32, float]:
     """Corners [n, 3] of coarse cells that hold something or touch such a cell, and their side."""
     step = 2 * _HALF / _COARSE
     axis = np.arange(_COARSE, dtype=np.float32) * step - _HALF + step / 2
@@ -128,7 +126,7 @@ def _fineness(cells: int, discs: int) -> int:
 
 
 def _surface(
-    field: _Field, corners: F32, step: float, fine: int, progress: Callable[[float], None]
+    field: Field, corners: F32, step: float, fine: int, progress: Callable[[float], None]
 ) -> tuple[F32, F32, F32]:
     offsets = (np.arange(fine, dtype=np.float32) + 0.5) * (step / fine)
     inner = np.stack(np.meshgrid(offsets, offsets, offsets, indexing="ij"), axis=-1).reshape(-1, 3)
@@ -148,7 +146,7 @@ def _surface(
     return points, colours, normals
 
 
-def _shown(field: _Field, points: F32, side: np.float32) -> tuple[F32, F32, F32]:
+def _shown(field: Field, points: F32, side: np.float32) -> tuple[F32, F32, F32]:
     """Of filled fine cells those with an empty neighbour, their colours and normals."""
     slope = np.zeros_like(points)
     least = np.full(len(points), np.inf, np.float32)
@@ -184,7 +182,8 @@ def _linear(weights: Mapping[str, F32], name: str, values: F32) -> F32:
     return values @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
 
 
-def _field(path: Path) -> _Field:
+def read_field(path: Path) -> Field:
+    """Read a checkpoint's network; raises BadCheckpoint where it is none, and MissingExtra without torch."""
     try:
         import torch
     except ImportError as error:
@@ -203,4 +202,4 @@ def _field(path: Path) -> _Field:
             raise BadCheckpoint(path, f"{name}: values that are not finite; accepted: finite ones")
     octaves = (weights["layer1.weight"].shape[1] - 3) // 6
     width = weights["fc_feat.weight"].shape[0]
-    return _Field(weights, octaves, (weights["layers_dir.0.weight"].shape[1] - width - 3) // 6)
+    return Field(weights, octaves, (weights["layers_dir.0.weight"].shape[1] - width - 3) // 6)
