@@ -141,7 +141,7 @@ def speed(options: Options, content: Picture, style: Picture) -> list[Row]:
 
 def costs(options: Options) -> list[Row]:
     """The local stage's share, and the memory of a large picture."""
-    content, style = (pictures(options, kind, LARGE)[0] for kind in ("content", "style"))
+    content, style = pictures(options, "content", LARGE)[0], pictures(options, "style")[0]
     paths = [split_pictures(options.more.data / "images" / kind)[0][0] for kind in ("content", "style")]
     rows = []
     for name in shipped():

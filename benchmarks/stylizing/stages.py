@@ -53,7 +53,7 @@ def local_share(variant: str, content: Picture, style: Picture, repeats: int) ->
     """
     student = read_student(WEIGHTS / f"{variant}.safetensors", variant)
     pictures = [torch.from_numpy(np.ascontiguousarray(one.transpose(2, 0, 1)[None])) for one in (content, style)]
-    with torch.inference_mode():
+    with torch.no_grad():
         code, *patches = StyleGraph(student)(pictures[1])
     total = sum(map(length, student.shape.segments))
     rest = torch.ones(1), torch.ones(1), torch.zeros(1, total), torch.zeros(1)
