@@ -90,12 +90,16 @@ _BATCH_S, _LEAST = 0.4, 3
 
 
 def measure(instances: Instances, *, rounds: int = 6) -> Calibration:
-    """Fit to all instances at once, by rounds of batches in turn; the first round warms up."""
+    """Fit to all instances at once, by rounds of batches in turn; the first round warms up.
+
+    Batches that fit and batches that judge alternate within a round and change places from one to the next, so that a
+    machine that grows slower or faster meanwhile is no error of the model.
+    """
     taken = [0] * len(instances.ready)
     found: dict[str, list[tuple[list[Chunk], float]]] = {"seen": [], "unseen": []}
     for turn in range(rounds + 1):
-        for name, batches in (("seen", SEEN), ("unseen", UNSEEN)):
-            replay = instances.open_loop(_batches(f"{name}{turn}", batches, len(taken)))
+        for name, part, batches in _order(turn):
+            replay = instances.open_loop(_batches(f"{name}{part}{turn}", batches, len(taken)))
             failed = [item.error for item in replay.served if item.error]
             if failed:
                 raise RuntimeError(f"{len(failed)} requests failed: {failed[0]}")
@@ -104,6 +108,12 @@ def measure(instances: Instances, *, rounds: int = 6) -> Calibration:
                 found[name] += steps[taken[place] :] if turn else []
                 taken[place] = len(steps)
     return by_kind(found["seen"], found["unseen"])
+
+
+def _order(turn: int) -> list[tuple[str, int, Sequence[tuple[int, int, int]]]]:
+    """The replays of a round: whether they fit or judge, and half of the batches each."""
+    halves = [(name, part, every[part::2]) for part in (0, 1) for name, every in (("seen", SEEN), ("unseen", UNSEEN))]
+    return halves if turn % 2 else halves[::-1]
 
 
 def by_kind(seen: Steps, unseen: Steps) -> Calibration:

@@ -162,6 +162,8 @@ def compute_load(arrivals: Sequence[Arrival], speed: Speed, seconds: float, inst
         decoded = item.answer - 1
         pairs = decoded * item.prompt + decoded * (decoded + 1) // 2
         busy += cost.pair_s * (Chunk(0, item.prompt).pairs + pairs) + cost.token_s * (item.prompt + decoded)
+        # A token that is generated reads as many as it pairs with.
+        busy += cost.read_s * (item.prompt + pairs)
         chunks = -(-item.prompt // speed.step_tokens)
         busy += further * chunks + part * decoded
     return busy / (seconds * instances)

@@ -12,7 +12,7 @@ from ..model.stage import Stage
 
 
 class Executor(Protocol):
-    """Computes microbatches in the order in which they are given; a pipeline has several in flight."""
+    """Computes microbatches; a pipeline has several in flight, and those of one request stay in their order."""
 
     @property
     def capacity(self) -> int:
@@ -29,11 +29,11 @@ class Executor(Protocol):
         ...
 
     def next(self) -> tuple[Batch, torch.Tensor]:
-        """Wait for the oldest microbatch; return it and the logits that it asks for, float32 [samples, vocabulary].
+        """Wait for a microbatch; return it and the logits that it asks for, float32 [samples, vocabulary].
 
         Raises:
-            MicrobatchLost: it, and all after it, were not computed and never will be: their chunks are to be planned
-                anew. Requests that the error names have lost their keys and values.
+            MicrobatchLost: all that were not returned are not computed and never will be: their chunks are to be
+                planned anew. Requests that the error names have lost their keys and values.
         """
         ...
 

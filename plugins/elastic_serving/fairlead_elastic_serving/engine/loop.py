@@ -14,6 +14,7 @@ import torch
 from fairlead_language_model.serving import Event, Failure
 
 from ..errors import MicrobatchLost
+from ..model.batch import Batch
 from ..planning.cost_model import Chunk, CostModel, fit
 from ..planning.microbatches import lookahead
 from ..scheduling import Request, Scheduled, Scheduler, Step
@@ -72,7 +73,7 @@ class Loop:
         self.by_tokens = False
         self.sequences: dict[str, ServedSequence] = {}
         self._tokens: dict[str, list[int]] = {}
-        self._flying: deque[tuple[Scheduled, ...]] = deque()
+        self._flying: deque[tuple[Batch, tuple[Scheduled, ...]]] = deque()
         self._carry_out, self._copy_speed, self._objectives = carry_out, copy_speed, objectives
         self._learn_at = FIRST_LESSON
         self._warn, self._clock, self._check = warn, clock, check
@@ -106,12 +107,13 @@ class Loop:
                 self._finish(sequence, "length")
 
     def turn(self) -> bool:
-        """Plan all that may be in flight and wait for the oldest microbatch; false if nothing could be computed."""
+        """Plan all that may be in flight and wait for a microbatch; false if nothing could be computed."""
         if self.telemetry.step_count >= self._learn_at:
             self._learn()
         while (room := self.executor.capacity - len(self._flying)) > 0:
             # Where others keep the stages busy, a few tokens rather wait for those in flight and go with them.
-            if self._flying and self.scheduler.ready() < self.executor.least_tokens:
+            few = self.scheduler.ready() < self.executor.least_tokens
+            if self._flying and few and not self.scheduler.admits():
                 break
             step = self.scheduler.step()
             self._carry_out(step)
@@ -119,8 +121,9 @@ class Loop:
                 break
             self._admitted(step.scheduled)
             for part in self._parts(step.scheduled, room):
-                self.executor.submit(make_batch(part, self._tokens))
-                self._flying.append(part)
+                batch = make_batch(part, self._tokens)
+                self.executor.submit(batch)
+                self._flying.append((batch, part))
         if not self._flying:
             return False
         self._answer()
@@ -189,20 +192,20 @@ class Loop:
         return first
 
     def _answer(self) -> None:
-        started_s, part = self._clock(), self._flying[0]
+        started_s = self._clock()
         try:
-            _, logits = self.executor.next()
+            batch, logits = self.executor.next()
         except MicrobatchLost as lost:
             self._lost(lost)
             return
         except Exception as error:
-            self._flying.popleft()
+            _, part = self._flying.popleft()
             self.scheduler.undo(part)
             for item in part:
                 if item.name in self.sequences:
                     self._fail(self.sequences[item.name], error)
             return
-        self._flying.popleft()
+        part = self._back(batch)
         events, ended, failed = self._draw(part, logits)
         self.scheduler.computed(part, ended)
         for sequence, error in failed:
@@ -213,6 +216,13 @@ class Loop:
             self.telemetry.count_step([item.chunk for item in part], self._clock() - started_s)
         # Reported last, so that who has seen an answer also finds it counted.
         self._report(events)
+
+    def _back(self, batch: Batch) -> tuple[Scheduled, ...]:
+        """Take out what came back, which need not be the oldest."""
+        place = next(place for place, (flying, _) in enumerate(self._flying) if flying is batch)
+        _, part = self._flying[place]
+        del self._flying[place]
+        return part
 
     def _draw(
         self, part: Sequence[Scheduled], logits: torch.Tensor
@@ -253,7 +263,7 @@ class Loop:
 
     def _lost(self, lost: MicrobatchLost) -> None:
         while self._flying:
-            self.scheduler.undo(self._flying.popleft())
+            self.scheduler.undo(self._flying.popleft()[1])
         for name in lost.names & self.sequences.keys():
             self.scheduler.restart(name)
 

@@ -14,10 +14,11 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..arena.page_tables import HIGH
 from ..kernels.merging import merge
-from ..model.attention import PagedAttention
+from ..model.attention import NativePagedStep, PagedAttention
 from ..model.batch import Batch
 from ..model.layers import StepAttention
 from .row_store import RowStore
@@ -132,7 +133,24 @@ class GroupAttention:
 
     def begin(self, batch: Batch, layers: range) -> StepAttention:
         """Return the attention of one microbatch, whose rows are those of ``layers``."""
+        older = isinstance(batch, GroupBatch) and batch.older
+        if not older and self._pieces.paged.backend.name == "native":
+            return _PlainStep(self._pieces.paged, self._elsewhere, batch, layers)
         return _GroupStep(self._me, self._pieces, self._elsewhere, batch, layers)
+
+
+class _PlainStep(NativePagedStep):
+    """Sequences whose tokens all stand in the pieces that are written: nobody is asked, only answered."""
+
+    def __init__(self, paged: PagedAttention, elsewhere: Elsewhere, batch: Batch, layers: range) -> None:
+        super().__init__(paged, batch, layers)
+        self._elsewhere = elsewhere
+
+    def attend_arrays(
+        self, layer: int, queries: NDArray[np.float32], keys: NDArray[np.float32], values: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        self._elsewhere.serve()
+        return super().attend_arrays(layer, queries, keys, values)
 
 
 class _GroupStep:

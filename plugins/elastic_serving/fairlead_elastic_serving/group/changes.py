@@ -71,6 +71,7 @@ class Changes:
             plan.epoch,
             it.settings.microbatches * len({segment.instance for segment in space.segments}),
             it.settings.least_tokens,
+            it.settings.microbatches,
             it.service.shared,
             self._give_up,
         )

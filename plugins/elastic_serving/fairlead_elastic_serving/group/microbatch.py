@@ -60,6 +60,11 @@ class Microbatch:
         """Whether no other segment follows."""
         return self.place == len(self.segments) - 1
 
+    @property
+    def prompts(self) -> bool:
+        """Whether there are chunks of prompts in it."""
+        return len(self.positions) > len(self.starts) - 1
+
     def to_message(self) -> Message:
         """Return it as a message ``run``."""
         fields = {

@@ -1,4 +1,4 @@
-"""A driver's microbatches through the stages of its group: several in flight, answered in their order."""
+"""A driver's microbatches through the stages of its group: several in flight, answered as they come back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .post import Post
 from .space import GroupSpace
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Flying:
     number: int
     batch: Batch
@@ -32,7 +32,7 @@ class PipelineExecutor:
 
     Attributes:
         submitted: number of microbatches that were sent.
-        answered: number of those that came back.
+        answered: up to which number all came back.
 
     Args:
         stage: embedding and output are computed here.
@@ -41,8 +41,9 @@ class PipelineExecutor:
         take: queues a microbatch whose first segment is here.
         work: does something of what this instance has to do, for itself and others, or waits a little.
         epoch: of the plan in force.
-        microbatches: to have in flight.
+        microbatches: that may be in flight.
         least_tokens: of a microbatch, where other drivers are at work too.
+        parts: microbatches that the running requests are dealt to then.
         others: whether they are.
         give_up: tells all stages to compute nothing more up to the microbatch of a number.
     """
@@ -57,11 +58,12 @@ class PipelineExecutor:
         epoch: int,
         microbatches: int,
         least_tokens: int = 1,
+        parts: int = 2,
         others: Callable[[], bool] = lambda: False,
         give_up: Callable[[int], None] = lambda number: None,
     ) -> None:
         self._give_up = give_up
-        self._least_tokens, self._others = least_tokens, others
+        self._least_tokens, self._parts, self._others = least_tokens, parts, others
         self.capacity = microbatches
         self.submitted = 0
         self.answered = 0
@@ -72,8 +74,14 @@ class PipelineExecutor:
 
     @property
     def least_tokens(self) -> int:
-        """Tokens below which a step is not cut: where others keep the stages busy, small parts only cost more."""
-        return self._least_tokens if self._others() else 1
+        """Tokens below which a step is not cut: where others keep the stages busy, small parts only cost more.
+
+        Each microbatch reads a stage's weights, and a token comes round when all of them have: with as many requests,
+        few large ones come round sooner.
+        """
+        if not self._others():
+            return 1
+        return max(self._least_tokens, -(-len(self._space.names) // self._parts))
 
     @property
     def in_flight(self) -> int:
@@ -96,32 +104,32 @@ class PipelineExecutor:
             flying.reason = str(error)
 
     def next(self) -> tuple[Batch, torch.Tensor]:
-        """Work until the oldest microbatch is there; return it and its logits float32 [samples, vocabulary].
+        """Work until a microbatch is there; return it and its logits float32 [samples, vocabulary].
 
-        Raises MicrobatchLost when the group is broken, or a stage could not compute it.
+        Raises MicrobatchLost when the group is broken, or a stage could not compute one.
         """
-        oldest = self._flying[0]
-        while oldest.hidden is None and oldest.reason is None and self._broken is None:
+        while (found := self._ended()) is None and self._broken is None:
             try:
                 self._work()
             except Exception:
-                # Whoever asked takes this microbatch for failed; the next answer is that of the next one.
+                # Whoever asked takes the oldest microbatch for failed; the next answer is that of another one.
                 self._flying.popleft()
-                self.answered = oldest.number
+                self._answered()
                 raise
         if self._broken is not None:
             self._flying.clear()
             raise MicrobatchLost(self._broken, frozenset(self._space.names))
-        if oldest.hidden is None:
+        assert found is not None
+        if found.hidden is None:
             # What came after it may have been computed on what it should have stored.
             names = frozenset(name for flying in self._flying for name in flying.batch.names)
             self._flying.clear()
             self.answered = self.submitted
             self._give_up(self.submitted)
-            raise MicrobatchLost(oldest.reason or "lost", names)
-        self._flying.popleft()
-        self.answered = oldest.number
-        return oldest.batch, self._stage.logits(oldest.hidden.to(self._stage.ends.head.device))
+            raise MicrobatchLost(found.reason or "lost", names)
+        self._flying.remove(found)
+        self._answered()
+        return found.batch, self._stage.logits(found.hidden.to(self._stage.ends.head.device))
 
     def done(self, number: int, hidden: torch.Tensor) -> None:
         """Take what the last stage made of a microbatch; one that nobody waits for changes nothing."""
@@ -134,6 +142,14 @@ class PipelineExecutor:
         for flying in self._flying:
             if flying.number == number:
                 flying.reason = reason
+
+    def _ended(self) -> _Flying | None:
+        """The oldest microbatch that came back or was lost: prompts overtake at the stages."""
+        return next((one for one in self._flying if one.hidden is not None or one.reason is not None), None)
+
+    def _answered(self) -> None:
+        """Up to which microbatch all were answered."""
+        self.answered = self._flying[0].number - 1 if self._flying else self.submitted
 
     def break_off(self, reason: str) -> None:
         """Give up everything: the group is broken."""

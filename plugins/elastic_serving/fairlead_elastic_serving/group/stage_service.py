@@ -1,4 +1,7 @@
-"""Computes this instance's layers of microbatches, its own and others', in the order in which they come."""
+"""Computes this instance's layers of microbatches, its own and others', in the order in which they come.
+
+Those with prompts go first: somebody waits for a first token, and behind them nobody's next token is much later.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,7 @@ class StageService:
         now = self._clock()
         if microbatch.driver != self._post.me:
             self._foreign_at = now
-        self._tasks.append((now, microbatch))
+        self._queue(now, microbatch)
 
     def shared(self) -> bool:
         """Return whether other drivers have sent microbatches of late."""
@@ -78,23 +81,40 @@ class StageService:
             (came, task) for came, task in self._tasks if task.driver != driver or (task.epoch, task.number) > last
         )
 
+    def _queue(self, now: float, microbatch: Microbatch) -> None:
+        """Put prompts before what waits for its next token, and behind other prompts."""
+        if not microbatch.prompts:
+            self._tasks.append((now, microbatch))
+            return
+        prompts = [place for place, (_, task) in enumerate(self._tasks) if task.prompts]
+        self._tasks.insert(prompts[-1] + 1 if prompts else 0, (now, microbatch))
+
     def step(self) -> bool:
         """Compute the first microbatch that has its pages; false if there is none."""
-        for _ in range(len(self._tasks)):
-            came, microbatch = self._tasks.popleft()
+        place, behind = 0, set[str]()
+        while place < len(self._tasks):
+            came, microbatch = self._tasks[place]
+            pieces = microbatch.pieces[microbatch.place]
             began = self._clock()
             try:
-                hidden = self._run(microbatch)
+                # What its request has before it must not wait for pages.
+                hidden = self._run(microbatch) if behind.isdisjoint(pieces) else None
             except OutOfPages as error:
-                if self._clock() - came > PATIENCE_S:
+                hidden = None
+                if began - came > PATIENCE_S:
+                    del self._tasks[place]
                     self._fail(microbatch, error)
-                else:
-                    self._tasks.append((came, microbatch))
-                continue
+                    continue
             except Exception as error:
                 # The driver decides what to do about it; this instance serves on.
+                del self._tasks[place]
                 self._fail(microbatch, error)
                 return True
+            if hidden is None:
+                behind.update(pieces)
+                place += 1
+                continue
+            del self._tasks[place]
             self.busy_s += self._clock() - began
             self.computed += 1
             self._pass_on(microbatch, hidden)

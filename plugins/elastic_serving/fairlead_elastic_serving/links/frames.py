@@ -7,14 +7,17 @@ each at a multiple of 64 bytes.
 from __future__ import annotations
 
 import json
+from math import prod
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..errors import ElasticServingError
 from .link import Message
 
-HEAD_BYTES = 16384
+HEAD_BYTES = 32768
 """Holds the states of a microbatch of a few tokens: what stands in the head takes one transfer."""
 MOST_BYTES = 1 << 32
 """A body longer than that is no message of ours."""
@@ -38,13 +41,13 @@ def encode(message: Message) -> torch.Tensor:
         at += _aligned(tensor.nbytes)
     text = json.dumps([message.kind, message.fields, entries], separators=(",", ":")).encode()
     start = _aligned(4 + len(text))
-    body = torch.zeros(start + at, dtype=torch.uint8)
+    body = np.zeros(start + at, np.uint8)
     body[:4] = _bytes(len(text), 4)
-    body[4 : 4 + len(text)] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+    body[4 : 4 + len(text)] = np.frombuffer(text, np.uint8)
     for (_, _, _, place), tensor in zip(entries, tensors.values(), strict=True):
         if tensor.nbytes:
-            body[start + place : start + place + tensor.nbytes] = tensor.view(torch.uint8)
-    return body
+            body[start + place : start + place + tensor.nbytes] = tensor.view(torch.uint8).numpy()
+    return torch.from_numpy(body)
 
 
 def decode(body: torch.Tensor) -> Message:
@@ -60,11 +63,11 @@ def decode(body: torch.Tensor) -> Message:
 
 def head_of(body: torch.Tensor) -> torch.Tensor:
     """Return the head for a body: its length, and all of it where it fits. uint8 [HEAD_BYTES]."""
-    head = torch.zeros(HEAD_BYTES, dtype=torch.uint8)
+    head = np.zeros(HEAD_BYTES, np.uint8)
     head[:_COUNT] = _bytes(body.numel(), _COUNT)
     if fits(body.numel()):
-        head[_COUNT : _COUNT + body.numel()] = body
-    return head
+        head[_COUNT : _COUNT + body.numel()] = body.numpy()
+    return torch.from_numpy(head)
 
 
 def body_bytes(head: torch.Tensor) -> int:
@@ -87,7 +90,7 @@ def body_in(head: torch.Tensor) -> torch.Tensor:
 
 def _tensor(body: torch.Tensor, start: int, entry: list[Any]) -> torch.Tensor:
     _, kind, shape, place = entry
-    wanted = torch.Size(shape).numel() * _TYPES[kind].itemsize
+    wanted = prod(shape) * _TYPES[kind].itemsize
     part = body[start + place : start + place + wanted]
     if part.numel() != wanted:
         raise ValueError(f"tensor {entry[0]!r} is cut off")
@@ -108,8 +111,8 @@ def _aligned(number: int) -> int:
     return -(-number // _ALIGNMENT) * _ALIGNMENT
 
 
-def _bytes(number: int, count: int) -> torch.Tensor:
-    return torch.frombuffer(bytearray(number.to_bytes(count, "little")), dtype=torch.uint8)
+def _bytes(number: int, count: int) -> NDArray[np.uint8]:
+    return np.frombuffer(number.to_bytes(count, "little"), np.uint8)
 
 
 def _number(part: torch.Tensor) -> int:

@@ -102,6 +102,7 @@ class Inbox:
     def __init__(self) -> None:
         self.listener: Callable[[], None] | None = None
         self._lanes: dict[Lane, deque[Received]] = {lane: deque() for lane in Lane}
+        self._urgent = tuple(self._lanes[lane] for lane in sorted(Lane))
         self._some = threading.Condition()
 
     def put(self, received: Received) -> None:
@@ -117,13 +118,18 @@ class Inbox:
 
         None if there is none within ``timeout_s`` seconds.
         """
-        with self._some:
-            self._some.wait_for(lambda: self._first(most) is not None, timeout_s)
-            lane = self._first(most)
-            return None if lane is None else self._lanes[lane].popleft()
+        if timeout_s > 0 and self._first(most) is None:
+            with self._some:
+                self._some.wait_for(lambda: self._first(most) is not None, timeout_s)
+        # Only one takes, so that what is seen there stays until it is taken.
+        queue = self._first(most)
+        return None if queue is None else queue.popleft()
 
     def __len__(self) -> int:
         return sum(map(len, self._lanes.values()))
 
-    def _first(self, most: Lane) -> Lane | None:
-        return next((lane for lane in Lane if lane <= most and self._lanes[lane]), None)
+    def _first(self, most: Lane) -> deque[Received] | None:
+        for queue in self._urgent[: most + 1]:
+            if queue:
+                return queue
+        return None

@@ -1,8 +1,11 @@
-"""How long a prefill step takes, fitted to measured steps (KunServe, "cost model").
+"""How long a step takes, fitted to measured steps (KunServe, "cost model").
 
 A chunk of c tokens after a prefix of p costs alpha * (p c + (c^2 + c) / 2) + beta * c + gamma: the pairs of tokens that
 attention computes, the tokens that everything else computes, and a constant. A batch costs the sum of its chunks, less
 lambda for every chunk but one: what a shared launch and shared weights save.
+
+Beyond the paper, delta * (p + c) counts the tokens whose keys and values a chunk reads: once, however many queries it
+has. A token that is generated is bound by this, a long prompt by its pairs, and one factor cannot say both.
 """
 
 from __future__ import annotations
@@ -32,13 +35,18 @@ class Chunk:
         """Pairs of tokens that attend: p c + (c^2 + c) / 2."""
         return self.prefix * self.tokens + (self.tokens * self.tokens + self.tokens) // 2
 
+    @property
+    def seen(self) -> int:
+        """Tokens that attention reads: p + c."""
+        return self.prefix + self.tokens
+
 
 Batch = Sequence[Chunk]
 
 
 @dataclass(frozen=True, slots=True)
 class CostModel:
-    """Seconds for each pair, for each token, for each chunk, and what sharing a batch saves."""
+    """Seconds for each pair, for each token, for each chunk, what sharing a batch saves, and for each token read."""
 
     pair_s: float
     """alpha."""
@@ -48,10 +56,12 @@ class CostModel:
     """gamma."""
     shared_s: float = 0.0
     """lambda."""
+    read_s: float = 0.0
+    """delta."""
 
     def chunk(self, chunk: Chunk) -> float:
         """Return the seconds of a chunk alone."""
-        return self.pair_s * chunk.pairs + self.token_s * chunk.tokens + self.chunk_s
+        return self.pair_s * chunk.pairs + self.token_s * chunk.tokens + self.read_s * chunk.seen + self.chunk_s
 
     def batch(self, batch: Batch) -> float:
         """Return the seconds of a batch; 0 for an empty one."""
@@ -78,6 +88,7 @@ def fit(steps: Sequence[tuple[Batch, float]]) -> CostModel:
         [
             [sum(chunk.pairs for chunk in batch) for batch, _ in steps],
             [sum(chunk.tokens for chunk in batch) for batch, _ in steps],
+            [sum(chunk.seen for chunk in batch) for batch, _ in steps],
             np.ones(len(steps)),
             sizes - 1,
         ],
@@ -87,17 +98,21 @@ def fit(steps: Sequence[tuple[Batch, float]]) -> CostModel:
     # further chunk is never cheaper than none.
     if len(set(sizes)) == 1:
         return _without_sharing(features, seconds)
-    pair_s, token_s, first_s, further_s = _not_negative(features / seconds[:, None], np.ones(len(steps)), [0, 1, 2, 3])
+    relative, wanted = features / seconds[:, None], np.ones(len(steps))
+    pair_s, token_s, read_s, first_s, further_s = _not_negative(relative, wanted, [0, 1, 2, 3, 4])
     shared_s = first_s - further_s
-    return CostModel(pair_s, token_s, first_s, shared_s) if shared_s >= 0 else _without_sharing(features, seconds)
+    if shared_s < 0:
+        return _without_sharing(features, seconds)
+    return CostModel(pair_s, token_s, first_s, shared_s, read_s)
 
 
 def _without_sharing(features: NDArray[np.float64], seconds: NDArray[np.float64]) -> CostModel:
     """The model with lambda 0: chunks cost gamma each."""
     by_chunk = features.copy()
-    by_chunk[:, 2] += by_chunk[:, 3]
-    pair_s, token_s, chunk_s, _ = _not_negative(by_chunk / seconds[:, None], np.ones(len(seconds)), [0, 1, 2])
-    return CostModel(pair_s, token_s, chunk_s)
+    by_chunk[:, 3] += by_chunk[:, 4]
+    relative = by_chunk / seconds[:, None]
+    pair_s, token_s, read_s, chunk_s, _ = _not_negative(relative, np.ones(len(seconds)), [0, 1, 2, 3])
+    return CostModel(pair_s, token_s, chunk_s, read_s=read_s)
 
 
 def _not_negative(matrix: NDArray[np.float64], wanted: NDArray[np.float64], columns: list[int]) -> list[float]:

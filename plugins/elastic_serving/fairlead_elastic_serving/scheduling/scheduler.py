@@ -122,6 +122,12 @@ class Scheduler:
         tokens = sum(item.missing for item in self._running) + sum(item.known for item in self._waiting)
         return min(tokens, self.settings.step_tokens)
 
+    def admits(self) -> bool:
+        """Return whether the next of those who wait could start now."""
+        if not self._waiting or len(self._running) >= self.settings.sequences:
+            return False
+        return self.space.needed(self._waiting[0].known) <= self.space.free
+
     def step(self) -> Step:
         """Plan what is computed next, of requests that no step computes which is out, and reserve its pages.
 

@@ -26,7 +26,9 @@ STEMS = [some_tokens(50, 90), some_tokens(50, 91)]
 
 
 class Pipeline(LocalExecutor):
-    """Several microbatches in flight, computed in order; now and then all are lost, with what some had stored."""
+    """Several microbatches in flight, computed in order and answered in any; now and then all that are not answered are
+    lost, with what some had stored.
+    """
 
     capacity = 3
     least_tokens = 1
@@ -34,14 +36,21 @@ class Pipeline(LocalExecutor):
     def __init__(self, stage: Any, random: np.random.Generator) -> None:
         super().__init__(stage)
         self._random, self.share, self.lost = random, 0.0, 0
+        self._done: list[tuple[Batch, torch.Tensor]] = []
 
     def next(self) -> tuple[Batch, torch.Tensor]:
         if self._random.random() < self.share:
-            names = {name for batch in self._batches for name in batch.names if self._random.random() < 0.5}
+            out = [*self._batches, *(batch for batch, _ in self._done)]
+            names = {name for batch in out for name in batch.names if self._random.random() < 0.5}
             self._batches: deque[Batch] = deque()
+            self._done = []
             self.lost += 1
             raise MicrobatchLost("a peer is gone", frozenset(names))
-        return super().next()
+        self._done += [super(Pipeline, self).next() for _ in range(len(self._batches))]
+        # Those of one request stay in their order.
+        names = [set(batch.names) for batch, _ in self._done]
+        first = [place for place in range(len(names)) if not names[place] & set().union(*names[:place])]
+        return self._done.pop(int(self._random.choice(first)))
 
 
 class Crowd:

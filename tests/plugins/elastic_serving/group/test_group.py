@@ -6,10 +6,14 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+from fairlead_elastic_serving.group.microbatch import Microbatch
 from fairlead_elastic_serving.group.plan import Phase
 from fairlead_elastic_serving.links.link import Lane
+from fairlead_elastic_serving.planning.drop_plan import Stage
 from fairlead_language_model.serving import Finish
 from tests.plugins.elastic_serving.engine.serving import Collected
 from tests.plugins.elastic_serving.group.group_world import World
@@ -159,6 +163,31 @@ def test_a_sliding_window_is_that_of_the_whole_model(tmp_path: Path) -> None:
     world.until(lambda: Phase.GROUPED in world.phases())
     _answered(world, asked, lambda number, tokens: model.greedy(_prompt(number), tokens))
     assert any(instance.node.remote.asked for instance in world.alive)
+
+
+def _microbatch(number: int, lengths: list[int]) -> Microbatch:
+    tokens, sequences = sum(lengths), len(lengths)
+    return Microbatch(
+        epoch=1,
+        driver="b",
+        number=number,
+        segments=(Stage("a", 0, 3),),
+        place=0,
+        hidden=torch.zeros(tokens, 4),
+        positions=np.zeros(tokens, np.int32),
+        starts=np.cumsum([0, *lengths]).astype(np.int32),
+        samples=np.zeros(0, np.int32),
+        pieces=(tuple(f"b:{number}:{sequence}" for sequence in range(sequences)),),
+        stored=np.zeros((1, sequences), np.int32),
+        older=((),),
+    )
+
+
+def test_prompts_overtake_next_tokens_but_not_each_other(llama: RandomModel) -> None:
+    service = World(llama.directory, PAGES, context=100)["a"].node.service
+    for number, lengths in enumerate([[1, 1], [9], [1], [1, 7], [1], [4]]):
+        service.add(_microbatch(number, lengths))
+    assert [task.number for _, task in service._tasks] == [1, 3, 5, 0, 2, 4]
 
 
 def test_an_exchange_waits_for_activations(llama: RandomModel) -> None:

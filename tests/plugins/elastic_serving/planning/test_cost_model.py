@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fairlead_elastic_serving.planning.cost_model import Chunk, CostModel, fit
 from fairlead_elastic_serving.planning.microbatches import bubble_share, cut, lookahead, measured_bubbles
 
-MODEL = CostModel(pair_s=2e-8, token_s=3e-5, chunk_s=2e-3, shared_s=1.5e-3)
+MODEL = CostModel(pair_s=2e-8, token_s=3e-5, chunk_s=2e-3, shared_s=1.5e-3, read_s=4e-7)
 CHUNKS = st.builds(Chunk, st.integers(0, 4000), st.integers(1, 2000))
 
 
@@ -33,7 +33,7 @@ def test_a_chunks_pairs_are_those_of_causal_attention() -> None:
 
 def test_a_fit_finds_what_the_steps_were_made_of() -> None:
     found = fit(list(steps(MODEL, 60, 0.0, 1)))
-    for name in ("pair_s", "token_s", "chunk_s", "shared_s"):
+    for name in ("pair_s", "token_s", "chunk_s", "shared_s", "read_s"):
         assert getattr(found, name) == pytest.approx(getattr(MODEL, name), rel=1e-6)
 
 
@@ -67,7 +67,8 @@ def test_batches_of_one_size_are_fitted_by_chunk(size: int) -> None:
 @given(st.lists(st.tuples(st.lists(CHUNKS, min_size=1, max_size=3), st.floats(1e-6, 1e3)), min_size=1, max_size=6))
 def test_no_part_of_a_fit_is_negative(measured) -> None:
     found = fit(measured)
-    assert min(found.pair_s, found.token_s, found.chunk_s, found.shared_s, found.chunk_s - found.shared_s) >= 0
+    assert min(found.pair_s, found.token_s, found.read_s, found.chunk_s, found.shared_s) >= 0
+    assert found.chunk_s >= found.shared_s
 
 
 @pytest.mark.parametrize("wrong", [[], [([], 1.0)], [([Chunk(0, 1)], 0.0)], [([Chunk(0, 1)], float("nan"))]])
