@@ -86,8 +86,14 @@ class StageService:
         if not microbatch.prompts:
             self._tasks.append((now, microbatch))
             return
-        prompts = [place for place, (_, task) in enumerate(self._tasks) if task.prompts]
-        self._tasks.insert(prompts[-1] + 1 if prompts else 0, (now, microbatch))
+        # A single token may be the end of a prompt's part: what belongs to one request stays in its order.
+        mine = set(microbatch.pieces[microbatch.place])
+        before = [
+            place
+            for place, (_, task) in enumerate(self._tasks)
+            if task.prompts or not mine.isdisjoint(task.pieces[task.place])
+        ]
+        self._tasks.insert(before[-1] + 1 if before else 0, (now, microbatch))
 
     def step(self) -> bool:
         """Compute the first microbatch that has its pages; false if there is none."""

@@ -188,6 +188,10 @@ def test_prompts_overtake_next_tokens_but_not_each_other(llama: RandomModel) -> 
     for number, lengths in enumerate([[1, 1], [9], [1], [1, 7], [1], [4]]):
         service.add(_microbatch(number, lengths))
     assert [task.number for _, task in service._tasks] == [1, 3, 5, 0, 2, 4]
+    rest = _microbatch(6, [5])
+    rest.pieces = (("b:2:0",),)
+    service.add(rest)
+    assert [task.number for _, task in service._tasks] == [1, 3, 5, 0, 2, 6, 4], "the second part of what 2 began"
 
 
 def test_an_exchange_waits_for_activations(llama: RandomModel) -> None:
