@@ -33,7 +33,7 @@ MIB = 2**20
 PHONE_BYTES = 192 * MIB
 TOKENS = 120
 #: The agent compares budgets every two seconds: so many answers, one after the other, are under way when it does.
-MANY_TOKENS, MOST_ANSWERS = 240, 20
+MANY_TOKENS, MOST_ANSWERS = 100, 40
 
 
 @pytest.fixture(scope="module")
