@@ -1,11 +1,12 @@
 """The student: a small encoder and a decoder that gives features a style's statistics at every place (torch).
 
-Layout, for a picture of H x W: features at 1/2, 1/4 and 1/8. The content's colours are mapped to the style's first. The
-deepest features are stylized by TSSAT (global, then local statistics; ACM MM 2023, section 3). On the way up, sums add
-details of the content from the encoder to the decoder, and at each place of the decoder the features are given the
-means and the covariances that the style's own features have at that place (see `transform.covariances`): the style goes
-through the same layers, unchanged, once. So nothing has to be learned about a style: layers only learn which features
-to see and to draw. The picture that comes out is given the style's colours once more.
+Layout, for a picture of H x W: features at 1/2, 1/4 and 1/8. The content's colours are mapped to the style's first.
+The deepest features are stylized by TSSAT (global, then local statistics; ACM MM 2023, section 3). On the way up, sums
+bring details of the content from the encoder to the decoder, and at each place of the decoder the features are given
+the means and the covariances that the style's own features have at that place (see `transform.covariances`): the
+style goes through the same layers, unchanged, once. So little has to be learned about styles: layers learn which
+features to see and to draw, and a small perceptron by how much a style asks for more or less of them. The picture that
+comes out is given the style's colours once more.
 
 A style is a vector of statistics: strength and mixtures of styles are weighted means of such vectors.
 """
@@ -22,7 +23,7 @@ from torch.nn import functional
 from ..transform.colours import Colours, colour_map
 from ..transform.covariances import matched, moments
 from ..transform.tiles import Segment, length
-from ..transform.torch_form import LocalStyle, global_local_transform
+from ..transform.torch_form import LocalStyle, affine, global_local_transform
 
 EPSILON = 1e-5
 #: Of `moments` at 1/2 and of pictures: odd, since what was made from halves repeats every second pixel.
@@ -36,12 +37,14 @@ class StudentShape:
     Attributes:
         channels: of the features at 1/2, 1/4 and 1/8.
         depth: pairs of convolutions at 1/8 before the transform.
+        hidden: units of the perceptron that turns a style's statistics into scales and shifts.
         matching: channels in which local patches are compared; the first ones of the deepest features, all where 0.
     """
 
     channels: tuple[int, int, int] = (24, 48, 96)
     depth: int = 0
     matching: int = 24
+    hidden: int = 128
 
     @property
     def places(self) -> tuple[int, ...]:
@@ -56,7 +59,7 @@ class StudentShape:
 
 
 EDGE = StudentShape()
-QUALITY = StudentShape(channels=(32, 64, 128), depth=1, matching=32)
+QUALITY = StudentShape(channels=(32, 64, 128), depth=1, matching=32, hidden=192)
 
 SHAPES = {"edge": EDGE, "quality": QUALITY}
 
@@ -150,21 +153,63 @@ class Itself:
         return features
 
 
+class Modulator(nn.Module):
+    """A style's code -> a scale and a shift of each channel at each place, nought before training.
+
+    Of the code it takes means and deviations, measured from their usual values: beside their size, codes differ little.
+    """
+
+    def __init__(self, shape: StudentShape) -> None:
+        super().__init__()
+        self.sizes = [2 * size for size in shape.places]
+        coarse, starts = 2 * shape.channels[2], np.cumsum([0, *(size + size * size for size in shape.places)])
+        means = [np.arange(start, start + size) for start, size in zip(starts, shape.places, strict=False)]
+        own = [at[-1] + 1 + np.arange(size) * (size + 1) for at, size in zip(means, shape.places, strict=True)]
+        self.register_buffer("means", torch.from_numpy(coarse + np.concatenate(means)), persistent=False)
+        self.register_buffer("variances", torch.from_numpy(coarse + np.concatenate(own)), persistent=False)
+        count = coarse + sum(self.sizes)
+        self.register_buffer("centre", torch.zeros(count))
+        self.register_buffer("spread", torch.ones(count))
+        self.inner, self.outer = nn.Linear(count, shape.hidden), nn.Linear(shape.hidden, sum(self.sizes))
+        nn.init.zeros_(self.outer.weight)
+        nn.init.zeros_(self.outer.bias)
+
+    def forward(self, code: Tensor) -> tuple[Tensor, ...]:
+        """[B, N] -> [B, 2 C] for each place, scales and then shifts."""
+        coarse = code.shape[1] - sum(size // 2 + (size // 2) ** 2 for size in self.sizes)
+        deviations = (code[:, self.variances].clamp_min(0) + EPSILON).sqrt()
+        seen = torch.cat([code[:, :coarse], code[:, self.means], deviations], 1)
+        if self.training:
+            self._watch(seen.detach())
+        standard = ((seen - self.centre) / self.spread).clamp(-4, 4)
+        return self.outer(functional.relu(self.inner(standard))).float().split(self.sizes, 1)
+
+    @torch.no_grad()
+    def _watch(self, seen: Tensor) -> None:
+        """Follow the usual values; the deviation comes from the distance to them."""
+        self.centre.lerp_(seen.mean(0), 0.02)
+        self.spread.lerp_(1.25 * (seen - self.centre).abs().mean(0) + EPSILON, 0.02)
+
+
 class Matching:
-    """Gives features at the places of the decoder a style's moments.
+    """Gives features at the places of the decoder a style's moments, and more or less of each as a style asks.
 
     Args:
         wanted: a style's moments at each place.
+        asked: scales and shifts at each place.
         share: [B], how far.
         ledger: notes what features had.
     """
 
-    def __init__(self, wanted: tuple[Tensor, ...], share: Tensor, ledger: Ledger) -> None:
-        self._wanted, self._share, self._ledger = iter(wanted), share, ledger
+    def __init__(self, wanted: tuple[Tensor, ...], asked: tuple[Tensor, ...], share: Tensor, ledger: Ledger) -> None:
+        self._wanted, self._asked = iter(wanted), iter(asked)
+        self._share, self._ledger = share, ledger
 
     def __call__(self, features: Tensor, step: int = 1) -> Tensor:
         """Features with the style's moments."""
-        return matched(features, self._ledger.note(moments(features, step)), next(self._wanted), self._share)
+        features = matched(features, self._ledger.note(moments(features, step)), next(self._wanted), self._share)
+        scale, shift = (self._share[:, None, None, None] * next(self._asked)[:, :, None, None]).chunk(2, 1)
+        return affine(features, 1 + scale, shift)
 
 
 class Decoder(nn.Module):
@@ -206,12 +251,12 @@ class Passes:
 
 
 class Student(nn.Module):
-    """Encoder and decoder."""
+    """Encoder, modulator and decoder."""
 
     def __init__(self, shape: StudentShape = EDGE) -> None:
         super().__init__()
         self.shape = shape
-        self.encoder, self.decoder = Encoder(shape), Decoder(shape)
+        self.encoder, self.modulator, self.decoder = Encoder(shape), Modulator(shape), Decoder(shape)
 
     def code(self, style: Tensor) -> tuple[Tensor, LocalStyle, Tensor, tuple[Tensor, Tensor, Tensor]]:
         """A style [B, 3, h, w] -> its code [B, N], its patches, itself as drawn, its features."""
@@ -246,7 +291,9 @@ class Student(nn.Module):
         first, *wanted = code.split([length(segment) for segment in self.shape.segments[:-2]], 1)
         stylized = global_local_transform(coarse, ledger.note(statistics(coarse)), first, local)
         mixed = torch.lerp(coarse, stylized, strength[:, None, None, None])
-        drawn = self.decoder(seen, (fine, middle, mixed), Matching(tuple(wanted), strength, ledger))
+        drawn = self.decoder(
+            seen, (fine, middle, mixed), Matching(tuple(wanted), self.modulator(code), strength, ledger)
+        )
         colours = ledger.note(moments(seen, STEP))
         return matched(drawn, ledger.note(moments(drawn, STEP)), colours, torch.ones_like(strength))
 
