@@ -41,7 +41,7 @@ class StudentShape:
         matching: channels in which local patches are compared; the first ones of the deepest features, all where 0.
     """
 
-    channels: tuple[int, int, int] = (24, 48, 96)
+    channels: tuple[int, int, int] = (32, 48, 96)
     depth: int = 0
     matching: int = 24
     hidden: int = 128
