@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
+import time
 from collections.abc import Iterable
 from importlib.abc import MetaPathFinder
 from pathlib import Path
@@ -12,6 +13,9 @@ from types import ModuleType
 from typing import Any
 
 from fairlead_agent.plugin.errors import PluginUnavailable
+
+#: How long a module that is missing from a plugin's own package is given to appear: the package may be being replaced.
+INSTALLING_S = 0.5
 
 #: Packages that a light module must not pull in: each costs the agent tens of MiB, or starts threads of its own.
 HEAVY = frozenset(
@@ -79,12 +83,24 @@ def _import(name: str, sys_path: tuple[Path, ...]) -> ModuleType:
     roots = [str(root) for root in sys_path]
     # At the end: a plugin's folder must not shadow what is installed.
     sys.path.extend(root for root in roots if root not in sys.path)
-    importlib.invalidate_caches()
     try:
-        module = importlib.import_module(name)
+        module = _import_patiently(name)
     except Exception as error:
         raise PluginUnavailable(f"{name}: cannot be imported: {type(error).__name__}: {error}") from error
     file = getattr(module, "__file__", None) or ""
     if roots and not any(Path(file).is_relative_to(root) for root in roots):
         raise PluginUnavailable(f"{name}: was imported from {file}, not from {', '.join(roots)}; rename the package")
     return module
+
+
+def _import_patiently(name: str) -> ModuleType:
+    """Import; once more a moment later where a module of the same package was missing: it may be being installed."""
+    importlib.invalidate_caches()
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != name.partition(".")[0]:
+            raise
+    time.sleep(INSTALLING_S)
+    importlib.invalidate_caches()
+    return importlib.import_module(name)
