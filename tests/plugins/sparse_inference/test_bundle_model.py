@@ -80,7 +80,7 @@ def test_a_budget_that_moves_while_it_generates_changes_no_token(
     engine.submit(greedy(PROMPT, 20), collected)
     plan, random = engine.plan, np.random.default_rng(5)
     full = plan.bytes_for(plan.max_pages, plan.max_slots)
-    while not collected.done.wait(0.001):
+    while not collected.done.wait(0.004):
         budget = int(random.integers(plan.minimum_bytes, full + 1))
         engine.resize(budget)
         assert engine.memory_in_use() <= budget
