@@ -1,7 +1,7 @@
 """Predicts what an instance does on a node: convolutions cost by the pixel, and each picture is decoded and encoded.
 
 T = T_request + n (c_codec + c_network / cores). The costs of a pixel were measured on a Xeon with AVX-512 (pictures of
-512 pixels a side; the quality network with random weights); those of a request and the bytes are assumed.
+512 pixels a side) with the networks before the present ones; those of a request and the bytes are assumed.
 """
 
 from __future__ import annotations

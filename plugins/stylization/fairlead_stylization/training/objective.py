@@ -30,13 +30,13 @@ class LossWeights:
     """
 
     content: float = 1.0
-    style: float = 8.0
+    style: float = 30.0
     deep_content: float = 0.5
     deep_style: float = 1.0
     patches: float = 0.1
     attention: float = 2e3
     identity: float = 1.0
-    itself: float = 5.0
+    itself: float = 10.0
     distilled: float = 0.2
 
     @property
