@@ -237,6 +237,11 @@ def _resized(picture: Array, side: int) -> Array:
     return np.asarray(image.resize((size[0], size[1]), Image.Resampling.LANCZOS), np.float32) / 255
 
 
+def style_pixels(picture: Array) -> Array:
+    """A style [h, w, 3] as networks look at it: made smaller where it is large, on sides that are multiples of 8."""
+    return _padded(_resized(picture, STYLE_SIDE))
+
+
 def _padded(picture: Array) -> Array:
     """Mirrored at the right and below to sides that are multiples of 8 and large enough for a patch."""
     wanted = [max(SMALLEST, -(-length // CELL) * CELL) for length in picture.shape[:2]]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadSetting, MissingExtra
+from ..stylizer import style_pixels
 from ..transform.colours import with_colours_of
 from .form import Asked
 
@@ -50,7 +51,7 @@ class Searcher:
         from ..diversity.request import Search
         from ..diversity.search import search
 
-        picture, look = _tensor(content), _tensor(style)
+        picture, look = _tensor(content), _tensor(style_pixels(style))
         share = torch.full((1,), asked.strength)
 
         def generate(pictures: torch.Tensor) -> torch.Tensor:
