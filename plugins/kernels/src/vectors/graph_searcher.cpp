@@ -16,9 +16,8 @@ constexpr std::size_t kTurns = 4;
 
 std::size_t GraphSearcher::room(bool later) const {
     if (lock_ && graph_.changing_.writer_waits()) return 0;
-    const std::size_t ready = ready_[later ? 1 : 0].size();
-    if (later) return ready == 0 ? kTogether : 0;
-    return kTogether - std::min(ready, kTogether);
+    // Rounded together they cost less: the next come when those before have begun and one more may.
+    return open_.size() < width_ && ready_[later ? 1 : 0].empty() ? kTogether : 0;
 }
 
 void GraphSearcher::admit(std::span<const GraphAsk> asks) {

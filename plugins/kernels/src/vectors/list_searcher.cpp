@@ -53,10 +53,8 @@ ListSearcher::~ListSearcher() = default;
 
 std::size_t ListSearcher::room(bool later) const {
     if (reading_ && lists_.change_waits()) return 0;
-    const std::size_t ready = ready_[later ? 1 : 0].size();
-    // Those of many come when the others of them are through.
-    if (later) return ready == 0 ? kTogether : 0;
-    return kTogether - std::min(ready, kTogether);
+    // Prepared together they cost less: the next come when those before have begun.
+    return ready_[later ? 1 : 0].empty() ? kTogether : 0;
 }
 
 std::unique_ptr<ListSearcher::Scan> ListSearcher::taken() {

@@ -20,8 +20,10 @@
 namespace fairlead::vectors {
 
 // Queries of any number of callers, answered by a few threads that never wait for a batch to be whole: a query joins
-// those under way as soon as there is room. Callers that bring few queries go first, in the order in which they came, one
-// query of each in turn; those that bring many get what is left and a part of the turns at any rate.
+// those under way as soon as a thread would begin another. Until then it stays with its caller: what has come meanwhile
+// is admitted together, which costs less than one by one, so that a thread gains speed as it falls behind. Callers that
+// bring few queries go first, in the order in which they came, one query of each in turn; those that bring many get what
+// is left and a part of the turns at any rate.
 //
 // `Searcher` is one thread's machine (ListSearcher, GraphSearcher): Ask, room(), admit(), scanning(), idle(), step(),
 // abandon(). A failure ends the stream: all who wait, and all who come later, get it.
@@ -95,7 +97,14 @@ private:
         std::condition_variable done;
 
         double seconds() const { return std::chrono::duration<double>(Clock::now() - began).count(); }
+        double now() const { return due.empty() ? 0.0 : seconds(); }
         bool has_come(double now) const { return next < count && (due.empty() || due[next] <= now); }
+        // Queries that have come and no thread has taken.
+        std::size_t come() const {
+            if (due.empty()) return count - next;
+            return static_cast<std::size_t>(std::upper_bound(due.begin() + static_cast<std::ptrdiff_t>(next), due.end(), now()) -
+                                            due.begin()) - next;
+        }
     };
 
     void wait_for(Caller& caller) {
@@ -147,17 +156,24 @@ private:
     // Takes queries that have come; false: the stream ends. `sleep`: until some come, where nothing is under way.
     bool take(Searcher& searcher, std::vector<Ask>& asks, bool sleep) {
         asks.clear();
-        if (waiting_.load(std::memory_order_acquire) == 0 && !(sleep && searcher.idle())) return true;
+        const bool sleeps = sleep && searcher.idle();
+        const std::size_t room = searcher.room(false), later = searcher.room(true);
+        if (!sleeps && (room + later == 0 || waiting_.load(std::memory_order_acquire) == 0)) return true;
         std::unique_lock lock(mutex_);
-        if (sleep && searcher.idle()) {
-            come_.wait(lock, [this] { return stopping_ || failure_ || waiting_ > 0; });
-        }
+        if (sleeps) come_.wait(lock, [this] { return stopping_ || failure_ || waiting_ > 0; });
         if (failure_ || (stopping_ && searcher.idle())) return false;
-        // Of several threads each takes what it does next, so that none is idle while another has some to spare.
-        const std::size_t most = searchers_.size() > 1 ? 2 : kAtOnce, room = searcher.room(false);
-        take_from(callers_[0], std::min(most, room + most > kAtOnce ? room + most - kAtOnce : 0), asks);
-        take_from(callers_[1], std::min(kAtOnce - std::min(kAtOnce, asks.size()), searcher.room(true)), asks);
+        if (room > 0) take_from(callers_[0], std::min(share(), room), asks);
+        take_from(callers_[1], std::min(kAtOnce - std::min(kAtOnce, asks.size()), later), asks);
         return true;
+    }
+
+    // Of those that bring few a thread takes its part, so that none is idle while another has some to spare.
+    std::size_t share() const {
+        const std::size_t threads = searchers_.size();
+        if (threads == 1) return kAtOnce;
+        std::size_t come = 0;
+        for (const Caller* caller : callers_[0]) come += caller->come();
+        return std::clamp<std::size_t>((come + threads - 1) / threads, 1, kAtOnce);
     }
 
     // One query of each caller in turn.
@@ -165,8 +181,7 @@ private:
         for (std::size_t passed = 0; most > 0 && passed < callers.size();) {
             Caller* caller = callers.front();
             callers.pop_front();
-            const double now = caller->due.empty() ? 0.0 : caller->seconds();
-            if (caller->has_come(now)) {
+            if (caller->has_come(caller->now())) {
                 asks.push_back(caller->ask_of(caller->next++));
                 asks.back().owner = caller;
                 --most;
