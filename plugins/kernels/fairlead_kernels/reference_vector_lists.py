@@ -49,12 +49,14 @@ def randomized(x: F32, signs: F32) -> F32:
 class ReferenceLists:
     """A cluster index in NumPy; methods as the native class has them. Rows are handed out by slot order of arrival."""
 
-    def __init__(self, training: Any) -> None:
-        self._t = training
+    def __init__(self, training: Any, closure: Any = None) -> None:
+        self._t, self._closure = training, closure
         self.row_bytes = training.space.row_bytes
         self._list: dict[int, int] = {}
         self._row: dict[int, int] = {}
         self._estimate: dict[int, tuple[F32, F32, float, float]] = {}  # lead, tail (scaled), float, error
+        self._near: dict[int, U32] = {}  # all lists of a vector, its own first
+        self._copies = np.zeros(len(training.centroids), np.int64)
         self._free: list[int] = []
         self.rows = 0
 
@@ -64,9 +66,14 @@ class ReferenceLists:
         return len(self._list)
 
     @property
+    def copies(self) -> int:
+        """Further entries of vectors."""
+        return int(self._copies.sum())
+
+    @property
     def dram_bytes(self) -> int:
         """Bytes of arrays, as good as NumPy's objects can be counted."""
-        return self.live * (4 * self._t.space.dim + 400) + self._t.centroids.nbytes
+        return (self.live + self.copies) * (4 * self._t.space.dim + 400) + self._t.centroids.nbytes
 
     def turned(self, rows: U8, centre: bool = True) -> tuple[F32, F32, F32]:
         """Return leading dimensions, the others turned at random, and the others' squared length."""
@@ -85,6 +92,27 @@ class ReferenceLists:
         nearest = (np.einsum("ij,ij->i", c, c) - 2 * lead @ c.T).argmin(axis=1).astype(np.uint32)
         return nearest, lead[:, 0] - c[nearest, 0]
 
+    def closure(self, rows: U8, own: U32 | None = None, any_room: bool = True) -> U32:
+        """Return each vector's lists [n, 1 + copies], its own first; see `vector_list_training.Closure`."""
+        c, lead = self._t.centroids, self.turned(rows)[0]
+        own = self.assign(rows)[0] if own is None else own
+        most = self._closure.copies if self._closure else 0
+        found = np.full((len(rows), 1 + most), 0xFFFFFFFF, np.uint32)
+        found[:, 0] = own
+        for line, x, number in zip(found, lead, own, strict=True):
+            distance = np.square(c - x).sum(axis=1)
+            order = np.argsort(distance, kind="stable")
+            for other in order[order != number][:_LOOKED_AT] if most else ():
+                if (
+                    len(taken := line[line != 0xFFFFFFFF]) > most
+                    or distance[other] > self._closure.near * distance[number]
+                ):
+                    break
+                apart = self._closure.apart * np.square(c[taken] - c[other]).sum(axis=1)
+                if (apart >= distance[other]).all() and (any_room or self._copies[other] < self._closure.room):
+                    line[len(taken)] = other
+        return found
+
     def add(self, tier: Any, slots: U32, rows: U8, lists: U32) -> None:
         """Add vectors."""
         for slot in map(int, slots):
@@ -99,12 +127,16 @@ class ReferenceLists:
             tier.write(place * self.row_bytes, row)
             self._list[int(slot)], self._row[int(slot)] = int(number), place
             self._estimate[int(slot)] = codes
+            near = self.closure(row[None], np.array([number], np.uint32), any_room=False)[0]
+            self._near[int(slot)] = near = near[near != 0xFFFFFFFF]
+            self._copies[near[1:]] += 1
 
     def remove(self, slots: U32) -> int:
         """Remove vectors."""
         there = [int(slot) for slot in slots if int(slot) in self._list]
         for slot in there:
             self._free.append(self._row.pop(slot))
+            self._copies[self._near.pop(slot)[1:]] -= 1
             del self._list[slot], self._estimate[slot]
         return len(there)
 
@@ -221,8 +253,8 @@ class ReferenceLists:
         lead, _, _ = self.turned(query[None], centre=not _dots(self._t.space))
         far = -(c @ lead[0]) if _dots(self._t.space) else np.einsum("ij,ij->i", c, c) - 2 * c @ lead[0]
         chosen = set(np.argsort(far, kind="stable")[:probes].tolist())
-        slots = [s for s, number in self._list.items() if number in chosen]
-        scanned = len(slots)
+        probed = [(s, len(chosen.intersection(near.tolist()))) for s, near in self._near.items()]
+        scanned, slots = sum(count for _, count in probed), [s for s, count in probed if count]
         if allowed is not None:
             slots = [s for s in slots if s // 8 < len(allowed) and allowed[s // 8] >> (s % 8) & 1]
         if not slots:
@@ -241,6 +273,8 @@ class ReferenceLists:
         return keep
 
 
+#: Nearest lists that closure looks at.
+_LOOKED_AT = 32
 #: What the signs of a random direction leave of it: sqrt(1 - 2 / pi).
 _BESIDE = 0.6028103
 

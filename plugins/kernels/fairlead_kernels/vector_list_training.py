@@ -25,6 +25,33 @@ _ROUNDS, _BALANCE = 10, 0.1
 
 
 @dataclass(frozen=True, slots=True)
+class Closure:
+    """Which further lists a vector is entered in, by its leading codes alone.
+
+    The closure of SPANN (Chen et al., 2021, section 3.2.2): near lists, the nearest first, but none that lies in about
+    the direction of another that the vector is in. There `apart` is 1, which leaves vectors of hundreds of dimensions
+    no further list: their centroids are nearer to one another than to them. All squared distances are of centroids.
+
+    Attributes:
+        copies: further lists of a vector at most, 0 to 7.
+        apart: a list is left out where this times its distance to another list of the vector is less than its distance
+            to the vector.
+        near: a list's distance is at most so many times that of the own list.
+        room: copies of a list at most, so that lists stay balanced.
+    """
+
+    copies: int = 0
+    apart: float = 1.5
+    near: float = 2.0
+    room: int = 1 << 14
+
+    @property
+    def numbers(self) -> tuple[int, float, float, int]:
+        """All of them, in the order of the attributes."""
+        return self.copies, self.apart, self.near, self.room
+
+
+@dataclass(frozen=True, slots=True)
 class ListTraining:
     """Trained numbers of a cluster index's codes.
 
@@ -56,6 +83,19 @@ class ListTraining:
     def lead(self) -> int:
         """Leading dimensions."""
         return self.bytes_dims + self.nibble_dims
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of the leading codes: of each further entry of a vector, beside 12 that name it."""
+        return self.bytes_dims + self.nibble_dims // 2
+
+    def leading(self, vectors: Vectors, *, queries: bool = False) -> F32:
+        """Return the leading dimensions [n, lead]: of queries of a dot product without the mean taken off."""
+        space, values = self.space, floats_of(self.space, vectors)
+        if not (queries and space.metric == "dot" and space.element != "bit"):
+            values = values - self.mean
+        turned = values - (values @ self.reflectors.T) @ self.triangle.T @ self.reflectors
+        return np.ascontiguousarray(turned[:, : self.lead], np.float32)
 
     @property
     def code_bytes(self) -> int:

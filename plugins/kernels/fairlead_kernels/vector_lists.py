@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from fairlead_kernels.backend import extension
 from fairlead_kernels.reference_vector_lists import ReferenceLists
-from fairlead_kernels.vector_list_training import ListTraining, train_lists
+from fairlead_kernels.vector_list_training import Closure, ListTraining, train_lists
 from fairlead_kernels.vector_tiers import Tier
 from fairlead_kernels.vectors import ELEMENTS, METRICS, U32, Vectors
 
-__all__ = ["ListEffort", "ListStream", "ListTraining", "Lists", "ListsFound", "train_lists"]
+__all__ = ["Closure", "ListEffort", "ListStream", "ListTraining", "Lists", "ListsFound", "train_lists"]
 
 U8 = NDArray[np.uint8]
 _NONE = np.zeros(0, np.uint32)
@@ -72,12 +72,17 @@ class Lists:
 
     Every call that touches vectors takes the tier that holds them (for a search one for each thread), so that an index
     can go to another tier: copy the rows, then pass the other.
+
+    Args:
+        training: of codes and clusters.
+        closure: which further lists vectors are entered in.
     """
 
-    def __init__(self, training: ListTraining) -> None:
-        self.training = training
+    def __init__(self, training: ListTraining, closure: Closure = Closure()) -> None:
+        self.training, self.closure = training, closure
         self.native = extension()
-        self._lists: Any = ReferenceLists(training) if self.native is None else _native(self.native, training)
+        given = training, closure
+        self._lists: Any = ReferenceLists(*given) if self.native is None else _native(self.native, *given)
 
     @property
     def row_bytes(self) -> int:
@@ -100,6 +105,11 @@ class Lists:
         return self._lists.rows
 
     @property
+    def copies(self) -> int:
+        """Further entries of vectors, in all lists."""
+        return self._lists.copies
+
+    @property
     def dram_bytes(self) -> int:
         """Bytes of memory that the index takes."""
         return self._lists.dram_bytes
@@ -107,6 +117,10 @@ class Lists:
     def assign(self, vectors: Vectors) -> tuple[U32, NDArray[np.float32]]:
         """Return each vector's list, and where along the list's main direction it lies."""
         return self._lists.assign(self._bytes(vectors))
+
+    def closed(self, vectors: Vectors) -> U32:
+        """Return each vector's lists, as if all had room: [n, 1 + copies], its own first, then 0xFFFFFFFF."""
+        return self._lists.closure(self._bytes(vectors)).reshape(len(vectors), 1 + self.closure.copies)
 
     def add(self, tier: Tier, slots: U32, vectors: Vectors, lists: U32 | None = None) -> None:
         """Add vectors; with `lists` to these, densely (a build, sorted by list), else to the nearest.
@@ -262,9 +276,9 @@ def _found(places: _Places) -> ListsFound:
     return ListsFound(slots, distances, counts[0], counts[1], counts[2], tier_bytes)
 
 
-def _native(module: Any, training: ListTraining) -> Any:
+def _native(module: Any, training: ListTraining, closure: Closure) -> Any:
     t = training
     arrays = [np.ascontiguousarray(a).reshape(-1) for a in (t.mean, t.reflectors, t.triangle, t.steps, t.signs)]
     codes = ELEMENTS.index(t.space.element), METRICS.index(t.space.metric)
     shape = (t.space.dim, t.bytes_dims, t.nibble_dims, t.tail)
-    return module.Lists(*codes, *shape, arrays, np.ascontiguousarray(t.centroids).reshape(-1))
+    return module.Lists(*codes, *shape, arrays, np.ascontiguousarray(t.centroids).reshape(-1), closure.numbers)

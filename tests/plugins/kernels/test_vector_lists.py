@@ -14,7 +14,7 @@ import fairlead_kernels as fk
 from fairlead_kernels import reference_vectors, vector_tiers, vectors
 from fairlead_kernels.reference_vector_lists import ReferenceLists
 from fairlead_kernels.vector_list_training import kmeans, plan_bits
-from fairlead_kernels.vector_lists import ListEffort, Lists, train_lists
+from fairlead_kernels.vector_lists import Closure, ListEffort, Lists, train_lists
 
 from .cases import each_isa, examples, needs_native
 
@@ -35,9 +35,15 @@ def random_vectors(random: np.random.Generator, space: vectors.Space, count: int
     return vectors.check_vectors(rows, space.dim, space.element)
 
 
-def built(space: vectors.Space, rows: NDArray[Any], lists: int, room: int = 0, **options: Any) -> tuple[Lists, Any]:
+#: Lists of made vectors lie in all directions: further ones that are as near as this lets all through.
+CLOSED = Closure(copies=2, apart=3.0, near=3.0)
+
+
+def built(
+    space: vectors.Space, rows: NDArray[Any], lists: int, room: int = 0, closure: Closure = Closure(), **options: Any
+) -> tuple[Lists, Any]:
     """An index of rows by their numbers, and its tier."""
-    index = Lists(train_lists(space, rows, lists, **options))
+    index = Lists(train_lists(space, rows, lists, **options), closure)
     tier = vector_tiers.memory_tier("dram:", vector_tiers.tier_memory((len(rows) + room) * space.row_bytes))
     into, along = index.assign(rows)
     order = np.lexsort((along, into))
@@ -75,14 +81,16 @@ def test_estimates_are_those_of_the_reference(
 
 @pytest.mark.parametrize("isa", ["native", "numpy"])
 @pytest.mark.parametrize("metric", vectors.METRICS)
-def test_reading_all_is_exact_search(isa: str, metric: vectors.Metric) -> None:
+@pytest.mark.parametrize("closure", [Closure(), CLOSED])
+def test_reading_all_is_exact_search(isa: str, metric: vectors.Metric, closure: Closure) -> None:
     if isa == "native" and not fk.available_isas():
         pytest.skip("no compiled extension")
     fk.select(isa)
     random = np.random.default_rng(3)
     space = vectors.Space("float32", metric, 20)
     rows, queries = random_vectors(random, space, 90), random_vectors(random, space, 6)
-    index, tier = built(space, rows, 5)
+    index, tier = built(space, rows, 5, closure=closure)
+    assert (index.copies > 30) == (closure.copies > 0)
     exact = reference_vectors.distances(space, queries, rows)
     found = index.search([tier], queries, 7, ALL)
     assert np.array_equal(found.slots, np.argsort(exact, axis=1)[:, :7])
@@ -145,7 +153,8 @@ def test_changes(changes: list[tuple[str, int, int]], seed: int) -> None:
     random = np.random.default_rng(seed)
     space = vectors.Space("float32", "l2", 12)
     rows = random_vectors(random, space, 40)
-    index, tier = built(space, rows, 3, room=600)
+    closure = CLOSED if seed % 3 else Closure()
+    index, tier = built(space, rows, 3, room=600, closure=closure)
     there = dict(enumerate(rows))
     for what, draw, count in changes:
         some = np.random.default_rng(draw)
@@ -172,12 +181,77 @@ def test_changes(changes: list[tuple[str, int, int]], seed: int) -> None:
         assert sorted(line[line >= 0].tolist()) == slots.tolist()  # each in one place, and nothing else
         exact = np.sort(reference_vectors.distances(space, query[None], kept)[0]) if len(kept) else np.empty(0)
         assert np.allclose(distances[: len(exact)], exact, atol=1e-4)
-    again = Lists(index.training_with(index.saved()["centroids"]))
-    again.adopt(index.saved())
+    few = ListEffort(probes=2, candidates=1 << 20, reads=1 << 20, confidence=100.0)
+    some_found = index.search([tier], rows[:2], 450, few)
+    for line in some_found.slots:  # each once, whichever of its lists are probed
+        kept_here = line[line >= 0]
+        assert len(np.unique(kept_here)) == len(kept_here) and np.isin(kept_here, slots).all()
+    saved = index.saved()
+    named = saved["copy_slots"][saved["copy_slots"] != 0xFFFFFFFF]
+    assert len(named) == index.copies and np.isin(named, slots).all()
+    assert np.bincount(named, minlength=1).max() <= closure.copies
+    again = Lists(index.training_with(saved["centroids"]), closure)
+    again.adopt(saved)
+    assert again.copies == index.copies
     same = again.search([tier], rows[:2], 450, ALL)
     assert np.array_equal(same.slots, found.slots)
+    again_few = again.search([tier], rows[:2], 450, few)
+    assert np.array_equal(again_few.slots, some_found.slots) and np.array_equal(again_few.scanned, some_found.scanned)
     again.add(tier, np.array([1000], np.uint32), rows[:1])
     assert np.array_equal(again.vectors(tier, slots), kept)  # new rows take nobody's place
+    again.remove(np.append(slots, 1000).astype(np.uint32))
+    assert again.count == again.copies == 0
+
+
+@needs_native
+@examples(8)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    copies=st.integers(0, 4),
+    apart=st.floats(0.5, 4.0),
+    near=st.floats(0.8, 4.0),
+    metric=st.sampled_from(vectors.METRICS),
+)
+def test_further_lists_are_those_of_the_reference(
+    seed: int, copies: int, apart: float, near: float, metric: vectors.Metric
+) -> None:
+    random = np.random.default_rng(seed)
+    space = vectors.Space("float32", metric, 24)
+    rows = random_vectors(random, space, 80)
+    closure = Closure(copies, apart, near)
+    training = train_lists(space, rows, 9, code_bytes=20)
+    found = Lists(training, closure).closed(rows)
+    expected = ReferenceLists(training, closure).closure(rows.view(np.uint8).reshape(80, -1))
+    assert found.shape == expected.shape == (80, 1 + copies)
+    assert (found == expected).all(axis=1).mean() >= 0.97  # but for distances that rounding exchanges
+    leading = training.leading(rows)
+    for line, x in zip(found, leading, strict=True):
+        lists = line[line < 9]
+        assert len(np.unique(lists)) == len(lists)
+        distances = np.square(training.centroids[lists] - x).sum(axis=1)
+        assert (np.diff(distances) >= -1e-3).all() and (distances <= max(near, 1.0) * distances[0] + 1e-3).all()
+
+
+@needs_native
+def test_closure_finds_more_in_as_many_lists() -> None:
+    random = np.random.default_rng(8)
+    space = vectors.Space("float32", "l2", 16)
+    # No clusters: neighbours lie on both sides of many borders.
+    rows, queries = (random.normal(0, 1, (n, 16)).astype(np.float32) for n in (3000, 100))
+    nearest = np.argsort(reference_vectors.distances(space, queries, rows), axis=1)[:, :10]
+    effort = ListEffort(probes=6, candidates=500, reads=200, confidence=4.0)
+    recalls, scanned = [], []
+    for closure in (Closure(), Closure(copies=1, apart=1.2), Closure(copies=1, apart=1.2, room=16)):
+        index, tier = built(space, rows, 30, closure=closure, code_bytes=20)
+        found = index.search([tier], queries, 10, effort)
+        recalls.append(np.mean([len(np.intersect1d(a, b)) for a, b in zip(found.slots, nearest, strict=True)]) / 10)
+        scanned.append(float(found.scanned.mean()))
+        assert (np.diff(np.sort(found.slots, axis=1), axis=1) > 0).all()  # none twice
+        assert (found.reads <= 200).all() and index.rows <= 3000  # a copy takes no row
+        blocks = index.saved()["copy_blocks"]
+        assert 16 * blocks.max() <= closure.room + 15
+    assert recalls[1] > recalls[0] + 0.05 and recalls[1] > recalls[2] > recalls[0]
+    assert scanned[0] < scanned[2] < scanned[1] < 1.9 * scanned[0]
 
 
 @needs_native
@@ -197,7 +271,13 @@ def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match=r"lists: must be 1\.\.50"):
         train_lists(space, rows, 51)
     saved = index.saved()
-    for name in ("codes", "slots", "blocks", "first_row"):
+    with pytest.raises(ValueError, match="copies"):
+        Lists(index.training, Closure(copies=8))
+    strangers = {"copy_blocks": np.array([1, 0, 0, 0], np.uint32), "copy_slots": np.full(16, 60, np.uint32)}
+    strangers["copy_codes"] = np.zeros(len(saved["codes"]) // int(saved["blocks"].sum()), np.uint8)
+    with pytest.raises(ValueError, match="a copy of a slot that is not there"):
+        Lists(index.training_with(saved["centroids"])).adopt(saved | strangers)
+    for name in ("codes", "slots", "blocks", "first_row", "copy_blocks"):
         other = Lists(index.training_with(saved["centroids"]))
         with pytest.raises(ValueError, match="lists"):
             other.adopt(saved | {name: saved[name][:-1]})

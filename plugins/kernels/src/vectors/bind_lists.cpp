@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <string_view>
+
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
@@ -153,6 +156,24 @@ void replay_streamed(ListStream& stream, const Lists& lists, const Bytes& querie
     stream.replay(from, queries.shape(0), {due.data(), due.size()}, waited.data(), options, into);
 }
 
+Closure closure_of(const std::tuple<std::size_t, float, float, std::size_t>& given) {
+    const auto& [copies, apart, near, room] = given;
+    require(copies <= 7, "copies: must be 0..7");
+    require(apart > 0 && near > 0, "apart, near: must be above 0");
+    return {static_cast<std::uint32_t>(copies), apart, near,
+            static_cast<std::uint32_t>(std::min<std::size_t>(room, kMostEntries))};
+}
+
+nb::object closure(const Lists& lists, const Bytes& vectors) {
+    const std::byte* from = rows(lists, vectors, vectors.shape(0), "vectors");
+    std::vector<std::uint32_t> into(vectors.shape(0) * lists.most_lists());
+    {
+        const nb::gil_scoped_release released;
+        lists.closure(from, vectors.shape(0), into.data());
+    }
+    return given(std::move(into));
+}
+
 nb::tuple assign(const Lists& lists, const Bytes& vectors) {
     const std::byte* from = rows(lists, vectors, vectors.shape(0), "vectors");
     std::vector<std::uint32_t> into(vectors.shape(0));
@@ -205,11 +226,16 @@ nb::dict saved(const Lists& lists) {
     arrays["tails"] = given(std::move(all.tails));
     arrays["scales"] = given(std::move(all.scales));
     arrays["first_row"] = given(std::move(all.first_row));
+    arrays["copy_blocks"] = given(std::move(all.copy_blocks));
+    arrays["copy_codes"] = given(std::move(all.copy_codes));
+    arrays["copy_slots"] = given(std::move(all.copy_slots));
     return arrays;
 }
 
 template <class T>
 std::vector<T> array_of(const nb::dict& arrays, const char* name) {
+    // Indexes that were saved before there were copies have none.
+    if (!arrays.contains(name) && std::string_view(name).starts_with("copy_")) return {};
     return taken(nb::cast<Array<const T, 1>>(arrays[name], false));
 }
 
@@ -221,7 +247,10 @@ void adopt(Lists& lists, const nb::dict& arrays) {
                  array_of<std::uint32_t>(arrays, "slots"),
                  array_of<std::uint8_t>(arrays, "tails"),
                  array_of<std::uint16_t>(arrays, "scales"),
-                 array_of<std::uint32_t>(arrays, "first_row")});
+                 array_of<std::uint32_t>(arrays, "first_row"),
+                 array_of<std::uint32_t>(arrays, "copy_blocks"),
+                 array_of<std::uint8_t>(arrays, "copy_codes"),
+                 array_of<std::uint32_t>(arrays, "copy_slots")});
 }
 
 }  // namespace
@@ -240,8 +269,10 @@ void bind_lists(nb::module_& module) {
     nb::class_<Lists>(module, "Lists")
         .def("__init__",
              [](Lists* self, int element, int metric, std::size_t dim, std::size_t bytes_dims, std::size_t nibble_dims,
-                bool tail, const std::vector<Floats1>& arrays, const Floats1& centroids) {
-                 new (self) Lists(training_of(element, metric, dim, bytes_dims, nibble_dims, tail, arrays), taken(centroids));
+                bool tail, const std::vector<Floats1>& arrays, const Floats1& centroids,
+                const std::tuple<std::size_t, float, float, std::size_t>& closure) {
+                 new (self) Lists(training_of(element, metric, dim, bytes_dims, nibble_dims, tail, arrays),
+                                  taken(centroids), closure_of(closure));
              })
         .def("add", &add)
         .def("remove",
@@ -252,6 +283,7 @@ void bind_lists(nb::module_& module) {
         .def("has", &Lists::has)
         .def("vectors", &get)
         .def("assign", &assign)
+        .def("closure", [](const Lists& self, const Bytes& vectors) { return closure(self, vectors); })
         .def("estimates", &estimates)
         .def("search", &search, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg())
         .def("maintain", &Lists::maintain, nb::call_guard<nb::gil_scoped_release>())
@@ -261,6 +293,7 @@ void bind_lists(nb::module_& module) {
         .def("adopt", &adopt)
         .def_prop_ro("lists", &Lists::lists)
         .def_prop_ro("live", &Lists::live)
+        .def_prop_ro("copies", &Lists::copies)
         .def_prop_ro("rows", &Lists::rows)
         .def_prop_ro("free_rows", &Lists::free_rows)
         .def_prop_ro("row_bytes", &Lists::row_bytes)

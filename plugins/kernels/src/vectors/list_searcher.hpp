@@ -78,11 +78,14 @@ private:
         ListQuery query;
         std::vector<float> products;  // of the centroids
         std::vector<Probe> order;
+        std::vector<std::uint64_t> probed;  // bitmap of lists, where some hold copies
         std::vector<Candidate> candidates;
         std::size_t next = 0;  // of order
         float limit = 0;
         std::int32_t scanned = 0;
         bool begun = false;
+
+        bool probes(std::uint32_t list) const { return (probed[list / 64] >> list % 64 & 1) != 0; }
     };
     // A query whose exact vectors are on their way.
     struct Flight {
@@ -97,6 +100,10 @@ private:
     void begin(Scan& scan);
     void choose_lists(Scan& scan) const;
     void scan_list(Scan& scan, const Probe& probe);
+    ListScan aim(const Scan& scan, std::uint32_t list);
+    std::size_t near(const ListScan& aimed, const std::uint8_t* codes, std::uint32_t entries, float limit);
+    void scan_copies(Scan& scan, const ListScan& aimed, std::uint32_t list);
+    void estimate_at_home(Scan& scan);
     static float cut(Scan& scan, std::size_t count);
     void finish_estimates(Scan& scan) const;
     std::size_t worth_reading(Scan& scan) const;

@@ -20,6 +20,14 @@ std::uint16_t to_bfloat16(float value) {
     return static_cast<std::uint16_t>((bits + 0x7FFFU + (bits >> 16 & 1U)) >> 16);
 }
 
+void save_copies(const Copies& copies, std::size_t bytes, Lists::Saved& saved) {
+    const std::size_t blocks = copies.entries() / kLanes;
+    saved.copy_blocks.push_back(static_cast<std::uint32_t>(blocks));
+    const auto* codes = reinterpret_cast<const std::uint8_t*>(copies.codes.data());
+    if (blocks > 0) saved.copy_codes.insert(saved.copy_codes.end(), codes, codes + blocks * bytes);
+    saved.copy_slots.insert(saved.copy_slots.end(), copies.slots.begin(), copies.slots.end());
+}
+
 }  // namespace
 
 Lists::Reading::Reading(const Lists& lists) {
@@ -30,8 +38,8 @@ Lists::Reading::Reading(const Lists& lists) {
 
 Lists::Writing::Writing(const Lists& lists) : waiting_(lists.changes_), turn_(lists.turn_), lock_(lists.lock_) {}
 
-Lists::Lists(ListTraining training, std::vector<float> centroids)
-    : coder_(std::move(training)), centroids_(std::move(centroids)) {
+Lists::Lists(ListTraining training, std::vector<float> centroids, const Closure& closure)
+    : coder_(std::move(training)), centroids_(std::move(centroids)), closure_(closure) {
     const std::size_t lead = coder_.lead(), count = centroids_.size() / lead;
     if (count == 0 || count * lead != centroids_.size() || count > kMostLists) {
         throw std::invalid_argument("centroids: must be [lists, lead] with 1.." + std::to_string(kMostLists) + " lists");
@@ -59,10 +67,12 @@ void Lists::set_centroid(std::uint32_t list, const float* values) {
 std::uint64_t Lists::dram_bytes() const {
     const Reading reading(*this);
     std::uint64_t sum = sizeof(float) * (centroids_.capacity() + centroid_norm2_.capacity()) +
-                        sizeof(List) * lists_.capacity() + sizeof(std::uint32_t) * entry_of_.capacity();
+                        sizeof(List) * lists_.capacity() + sizeof(std::uint32_t) * (entry_of_.capacity() + copy_of_.capacity());
     for (const List& list : lists_) {
         sum += sizeof(CodeLine) * list.codes.capacity() + list.tails.capacity() + 2 * list.scales.capacity() +
-               sizeof(std::uint32_t) * (list.slots.capacity() + list.first_row.capacity());
+               sizeof(std::uint32_t) * (list.slots.capacity() + list.first_row.capacity()) +
+               sizeof(CodeLine) * list.copies.codes.capacity() +
+               sizeof(std::uint32_t) * (list.copies.slots.capacity() + list.copies.next.capacity());
     }
     return sum;
 }
@@ -131,7 +141,7 @@ void Lists::append_block(List& list, std::uint32_t rows, std::uint32_t limit) {
     list.tails.resize((first + kLanes) * coder_.tail_bytes() + kLine);
     list.scales.resize(first + kLanes);
     list.first_row.push_back(run.first);
-    for (std::uint32_t at = first; at < first + kLanes; ++at) clear_entry(list, at);
+    for (std::uint32_t at = first; at < first + kLanes; ++at) clear_entry(list.codes, at);
     std::fill_n(list.slots.begin() + first, run.count, kNoSlot);
     list.free += run.count;
 }
@@ -145,9 +155,9 @@ void Lists::reserve(List& list, std::size_t entries) {
     list.first_row.reserve(blocks);
 }
 
-void Lists::clear_entry(List& list, std::uint32_t at) {
+void Lists::clear_entry(std::vector<CodeLine>& codes, std::uint32_t at) const {
     const std::size_t bytes = block_bytes(coder_.row());
-    std::uint8_t* block = list.codes.data()->bytes + at / kLanes * bytes;
+    std::uint8_t* block = codes.data()->bytes + at / kLanes * bytes;
     std::memcpy(block + kLanes * coder_.row() + sizeof(float) * (at % kLanes), &kNever, sizeof(float));
 }
 
@@ -159,15 +169,17 @@ std::uint32_t Lists::free_entry(List& list) {
     return kNoSlot;
 }
 
-void Lists::put(std::uint32_t number, std::uint32_t at, std::uint32_t slot, const Turned& turned, std::size_t i) {
-    List& list = lists_[number];
+void Lists::encode_into(std::uint8_t* block, std::size_t lane, const Turned& turned, std::size_t i, std::uint32_t list) {
     const std::uint32_t row = coder_.row();
     std::uint8_t codes[4096];
-    const float own = coder_.encode_lead(turned, i, centroid(number), codes);
-    std::uint8_t* block = list.codes.data()->bytes + at / kLanes * block_bytes(row);
-    const std::size_t lane = at % kLanes;
+    const float own = coder_.encode_lead(turned, i, centroid(list), codes);
     for (std::uint32_t b = 0; b < row; b += 4) std::memcpy(block + kLanes * b + 4 * lane, codes + b, 4);
     std::memcpy(block + kLanes * row + sizeof(float) * lane, &own, sizeof own);
+}
+
+void Lists::put(std::uint32_t number, std::uint32_t at, std::uint32_t slot, const Turned& turned, std::size_t i) {
+    List& list = lists_[number];
+    encode_into(list.codes.data()->bytes + at / kLanes * block_bytes(coder_.row()), at % kLanes, turned, i, number);
     list.scales[at] = to_bfloat16(coder_.encode_tail(turned, i, list.tails.data() + at * coder_.tail_bytes()));
     list.slots[at] = slot;
     --list.free;
@@ -178,6 +190,7 @@ void Lists::put(std::uint32_t number, std::uint32_t at, std::uint32_t slot, cons
         entry_of_.resize(slot + 1, kNoSlot);
     }
     entry_of_[slot] = number << kEntryBits | at;
+    if (closure_.copies > 0) enter_copies(slot, number, turned, i);
 }
 
 void Lists::add_to(Tier& tier, std::uint32_t number, std::span<const std::uint32_t> slots, const std::byte* vectors,
@@ -235,6 +248,8 @@ void Lists::add(Tier& tier, const std::uint32_t* slots, const std::byte* vectors
         if (lists[i] != lists[i + 1]) trim(lists_[lists[i]]);
     }
     if (count > 0) trim(lists_[lists[count - 1]]);
+    // Copies have gone anywhere.
+    for (List& list : lists_) trim(list.copies);
 }
 
 void Lists::trim(List& list) {
@@ -252,7 +267,8 @@ std::size_t Lists::remove(const std::uint32_t* slots, std::size_t count) {
         Entry entry;
         if (!find(slots[i], entry)) continue;
         List& list = lists_[entry.list];
-        clear_entry(list, entry.at);
+        drop_copies(slots[i]);
+        clear_entry(list.codes, entry.at);
         list.slots[entry.at] = kNoSlot;
         ++list.free;
         --list.live;
@@ -265,11 +281,15 @@ std::size_t Lists::remove(const std::uint32_t* slots, std::size_t count) {
 
 void Lists::vectors(Tier& tier, const std::uint32_t* slots, std::size_t count, std::byte* out) const {
     const Reading reading(*this);
+    read_rows(tier, {slots, count}, out);
+}
+
+void Lists::read_rows(Tier& tier, std::span<const std::uint32_t> slots, std::byte* out) const {
     constexpr std::size_t kMost = 128;
     std::vector<TierRead> reads;
-    for (std::size_t i = 0; i < count; i += kMost) {
+    for (std::size_t i = 0; i < slots.size(); i += kMost) {
         reads.clear();
-        for (std::size_t j = i; j < std::min(i + kMost, count); ++j) {
+        for (std::size_t j = i; j < std::min(i + kMost, slots.size()); ++j) {
             Entry entry;
             if (!find(slots[j], entry)) throw std::out_of_range("slot " + std::to_string(slots[j]) + " is not there");
             const std::uint64_t row = row_of(lists_[entry.list], entry.at);
@@ -281,7 +301,7 @@ void Lists::vectors(Tier& tier, const std::uint32_t* slots, std::size_t count, s
 
 Lists::Saved Lists::saved() const {
     const Reading reading(*this);
-    Saved saved{centroids_, {}, {}, {}, {}, {}, {}, {}};
+    Saved saved{centroids_, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}};
     for (const List& list : lists_) {
         saved.dissolved.push_back(list.dissolved);
         saved.blocks.push_back(list.entries() / kLanes);
@@ -293,6 +313,7 @@ Lists::Saved Lists::saved() const {
                            list.tails.begin() + static_cast<std::ptrdiff_t>(list.entries() * coder_.tail_bytes()));
         saved.scales.insert(saved.scales.end(), list.scales.begin(), list.scales.end());
         saved.first_row.insert(saved.first_row.end(), list.first_row.begin(), list.first_row.end());
+        save_copies(list.copies, block_bytes(coder_.row()), saved);
     }
     return saved;
 }
@@ -325,7 +346,7 @@ void Lists::adopt(const Saved& saved) {
             const std::uint32_t slot = list.slots[at];
             if (slot == kNoSlot) ++list.free;
             if (slot >= kNoRow) {
-                clear_entry(list, at);
+                clear_entry(list.codes, at);
                 continue;
             }
             if (slot >= entry_of_.size()) entry_of_.resize(slot + 1, kNoSlot);
@@ -346,6 +367,7 @@ void Lists::adopt(const Saved& saved) {
         block += count;
     }
     rows_.adopt(std::move(runs));
+    adopt_copies(saved);
 }
 
 }  // namespace fairlead::vectors

@@ -7,7 +7,7 @@
 namespace fairlead::vectors {
 namespace {
 
-enum Work { kNothing, kSplit, kDissolve, kRepack };
+enum Work { kNothing, kSplit, kDissolve, kRepack, kPackCopies };
 
 float distance2(const float* a, const float* b, std::size_t dim) {
     float sum = 0;
@@ -61,6 +61,8 @@ int Lists::work_of(std::uint32_t number, std::uint32_t target) const {
     if (list.live > 2 * target && list.live >= 2 * kLanes && lists_.size() < kMostLists) return kSplit;
     if (list.live < target / 8 && live() > 2 * list.live) return kDissolve;
     if (list.free >= 2 * kLanes && list.free > list.live / 2) return kRepack;
+    const std::uint32_t holes = list.copies.entries() - list.copies.live;
+    if (holes >= 2 * kLanes && holes > list.copies.live / 2) return kPackCopies;
     return kNothing;
 }
 
@@ -78,6 +80,7 @@ bool Lists::maintain(Tier& tier, std::uint32_t target) {
             case kSplit: return split(tier, i), true;
             case kDissolve: return dissolve(tier, i), true;
             case kRepack: return repack(tier, i), true;
+            case kPackCopies: return pack_copies(i), true;
             default: break;
         }
     }
@@ -99,17 +102,23 @@ std::vector<std::byte> Lists::empty(Tier& tier, std::uint32_t number, std::vecto
         tier.wait(tier.submit(std::span(reads).subspan(i, std::min(kMost, reads.size() - i))));
     }
     // All is read: from here on nothing fails but for want of rows, of which as many are given back as will be taken.
-    for (const std::uint32_t slot : slots) entry_of_[slot] = kNoSlot;
+    for (const std::uint32_t slot : slots) {
+        drop_copies(slot);
+        entry_of_[slot] = kNoSlot;
+    }
     for (std::uint32_t block = 0; block < list.first_row.size(); ++block) {
         const auto from = list.slots.begin() + block * kLanes;
         rows_.give(list.first_row[block], static_cast<std::uint32_t>(std::find(from, from + kLanes, kNoRow) - from));
     }
     live_ -= list.live;
+    Copies kept = std::move(list.copies);
     list = List{};
+    list.copies = std::move(kept);
     return bytes;
 }
 
 void Lists::split(Tier& tier, std::uint32_t number) {
+    const Guests others = guests(tier, number);
     std::vector<std::uint32_t> slots;
     const std::vector<std::byte> bytes = empty(tier, number, slots);
     Turned turned;
@@ -135,15 +144,20 @@ void Lists::split(Tier& tier, std::uint32_t number) {
         const std::byte* from = bytes.data() + order[i] * row_bytes();
         sorted.insert(sorted.end(), from, from + row_bytes());
     }
+    leave(number, others);
     add_locked(tier, names.data(), sorted.data(), names.size(), to.data(), true);
+    enter_anew(others);
 }
 
 void Lists::dissolve(Tier& tier, std::uint32_t number) {
+    const Guests others = guests(tier, number);
     std::vector<std::uint32_t> slots;
     const std::vector<std::byte> bytes = empty(tier, number, slots);
+    leave(number, others);
     lists_[number].dissolved = true;
     centroid_norm2_[number] = std::numeric_limits<float>::infinity();
     add_locked(tier, slots.data(), bytes.data(), slots.size(), nullptr, true);
+    enter_anew(others);
 }
 
 void Lists::repack(Tier& tier, std::uint32_t number) {

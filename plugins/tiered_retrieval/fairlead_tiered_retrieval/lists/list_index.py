@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fairlead_kernels.backend import set_threads
 from fairlead_kernels.backend import threads as kernel_threads
-from fairlead_kernels.vector_lists import ListEffort, Lists, ListsFound, ListStream, ListTraining, train_lists
+from fairlead_kernels.vector_lists import Closure, ListEffort, Lists, ListsFound, ListStream, ListTraining, train_lists
 from fairlead_kernels.vectors import Space as KernelSpace
 
 from ..bitmap import number_in
@@ -26,6 +26,7 @@ from ..space import Space
 from ..tiers.local import DramRegion
 from ..tiers.region import Region, TierError
 from .calibration import NEIGHBOURS, QUERIES, Measured, effort_for, from_json, measure, to_json
+from .closing import Closing, as_asked_for, closing
 from .tier_pool import TierPool
 
 #: Vectors of a list on average, and of the sample that clusters and codes are trained on.
@@ -48,15 +49,23 @@ class ListIndex:
         owned: whether the region is this index's own memory, which grows as needed.
         table: what recall costs.
         list_size: that lists are kept near.
+        reason: why vectors are in further lists, or are not.
     """
 
     kind = "lists"
     batched = False
 
     def __init__(
-        self, space: Space, lists: Lists, region: Region, owned: bool, table: list[Measured], list_size: int
+        self,
+        space: Space,
+        lists: Lists,
+        region: Region,
+        owned: bool,
+        table: list[Measured],
+        list_size: int,
+        reason: str = "",
     ) -> None:
-        self.space, self.table = space, table
+        self.space, self.table, self.reason = space, table, reason
         self._lists, self._pool, self._owned, self._list_size = lists, TierPool(region), owned, list_size
 
     @classmethod
@@ -71,6 +80,7 @@ class ListIndex:
         told: Told | None = None,
         list_size: int = LIST_SIZE,
         code_bytes: float | None = None,
+        copies: int | None = None,
     ) -> ListIndex:
         """Train on a sample, write the vectors into the region by cluster, measure what recall costs.
 
@@ -83,6 +93,8 @@ class ListIndex:
             told: how far the build is.
             list_size: vectors of a list on average.
             code_bytes: of a vector's codes at most; None: 0.06 of four bytes a dimension.
+            copies: further lists that a vector is entered in at most, by its codes (closure, 0 to 7); None: one, if
+                that saves scanning on a sample and its memory is there.
 
         Raises:
             BudgetExceeded: before anything is allocated, where the limit is too low.
@@ -97,11 +109,14 @@ class ListIndex:
         try:
             random = np.random.default_rng(limits.seed)
             sample = vectors[np.sort(random.permutation(slots)[:SAMPLE])]
-            lists = _trained(space, sample, len(slots), list_size, code_bytes, limits.seed)
+            training = _trained(space, sample, len(slots), list_size, code_bytes, limits.seed)
+            spare = _spare_memory(space, slots, limits, region, code_bytes) / len(slots)
+            chosen = _closing(space, training, sample, list_size, copies, spare, limits.seed)
+            lists = Lists(training, chosen.closure)
             tell(0.2)
             own = region is None
             place = _memory(space, len(slots) + len(slots) // 16 + 16) if own else region
-            index = cls(space, lists, place, own, [], list_size)
+            index = cls(space, lists, place, own, [], list_size, chosen.reason)
             held = np.sort(random.permutation(slots)[: min(QUERIES, len(slots) // 4)])
             # All have their places first: those held out come back to theirs.
             index._fill(slots, vectors, tell)
@@ -205,6 +220,8 @@ class ListIndex:
     def more_bytes(self, count: int) -> int:
         """Return what `count` more vectors would add at most."""
         each = self._lists.training.code_bytes + 8
+        if most := self._lists.closure.copies:
+            each += 4 + most * (self._lists.training.row_bytes + 12)
         blocks = 16 * min(count, len(self._lists.sizes())) * each
         # While own memory grows, both are there.
         own = (self._lists.rows + 16 * count) * self.space.bytes * 2 if self._owned else 0
@@ -233,6 +250,7 @@ class ListIndex:
                 file.write(self._pool.region.read(start, min(_PIECE, size - start)))
         codes = {"bytes_dims": t.bytes_dims, "nibble_dims": t.nibble_dims, "tail": t.tail}
         content = {"codes": codes, "list_size": self._list_size, "table": to_json(self.table)}
+        content |= {"closure": asdict(self._lists.closure), "reason": self.reason}
         (folder / "lists.json").write_text(json.dumps(content))
 
     @classmethod
@@ -242,7 +260,9 @@ class ListIndex:
             content = json.loads((folder / "lists.json").read_text())
             with np.load(folder / "lists.npz", allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
-            lists = _adopted(space, content["codes"], arrays)
+            # Of an index that was saved before there was closure nothing is said about it.
+            closure = Closure(**content.get("closure", {}))
+            lists = _adopted(space, content["codes"], arrays, closure)
             table = from_json(content["table"])
             size = (folder / "rows.bin").stat().st_size
             if size != lists.rows * space.bytes or not table:
@@ -256,7 +276,7 @@ class ListIndex:
         rows = np.memmap(folder / "rows.bin", np.uint8, "r") if size else np.zeros(0, np.uint8)
         for start in range(0, size, _PIECE):
             place.write(start, np.asarray(rows[start : start + _PIECE]))
-        return cls(space, lists, place, own, table, int(content["list_size"]))
+        return cls(space, lists, place, own, table, int(content["list_size"]), str(content.get("reason", "")))
 
     def move(self, region: Any) -> None:
         """Copy the rows to another region, read them twice to be sure, and search there from then on."""
@@ -345,15 +365,26 @@ def _kernel_space(space: Space) -> KernelSpace:
     return KernelSpace(space.element, space.metric, space.dim)
 
 
-def _trained(space: Space, sample: NDArray, count: int, size: int, code_bytes: float | None, seed: int) -> Lists:
+def _trained(space: Space, sample: NDArray, count: int, size: int, code_bytes: float | None, seed: int) -> ListTraining:
     lists = max(1, min(count // size, len(sample) // 8))
     try:
-        return Lists(train_lists(_kernel_space(space), sample, lists, code_bytes=code_bytes, seed=seed))
+        return train_lists(_kernel_space(space), sample, lists, code_bytes=code_bytes, seed=seed)
     except ValueError as error:
         raise TieredRetrievalError(f"an index of lists: {error}") from error
 
 
-def _adopted(space: Space, codes: dict, arrays: dict[str, NDArray]) -> Lists:
+def _closing(
+    space: Space, training: ListTraining, sample: NDArray, size: int, copies: int | None, spare: float, seed: int
+) -> Closing:
+    """Closure as asked for, or as a sample says."""
+    if copies is None:
+        return closing(space, training, sample, size, spare, seed)
+    if not 0 <= copies <= 7:
+        raise TieredRetrievalError(f"an index of lists: copies = {copies}; accepted: 0 to 7")
+    return as_asked_for(copies, size)
+
+
+def _adopted(space: Space, codes: dict, arrays: dict[str, NDArray], closure: Closure) -> Lists:
     lead = int(codes["bytes_dims"]) + int(codes["nibble_dims"])
     shapes = {"reflectors": (lead, space.dim), "triangle": (lead, lead), "signs": (4, space.dim - lead)}
     trained = {name: arrays.pop(name) for name in _TRAINING}
@@ -361,7 +392,7 @@ def _adopted(space: Space, codes: dict, arrays: dict[str, NDArray]) -> Lists:
     centroids = arrays["centroids"].reshape(-1, lead)
     known = {field.name for field in fields(ListTraining)}
     given = {name: value for name, value in codes.items() if name in known}
-    lists = Lists(ListTraining(_kernel_space(space), **given, **trained, centroids=centroids))
+    lists = Lists(ListTraining(_kernel_space(space), **given, **trained, centroids=centroids), closure)
     lists.adopt(arrays)
     return lists
 
@@ -376,10 +407,22 @@ def _check_region(region: Region, size: int) -> None:
 
 
 def _check_memory(space: Space, slots: NDArray, limits: Limits, region: Any, code_bytes: float | None) -> None:
+    needed = _needed(space, slots, region, code_bytes)
+    if limits.memory_bytes is not None and needed > limits.memory_bytes:
+        raise BudgetExceeded(f"an index of lists of {len(slots)} vectors", needed, limits.memory_bytes)
+
+
+def _spare_memory(space: Space, slots: NDArray, limits: Limits, region: Any, code_bytes: float | None) -> float:
+    if limits.memory_bytes is None:
+        return np.inf
+    return limits.memory_bytes - _needed(space, slots, region, code_bytes)
+
+
+def _needed(space: Space, slots: NDArray, region: Any, code_bytes: float | None) -> int:
+    """Bytes of a build without copies."""
     codes = 0.06 * 4 * space.dim if code_bytes is None else code_bytes
     needed = int(1.15 * len(slots) * (codes + 8)) + 5 * int(slots[-1])
     needed += 4 * space.dim * (3 * min(SAMPLE, len(slots)) + 2 * _CHUNK + 4 * space.dim) + 24 * len(slots)
     if region is None:
         needed += (len(slots) + len(slots) // 16 + 16) * space.bytes
-    if limits.memory_bytes is not None and needed > limits.memory_bytes:
-        raise BudgetExceeded(f"an index of lists of {len(slots)} vectors", needed, limits.memory_bytes)
+    return needed

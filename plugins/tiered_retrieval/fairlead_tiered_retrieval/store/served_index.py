@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -106,7 +106,7 @@ class ServedIndex:
             with self._lock:
                 for removed, added in [*journal, *self._journal]:
                     self._change_new(index, removed, added)
-                self.serving = Serving(index, plan, len(slots))
+                self.serving = Serving(index, _with_reason(plan, index), len(slots))
                 self.beside, self.changes = SideIndex(self._file), 0
         finally:
             self._journal = None
@@ -189,6 +189,12 @@ class ServedIndex:
         live[removed], live[added] = False, True
         self.live = live
         self.count += len(added) - len(removed)
+
+
+def _with_reason(plan: Plan, index: Index) -> Plan:
+    """The plan with what the index itself decided, such as the lists of a vector."""
+    own = getattr(index, "reason", "")
+    return replace(plan, reason=f"{plan.reason}; {own}") if own and own not in plan.reason else plan
 
 
 def _merged(one: Found, other: Found, k: int) -> Found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -136,6 +137,8 @@ def test_what_the_tier_does_not_say_the_codes_do(monkeypatch, rows):
 def test_what_is_refused(tmp_path, rows, index):
     with pytest.raises(BudgetExceeded, match="at most 1000 "):
         ListIndex.build(SPACE, np.arange(COUNT), rows, limits=Limits(memory_bytes=1000))
+    with pytest.raises(TieredRetrievalError, match="copies = 8; accepted: 0 to 7"):
+        ListIndex.build(SPACE, np.arange(100), rows, copies=8)
     with pytest.raises(TieredRetrievalError, match="0 vectors"):
         ListIndex.build(SPACE, np.arange(0), rows)
     with pytest.raises(TieredRetrievalError, match="too few"):
@@ -147,6 +150,53 @@ def test_what_is_refused(tmp_path, rows, index):
         with pytest.raises(CorruptFile, match="damaged"):
             ListIndex.load(tmp_path, SPACE)
         (tmp_path / name).write_bytes(whole)
+
+
+def spread(count: int, seed: int) -> np.ndarray:
+    """Vectors without clusters, most of whose neighbours lie across a border."""
+    return (np.random.default_rng(seed).normal(0, 1, (count, 32)) * 2.0 ** (-np.arange(32) / 4)).astype(np.float32)
+
+
+def test_further_lists_of_a_vector_stay_through_changes_and_files(tmp_path):
+    rows = spread(1600, 11)
+    index = ListIndex.build(SPACE, np.arange(1200), rows, list_size=50, code_bytes=40, copies=2)
+    alone = ListIndex.build(SPACE, np.arange(1200), rows, list_size=50, code_bytes=40, copies=0)
+    assert index._lists.copies > 300 and alone._lists.copies == 0
+    assert index.sizes().tier_bytes == alone.sizes().tier_bytes  # codes twice, vectors once
+    assert index.sizes().dram_bytes > alone.sizes().dram_bytes
+    index.add(np.arange(1200, 1600), rows[1200:])
+    index.remove(np.arange(0, 1600, 2))
+    while not index.maintain(5.0).finished:
+        pass
+    assert index.count == 800 and 200 < index._lists.copies < 1600
+    index.save(tmp_path)
+    again = ListIndex.load(tmp_path, SPACE)
+    assert (again.reason, again._lists.copies, again._lists.closure) == (
+        "up to 2 further lists a vector, as asked for",
+        index._lists.copies,
+        index._lists.closure,
+    )
+    queries = spread(60, 12)
+    exact = nearest(queries, rows, np.arange(1, 1600, 2), 10, SPACE)[0]
+    for one in (index, again):
+        found = one.search(queries, 10, recall=0.99)
+        assert recall_of(found.slots, exact) >= 0.95
+        assert (found.slots % 2 == 1).all() and (found.round_trips == 1).all()
+        assert (np.diff(np.sort(found.slots, axis=1), axis=1) > 0).all()
+    again.add(np.arange(0, 1600, 2), rows[::2])
+    assert again._lists.copies > index._lists.copies
+
+
+def test_files_of_indexes_before_there_was_closure_are_read(tmp_path, index, rows):
+    index.save(tmp_path)
+    content = json.loads((tmp_path / "lists.json").read_text())
+    (tmp_path / "lists.json").write_text(json.dumps({k: content[k] for k in ("codes", "list_size", "table")}))
+    with np.load(tmp_path / "lists.npz") as file:
+        arrays = {name: file[name] for name in file.files if not name.startswith("copy_")}
+    np.savez(tmp_path / "lists.npz", **arrays)
+    again = ListIndex.load(tmp_path, SPACE)
+    assert again._lists.copies == 0
+    np.testing.assert_array_equal(again.search(rows[:20], 5).slots[:, 0], np.arange(20))
 
 
 @pytest.mark.parametrize("count", [1, 3, 40])
