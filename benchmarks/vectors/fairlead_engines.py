@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.vectors.queueing import Server, arrivals, percentiles, waits
 from fairlead_tiered_retrieval.flat_index import FlatIndex
 from fairlead_tiered_retrieval.index import Index, IndexKind, Limits
 from fairlead_tiered_retrieval.lists import ListIndex
@@ -19,8 +20,8 @@ from fairlead_tiered_retrieval.tiers.urls import open_region
 
 #: Asked for; what comes is measured.
 RECALLS = [0.70, 0.80, 0.85, 0.90, 0.925, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999]
-#: Share of the rate of a batch at which queries come in an open loop.
-LOAD = 0.7
+#: Queries that are there at once where the most that a stream answers is measured, those that come alone, and trials.
+FULL, ALONE, TRIES = 4000, 200, 4
 READ_S = 1.5
 
 
@@ -87,26 +88,38 @@ class IndexEngine:
         sizes = self.index.sizes()
         return {"dram_bytes": sizes.dram_bytes, "tier_bytes": sizes.tier_bytes, **self._told}
 
-    def load(self, queries: str, k: int, effort: float, rate: float, seconds: float, seed: int) -> Mapping[str, Any]:
+    def load(self, queries: str, k: int, effort: float, share: float, seconds: float, seed: int) -> Mapping[str, Any]:
         """Answer queries that come at random times (an open loop), each by itself, beside those under way.
 
+        They come at a share of the rate at which the same stream answers them where some always wait, which is measured
+        before and after; where the two differ by more than a tenth all is done again, a few times at most.
+
         Returns:
-            milliseconds from when each was due to its answer (p50, p99), the rate of answers, and the same
-            percentiles where one server with a constant time of service took them in turn.
+            milliseconds from when each was due to its answer (p50, p99), of a query alone, and where one server with a
+            constant time of service took them in turn and the tier then took the rest of a lone query's time
+            (constant_p50, constant_p99); queries a second and the share that they were of what the stream can do.
         """
         if not isinstance(self.index, ListIndex):
             raise ValueError(f"load of an index of kind {self._kind}; accepted: lists")
         rows = np.load(queries)
-        random = np.random.default_rng(seed)
-        due = 0.01 + np.cumsum(random.exponential(1 / rate, max(1, int(rate * seconds))))
-        # The first makes the stream.
-        self.index.replay(rows, k, due[:1], recall=effort)
-        _, waited = self.index.replay(rows, k, due, recall=effort)
-        told = {"answers_per_s": len(due) / float((due + waited).max())}
-        for name, each in (("", waited), ("constant_", _constant_service(due, LOAD / rate))):
-            counted = np.sort(each[len(due) // 10 :]) * 1e3
-            p50, p99 = (float(counted[int(share * (len(counted) - 1))]) for share in (0.5, 0.99))
-            told |= {f"{name}p50_ms": p50, f"{name}p99_ms": p99}
+
+        def waited(due: np.ndarray) -> np.ndarray:
+            return self.index.replay(rows, k, due, recall=effort)[1]  # type: ignore[union-attr]
+
+        waited(np.zeros(len(rows)))  # makes the stream and warms it up
+        for _ in range(TRIES):
+            before = FULL / float(waited(np.zeros(FULL)).max())
+            due = arrivals(share * before, seconds, seed)
+            each, alone = waited(due), float(np.median(waited(0.01 + np.arange(ALONE) * 20 / before)))
+            after = FULL / float(waited(np.zeros(FULL)).max())
+            if abs(after / before - 1) <= 0.1:
+                break
+        most = (before + after) / 2
+        told = {"rate": share * before, "share": share * before / most, "alone_ms": 1e3 * alone}
+        ideal = waits(due, Server(1 / most, after_s=max(0.0, alone - 1 / most)))
+        for name, measured in (("", each), ("constant_", ideal)):
+            p50, p99 = percentiles(measured)
+            told |= {f"{name}p50_ms": 1e3 * p50, f"{name}p99_ms": 1e3 * p99}
         return told
 
     def reads(self, length: int, depth: int, seed: int = 1) -> Mapping[str, float]:
@@ -147,15 +160,6 @@ class IndexEngine:
             "removes_per_s": len(rows) / (removed - added),
             "maintain_s": maintained - removed,
         }
-
-
-def _constant_service(due: np.ndarray, service_s: float) -> np.ndarray:
-    """Seconds until each is served by one server that takes so long for each (Lindley's recursion)."""
-    waited, free = np.empty(len(due)), 0.0
-    for number, at in enumerate(due.tolist()):
-        free = max(free, at) + service_s
-        waited[number] = free - at
-    return waited
 
 
 def class_of(kind: str) -> type[IndexKind]:
