@@ -3,7 +3,7 @@
 #include "fairlead/inline.hpp"
 #include "fairlead/vectors/list_kernels.hpp"
 
-#if defined(__AVX512VNNI__)
+#if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
 
@@ -159,7 +159,60 @@ void randomize(float* x, std::size_t size, const float* signs) {
     }
 }
 
-constexpr ListKernels kKernels{.scan = scan, .sum_bits = sum_bits, .randomize = randomize};
+FAIRLEAD_INLINE Sixteen add_product(Sixteen sum, Sixteen row, float weight) {
+#if defined(__AVX512F__)
+    return reinterpret_cast<Sixteen>(_mm512_fmadd_ps(reinterpret_cast<__m512>(row), _mm512_set1_ps(weight), reinterpret_cast<__m512>(sum)));
+#else
+    return sum + row * weight;
+#endif
+}
+
+// V vectors of columns of B sums.
+template <int V, int B>
+FAIRLEAD_INLINE void combine_tile(const float* rows, std::size_t count, std::size_t columns, const float* weights,
+                                  float* out) {
+    Sixteen sum[B][V] = {};
+    for (std::size_t r = 0; r < count; ++r) {
+        for (int v = 0; v < V; ++v) {
+            const Sixteen row = *reinterpret_cast<const Sixteen*>(rows + r * columns + 16 * v);
+            for (int b = 0; b < B; ++b) sum[b][v] = add_product(sum[b][v], row, weights[b * count + r]);
+        }
+    }
+    for (int b = 0; b < B; ++b) {
+        for (int v = 0; v < V; ++v) *reinterpret_cast<Sixteen*>(out + b * columns + 16 * v) = sum[b][v];
+    }
+}
+
+template <int V>
+FAIRLEAD_INLINE void combine_columns(const float* rows, std::size_t count, std::size_t columns, const float* weights,
+                                     std::size_t batch, float* out) {
+#if defined(__AVX512F__)
+    constexpr int kBatch = 4;
+#else
+    constexpr int kBatch = 1;
+#endif
+    std::size_t b = 0;
+    for (; b + kBatch <= batch; b += kBatch) {
+        combine_tile<V, kBatch>(rows, count, columns, weights + b * count, out + b * columns);
+    }
+    for (; b < batch; ++b) combine_tile<V, 1>(rows, count, columns, weights + b * count, out + b * columns);
+}
+
+void combine(const float* rows, std::size_t count, std::size_t columns, const float* weights, std::size_t batch,
+             float* out) {
+    std::size_t c = 0;
+    for (; c + 64 <= columns; c += 64) combine_columns<4>(rows + c, count, columns, weights, batch, out + c);
+    for (; c + 16 <= columns; c += 16) combine_columns<1>(rows + c, count, columns, weights, batch, out + c);
+    for (; c < columns; ++c) {
+        for (std::size_t b = 0; b < batch; ++b) {
+            float sum = 0;
+            for (std::size_t r = 0; r < count; ++r) sum += rows[r * columns + c] * weights[b * count + r];
+            out[b * columns + c] = sum;
+        }
+    }
+}
+
+constexpr ListKernels kKernels{.scan = scan, .sum_bits = sum_bits, .randomize = randomize, .combine = combine};
 
 }  // namespace
 }  // namespace fairlead::vectors

@@ -74,10 +74,6 @@ ListCoder::ListCoder(ListTraining training) : training_(std::move(training)) {
     }
     training_.tail = t.tail && lead < dim;
     rounding_ = std::sqrt(norm2(t.steps.data(), lead) / (12.0F * static_cast<float>(lead)));
-    reflectors_turned_.resize(dim * lead);
-    for (std::size_t r = 0; r < lead; ++r) {
-        for (std::size_t c = 0; c < dim; ++c) reflectors_turned_[c * lead + r] = t.reflectors[r * dim + c];
-    }
 }
 
 void ListCoder::turn(const std::byte* vectors, std::size_t count, bool centre, Turned& out) const {
@@ -100,7 +96,8 @@ void ListCoder::turn(const std::byte* vectors, std::size_t count, bool centre, T
     }
     products(training_.reflectors, lead, dim, x.data(), count, first.data());
     products(training_.triangle, lead, lead, first.data(), count, second.data());
-    products(reflectors_turned_, dim, lead, second.data(), count, change.data());
+    // The same rows once more, which for a query alone is as long as it takes: they are near now.
+    list_kernels().combine(training_.reflectors.data(), lead, dim, second.data(), count, change.data());
     out.lead.resize(count * lead);
     out.tail.resize(count * rest);
     out.tail_norm2.resize(count);

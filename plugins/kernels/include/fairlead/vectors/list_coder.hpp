@@ -86,8 +86,7 @@ private:
     bool cosine() const { return training_.space.metric == Metric::cosine && !bits(); }
 
     ListTraining training_;
-    std::vector<float> reflectors_turned_;  // [dim, lead]
-    float rounding_ = 0;                    // standard error of a leading dimension's code
+    float rounding_ = 0;  // standard error of a leading dimension's code
 };
 
 }  // namespace fairlead::vectors

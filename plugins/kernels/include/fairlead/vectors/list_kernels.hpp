@@ -33,6 +33,10 @@ struct ListKernels {
     // An orthogonal transform of x [size] in place, four rounds of signs [4, size] and Hadamard transforms over the
     // largest power of two that fits, alternately at the start and at the end (fast Johnson-Lindenstrauss; Kac's walk).
     void (*randomize)(float* x, std::size_t size, const float* signs);
+    // out[b, c] = the sum over r of weights[b, r] * rows[r, c]: rows [count, columns] are read along, each once for a few
+    // b. A sum takes its rows in order, whatever the batch.
+    void (*combine)(const float* rows, std::size_t count, std::size_t columns, const float* weights, std::size_t batch,
+                    float* out);
 };
 
 const ListKernels& plain_lists();
