@@ -1,7 +1,8 @@
 """Codes in main memory, vectors in a lower tier, one thread: ``python -m benchmarks.vectors_tiers``.
 
 The cluster index with its vectors in main memory, in shared memory whose server answers after 2 us, in another process
-by one-sided reads, on a memory node over TCP and over UCX, and in a file read past the page cache (O_DIRECT). Beside
+by one-sided reads, on a memory node over TCP and over UCX, and in a file read past the page cache (O_DIRECT); and the
+graph with its edges and vectors in each of these, beside the clusters there (``--without-graph`` leaves it out). Beside
 queries per second: reads, dependent round trips and bytes of the tier for each query, the whole size, what the tier
 allows at those reads, and the wait of queries that come at random times at 70 % of what the stream can do. The file
 tier is measured beside DiskANN's SSD index on that disk where ``--diskann-python`` names an interpreter that has it.
@@ -27,6 +28,13 @@ from fairlead_tiered_retrieval.advisor.local_tiers import local_tiers
 DRAM, SHM, FILE, DISKANN = "main memory", "shared memory, 2 us injected", "file, O_DIRECT", "DiskANN SSD"
 CODES, TOTAL, READS = 0.08, 1.06, 15.0
 RECALLS, BLOCK, LOAD, LOAD_S = (0.95, 0.99), 4096, 0.7, 4.0
+#: How names of the graph's rows begin, what is told of its searches, and what edges of a vector take at most.
+GRAPH, EDGE_BYTES = "graph in ", 128
+GRAPH_COUNTS = (
+    ("reads", "reads per query", "reads"),
+    ("round_trips", "dependent round trips per query", "trips"),
+    ("tier_read_bytes", "tier bytes per query", "B"),
+)
 #: The promises in their own words.
 ONE_TRIP = "one dependent round trip per query in the common case"
 DISK = "file tier at recall 0.99 >= 4x DiskANN's SSD index on the same disk"
@@ -47,7 +55,9 @@ OPEN_LOOP = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and write."""
-    options = parse("vectors_tiers", __doc__, repeats=3, quick=1, arguments=arguments, more=vector_parser())
+    more = vector_parser()
+    more.add_argument("--without-graph", action="store_true", help="measure clusters alone")
+    options = parse("vectors_tiers", __doc__, repeats=3, quick=1, arguments=arguments, more=more)
     rows: list[Row] = []
     conditions: dict[str, Any] = {"threads": 1, "k": K, "open_loop": OPEN_LOOP}
     sets = data_sets(options)
@@ -73,12 +83,17 @@ class TierBench:
         cores = sorted(os.sched_getaffinity(0))
         self.core = cores[-1] if options.more.core is None else options.more.core
         server = cores[0] if len(cores) > 1 else None
-        size = int(1.1 * data.base.nbytes) + (2 << 20)
-        urls = stack.enter_context(local_tiers(-(-size // 4096) * 4096, folder=options.more.folder, core=server))
         self.missing: dict[str, str] = {}
         self.engines: dict[str, VectorEngine] = {}
-        for name, url in {DRAM: "", **urls}.items():
-            self._open(name, url, stack)
+        kinds = {"": "lists"} if options.more.without_graph else {"": "lists", GRAPH: "tier-graph"}
+        for beginning, kind in kinds.items():
+            # Of a graph the edges come to the vectors.
+            size = int(1.1 * (data.base.nbytes + len(data.base) * EDGE_BYTES * (kind != "lists"))) + (2 << 20)
+            urls = stack.enter_context(
+                local_tiers(-(-size // 4096) * 4096, folder=options.more.folder, core=server, name=f"bench-{kind}-")
+            )
+            for name, url in {DRAM: "", **urls}.items():
+                self._open(beginning + name, kind, url, stack)
         if python := options.more.diskann_python:
             found, missing = opened([Spec.peer(DISKANN, python)], data, core=self.core)
             self.missing |= missing
@@ -89,12 +104,12 @@ class TierBench:
             list(self.engines.values()), self.part, options.repeats, limit=500 if options.quick else None
         )
 
-    def _open(self, name: str, url: str, stack: ExitStack) -> None:
+    def _open(self, name: str, kind: str, url: str, stack: ExitStack) -> None:
         only = self.options.more.only
         if only is not None and name != DRAM and not any(one in name for one in only):
             return
         try:
-            spec = Spec.ours("fairlead lists", "lists", **({"region": url} if url else {}))
+            spec = Spec.ours(f"fairlead {kind}", kind, **({"region": url} if url else {}))
             engine = VectorEngine(spec, self.data, core=self.core, name=name)
         except EngineEnded as error:
             self.missing[name] = str(error).splitlines()[-1][-200:]
@@ -107,7 +122,9 @@ class TierBench:
         """All of this data set."""
         found: list[Row] = []
         for name, engine in self.engines.items():
-            if name != DISKANN:
+            if name.startswith(GRAPH):
+                found += self._graph(name, engine)
+            elif name != DISKANN:
                 found += self._sizes(name, engine) + [self._speed(name, recall) for recall in RECALLS]
                 found += self._tier(name, engine)
         found += [self._disk(), *(self._absent(name, why) for name, why in self.missing.items())]
@@ -119,6 +136,26 @@ class TierBench:
             name: [[round(one.recall, 4), round(one.qps)] for one in self.curves.middle(name)] for name in self.engines
         }
         return {"about": self.data.about, "queries": self.part, "missing": self.missing, "curves": points}
+
+    def _graph(self, name: str, engine: VectorEngine) -> list[Row]:
+        """A graph in a tier beside the clusters there."""
+        case, raw, told = f"{self.data.name}, {name}", self.data.raw_bytes, engine.opened
+        found = [
+            row(case, "index bytes / raw, in all", "x", [(told["dram_bytes"] + told["tier_bytes"]) / raw]),
+            row(case, "codes in DRAM / raw", "x", [told["dram_bytes"] / raw], limit=CODES),
+        ]
+        for recall in RECALLS:
+            metric, at = f"queries per second at recall@10 {recall}", self._at(name, recall)
+            mine, clusters = self.curves.at(name, recall), self.curves.at(name.removeprefix(GRAPH), recall)
+            if mine is None or at is None:
+                found.append(not_measured(case, metric, "1/s", f"recall {recall}", "no setting reaches it"))
+                continue
+            found.append(row(case, metric, "1/s", mine, clusters, better="more", note="peer: clusters there"))
+            reached = f"{case}, recall {at.point.recall:.3f}"
+            for key, words, unit in GRAPH_COUNTS:
+                found.append(row(reached, words, unit, [at.told[key]]))
+        at = self._at(name, 0.99)
+        return found if at is None or name == GRAPH + DRAM else [*found, self._wait(name, engine, at)]
 
     def _sizes(self, name: str, engine: VectorEngine) -> list[Row]:
         told, raw = engine.opened, self.data.raw_bytes

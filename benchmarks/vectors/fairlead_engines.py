@@ -12,6 +12,7 @@ import numpy as np
 
 from benchmarks.vectors.queueing import Server, arrivals, percentiles, waits
 from fairlead_tiered_retrieval.flat_index import FlatIndex
+from fairlead_tiered_retrieval.graph.tier_graph_index import TierGraphIndex
 from fairlead_tiered_retrieval.index import Index, IndexKind, Limits
 from fairlead_tiered_retrieval.lists import ListIndex
 from fairlead_tiered_retrieval.space import Space
@@ -29,7 +30,7 @@ class IndexEngine:
     """One index.
 
     Args:
-        kind: graph, lists or flat.
+        kind: graph, lists, flat or tier-graph (a graph whose edges and vectors lie in a tier).
         region: URL of where exact vectors are moved to after opening; empty: they stay where they are.
         options: of the kind's build.
     """
@@ -62,7 +63,7 @@ class IndexEngine:
         space = space_of(base)
         self._index = class_of(self._kind).load(folder, space)
         if self._url:
-            room = int(1.05 * len(base) * space.bytes) + (1 << 20)
+            room = int(1.05 * self.index.sizes().tier_bytes) + (1 << 20)
             self._region = open_region(self._url, (room + 4095) // 4096 * 4096)
             self.index.move(self._region)
 
@@ -81,7 +82,7 @@ class IndexEngine:
 
     @property
     def _requests(self) -> int:
-        return self.index.requests if isinstance(self.index, ListIndex) else 0
+        return self.index.requests if isinstance(self.index, ListIndex | TierGraphIndex) else 0
 
     def told(self) -> Mapping[str, float]:
         """What the index takes, and what the last searches read from the tier, for each query."""
@@ -99,8 +100,8 @@ class IndexEngine:
             constant time of service took them in turn and the tier then took the rest of a lone query's time
             (constant_p50, constant_p99); queries a second and the share that they were of what the stream can do.
         """
-        if not isinstance(self.index, ListIndex):
-            raise ValueError(f"load of an index of kind {self._kind}; accepted: lists")
+        if not isinstance(self.index, ListIndex | TierGraphIndex):
+            raise ValueError(f"load of an index of kind {self._kind}; accepted: lists, tier-graph")
         rows = np.load(queries)
 
         def waited(due: np.ndarray) -> np.ndarray:
@@ -163,8 +164,9 @@ class IndexEngine:
 
 
 def class_of(kind: str) -> type[IndexKind]:
-    """The class of a kind of index, ``flat`` (all are compared) included."""
-    return FlatIndex if kind == "flat" else index_kind(kind)
+    """The class of a kind of index, ``flat`` (all are compared) and ``tier-graph`` included."""
+    own: dict[str, type[IndexKind]] = {"flat": FlatIndex, "tier-graph": TierGraphIndex}
+    return own[kind] if kind in own else index_kind(kind)
 
 
 def space_of(base: np.ndarray) -> Space:
@@ -176,4 +178,6 @@ def _maker(kind: str, region: str = "", **options: Any) -> IndexEngine:
     return IndexEngine(kind, region, options)
 
 
-ENGINES: Mapping[str, Callable[..., IndexEngine]] = {kind: partial(_maker, kind) for kind in ("graph", "lists", "flat")}
+ENGINES: Mapping[str, Callable[..., IndexEngine]] = {
+    kind: partial(_maker, kind) for kind in ("graph", "lists", "flat", "tier-graph")
+}

@@ -15,12 +15,12 @@ from fairlead_kernels.vectors import Space, VectorError, Vectors, as_bytes, as_f
 from fairlead_kernels.walk_training import WalkCodes, train_walk_codes
 
 U32 = NDArray[np.uint32]
-Keep = Literal["exact", "codes", "fine"]
+Keep = Literal["exact", "codes", "fine", "walk"]
 
 #: Parts of a saved graph, in the order in which native code gives them.
 PARTS = ("slots", "edges", "codes", "rows", "more", "removed", "entries")
 #: Of what is kept beside the walk's codes: bits that refine a leading coordinate, and bits of a trailing one.
-ROW_BITS = {"exact": (0, 0), "codes": (1, 6), "fine": (4, 12)}
+ROW_BITS = {"exact": (0, 0), "codes": (1, 6), "fine": (4, 12), "walk": (0, 0)}
 CHUNK = 8192
 SLACK = 32
 #: Codes that are scanned rather than one is met by a walk. They cost less each, and a scan misses none: a walk does
@@ -55,7 +55,8 @@ class GraphOptions:
         lines: cache lines of a code, 1 and above: 64 bytes hold 60 coordinates. None: up to 4, as many as hold 95 % of
             the vectors' variance.
         keep: what orders the last candidates. ``exact``: the vectors themselves; ``codes``: 9 bits of the
-            leading coordinates and 6 of the others; ``fine``: 12 bits of all.
+            leading coordinates and 6 of the others; ``fine``: 12 bits of all; ``walk``: nothing, for a graph that goes
+            to a tier (`vector_tier_graph`), whose own searches are as good as the walk's codes.
         seed: of everything that is drawn.
     """
 
@@ -127,7 +128,7 @@ class Graph:
             VectorError: arguments are not what is accepted, or the memory does not suffice: nothing is allocated then.
         """
         options = options or GraphOptions()
-        if options.keep != "exact" and space.metric == "dot":
+        if options.keep in ("codes", "fine") and space.metric == "dot":
             raise VectorError("keep: must be exact for dot: products of codes are too coarse")
         slots = _slots(slots)
         _check_rows(space, vectors, "vectors")

@@ -14,6 +14,7 @@ NB_MODULE(_native, module) {
     fairlead::python::bind_tiers(module);
     fairlead::python::bind_lists(module);
     fairlead::python::bind_graph(module);
+    fairlead::python::bind_tier_graph(module);
     fairlead::python::bind_radio(module);
     fairlead::python::bind_splat(module);
 }

@@ -18,6 +18,7 @@ void bind_bit_codes(nanobind::module_& module);
 void bind_tiers(nanobind::module_& module);
 void bind_lists(nanobind::module_& module);
 void bind_graph(nanobind::module_& module);
+void bind_tier_graph(nanobind::module_& module);
 void bind_radio(nanobind::module_& module);
 void bind_splat(nanobind::module_& module);
 

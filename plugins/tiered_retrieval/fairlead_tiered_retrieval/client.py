@@ -295,9 +295,16 @@ class CollectionClient:
         """Compare searches with exact ones on a sample."""
         return self._call("/recall", {"sample": sample, "k": k}, timeout_s=600)
 
-    def move(self, tier: str, url: str | None = None) -> dict[str, Any]:
-        """Move its vectors to another tier; searches go on. Returns what was moved."""
-        return self._call("/move", {"tier": tier, **({"url": url} if url else {})}, timeout_s=3600)
+    def move(self, tier: str, url: str | None = None, index: str | None = None) -> dict[str, Any]:
+        """Move its vectors to another tier; searches go on. Returns what was moved.
+
+        Args:
+            tier: dram, file or memory.
+            url: of a memory node's region.
+            index: graph or lists, in a lower tier; None: the one there, else as the tier suggests.
+        """
+        more = {name: value for name, value in (("url", url), ("index", index)) if value}
+        return self._call("/move", {"tier": tier, **more}, timeout_s=3600)
 
     def snapshot(self, name: str | None = None) -> dict[str, Any]:
         """Write a consistent copy on the service's node."""

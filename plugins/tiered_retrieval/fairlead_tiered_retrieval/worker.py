@@ -131,7 +131,7 @@ def _opened(context: Context, settings: Settings) -> Local:
     chosen = Advised(settings.index_from, settings.recall)
     regions = Regions(open_region)
     store = Store(folder, kept, policy=StaysInTier(chosen), open_region=regions.open)
-    placement = Placement(store, chosen, folder / "tiers", settings.memory_nodes, regions)
+    placement = Placement(store, chosen, folder / "tiers", settings.memory_nodes, regions, settings.recall)
     return Local(store, placement, LazyModel(settings.embedding), settings, threads)
 
 

@@ -10,6 +10,7 @@
 #include "bindings.hpp"
 #include "fairlead/vectors/graph.hpp"
 #include "fairlead/vectors/graph_stream.hpp"
+#include "vectors/bind_walk_encoder.hpp"
 
 namespace fairlead::python {
 namespace {
@@ -25,29 +26,8 @@ public:
                const Array<const float, 1>& center, std::size_t lines, float step, float tail_step, float longest,
                std::uint32_t degree, std::uint32_t beam, float alpha, std::uint64_t seed, bool exact, std::uint32_t extra,
                std::uint32_t tail_bits) {
-        WalkEncoder encoder;
-        encoder.space = {static_cast<Element>(element), static_cast<Metric>(metric), dim};
-        encoder.space.check();
-        encoder.lines = lines;
-        require(lines > 0 && rotation.shape(0) >= encoder.leading(), "rotation: has fewer rows than codes have bytes");
-        require(rotation.shape(1) == encoder.columns() && center.shape(0) == encoder.columns(),
-                "rotation, center: must have a column for each dimension");
-        encoder.trailing = rotation.shape(0) - encoder.leading();
-        encoder.rotation.assign(rotation.data(), rotation.data() + rotation.size());
-        encoder.center.assign(center.data(), center.data() + center.size());
-        for (std::size_t r = 0; r < rotation.shape(0); ++r) {
-            double sum = 0;
-            for (std::size_t c = 0; c < rotation.shape(1); ++c) {
-                sum += static_cast<double>(rotation.data()[r * rotation.shape(1) + c]) * center.data()[c];
-            }
-            encoder.offset.push_back(static_cast<float>(sum));
-        }
-        encoder.step = step;
-        encoder.tail_step = tail_step;
-        require(extra <= 4 && tail_bits >= 2 && tail_bits <= 15, "extra, tail_bits: must be at most 4, and 2 to 15");
-        encoder.extra = extra;
-        encoder.tail_bits = tail_bits;
-        encoder.longest = longest;
+        WalkEncoder encoder =
+            walk_encoder(element, metric, dim, rotation, center, lines, step, tail_step, longest, extra, tail_bits);
         require(degree > 0 && degree % 16 == 0 && beam > 0, "degree: must be a multiple of 16; beam: at least 1");
         GraphSettings settings;
         settings.degree = degree;

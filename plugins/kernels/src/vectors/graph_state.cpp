@@ -30,7 +30,7 @@ GraphState Graph::save() const {
     state.codes.assign(codes_.as<std::uint8_t>(), codes_.as<std::uint8_t>() + count * encoder_.code_bytes());
     state.rows.resize(count * rows_->stride());
     for (std::uint32_t v = 0; v < count; ++v) {
-        std::memcpy(state.rows.data() + v * rows_->stride(), rows_->row(v), rows_->stride());
+        if (rows_->stride() > 0) std::memcpy(state.rows.data() + v * rows_->stride(), rows_->row(v), rows_->stride());
         state.more.push_back(rows_->more(v));
     }
     return state;
@@ -69,7 +69,7 @@ void Graph::restore(const GraphState& state) {
     for (std::uint32_t v = 0; v < count; ++v) {
         if (slot_of_[v] != kNone) ++live_;
         if (slot_of_[v] == kNone && removed[v] == 0) free_.push_back(v);
-        std::memcpy(rows_->row(v), state.rows.data() + v * rows_->stride(), rows_->stride());
+        if (rows_->stride() > 0) std::memcpy(rows_->row(v), state.rows.data() + v * rows_->stride(), rows_->stride());
         rows_->set_more(v, state.more[v]);
     }
     std::copy(state.edges.begin(), state.edges.end(), edges_.as<std::uint32_t>());

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import TieredRetrievalError
-from .costs import Cost, Shape, Speeds, Tier, flat_cost, graph_cost, lists_cost
+from .costs import IN_FLIGHT, Cost, Shape, Speeds, Tier, flat_cost, graph_cost, lists_cost
 
 BITS = (1, 2, 4, 8)
 #: An index that is not so many times faster than comparing all vectors is not worth keeping.
@@ -159,6 +159,9 @@ def _reasons(
 def _bound(cost: Cost) -> str:
     if cost.limit == "reads":
         return f"the tier's {cost.tier.reads_per_s:,.0f} reads a second bound it"
+    if cost.limit == "latency":
+        latency_us = cost.tier.latency_s * 1e6
+        return f"its latency bounds it: {latency_us:,.0f} us for each round trip, {IN_FLIGHT} searches under way"
     return f"with {cost.tier.depth:.0f} reads under way the processor bounds it, not the tier"
 
 

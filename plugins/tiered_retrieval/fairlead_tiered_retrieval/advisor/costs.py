@@ -2,7 +2,9 @@
 
 A search in clusters compares all centroids, scans the codes of some lists and then reads the exact vectors that the
 codes leave in doubt, in one batch: one round trip. A search in a graph walks from vertex to vertex: each step depends
-on the one before it, so that a graph in a tier pays a round trip a step, `WIDTH` vertices at a time.
+on the one before it, so that a graph in a tier pays a round trip a step, `WIDTH` vertices at a time. A thread hides
+them behind other searches, `IN_FLIGHT` of them: round trips times latency over those under way is what bounds it where
+neither the processor nor the tier's rate of reads does.
 
 How many exact vectors are in doubt: within a neighbourhood of local dimension m, about k (1 + e)^(m/2) vectors have a
 squared distance of at most (1 + e) times the k-th one's, whatever their number. With z standard errors of the codes'
@@ -20,8 +22,10 @@ from typing import Literal
 Kind = Literal["flat", "graph", "lists"]
 Limit = Literal["processor", "reads", "latency"]
 
-#: Vertices that a walk in a tier asks for at once.
-WIDTH = 4
+#: Vertices that a walk in a tier asks for at once, and searches of a thread that are under way.
+WIDTH, IN_FLIGHT = 4, 32
+#: Records of edges and vector are read whole up to so many bytes (or a granule), else edges alone, vectors in the end.
+BESIDE = 1024
 #: Leading dimensions of the rotated centroids, by which lists are chosen.
 CENTROID_DIMS = 64
 #: Edges of a vertex, and the share of those looked at that were not seen before.
@@ -198,8 +202,27 @@ def graph_cost(shape: Shape, speeds: Speeds, tier: Tier, bits: int, recall: floa
     codes = int(shape.count * (code_bytes + _BESIDE))
     if in_memory:
         return _placed("graph", bits, shape, tier, processor_s, kept, 0.0, 0.0, codes + shape.count * DEGREE * 4)
-    record = shape.vector_bytes + DEGREE * 4
-    return _placed("graph", bits, shape, tier, processor_s, hops, hops / WIDTH, float(record), codes, DEGREE * 4)
+    edges = edge_bytes(shape.count)
+    if is_beside(shape.vector_bytes + edges, tier):
+        record = float(shape.vector_bytes + edges)
+        return _placed("graph", bits, shape, tier, processor_s, hops, hops / WIDTH, record, codes, edges)
+    reads, rounds = hops + kept, hops / WIDTH + 1.0
+    each = (hops * _granules(edges, tier) + kept * _granules(shape.vector_bytes, tier)) / reads
+    return _placed("graph", bits, shape, tier, processor_s, reads, rounds, each, codes, edges)
+
+
+def edge_bytes(count: int) -> int:
+    """Return bytes of a vertex's edges in a tier: each has as many bits as twice so many vertices need."""
+    return 4 * -(-DEGREE * (2 * count + 64).bit_length() // 32)
+
+
+def is_beside(record_bytes: int, tier: Tier) -> bool:
+    """Return whether a walk in a tier reads vectors with the edges."""
+    return record_bytes <= max(BESIDE, tier.granule)
+
+
+def _granules(size: float, tier: Tier) -> float:
+    return float(math.ceil(size / tier.granule) * tier.granule)
 
 
 def _placed(
@@ -218,7 +241,7 @@ def _placed(
     vectors = shape.count * (shape.vector_bytes + edges)
     if tier.kind == "dram":
         return _cost(kind, bits, tier, processor_s, 0.0, 0.0, 0.0, codes + vectors, 0)
-    granules = math.ceil(read_bytes / tier.granule) * tier.granule
+    granules = _granules(read_bytes, tier)
     return _cost(kind, bits, tier, processor_s + reads * tier.processor_s, reads, rounds, granules, codes, vectors)
 
 
@@ -236,14 +259,17 @@ def _cost(
     by_processor = 1 / processor_s
     by_reads = tier.reads_per_s / reads if reads else math.inf
     waiting = rounds * tier.latency_s + (reads / tier.reads_per_s if reads else 0.0)
+    by_latency = IN_FLIGHT / waiting if waiting else math.inf
+    limits: dict[Limit, float] = {"processor": by_processor, "reads": by_reads, "latency": by_latency}
+    limit = min(limits, key=lambda name: limits[name])
     return Cost(
         kind=kind,
         bits=bits,
         tier=tier,
         processor_s=processor_s,
         latency_s=processor_s + waiting,
-        per_second=min(by_processor, by_reads),
-        limit="processor" if by_processor <= by_reads else "reads",
+        per_second=limits[limit],
+        limit=limit,
         reads=reads,
         round_trips=rounds,
         tier_read_bytes=reads * read_bytes,

@@ -20,7 +20,12 @@ START_S, END_S = 20.0, 10.0
 
 @contextlib.contextmanager
 def local_tiers(
-    size: int, *, folder: Path | None = None, delays_us: Sequence[float] = (2,), core: int | None = None
+    size: int,
+    *,
+    folder: Path | None = None,
+    delays_us: Sequence[float] = (2,),
+    core: int | None = None,
+    name: str = "tiers",
 ) -> Iterator[dict[str, str]]:
     """Give URLs of regions by the tier's name, while their servers run.
 
@@ -29,6 +34,7 @@ def local_tiers(
         folder: for the file; None: a temporary one.
         delays_us: that the server of shared memory answers after, a tier for each.
         core: that servers run on; None: any.
+        name: of the regions, another for each that are open at once.
 
     Raises:
         TieredRetrievalError: a server does not start; its last words are in the message.
@@ -38,7 +44,7 @@ def local_tiers(
         token = place / "token"
         token.touch(0o600)
         token.write_text(secrets.token_hex(16))
-        port, shared_port, name = _free_port(), _free_port(), f"tiers{os.getpid()}"
+        port, shared_port, name = _free_port(), _free_port(), f"{name}{os.getpid()}"
         common = ["--token-file", str(token), "--capacity", str(4 * size)]
         _serve(stack, ["--port", str(port), *common], port, core)
         shared = ["--shared", "--region", f"{name}={size}"]

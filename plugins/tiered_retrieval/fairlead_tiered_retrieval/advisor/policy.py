@@ -64,6 +64,5 @@ class Advised:
 
 
 def _can_be(cost: Cost, kinds: Sequence[str]) -> bool:
-    """Whether there is such an index: only clusters keep vectors in a tier."""
-    in_memory = cost.tier.kind == "dram"
-    return cost.kind == FLAT or (cost.kind in kinds and (in_memory or cost.kind == "lists"))
+    """Whether there is such an index."""
+    return cost.kind == FLAT or cost.kind in kinds

@@ -1,7 +1,8 @@
 """Graph against clusters over size of the vectors, latency of the tier and queries under way.
 
 What a tier does is measured: so many queries at once read from a region exactly as each kind of index reads, a graph in
-rounds that depend on one another, clusters in one. What the processor does is taken from `costs`, calibrated or not.
+rounds that depend on one another (vectors beside the edges, or where a record is long edges alone and vectors in the
+end), clusters in one. What the processor does is taken from `costs`, calibrated or not.
 Both are put together as an engine does that works on some queries while others wait: the slower of the two bounds it.
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..tiers.region import Region
-from .costs import DEGREE, WIDTH, Cost, Kind, Shape, Speeds, Tier, graph_cost, lists_cost
+from .costs import WIDTH, Cost, Kind, Shape, Speeds, Tier, edge_bytes, graph_cost, is_beside, lists_cost
 
 PAYLOADS = (64, 128, 256, 512, 1024, 2048, 4096)
 IN_FLIGHT = (1, 4, 16, 64)
@@ -93,19 +94,36 @@ def study(
     for name, region in tiers:
         for payload in payloads:
             for kind in ("graph", "lists"):
-                cost = _cost(kind, replace(shape, vector_bytes=payload), speeds, recall)
+                own = replace(shape, vector_bytes=payload)
+                cost = _cost(kind, own, speeds, recall, _granule(region))
+                batches = _batches(kind, own, cost, _granule(region))
                 for queries in in_flight:
                     if told:
                         told(f"{name}: {kind}, {payload} B, {queries} under way")
-                    found.append(_point(name, region, kind, payload, queries, cost, seconds, random))
+                    found.append(_point(name, region, kind, payload, queries, batches, cost, seconds, random))
     return found
 
 
-def _cost(kind: Kind, shape: Shape, speeds: Speeds, recall: float) -> Cost:
+def _granule(region: Region) -> int:
+    return 4096 if region.kind == "file" else 1
+
+
+def _cost(kind: Kind, shape: Shape, speeds: Speeds, recall: float, granule: int) -> Cost:
     # A tier that takes no time: reads and rounds are counted, and the processor's part is left.
-    nothing = Tier("any", latency_s=0.0, reads_per_s=1e12, processor_s=0.0, granule=1)
+    nothing = Tier("any", latency_s=0.0, reads_per_s=1e12, processor_s=0.0, granule=granule)
     cost = graph_cost if kind == "graph" else lists_cost
     return cost(shape, speeds, nothing, BITS, recall)
+
+
+def _batches(kind: Kind, shape: Shape, cost: Cost, granule: int) -> list[tuple[int, int]]:
+    """Bytes and number of the reads of each round of a search."""
+    if kind == "lists":
+        return [(shape.vector_bytes, max(1, round(cost.reads)))]
+    edges = edge_bytes(shape.count)
+    if is_beside(shape.vector_bytes + edges, Tier(granule=granule)):
+        return [(shape.vector_bytes + edges, WIDTH)] * max(1, round(cost.round_trips))
+    rounds = max(1, round(cost.round_trips - 1))
+    return [(edges, WIDTH)] * rounds + [(shape.vector_bytes, max(1, round(cost.reads - rounds * WIDTH)))]
 
 
 def _point(
@@ -114,17 +132,15 @@ def _point(
     kind: Kind,
     payload: int,
     queries: int,
+    batches: Sequence[tuple[int, int]],
     cost: Cost,
     seconds: float,
     random: np.random.Generator,
 ) -> Measured:
-    # A vertex's edges lie beside its vector.
-    length = payload + (4 * DEGREE if kind == "graph" else 0)
-    rounds = max(1, round(cost.round_trips))
-    each = WIDTH if kind == "graph" else max(1, round(cost.reads))
-    tier_s = read_rounds(region, length, queries * each, rounds, seconds, random)
-    waits = region.kind not in SYNCHRONOUS
-    return Measured(name, kind, payload, queries, rounds * each, rounds, tier_s, cost.processor_s, waits)
+    together = [(length, queries * each) for length, each in batches]
+    tier_s = read_rounds(region, together, seconds, random)
+    waits, reads = region.kind not in SYNCHRONOUS, sum(each for _, each in batches)
+    return Measured(name, kind, payload, queries, reads, len(batches), tier_s, cost.processor_s, waits)
 
 
 def fill(region: Region, seed: int = 0) -> None:
@@ -135,18 +151,19 @@ def fill(region: Region, seed: int = 0) -> None:
 
 
 def read_rounds(
-    region: Region, length: int, reads: int, rounds: int, seconds: float, random: np.random.Generator
+    region: Region, batches: Sequence[tuple[int, int]], seconds: float, random: np.random.Generator
 ) -> float:
-    """Return the seconds (lower quartile) of so many rounds that wait for one another, of so many reads each."""
-    places = (region.size - length) // 64
-    out = np.empty(reads * length, np.uint8)
-    sizes = np.full(reads, length, np.uint32)
-    drawn = [random.integers(0, places, reads).astype(np.uint64) * np.uint64(64) for _ in range(64)]
+    """Return the seconds (lower quartile) of rounds that wait for one another, each of some reads of a length."""
+    longest, most = max(length for length, _ in batches), max(count for _, count in batches)
+    places = (region.size - longest) // 64
+    out = np.empty(max(length * count for length, count in batches), np.uint8)
+    drawn = [random.integers(0, places, most).astype(np.uint64) * np.uint64(64) for _ in range(64)]
+    asked = [(count, np.full(count, length, np.uint32), length * count) for length, count in batches]
     times, end, at = [], time.perf_counter() + seconds, 0
     while len(times) < 3 or time.perf_counter() < end:
         began = time.perf_counter()
-        for _ in range(rounds):
-            region.read_batch(drawn[at % len(drawn)], sizes, out)
+        for count, sizes, size in asked:
+            region.read_batch(drawn[at % len(drawn)][:count], sizes, out[:size])
             at += 1
         times.append(time.perf_counter() - began)
     # The lower quartile: what other programs take of the machine only adds.
@@ -179,6 +196,17 @@ def turning_points(found: Sequence[Measured]) -> list[str]:
                 f"(up to {max(own.values()):.1f} times)."
             )
     return said
+
+
+def table(found: Sequence[Measured], in_flight: int) -> list[str]:
+    """Return lines of what searches do, with so many under way: reads, round trips, searches a second."""
+    lines = [f"{'tier':<36} {'index':<6} {'bytes':>6} {'reads':>6} {'trips':>6} {'per second':>11} {'latency us':>11}"]
+    shown = (one for one in found if one.in_flight == in_flight)
+    return lines + [
+        f"{one.tier:<36} {one.kind:<6} {one.payload:>6} {one.reads:>6.0f} {one.rounds:>6} "
+        f"{one.per_second:>11,.0f} {one.latency_s * 1e6:>11,.0f}"
+        for one in shown
+    ]
 
 
 def as_json(found: Sequence[Measured]) -> list[dict[str, Any]]:

@@ -37,18 +37,19 @@ def create(collection: str, dim: int | None, element: str, metric: str, client: 
 @click.argument("collection")
 @click.argument("tier", type=click.Choice(["dram", "file", "memory"]))
 @click.option("--region", "region", help="memory://HOST:PORT/REGION; default: the workload's memory_nodes.")
+@click.option("--index", type=click.Choice(["graph", "lists"]), help="In a lower tier; default: as the tier suggests.")
 @json_option
 @with_service
-def move(collection: str, tier: str, region: str | None, as_json: bool, client: Client) -> None:
+def move(collection: str, tier: str, region: str | None, index: str | None, as_json: bool, client: Client) -> None:
     """Move the vectors of COLLECTION to TIER; searches go on meanwhile."""
     began = time.monotonic()
     with console(stderr=True).status(f"moving {collection} to {tier}"):
-        moved = client.collection(collection).move(tier, region)
+        moved = client.collection(collection).move(tier, region, index)
     if as_json:
         print_json(moved)
         return
     click.echo(
-        f"{collection}: {moved['was']} -> {moved['tier']} in {time.monotonic() - began:.1f} s; "
+        f"{collection}: {moved['was']} -> {moved['tier']} ({moved['index']}) in {time.monotonic() - began:.1f} s; "
         f"{bytes_text(moved['dram_bytes'])} in main memory, {bytes_text(moved['tier_bytes'])} in the tier"
     )
 

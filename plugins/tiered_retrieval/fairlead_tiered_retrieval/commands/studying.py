@@ -47,8 +47,8 @@ def study(
         except TieredRetrievalError as error:
             raise click.ClickException(str(error)) from error
         found = studied.study(regions, shape, recall=recall, seconds=seconds, told=_told)
-    for sentence in studied.turning_points(found):
-        click.echo(sentence)
+    for words in (*studied.table(found, studied.IN_FLIGHT[-1]), *studied.turning_points(found)):
+        click.echo(words)
     if out is not None:
         out.write_text(json.dumps({"recall": recall, "points": studied.as_json(found)}, indent=1) + "\n")
     if plots is not None:

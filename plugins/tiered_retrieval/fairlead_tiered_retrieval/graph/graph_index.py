@@ -14,10 +14,11 @@ from fairlead_kernels.vector_graph import Graph, GraphOptions
 from fairlead_kernels.vectors import VectorError
 
 from ..errors import BudgetExceeded, CorruptFile, NotFound, TieredRetrievalError
-from ..index import Found, Limits, Progress, Sizes, Told
+from ..index import Found, Index, Limits, Progress, Sizes, Told
 from ..space import Space
 from .calibration import Calibration, calibrate, held_out
 from .joined import Joined
+from .tier_graph_index import TierGraphIndex
 
 _ARRAYS, _FACTS = "graph.npz", "graph.json"
 _SAVED = "the vectors are kept elsewhere"
@@ -52,13 +53,14 @@ class GraphIndex:
         region: Any = None,
         told: Told | None = None,
         **options: Any,
-    ) -> GraphIndex:
+    ) -> Index:
         """Build the graph without a few vectors, measure with those which beam a recall takes, and add them.
 
-        `options` are `GraphOptions`' own (degree, beam, alpha, lines, keep).
+        `options` are `GraphOptions`' own (degree, beam, alpha, lines, keep). With a region it is a graph in a tier
+        (`TierGraphIndex`).
         """
         if region is not None:
-            raise _in_memory(f"region = {region!r}")
+            return TierGraphIndex.build(space, slots, vectors, limits=limits, region=region, told=told, **options)
         try:
             chosen = GraphOptions(**options, seed=limits.seed)
         except (TypeError, VectorError) as error:
@@ -84,8 +86,10 @@ class GraphIndex:
         return cls(space, graph, measured, limits.threads)
 
     @classmethod
-    def load(cls, folder: Path, space: Space, *, region: Any = None) -> GraphIndex:
-        """Read what `save` wrote."""
+    def load(cls, folder: Path, space: Space, *, region: Any = None) -> Index:
+        """Read what `save` wrote, of this or of a graph in a tier."""
+        if TierGraphIndex.saved_in(folder):
+            return TierGraphIndex.load(folder, space, region=region)
         if region is not None:
             raise _in_memory(f"region = {region!r}")
         try:
@@ -188,7 +192,7 @@ class GraphIndex:
 
 def _in_memory(what: str) -> TieredRetrievalError:
     return TieredRetrievalError(
-        f"{what} of a graph, which lies in memory; accepted: lists, whose vectors may lie in a tier"
+        f"{what} of a graph that was built in memory; accepted: one that is built with a region, or lists"
     )
 
 

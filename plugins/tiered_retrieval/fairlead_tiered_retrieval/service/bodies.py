@@ -140,6 +140,9 @@ class Move(Body):
     url: str | None = Field(
         default=None, description="Of the memory node's region. Default: the workload's memory_nodes, in their order."
     )
+    index: Literal["graph", "lists"] | None = Field(
+        default=None, description="Kind of index in a lower tier. Default: the one there, else by the tier."
+    )
 
 
 class Snapshot(Body):

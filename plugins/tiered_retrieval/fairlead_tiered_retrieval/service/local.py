@@ -157,7 +157,7 @@ class Local:
 
     async def move(self, name: str, body: Move) -> Fields:
         """Move vectors to another tier."""
-        return await self._in(self._long, self.placement.move, name, body.tier, body.url)
+        return await self._in(self._long, self.placement.move, name, body.tier, body.url, body.index)
 
     async def snapshot(self, name: str, body: Snapshot) -> Fields:
         """Write a copy."""

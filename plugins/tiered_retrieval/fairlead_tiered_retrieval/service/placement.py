@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from ..advisor.lower_tier import choose_index
 from ..errors import TieredRetrievalError
 from ..space import Space
 from ..store.collection import Collection
@@ -18,9 +19,9 @@ from ..store.policy import FLAT, IndexPolicy, Plan, Situation, available_kinds
 from ..store.store import Store
 
 #: Kinds of index whose vectors may lie in a lower tier: for many vectors, and for a few.
-MANY, FEW = "lists", "codes"
-#: Room of a region beside the vectors that are there, for those that come.
-SLACK, LEAST_BYTES = 1.5, 1 << 20
+MANY, FEW = ("lists", "graph"), "codes"
+#: Room of a region beside the vectors that are there, for those that come; of a graph's edges, for each vector.
+SLACK, LEAST_BYTES, EDGES = 1.5, 1 << 20, 128
 #: A search takes no longer than this.
 GRACE_S = 10.0
 #: Region kinds by the scheme of their URL, where they are no word for people.
@@ -44,9 +45,11 @@ class Regions:
         self._opened: dict[str, Any] = {}
 
     def open(self, url: str) -> Any:
-        """Open a region; raises TieredRetrievalError or TierError."""
-        region = self._opened[url] = self._opener(url)
-        return region
+        """Open a region, or return it where it is open; raises TieredRetrievalError or TierError."""
+        there = self._opened.get(url)
+        if there is None or there.closed:
+            there = self._opened[url] = self._opener(url)
+        return there
 
     def release(self, url: str | None) -> None:
         """Close a region that nobody reads any more, once searches that are under way have ended."""
@@ -78,6 +81,7 @@ class Placement:
         folder: for files of vectors.
         memory_nodes: URLs of regions, in the order in which they are tried.
         regions: that are open.
+        recall: that an index in a lower tier is chosen for.
     """
 
     def __init__(
@@ -87,8 +91,9 @@ class Placement:
         folder: Path,
         memory_nodes: tuple[str, ...],
         regions: Regions,
+        recall: float = 0.95,
     ) -> None:
-        self._store, self._policy, self._regions = store, policy, regions
+        self._store, self._policy, self._regions, self._recall = store, policy, regions, recall
         self.folder, self.memory_nodes = folder, memory_nodes
         self._lock = threading.Lock()
         #: Moves since the start.
@@ -98,8 +103,15 @@ class Placement:
         """The tier that vectors leave main memory for."""
         return "memory" if self.memory_nodes else "file"
 
-    def move(self, name: str, tier: str, url: str | None = None) -> dict[str, Any]:
+    def move(self, name: str, tier: str, url: str | None = None, index: str | None = None) -> dict[str, Any]:
         """Move a collection's vectors.
+
+        Args:
+            name: of the collection.
+            tier: dram, file or memory.
+            url: of the region; None: a new one.
+            index: ``graph`` or ``lists``, of those whose vectors may lie in a lower tier; None: the one that is there
+                already, else the advisor chooses by the tier.
 
         Returns:
             was and tier, with the bytes in main memory and in the tier.
@@ -111,29 +123,62 @@ class Placement:
         with self._lock:
             plan = collection.status().plan
             was = tier_of(plan)
-            if tier != was or (url is not None and url != plan.region):
-                self._moved(name, collection, plan, tier, url)
+            if index is not None:
+                self._check_index(index, tier, collection)
+            another = index is not None and index != plan.kind
+            if tier != was or another or (url is not None and url != plan.region):
+                self._moved(name, collection, plan, tier, url, index)
                 self.moves += 1
         status = collection.status()
         lower = status.sizes.tier_bytes if status.plan.region else 0
         moved = {"was": was, "tier": tier_of(status.plan), "index": status.plan.kind}
         return {**moved, "dram_bytes": status.memory_bytes, "tier_bytes": lower}
 
-    def _moved(self, name: str, collection: Collection, plan: Plan, tier: str, url: str | None) -> None:
+    def _check_index(self, index: str, tier: str, collection: Collection) -> None:
+        if tier == "dram":
+            raise TieredRetrievalError(
+                f"index = {index!r} of tier dram; accepted: none, it is chosen by the memory left"
+            )
+        there = [kind for kind in MANY if kind in available_kinds()]
+        if index not in there:
+            raise TieredRetrievalError(f"index = {index!r}; accepted: {', '.join(there)}")
+        if collection.count() < self._store.settings.index_from:
+            least = self._store.settings.index_from
+            raise TieredRetrievalError(f"index = {index!r} of {collection.count()} vectors; accepted: {least} and more")
+
+    def _moved(
+        self, name: str, collection: Collection, plan: Plan, tier: str, url: str | None, index: str | None
+    ) -> None:
         if tier == "dram":
             collection.rebuild(self._in_memory(collection))
         else:
             region = self._region(name, collection, tier, url)
-            if plan.region:
-                collection.move(region)
-            else:
-                collection.rebuild(Plan(self.kind(collection), region=region, reason=f"moved to {tier}"))
+            if region == plan.region:
+                raise TieredRetrievalError(
+                    f"url = {region!r}: the index of kind {plan.kind} lies there; accepted: another"
+                )
+            try:
+                if plan.region and index in (None, plan.kind):
+                    collection.move(region)
+                else:
+                    kind, reason = (index, "asked for") if index else self.kind(collection, region)
+                    collection.rebuild(Plan(kind, region=region, reason=f"moved to {tier}: {reason}"))
+            except Exception:
+                self._forget(region)
+                raise
         self._forget(plan.region)
 
-    def kind(self, collection: Collection) -> str:
-        """The kind of index that a collection has in a lower tier."""
-        many = collection.count() >= self._store.settings.index_from
-        return MANY if many and MANY in available_kinds() else FEW
+    def kind(self, collection: Collection, region: str) -> tuple[str, str]:
+        """The kind of index that a collection has in a region, and why."""
+        if not self.many(collection):
+            return FEW, f"{collection.count()} vectors are few"
+        kinds = [kind for kind in MANY if kind in available_kinds()]
+        return choose_index(collection.space, collection.count(), self._regions.open(region), kinds, self._recall)
+
+    def many(self, collection: Collection) -> bool:
+        """Whether a collection has an index for many vectors in a lower tier."""
+        enough = collection.count() >= self._store.settings.index_from
+        return enough and any(kind in available_kinds() for kind in MANY)
 
     def _in_memory(self, collection: Collection) -> Plan:
         """The plan that an index in main memory would have."""
@@ -183,8 +228,8 @@ class Placement:
 
 
 def region_bytes(space: Space, count: int) -> int:
-    """Bytes of a region for vectors and those that come, a multiple of 4 KiB."""
-    return -(-max(LEAST_BYTES, int(count * space.bytes * SLACK)) // 4096) * 4096
+    """Bytes of a region for vectors, a graph's edges and those that come, a multiple of 4 KiB."""
+    return -(-max(LEAST_BYTES, int(count * (space.bytes + EDGES) * SLACK)) // 4096) * 4096
 
 
 def _sized(url: str, name: str, size: int) -> str:

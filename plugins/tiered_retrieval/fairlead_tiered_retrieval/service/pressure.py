@@ -11,7 +11,7 @@ from ..errors import TieredRetrievalError
 from ..space import Space
 from ..store.policy import FLAT
 from ..store.store import Store
-from .placement import MANY, Placement, tier_of
+from .placement import Placement, tier_of
 
 MIB = 2**20
 #: Of what the process has beside its collections, that moving one may take.
@@ -73,7 +73,7 @@ class Pressure:
             vectors = status.count * space.bytes
             own = status.sizes.tier_bytes if not status.plan.region and status.plan.kind != FLAT else 0
             beside = status.memory_bytes - status.sizes.dram_bytes - own
-            codes = beside + codes_bytes(space, status.count, many=self._placement.kind(collection) == MANY)
+            codes = beside + codes_bytes(space, status.count, many=self._placement.many(collection))
             tier = tier_of(status.plan)
             lower = status.memory_bytes if tier != "dram" else min(status.memory_bytes, codes)
             whole = status.memory_bytes + (vectors if tier != "dram" else 0)

@@ -86,7 +86,7 @@ def test_what_is_refused(index, rows):
         GraphIndex.build(SPACE, np.arange(COUNT), rows, limits=Limits(memory_bytes=100_000))
     with pytest.raises(TieredRetrievalError, match="options of a graph: degree"):
         GraphIndex.build(SPACE, np.arange(COUNT), rows, degree=3)
-    with pytest.raises(TieredRetrievalError, match="lies in memory"):
+    with pytest.raises(TieredRetrievalError, match="built in memory"):
         index.move("memory")
     with pytest.raises(NotFound):
         index.vectors(np.array([COUNT]))
