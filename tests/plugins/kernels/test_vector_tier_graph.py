@@ -65,7 +65,7 @@ def test_ids_are_packed_as_in_the_reference(ids: list[int], bits: int) -> None:
 
 
 @needs_native
-@examples(12)
+@examples(8)
 @given(st.integers(1, 260), st.booleans(), st.integers(1, 6), st.sampled_from([None, 0.02, 0.3]), st.integers(0, 50))
 def test_walks_are_those_of_the_reference(count: int, beside: bool, width: int, share: float | None, seed: int) -> None:
     vectors, queries = drawn(count, 24, seed), drawn(4, 24, seed + 1000)

@@ -30,7 +30,7 @@ from ..index import Found, Limits, Progress, Sizes, Told
 from ..lists.tier_pool import TierPool
 from ..space import Space
 from ..tiers.local import DramRegion
-from ..tiers.region import Region, TierError
+from ..tiers.region import Region, TierError, TierLost
 from .calibration import Calibration, K, calibrate, held_out
 
 #: Records of up to so many bytes hold edges and vector together: memory tiers read them in about the time of a shorter
@@ -223,6 +223,9 @@ class TierGraphIndex:
             with self._pool.lent(1) as tiers:
                 return self._graph.vectors(tiers[0], slots)
         except IndexError as error:
+            if all(self._graph.has(slot) for slot in slots.tolist()):
+                # The region has shrunk.
+                raise TierLost(str(error), self._pool.region.url) from error
             raise NotFound(f"{error} in the index") from error
 
     def sizes(self) -> Sizes:

@@ -47,7 +47,7 @@ def save_index(folder: Path, serving: Serving, entry: int, live: NDArray[np.int6
     """Save an index aside, rename it into place, and remove older ones; nothing may change it meanwhile."""
     folder.mkdir(exist_ok=True)
     aside, place = folder / "new", folder / f"{entry:020}"
-    if place.exists():
+    if place.exists() and _is_saved(place, serving.plan):
         return place
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
@@ -56,6 +56,8 @@ def save_index(folder: Path, serving: Serving, entry: int, live: NDArray[np.int6
             serving.index.save(aside)
             np.save(aside / "slots.npy", live)
             _write_manifest(aside, serving, entry)
+            # One of the same entry lies in another tier, or is of another kind.
+            shutil.rmtree(place, ignore_errors=True)
             aside.rename(place)
             sync_folder(folder)
     except BaseException:
@@ -86,6 +88,14 @@ def load_index(
 def saved_indexes(folder: Path) -> list[Path]:
     """Return the folders of saved indexes, the oldest first."""
     return sorted(path for path in folder.glob("*") if path.name.isdecimal())
+
+
+def _is_saved(place: Path, plan: Plan) -> bool:
+    try:
+        content = read_json(place / _MANIFEST, _SAVED)
+        return plan.same_as(Plan(content["kind"], content["options"], content["region"]))
+    except (TieredRetrievalError, OSError, KeyError):
+        return False
 
 
 def _write_manifest(aside: Path, serving: Serving, entry: int) -> None:
