@@ -154,8 +154,7 @@ class TierBench:
             reached = f"{case}, recall {at.point.recall:.3f}"
             for key, words, unit in GRAPH_COUNTS:
                 found.append(row(reached, words, unit, [at.told[key]]))
-        at = self._at(name, 0.99)
-        return found if at is None or name == GRAPH + DRAM else [*found, self._wait(name, engine, at)]
+        return found
 
     def _sizes(self, name: str, engine: VectorEngine) -> list[Row]:
         told, raw = engine.opened, self.data.raw_bytes
