@@ -51,18 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def measured(options: Options, images: Path, weights: Path) -> list[Row]:
     """Rows over all pairs of a content and a style."""
-    from fairlead_stylization.checkpoints.files import fill, read_tensors
     from fairlead_stylization.checkpoints.vgg import read_vgg
+    from fairlead_stylization.diversity.generators.stylization import StyleTransfer
     from fairlead_stylization.diversity.objectives import Spread
     from fairlead_stylization.diversity.report import diversity
     from fairlead_stylization.diversity.request import Search
     from fairlead_stylization.diversity.search import random_results, search
-    from fairlead_stylization.networks.student import SHAPES, Student
+    from fairlead_stylization.networks.running import read_student
     from fairlead_stylization.quality.perceptual import LAYERS
 
-    student = Student(SHAPES[options.more.variant])
-    fill(student, read_tensors(weights), {name: name for name in student.state_dict()}, weights)
-    student.eval().requires_grad_(False)
+    student = read_student(weights, options.more.variant).requires_grad_(False)
     vgg = read_vgg(options.more.vgg)
     found: dict[str, list[tuple[float, float, float]]] = {"search": [], "pixels": [], "lattice": []}
     spent: list[float] = []
@@ -70,16 +68,14 @@ def measured(options: Options, images: Path, weights: Path) -> list[Row]:
     for content in contents:
         for style in styles:
             picture, look = _square(content), _square(style)
-
-            def generate(pictures: torch.Tensor, look: torch.Tensor = look) -> torch.Tensor:
-                return student(pictures, look.expand(len(pictures), -1, -1, -1)).clamp(0, 1)
+            generate = StyleTransfer(student, look)
 
             def judged(pictures: torch.Tensor) -> list[torch.Tensor]:
                 return list(vgg(pictures, LAYERS).values())
 
             with torch.no_grad():
                 plain = generate(picture)
-            objective = Spread(student.encoder, plain, keep=2.0)
+            objective = Spread(student.encoder, plain)
             wanted = Search(count=COUNT, seed=options.seed)
             tries = {
                 "search": search(generate, picture, objective, wanted),
@@ -91,7 +87,8 @@ def measured(options: Options, images: Path, weights: Path) -> list[Row]:
                 found[name].append((told.distance, told.style_loss or 0.0, told.high_frequency_energy))
             for _ in range(options.repeats):
                 began = time.perf_counter()
-                search(generate, picture, Spread(student.encoder, plain), Search(count=1, seed=options.seed))
+                once = StyleTransfer(student, look)
+                search(once, picture, Spread(student.encoder, once(picture)), Search(count=1, seed=options.seed))
                 spent.append(time.perf_counter() - began)
     return [*_rows(found), row("a search", "one result, 10 steps at 256 px", "s", spent, limit=1.5, promise=SPEED)]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import httpx
@@ -16,6 +17,8 @@ from .errors import StylizationError
 from .pictures import Picture, encode_picture, read_picture
 
 F32 = NDArray[np.float32]
+#: Answers after which it is worth to ask again, how often, and the seconds between at most.
+_AGAIN, _TRIES, _LONGEST_S = (429, 503), 6, 5.0
 
 
 class RequestRefused(StylizationError):
@@ -34,18 +37,19 @@ class StyleClient:
     """Puts pictures into styles by a service.
 
     Args:
-        url: of the gateway, or of an instance.
-        workload: its name, behind a gateway.
+        url: of the workload behind the gateway, or of an instance.
         token: that the gateway asks for.
         timeout_s: of a request.
+        sleep: waits between two tries, where whoever serves is busy or about to be somebody else.
     """
 
     def __init__(
-        self, url: str, *, workload: str | None = None, token: str | None = None, timeout_s: float = 120.0
-    ) -> None:
-        base = url.rstrip("/") + (f"/workloads/{workload}" if workload else "")
+        self, url: str, token: str | None = None, *, timeout_s: float = 120.0,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:  # fmt: skip
+        self._sleep = sleep
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.Client(base_url=base, headers=headers, timeout=timeout_s)
+        self._http = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=timeout_s)
 
     def __enter__(self) -> StyleClient:
         return self
@@ -103,13 +107,26 @@ class StyleClient:
         return self._sent("POST", "/stylize", files=files)
 
     def _sent(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
-        try:
-            answer = self._http.request(method, path, **kwargs)
-        except httpx.HTTPError as error:
-            raise RequestRefused(0, f"{self._http.base_url}: {error or type(error).__name__}") from error
-        if answer.status_code >= 400:
-            raise RequestRefused(answer.status_code, _problem(answer))
-        return answer
+        for left in reversed(range(_TRIES)):
+            try:
+                answer = self._http.request(method, path, **kwargs)
+            except httpx.HTTPError as error:
+                raise RequestRefused(0, f"{self._http.base_url}: {error or type(error).__name__}") from error
+            if answer.status_code < 400:
+                return answer
+            wait = _wait_s(answer)
+            if wait is None or not left:
+                break
+            self._sleep(wait)
+        raise RequestRefused(answer.status_code, _problem(answer))
+
+
+def _wait_s(answer: httpx.Response) -> float | None:
+    """How long to wait before asking again, as the answer says; None: there is no use in it."""
+    told = answer.headers.get("retry-after", "")
+    if answer.status_code not in _AGAIN or not told.isdigit():
+        return None
+    return min(float(told), _LONGEST_S)
 
 
 def _text(value: Any) -> str:

@@ -24,7 +24,10 @@ class Settings(BaseModel):
     max_waiting: int = Field(default=32, ge=0, le=4096, description="Requests that wait; more are refused (429).")
     max_diverse: int = Field(default=8, ge=1, le=64, description="Different results of one request.")
     diverse_pixels: int = Field(
-        default=512 * 512, ge=1024, le=10**8, description="Of a picture of which different results are looked for."
+        default=512 * 512,
+        ge=1024,
+        le=10**8,
+        description="Of a picture that is searched for different results as it is; larger ones: smaller.",
     )
     threads: int | None = Field(default=None, ge=1, le=256, description="Default: the cores of the budget.")
     weights: str | None = Field(

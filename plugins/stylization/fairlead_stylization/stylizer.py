@@ -139,7 +139,7 @@ class NetworkStylizer:
             BadPicture: not [h, w, 3] of finite numbers.
         """
         picture = _checked(picture, "style")
-        small = _resized(picture, STYLE_SIDE)
+        small = looked_at(picture)
         arrays = self.network.encode(_planes(_padded(small)))
         return StyleCode(*(array[0] for array in arrays), Colours.of(small))
 
@@ -237,9 +237,14 @@ def _resized(picture: Array, side: int) -> Array:
     return np.asarray(image.resize((size[0], size[1]), Image.Resampling.LANCZOS), np.float32) / 255
 
 
+def looked_at(picture: Array) -> Array:
+    """A style [h, w, 3] as small as networks look at it; the same array where it is small already."""
+    return _resized(picture, STYLE_SIDE)
+
+
 def style_pixels(picture: Array) -> Array:
     """A style [h, w, 3] as networks look at it: made smaller where it is large, on sides that are multiples of 8."""
-    return _padded(_resized(picture, STYLE_SIDE))
+    return _padded(looked_at(picture))
 
 
 def _padded(picture: Array) -> Array:

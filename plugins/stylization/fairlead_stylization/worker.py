@@ -60,9 +60,10 @@ class Worker:
         settings = self._settings
         limits = Limits(settings.max_pixels, settings.max_bytes)
         clip = None if settings.clip is None else Path(settings.clip)
-        searcher = Searcher(_folder(settings) / f"{self._variant}.safetensors", self._variant, clip)
+        weights = _folder(settings) / f"{self._variant}.safetensors"
+        searcher = Searcher(weights, self._stylizer, clip, settings.diverse_pixels)
         return Application(
-            Stylist(self._stylizer, limits, settings.diverse_pixels, searcher),
+            Stylist(self._stylizer, limits, searcher),
             max_in_flight=settings.max_in_flight,
             max_waiting=settings.max_waiting,
             max_bytes=settings.max_bytes,

@@ -16,7 +16,8 @@ def random_network(folder: Path, variant: str = "edge", seed: int = 0) -> Path:
     from safetensors.torch import save_file
 
     from fairlead_stylization.networks.export import export
-    from fairlead_stylization.networks.student import SHAPES, Student
+    from fairlead_stylization.networks.shape import SHAPES
+    from fairlead_stylization.networks.student import Student
 
     torch.manual_seed(seed)
     student = Student(SHAPES[variant])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,10 +16,10 @@ from fairlead_agent.cli.errors import CliError
 
 from ..client import StyleClient
 from ..errors import BadPicture, BadSetting
-from ..pictures import read_mask, read_picture
+from ..pictures import encode_picture, read_mask, read_picture
 from ..pictures.picture import Picture
 from ..service.form import PLAIN, Asked
-from ..stylizer import Style, Stylizer
+from ..stylizer import Style, Stylizer, looked_at
 
 F32 = NDArray[np.float32]
 PLUGIN = "stylization"
@@ -69,12 +69,16 @@ class Wanted:
 class Stylist(Protocol):
     """Stylizes for a command."""
 
-    def one(self, content: F32, look: Look) -> F32:
-        """A picture float32 [height, width, 3] in a look."""
+    def one(self, content: bytes | F32, look: Look) -> F32:
+        """A picture, encoded or float32 [height, width, 3], in a look."""
         ...
 
-    def several(self, content: bytes, look: Look, wanted: Wanted) -> tuple[list[F32], dict[str, Any]]:
+    def several(self, content: bytes, look: Look, wanted: Wanted) -> tuple[Iterable[F32], dict[str, Any]]:
         """Results that are looked for, and a report of them."""
+        ...
+
+    def weights(self) -> tuple[Path, str]:
+        """The network's file and variant, for what is fitted in this process; raises BadSetting if it is not here."""
         ...
 
     def close(self) -> None:
@@ -88,17 +92,27 @@ class InFleet:
     def __init__(self, client: StyleClient) -> None:
         self._client = client
 
-    def one(self, content: F32, look: Look) -> F32:
+    def one(self, content: bytes | F32, look: Look) -> F32:
         """See `Stylist`."""
         return self._client.stylize(content, look.styles, weights=look.weights, mask=look.mask, **_fields(look))
 
-    def several(self, content: bytes, look: Look, wanted: Wanted) -> tuple[list[F32], dict[str, Any]]:
+    def several(self, content: bytes, look: Look, wanted: Wanted) -> tuple[Iterable[F32], dict[str, Any]]:
         """See `Stylist`."""
         words = {"text": wanted.text, "text_from": wanted.text_from} if wanted.text else {}
         return self._client.several(
             content, look.styles, wanted.count, mask=look.mask, towards=wanted.towards, seed=wanted.seed,
             **words, **_fields(look),
         )  # fmt: skip
+
+    def weights(self) -> tuple[Path, str]:
+        """See `Stylist`."""
+        from ..networks.running import WEIGHTS, shipped_stylizer
+
+        told = self._client.status()
+        variant, digest = str(told["variant"]), told["weights"]
+        if shipped_stylizer(variant).weights_digest != digest:
+            raise BadSetting("--prompt: the workload has weights of its own; accepted: those that ship, or --local")
+        return WEIGHTS / f"{variant}.safetensors", variant
 
     def close(self) -> None:
         """See `Stylist`."""
@@ -109,33 +123,37 @@ class InProcess:
     """By a network that is loaded here."""
 
     def __init__(self, stylizer: Stylizer, weights: Path, clip: Path | None = None) -> None:
-        self._stylizer, self._weights, self._clip = stylizer, weights, clip
+        from ..service.varied import Searcher
+
+        self._stylizer, self._weights = stylizer, weights
+        self._searcher = Searcher(weights, stylizer, clip)
         self._styles: dict[bytes, Any] = {}
 
-    def one(self, content: F32, look: Look) -> F32:
+    def one(self, content: bytes | F32, look: Look) -> F32:
         """See `Stylist`."""
+        content = read_picture(content).pixels if isinstance(content, bytes) else content
         weights = look.weights or (1.0,) * len(look.styles)
         styles = [Style(self._code(style), weight) for style, weight in zip(look.styles, weights, strict=True)]
         mask = None if look.mask is None else read_mask(look.mask, Picture(content))
         return self._stylizer.stylize(content, styles, look.strength, mask, look.keep_colours)
 
-    def several(self, content: bytes, look: Look, wanted: Wanted) -> tuple[list[F32], dict[str, Any]]:
+    def several(self, content: bytes, look: Look, wanted: Wanted) -> tuple[Iterable[F32], dict[str, Any]]:
         """See `Stylist`."""
-        from ..service.varied import Searcher
+        from ..service.varied import under
 
-        if len(look.styles) > 1:
-            raise BadSetting(f"--style: {len(look.styles)} of them with --diverse, --towards or --text; accepted: one")
         asked = Asked(
             content, look.styles, look.mask, (), look.strength, look.keep_colours, wanted.count, wanted.seed, 0.15,
             "PNG", 92, wanted.towards, wanted.text, wanted.text_from,
         )  # fmt: skip
         picture, style = read_picture(content), read_picture(look.styles[0], name="style")
         towards = None if wanted.towards is None else read_picture(wanted.towards, name="towards").pixels
-        searcher = Searcher(self._weights, self._stylizer.variant, self._clip)
-        made, report = searcher(picture.pixels, style.pixels, asked, towards)
-        if look.mask is not None:
-            made = picture.pixels + read_mask(look.mask, picture)[..., None] * (made - picture.pixels)
-        return list(made), report
+        mask = None if look.mask is None else read_mask(look.mask, picture)
+        made, report = self._searcher(picture.pixels, style.pixels, asked, towards)
+        return (under(mask, picture.pixels, one) for one in made), report
+
+    def weights(self) -> tuple[Path, str]:
+        """See `Stylist`."""
+        return self._weights, self._stylizer.variant
 
     def close(self) -> None:
         """See `Stylist`."""
@@ -160,11 +178,29 @@ def find_stylist(
         from ..networks.running import WEIGHTS, shipped_stylizer
 
         return InProcess(shipped_stylizer(variant), WEIGHTS / f"{variant}.safetensors", clip)
+    return InFleet(StyleClient(*find_service(workload, service, url, token)))
+
+
+def find_service(
+    workload: str | None, service: str | None, url: str | None, token: str | None
+) -> tuple[str, str | None]:
+    """The address to ask and the token that it wants; raises CliError where there is none, or several."""
     if service:
-        return InFleet(StyleClient(service, token=token))
+        return service.rstrip("/"), token
     gateway = find_client(url, token)
     name = workload or os.environ.get("FAIRLEAD_WORKLOAD") or _only(gateway.get("/api/v1/workloads"))
-    return InFleet(StyleClient(gateway.url, token=gateway.token, workload=name))
+    return f"{gateway.url.rstrip('/')}/workloads/{name}", gateway.token
+
+
+def style_bytes(path: Path) -> bytes:
+    """A style's file, made small where networks would make it so: it goes along with each picture.
+
+    Raises:
+        BadPicture: it cannot be read.
+    """
+    picture = read_picture(path)
+    small = looked_at(picture.pixels)
+    return read_bytes(path) if small is picture.pixels else encode_picture(Picture(small))
 
 
 def read_bytes(path: Path) -> bytes:

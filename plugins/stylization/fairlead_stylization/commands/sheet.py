@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from fairlead_agent.cli.errors import CliError
 
 from ..errors import StylizationError
 from ..pictures import Picture, read_picture, write_picture
-from .looks import Look, find_stylist, read_bytes
+from .looks import Look, find_stylist, style_bytes
 
 F32 = NDArray[np.float32]
 _GAP = 4
@@ -46,10 +47,11 @@ def style_sheet(
             rows = [
                 [np.ones((size, size, 3), np.float32), *(square(read_picture(path).pixels, size) for path in styles)]
             ]
-            looks = [Look((read_bytes(path),), strength=strength) for path in styles]
-            for path in contents:
-                content = square(read_picture(path).pixels, size)
-                rows.append([content, *(stylist.one(content, look) for look in looks)])
+            looks = [Look((style_bytes(path),), strength=strength) for path in styles]
+            with click.progressbar(contents, label="stylizing", show_pos=True, file=sys.stderr) as bar:
+                for path in bar:
+                    content = square(read_picture(path).pixels, size)
+                    rows.append([content, *(stylist.one(content, look) for look in looks)])
         finally:
             stylist.close()
         click.echo(write_picture(Picture(sheet(rows)), out))

@@ -9,7 +9,15 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from fairlead_agent.cli.errors import CliError
 from fairlead_agent.cli.names import workload_names
@@ -19,10 +27,14 @@ from ..errors import BadSetting, StylizationError
 from ..pictures import read_picture, write_picture
 from ..pictures.writing import ENDINGS
 from ..service.form import PLAIN
-from .looks import Look, Stylist, Wanted, find_stylist, read_bytes
+from .looks import Look, Stylist, Wanted, find_stylist, read_bytes, style_bytes
+from .naming import Item, named
+from .prompting import fitted_prompt
 
 SCENES = (".obj", ".glb", ".gltf", ".ply", ".stl", ".off", ".npz", ".pth", ".pt", ".ckpt")
 VIDEOS = (".mp4", ".mkv", ".mov", ".webm", ".avi")
+#: Statuses of answers that are about one picture; the next one may be good.
+OF_A_PICTURE = (400, 413, 415, 422)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 HELP = """Put pictures, a video or a 3D scene into a style.
 
@@ -58,6 +70,8 @@ fairlead style scene.glb --style painting.jpg -o out/                views from 
               help="How much of the frame before is kept, of videos.")  # fmt: skip
 @click.option("--views", default=30, show_default=True, type=click.IntRange(1, 360), help="Of a scene.")
 @click.option("--size", default=256, show_default=True, type=click.IntRange(32, 2048), help="Of a view, in pixels.")
+@click.option("--prompt", "prompt_steps", default=0, show_default=True, type=click.IntRange(0, 1000),
+              help="Steps of fitting a scene's visual prompt, for more of the style; needs PyTorch.")  # fmt: skip
 @click.option("--intrinsics", help="fx,fy,cx,cy of RGB-D frames, or of a forward-facing field's camera.")
 @click.option("--local", is_flag=True, help="In this process, without a fleet.")
 @click.option(
@@ -79,7 +93,7 @@ def style(inputs: tuple[Path, ...], styles: tuple[Path, ...], **given: Any) -> N
             raise BadSetting("--clip: without --local; accepted: with it, or `clip` in the workload's config")
         stylist = find_stylist(*connection)
         try:
-            _run(stylist, inputs, _look(styles, given), given)
+            _run(stylist, named(_items(inputs, given["frames"]), given["out"], styles), _look(styles, given), given)
         finally:
             stylist.close()
     except (StylizationError, OSError) as error:
@@ -93,29 +107,33 @@ def _look(styles: tuple[Path, ...], given: dict[str, Any]) -> Look:
         raise BadSetting(
             f"--style-weight: {len(weights)} values; accepted: none, or one for each of {len(styles)} styles"
         )
+    if len(styles) > 1 and (given["diverse"] > 1 or given["towards"] is not None or given["text"]):
+        raise BadSetting(f"--style: {len(styles)} of them with --diverse, --towards or --text; accepted: one")
     mask = None if given["mask"] is None else read_bytes(given["mask"])
-    return Look(tuple(read_bytes(path) for path in styles), weights, given["strength"], given["keep_colours"], mask)
+    return Look(tuple(style_bytes(path) for path in styles), weights, given["strength"], given["keep_colours"], mask)
 
 
-def _run(stylist: Stylist, inputs: tuple[Path, ...], look: Look, given: dict[str, Any]) -> None:
+def _run(stylist: Stylist, items: list[Item], look: Look, given: dict[str, Any]) -> None:
     console = Console()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+               TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
     failed = []
     with Progress(*columns, console=console, transient=True) as bar:
-        items = list(_items(inputs, given["frames"]))
         task = bar.add_task("stylizing", total=len(items))
-        for kind, path in items:
+        for item in items:
+            bar.update(task, description=f"stylizing {item.path.name}")
             try:
-                for written in _KINDS[kind](stylist, path, look, given, bar):
-                    console.print(str(written), soft_wrap=True)
+                for written in _KINDS[item.kind](stylist, item, look, given, bar):
+                    console.print(str(written), soft_wrap=True, markup=False, highlight=False)
             except StylizationError as error:
                 # One picture that cannot be read does not cost the others.
-                if len(items) == 1 or isinstance(error, RequestRefused):
+                lasting = isinstance(error, RequestRefused) and error.status not in OF_A_PICTURE
+                if lasting:
                     raise
-                failed.append(str(error))
+                failed.append(str(error) if str(item.path) in str(error) else f"{item.path}: {error}")
             bar.advance(task)
     if failed:
-        raise CliError("\n".join([f"{len(failed)} of {len(items)} failed:", *failed]))
+        raise CliError("\n".join(failed if len(items) == 1 else [f"{len(failed)} of {len(items)} failed:", *failed]))
 
 
 def _items(inputs: tuple[Path, ...], frames: bool) -> Iterator[tuple[str, Path]]:
@@ -136,62 +154,82 @@ def _items(inputs: tuple[Path, ...], frames: bool) -> Iterator[tuple[str, Path]]
             yield "video" if path.suffix.lower() in VIDEOS else "picture", path
 
 
-def _picture(stylist: Stylist, path: Path, look: Look, given: dict[str, Any], bar: Progress) -> Iterator[Path]:
-    out, count = given["out"], given["diverse"]
-    picture = read_picture(path)
+def _picture(stylist: Stylist, item: Item, look: Look, given: dict[str, Any], bar: Progress) -> Iterator[Path]:
+    out, path = given["out"], item.path
+    picture, encoded = read_picture(path), read_bytes(path)
     for text in picture.conversions:
-        bar.console.print(f"{path}: {text}", style="dim", soft_wrap=True)
+        bar.console.print(f"{path}: {text}", style="dim", soft_wrap=True, markup=False)
     towards = None if given["towards"] is None else read_bytes(given["towards"])
-    wanted = Wanted(count, given["seed"], towards, given["text"], given["text_from"])
+    wanted = Wanted(given["diverse"], given["seed"], towards, given["text"], given["text_from"])
     if not wanted.searched:
-        made = stylist.one(picture.pixels, look)
-        yield write_picture(picture.with_pixels(made), out / f"{path.stem}.png")
+        yield write_picture(picture.with_pixels(stylist.one(encoded, look)), out / f"{item.name}.png")
         return
-    several, report = stylist.several(read_bytes(path), look, wanted)
+    several, report = stylist.several(encoded, look, wanted)
     for place, made in enumerate(several, 1):
-        yield write_picture(picture.with_pixels(made), out / f"{path.stem}-{place:02d}.png")
-    (out / f"{path.stem}-diversity.json").write_text(json.dumps(report, indent=2) + "\n")
-    yield out / f"{path.stem}-diversity.json"
+        yield write_picture(picture.with_pixels(made), out / f"{item.name}-{place:02d}.png")
+    told = out / f"{item.name}-diversity.json"
+    told.write_text(json.dumps(report, indent=2) + "\n")
+    yield told
 
 
-def _video(stylist: Stylist, path: Path, look: Look, given: dict[str, Any], bar: Progress) -> Iterator[Path]:
+def _video(stylist: Stylist, item: Item, look: Look, given: dict[str, Any], bar: Progress) -> Iterator[Path]:
     from ..video.consistency import Steadiness
     from ..video.stylizing import stylize_video
 
-    out = given["out"] / (path.name if path.is_dir() else f"{path.stem}.mp4")
+    _require_plain(given, "a video")
+    path = item.path
+    out = given["out"] / (item.name if path.is_dir() else f"{item.name}.mp4")
     task = bar.add_task(f"frames of {path.name}", total=None)
-    stylize_video(
-        path, out, lambda frame: stylist.one(frame, look), steadiness=Steadiness(blend=given["steady"]),
-        progress=lambda done, total: bar.update(task, completed=done, total=total),
-    )  # fmt: skip
-    bar.remove_task(task)
+    try:
+        stylize_video(
+            path, out, lambda frame: stylist.one(frame, look), steadiness=Steadiness(blend=given["steady"]),
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )  # fmt: skip
+    finally:
+        bar.remove_task(task)
     yield out
 
 
-def _scene(stylist: Stylist, path: Path, look: Look, given: dict[str, Any], bar: Progress) -> Iterator[Path]:
+def _scene(stylist: Stylist, item: Item, look: Look, given: dict[str, Any], bar: Progress) -> Iterator[Path]:
     from ..scenes.export import write_scene, write_turntable
     from ..scenes.pattern import fit_pattern
     from ..scenes.reading import read_scene
     from ..scenes.stylizing import stylize_scene
 
+    _require_plain(given, "a scene")
     if look.mask is not None:
-        raise BadSetting("--mask: with a scene; accepted: with pictures alone")
+        raise BadSetting("--mask: with a scene; accepted: with pictures and videos")
+    path, size = item.path, given["size"]
     task = bar.add_task(f"reading {path.name}", total=1.0)
-    scene = read_scene(
-        path, intrinsics=_intrinsics(given["intrinsics"]), progress=lambda share: bar.update(task, completed=share)
-    )
-    for text in scene.conversions:
-        bar.console.print(f"{path}: {text}", style="dim", soft_wrap=True)
-    bar.update(task, description="fitting its pattern", completed=0)
-    pattern = fit_pattern(scene, size=given["size"])
-    made = stylize_scene(scene, lambda atlas: stylist.one(atlas, look), pattern=pattern).scene
-    folder = given["out"] / path.stem
-    cameras = scene.views(given["views"], (given["size"], given["size"]))
-    bar.update(task, description="rendering views", total=len(cameras))
-    written = write_turntable(made, folder, cameras, progress=lambda done, _: bar.update(task, completed=done))
-    bar.remove_task(task)
+    try:
+        scene = read_scene(
+            path, intrinsics=_intrinsics(given["intrinsics"]), progress=lambda share: bar.update(task, completed=share)
+        )
+        for text in scene.conversions:
+            bar.console.print(f"{path}: {text}", style="dim", soft_wrap=True, markup=False)
+        bar.update(task, description="fitting its pattern", completed=0, total=None)
+        pattern = fit_pattern(scene, size=size)
+        folder = given["out"] / item.name
+        cameras = scene.views(given["views"], (size, size))
+        prompt = None
+        if given["prompt_steps"]:
+            bar.update(task, description="fitting its prompt", total=given["prompt_steps"])
+            prompt = fitted_prompt(stylist, look, scene, pattern, cameras, given["prompt_steps"],
+                                   lambda step, _: bar.update(task, completed=step))  # fmt: skip
+        bar.update(task, description="stylizing its pattern", completed=0, total=None)
+        made = stylize_scene(scene, lambda atlas: stylist.one(atlas, look), pattern=pattern, prompt=prompt).scene
+        bar.update(task, description="rendering views", total=len(cameras))
+        written = write_turntable(made, folder, cameras, progress=lambda done, _: bar.update(task, completed=done))
+    finally:
+        bar.remove_task(task)
     yield written[-1]
     yield write_scene(made, folder / ("scene.glb" if scene.mesh is not None else "scene.ply"))
+
+
+def _require_plain(given: dict[str, Any], what: str) -> None:
+    for option, plain in (("diverse", 1), ("towards", None), ("text", "")):
+        if given[option] != plain:
+            raise BadSetting(f"--{option}: with {what}; accepted: with pictures")
 
 
 def _intrinsics(text: str | None) -> Any:

@@ -66,7 +66,7 @@ def search(
     # A gradient of the distance between equal results is nothing: the search begins at small random places.
     lattice = (lattice.sign() * wanted.bound * 0.5).to(picture.device)
     free = None if fixed is None else (1 - fixed.to(picture))[None, None]
-    best, best_value, told = lattice, float("-inf"), []
+    best, made, best_value, told = lattice, None, float("-inf"), []
     for step in range(wanted.steps + 1):
         lattice.requires_grad_(step < wanted.steps)
         results = generate(_perturbed(picture, lattice, wanted, free))
@@ -75,13 +75,13 @@ def search(
         if not isfinite(told[-1]):
             raise BadSetting(f"step {step}: the objective is {told[-1]}; accepted: a generator with finite results")
         if told[-1] > best_value:
-            best, best_value = lattice.detach(), told[-1]
+            best, made, best_value = lattice.detach(), results.detach(), told[-1]
         if step == wanted.steps or stopped():
             break
         lattice = _moved(lattice, value, wanted, step)
+    assert made is not None
     with torch.no_grad():
-        inputs = _perturbed(picture, best, wanted, free)
-        return Found(generate(inputs), inputs, tuple(told))
+        return Found(made, _perturbed(picture, best, wanted, free), tuple(told))
 
 
 def random_results(generate: Generate, picture: torch.Tensor, wanted: Search, *, smooth: bool) -> Found:

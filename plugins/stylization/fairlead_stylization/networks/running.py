@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BadCheckpoint, BadSetting
+from ..errors import BadSetting
 from ..stylizer import Look, NetworkStylizer
-from ..transform.tiles import Segment, length
+from ..transform.tiles import length
 from .sessions import Graph
+from .shape import SHAPES, shape_told
 
 if TYPE_CHECKING:
     from .student import Student
@@ -40,10 +40,8 @@ class OnnxNetwork:
     def __init__(self, style: Path, picture: Path, threads: int = 0) -> None:
         self._style, self._picture = (Graph(path, threads) for path in (style, picture))
         told = self._picture.told
-        if "shape" not in told:
-            raise BadCheckpoint(picture, "not a student's graph: no shape in its metadata")
+        self.segments = shape_told(told, picture).segments
         self.variant = told.get("variant", "edge")
-        self.segments = segments(json.loads(told["shape"]))
         self.weights_digest = hashlib.sha256(style.read_bytes() + picture.read_bytes()).hexdigest()
 
     def encode(self, style: Array) -> tuple[Array, Array, Array, Array]:
@@ -53,20 +51,12 @@ class OnnxNetwork:
     def decode(self, content: Array, look: Look, given: Array | None) -> tuple[Array, Array]:
         """See `stylizer.Network`."""
         total = sum(map(length, self.segments))
-        fed = {
-            name: getattr(look, name) for name in ("colours", "statistics", "filters", "means", "deviations", "weights")
-        }
+        fed = {name: getattr(look, name) for name in LOOK}
         fed["content"], fed["strength"] = content, np.array([look.strength], np.float32)
         fed["given"] = np.zeros((1, total), np.float32) if given is None else given
         fed["share"] = np.array([0 if given is None else 1], np.float32)
         picture, used = self._picture.run(fed)
         return picture, used
-
-
-def segments(shape: dict[str, Any]) -> list[Segment]:
-    """`StudentShape.segments`, of a shape as a dictionary: this module must not need torch."""
-    fine, middle, coarse = shape["channels"]
-    return [("deviations", coarse), *(("covariances", size) for size in (middle, middle, fine, fine, 3, 3))]
 
 
 class TorchNetwork:
@@ -129,7 +119,7 @@ def read_student(weights: Path, variant: str) -> Student:
         BadSetting: no such variant.
     """
     from ..checkpoints.files import fill, read_tensors
-    from .student import SHAPES, Student
+    from .student import Student
 
     if variant not in SHAPES:
         raise BadSetting(f"variant: {variant!r}; accepted: {', '.join(SHAPES)}")

@@ -22,46 +22,13 @@ from torch.nn import functional
 
 from ..transform.colours import Colours, colour_map
 from ..transform.covariances import matched, moments
-from ..transform.tiles import Segment, length
+from ..transform.tiles import length
 from ..transform.torch_form import LocalStyle, affine, global_local_transform
+from .shape import EDGE, StudentShape
 
 EPSILON = 1e-5
 #: Of `moments` at 1/2 and of pictures: odd, since what was made from halves repeats every second pixel.
 STEP = 3
-
-
-@dataclass(frozen=True)
-class StudentShape:
-    """Sizes of a student.
-
-    Attributes:
-        channels: of the features at 1/2, 1/4 and 1/8.
-        depth: pairs of convolutions at 1/8 before the transform.
-        hidden: units of the perceptron that turns a style's statistics into scales and shifts.
-        matching: channels in which local patches are compared; the first ones of the deepest features, all where 0.
-    """
-
-    channels: tuple[int, int, int] = (32, 48, 96)
-    depth: int = 0
-    matching: int = 24
-    hidden: int = 128
-
-    @property
-    def places(self) -> tuple[int, ...]:
-        """Channels at the places of the decoder at which covariances are exchanged."""
-        fine, middle, _ = self.channels
-        return middle, middle, fine, fine
-
-    @property
-    def segments(self) -> list[Segment]:
-        """What a ledger notes, in order."""
-        return [("deviations", self.channels[2]), *(("covariances", size) for size in (*self.places, 3, 3))]
-
-
-EDGE = StudentShape()
-QUALITY = StudentShape(channels=(32, 64, 128), depth=1, matching=32, hidden=192)
-
-SHAPES = {"edge": EDGE, "quality": QUALITY}
 
 
 def statistics(features: Tensor) -> Tensor:
@@ -132,12 +99,19 @@ def recoloured(picture: Tensor, mapping: Tensor) -> Tensor:
 
 def colour_maps(contents: Tensor, styles: Tensor, strength: Tensor) -> Tensor:
     """Maps [B, 3, 4] from the colours of contents to those of styles (both [B, 3, H, W]), by strengths [B]."""
-    pairs = zip(contents, styles, strength.tolist(), strict=True)
-    maps = [colour_map(_colours(content), _colours(style), share) for content, style, share in pairs]
+    pairs = zip(contents, styles, strength, strict=True)
+    return torch.cat([maps_to(colours_of(style), content[None], share[None]) for content, style, share in pairs])
+
+
+def maps_to(colours: Colours, contents: Tensor, strength: Tensor) -> Tensor:
+    """Maps [B, 3, 4] from the colours of contents [B, 3, H, W] to a style's, by strengths [B]."""
+    pairs = zip(contents, strength.tolist(), strict=True)
+    maps = [colour_map(colours_of(content), colours, share) for content, share in pairs]
     return torch.from_numpy(np.stack(maps)).to(contents.dtype)
 
 
-def _colours(picture: Tensor) -> Colours:
+def colours_of(picture: Tensor) -> Colours:
+    """The colours of a picture [3, H, W]."""
     return Colours.of(picture.detach().permute(1, 2, 0).float().numpy())
 
 

@@ -24,10 +24,18 @@ ENDINGS = {
     ".tiff": "TIFF",
 }
 _WITHOUT_ALPHA = ("JPEG", "BMP")
+#: zlib's levels: what is sent is needed at once, files are kept. Higher ones take longer than a picture's network.
+SENT, KEPT = 1, 3
 
 
-def encode_picture(picture: Picture, format: str = "PNG", *, quality: int = 92) -> bytes:
+def encode_picture(picture: Picture, format: str = "PNG", *, quality: int = 92, level: int = SENT) -> bytes:
     """Return the bytes of a file; alpha is laid over white where the format has none.
+
+    Args:
+        picture: to encode.
+        format: one of `ENDINGS`.
+        quality: of JPEG and WebP, 1 to 100.
+        level: of PNG's compression, 0 to 9.
 
     Raises:
         BadPicture: a format that is not written here, or pixels that are not finite.
@@ -38,6 +46,7 @@ def encode_picture(picture: Picture, format: str = "PNG", *, quality: int = 92) 
         raise BadPicture(f"{picture.source}: pixels that are not finite; accepted: values from 0 to 1")
     out = io.BytesIO()
     options = {"quality": quality} if format in ("JPEG", "WEBP") else {}
+    options |= {"compress_level": level} if format == "PNG" else {}
     _image(picture, format).save(out, format, **options)
     return out.getvalue()
 
@@ -52,7 +61,7 @@ def write_picture(picture: Picture, path: Path | str, *, quality: int = 92) -> P
     format = ENDINGS.get(path.suffix.lower())
     if format is None:
         raise BadPicture(f"{path}: ending {path.suffix!r}; accepted: {', '.join(ENDINGS)}")
-    content = encode_picture(picture, format, quality=quality)
+    content = encode_picture(picture, format, quality=quality, level=KEPT)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _replace(path, content)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from importlib.resources import files
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -20,8 +21,11 @@ from . import errors
 from .errors import Refused
 from .form import read_form
 from .stylist import Answer, Stylist
+from .trying import page
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+#: How often it is looked whether a client has left.
+_WATCH_S = 0.2
 _SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 
 
@@ -93,7 +97,8 @@ class Application:
                 if await request.is_disconnected():
                     result = "gone"
                     return Response(status_code=499)
-                answer = await run_in_threadpool(self._stylist.answer, asked)
+                async with _leaving(request) as left:
+                    answer = await run_in_threadpool(self._stylist.answer, asked, left.is_set)
             result = "good"
             return self._answered(answer)
         finally:
@@ -111,7 +116,7 @@ class Application:
 
     async def page(self, request: Request) -> Response:
         """A page to try it."""
-        return HTMLResponse((files(__package__) / "page.html").read_text(encoding="utf-8"))
+        return HTMLResponse(page())
 
     async def health(self, request: Request) -> Response:
         """Whether it serves."""
@@ -126,3 +131,20 @@ class Application:
     async def metrics(self, request: Request) -> Response:
         """Prometheus metrics."""
         return Response(generate_latest(self._registry), media_type=METRICS_TYPE)
+
+
+@asynccontextmanager
+async def _leaving(request: Request) -> AsyncIterator[threading.Event]:
+    """An event that is set when the client has left: who moves a slider leaves often, and searches are long."""
+    left = threading.Event()
+
+    async def watch() -> None:
+        while not await request.is_disconnected():
+            await asyncio.sleep(_WATCH_S)
+        left.set()
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield left
+    finally:
+        watching.cancel()

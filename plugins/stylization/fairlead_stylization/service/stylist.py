@@ -8,7 +8,7 @@ import json
 import time
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -20,11 +20,13 @@ from ..pictures import Limits, Picture, encode_picture, read_mask, read_picture
 from ..stylizer import Style, StyleCode, Stylizer
 from .errors import Refused
 from .form import FORMATS, Asked
+from .varied import under
 
 F32 = NDArray[np.float32]
 CODES_KEPT = 64
-#: A content, a style, and what is asked, with a picture to come nearer to: [count, height, width, 3], and a report.
-Varied = Callable[[F32, F32, Asked, F32 | None], tuple[F32, dict[str, Any]]]
+#: A content, a style, what is asked, a picture to come nearer to, and whether nobody waits any more: results
+#: [height, width, 3], and a report.
+Varied = Callable[[F32, F32, Asked, F32 | None, Callable[[], bool]], tuple[Iterable[F32], dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,73 +47,80 @@ class Answer:
     spent_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A style that was asked for before: its code, and what was converted to read it."""
+
+    code: StyleCode
+    conversions: tuple[str, ...]
+
+
 class Stylist:
     """Answers requests with one stylizer.
 
     Args:
         stylizer: any; it is called from several threads.
         limits: of pictures.
-        diverse_pixels: of a picture of which several results are asked.
         varied: looks for different results.
     """
 
-    def __init__(self, stylizer: Stylizer, limits: Limits, diverse_pixels: int, varied: Varied) -> None:
+    def __init__(self, stylizer: Stylizer, limits: Limits, varied: Varied) -> None:
         self.stylizer = stylizer
-        self._limits, self._diverse_pixels, self._varied = limits, diverse_pixels, varied
-        self._codes: OrderedDict[str, StyleCode] = OrderedDict()
+        self._limits, self._varied = limits, varied
+        self._known: OrderedDict[str, _Known] = OrderedDict()
         self._lock = Lock()
 
-    def answer(self, asked: Asked) -> Answer:
-        """Answer a request; raises BadPicture, BadSetting or Refused."""
+    def answer(self, asked: Asked, stopped: Callable[[], bool] = lambda: False) -> Answer:
+        """Answer a request; ``stopped`` says that nobody waits any more. Raises BadPicture, BadSetting or Refused."""
         began = time.monotonic()
         content = self._read(asked.content, "content")
-        looks = [self._read(style, f"style {place}") for place, style in enumerate(asked.styles, 1)]
-        said = tuple(f"{picture.source}: {text}" for picture in (content, *looks) for text in picture.conversions)
         mask = None if asked.mask is None else read_mask(asked.mask, content, limits=self._limits)
-        pixels = content.height * content.width
         if asked.searched:
-            body, kind = self._several(content, looks, mask, asked), "application/zip"
+            looks = [self._read(style, f"style {place}") for place, style in enumerate(asked.styles, 1)]
+            said = [look.conversions for look in looks]
+            body, kind = self._several(content, looks, mask, asked, stopped), "application/zip"
         else:
-            pairs = zip(asked.styles, looks, asked.weights, strict=True)
-            styles = [Style(self._code(encoded, look), weight) for encoded, look, weight in pairs]
+            known = [self._style(style, f"style {place}") for place, style in enumerate(asked.styles, 1)]
+            said = [style.conversions for style in known]
+            styles = [Style(style.code, weight) for style, weight in zip(known, asked.weights, strict=True)]
             made = self.stylizer.stylize(content.pixels, styles, asked.strength, mask, asked.keep_colours)
             body = encode_picture(content.with_pixels(made), asked.format, quality=asked.quality)
             kind = FORMATS[asked.format]
-        return Answer(body, kind, said, pixels, time.monotonic() - began)
+        told = [f"content: {text}" for text in content.conversions]
+        told += [f"style {place}: {text}" for place, texts in enumerate(said, 1) for text in texts]
+        return Answer(body, kind, tuple(told), content.height * content.width, time.monotonic() - began)
 
     def _read(self, encoded: bytes, name: str) -> Picture:
         return read_picture(encoded, limits=self._limits, name=name)
 
-    def _code(self, encoded: bytes, look: Picture) -> StyleCode:
+    def _style(self, encoded: bytes, name: str) -> _Known:
+        """A style by its file; one that was asked for before is not even decoded."""
         digest = hashlib.sha256(encoded).hexdigest()
         with self._lock:
-            if digest in self._codes:
-                self._codes.move_to_end(digest)
-                return self._codes[digest]
-        code = self.stylizer.encode_style(look.pixels)
+            if digest in self._known:
+                self._known.move_to_end(digest)
+                return self._known[digest]
+        look = self._read(encoded, name)
+        known = _Known(self.stylizer.encode_style(look.pixels), look.conversions)
         with self._lock:
-            self._codes[digest] = code
-            if len(self._codes) > CODES_KEPT:
-                self._codes.popitem(last=False)
-        return code
+            self._known[digest] = known
+            if len(self._known) > CODES_KEPT:
+                self._known.popitem(last=False)
+        return known
 
-    def _several(self, content: Picture, looks: list[Picture], mask: F32 | None, asked: Asked) -> bytes:
+    def _several(
+        self, content: Picture, looks: list[Picture], mask: F32 | None, asked: Asked, stopped: Callable[[], bool]
+    ) -> bytes:
         if len(looks) > 1:
             named = "diverse" if asked.diverse > 1 else "towards or text"
             raise Refused(400, "bad_setting", f"style: {len(looks)} files with {named}; accepted: one")
-        size = f"{content.width}x{content.height}"
-        if content.height * content.width > self._diverse_pixels:
-            most = f"{self._diverse_pixels} pixels with diverse (diverse_pixels)"
-            raise Refused(413, "too_large", f"content: {size}; accepted: at most {most}")
         towards = None if asked.towards is None else self._read(asked.towards, "towards").pixels
-        made, report = self._varied(content.pixels, looks[0].pixels, asked, towards)
+        made, report = self._varied(content.pixels, looks[0].pixels, asked, towards, stopped)
+        ending = "jpg" if asked.format == "JPEG" else asked.format.lower()
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w") as archive:
             for place, pixels in enumerate(made, 1):
-                if mask is not None:
-                    pixels = content.pixels + mask[..., None] * (pixels - content.pixels)
-                picture = content.with_pixels(pixels.astype(np.float32))
-                ending = "jpg" if asked.format == "JPEG" else asked.format.lower()
+                picture = content.with_pixels(under(mask, content.pixels, pixels))
                 archive.writestr(f"{place:02d}.{ending}", encode_picture(picture, asked.format, quality=asked.quality))
             archive.writestr("report.json", json.dumps(report, indent=2))
         return packed.getvalue()

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from ..errors import BadSetting, MissingExtra
-from ..stylizer import style_pixels
+from ..stylizer import Style, Stylizer, style_pixels
 from ..transform.colours import with_colours_of
 from .form import Asked
 
 F32 = NDArray[np.float32]
+
+
+#: Of a picture in which changes are looked for; they are smooth, and serve larger ones as well.
+SEARCHED_PIXELS = 512 * 512
 
 
 class Searcher:
@@ -22,20 +29,30 @@ class Searcher:
 
     Args:
         weights: safetensors of the network.
-        variant: its size.
+        stylizer: with the same weights: draws larger pictures, in tiles.
         clip: folder of a CLIP, for texts.
+        most_pixels: of a picture that is searched as it is.
     """
 
-    def __init__(self, weights: Path, variant: str, clip: Path | None = None) -> None:
-        self._weights, self._variant, self._clip = weights, variant, clip
+    def __init__(
+        self, weights: Path, stylizer: Stylizer, clip: Path | None = None, most_pixels: int = SEARCHED_PIXELS
+    ) -> None:
+        self._weights, self._stylizer, self._clip, self._most = weights, stylizer, clip, most_pixels
         self._student: Any = None
         self._space: Any = None
         self._lock = Lock()
 
     def __call__(
-        self, content: F32, style: F32, asked: Asked, towards: F32 | None = None
-    ) -> tuple[F32, dict[str, Any]]:
-        """Results [count, height, width, 3] and what they are like.
+        self,
+        content: F32,
+        style: F32,
+        asked: Asked,
+        towards: F32 | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> tuple[Iterable[F32], dict[str, Any]]:
+        """Results [height, width, 3], made one after the other, and what they are like.
+
+        Changes of large pictures are looked for in small ones: they have no details that would be lost.
 
         Raises:
             BadCheckpoint: the network's weights or the CLIP cannot be used.
@@ -45,33 +62,20 @@ class Searcher:
         with self._lock:
             student = self._loaded()
             space = self._space_for(asked.text)
-        import torch
+        small = smaller(content, self._most)
+        found, report = _search(student, small, style, asked, towards, space, stopped)
+        if small is content:
+            made: Iterable[F32] = found.results.permute(0, 2, 3, 1).numpy()
+        else:
+            changes = (found.inputs - _tensor(small)).permute(0, 2, 3, 1).numpy()
+            made = takewhile(lambda _: not stopped(), self._drawn(content, style, changes, asked))
+        return (with_colours_of(one, content) if asked.keep_colours else one for one in made), report
 
-        from ..diversity.report import diversity
-        from ..diversity.request import Search
-        from ..diversity.search import search
-
-        picture, look = _tensor(content), _tensor(style_pixels(style))
-        share = torch.full((1,), asked.strength)
-
-        def generate(pictures: torch.Tensor) -> torch.Tensor:
-            count = len(pictures)
-            made = student(_padded(pictures), look.expand(count, -1, -1, -1), share.expand(count))
-            return made[..., : pictures.shape[2], : pictures.shape[3]].clamp(0, 1)
-
-        wanted = Search(count=asked.diverse, bound=asked.bound, seed=asked.seed)
-        with torch.no_grad():
-            plain = generate(picture)
-        features = _even(student.encoder)
-        objective = _objective(features, plain, asked, towards, space)
-        found = search(generate, picture, objective, wanted)
-        made = found.results.permute(0, 2, 3, 1).numpy()
-        if asked.keep_colours:
-            made = np.stack([with_colours_of(one, content) for one in made])
-        report = {"seed": asked.seed, "bound": asked.bound, "steps": wanted.steps, "objective": list(found.objective)}
-        if len(made) > 1:
-            report["diversity"] = diversity(found.results, features, look).as_json()
-        return made, report
+    def _drawn(self, content: F32, style: F32, changes: F32, asked: Asked) -> Iterator[F32]:
+        code = self._stylizer.encode_style(style)
+        for change in changes:
+            changed = np.clip(content + enlarged(change, content.shape[:2]), 0, 1)
+            yield self._stylizer.stylize(changed, [Style(code)], asked.strength)
 
     def _space_for(self, text: str) -> Any:
         if not text:
@@ -90,14 +94,63 @@ class Searcher:
                 import torch  # noqa: F401
             except ImportError as error:
                 raise MissingExtra("Looking for different results", "torch") from error
-            from ..checkpoints.files import fill, read_tensors
-            from ..networks.student import SHAPES, Student
+            from ..networks.running import read_student
 
-            student = Student(SHAPES[self._variant])
-            names = {name: name for name in student.state_dict()}
-            fill(student, read_tensors(self._weights), names, self._weights)
-            self._student = student.eval().requires_grad_(False)
+            self._student = read_student(self._weights, self._stylizer.variant).requires_grad_(False)
         return self._student
+
+
+def _search(
+    student: Any,
+    content: F32,
+    style: F32,
+    asked: Asked,
+    towards: F32 | None,
+    space: Any,
+    stopped: Callable[[], bool],
+) -> tuple[Any, dict[str, Any]]:
+    """What was found in a picture, and a report of it."""
+    import torch
+
+    from ..diversity.generators.stylization import StyleTransfer
+    from ..diversity.report import diversity
+    from ..diversity.request import Search
+    from ..diversity.search import search
+
+    picture, look = _tensor(content), _tensor(style_pixels(style))
+    transfer = StyleTransfer(student, look, asked.strength)
+    wanted = Search(count=asked.diverse, bound=asked.bound, seed=asked.seed)
+    with torch.no_grad():
+        plain = transfer(picture)
+    objective = _objective(transfer.features, plain, asked, towards, space)
+    found = search(transfer, picture, objective, wanted, stopped=stopped)
+    report = {"seed": asked.seed, "bound": asked.bound, "steps": wanted.steps, "objective": list(found.objective)}
+    report["searched"] = f"{content.shape[1]}x{content.shape[0]}"
+    if len(found.results) > 1:
+        report["diversity"] = diversity(found.results, transfer.features, look).as_json()
+    return found, report
+
+
+def under(mask: F32 | None, content: F32, made: F32) -> F32:
+    """A result where a mask [height, width] has it; everywhere where there is none."""
+    return made if mask is None else (content + mask[..., None] * (made - content)).astype(np.float32)
+
+
+def smaller(picture: F32, most: int) -> F32:
+    """A picture of at most so many pixels, its proportions kept; the same array where it is small already."""
+    factor = np.sqrt(most / (picture.shape[0] * picture.shape[1]))
+    if factor >= 1:
+        return picture
+    height, width = (max(1, int(length * factor)) for length in picture.shape[:2])
+    image = Image.fromarray((picture.clip(0, 1) * 255 + 0.5).astype(np.uint8))
+    return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS), np.float32) / 255
+
+
+def enlarged(change: F32, size: Sequence[int]) -> F32:
+    """A smooth change [h, w, 3] of a small picture for one of that height and width."""
+    channels = [Image.fromarray(np.ascontiguousarray(change[..., channel])) for channel in range(change.shape[2])]
+    grown = [np.asarray(one.resize((size[1], size[0]), Image.Resampling.BILINEAR), np.float32) for one in channels]
+    return np.stack(grown, axis=2)
 
 
 def _objective(features: Any, plain: Any, asked: Asked, towards: F32 | None, space: Any) -> Any:
@@ -106,7 +159,7 @@ def _objective(features: Any, plain: Any, asked: Asked, towards: F32 | None, spa
 
     parts: list[Any] = []
     if towards is not None:
-        parts.append(Towards(features, _tensor(towards)))
+        parts.append(Towards(features, _tensor(style_pixels(towards))))
     if space is not None:
         parts.append(Along(space, plain, space.direction(asked.text, asked.text_from)))
     if asked.diverse > 1 or not parts:
@@ -117,21 +170,4 @@ def _objective(features: Any, plain: Any, asked: Asked, towards: F32 | None, spa
 def _tensor(picture: F32) -> Any:
     import torch
 
-    tensor = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)[None]))
-    return _padded(tensor) if min(tensor.shape[2:]) < 40 else tensor
-
-
-def _padded(pictures: Any) -> Any:
-    """Repeated at the right and below to sides that are multiples of 8, and at least 40."""
-    from torch.nn import functional
-
-    height, width = pictures.shape[2:]
-    wanted = [max(40, -(-side // 8) * 8) for side in (height, width)]
-    return functional.pad(pictures, (0, wanted[1] - width, 0, wanted[0] - height), mode="replicate")
-
-
-def _even(encoder: Any) -> Any:
-    def features(pictures: Any) -> Any:
-        return encoder(_padded(pictures))
-
-    return features
+    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)[None]))

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..errors import MissingExtra, StylizationError
+from ..errors import BadSetting, MissingExtra, StylizationError
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+#: Weights of the losses in the run whose weights ship. Those of the deep layers and of patches cost most of a step.
+SHIPPED = {
+    "content": 1.0, "style": 30.0, "itself": 10.0, "distilled": 0.2, "deep_content": 0.0, "deep_style": 0.0,
+    "patches": 0.0, "attention": 0.0, "identity": 0.0,
+}  # fmt: skip
+_LOSSES = (
+    "A term of the loss and its weight; may be given several times. Defaults, those of the weights that ship: "
+    + ", ".join(f"{name}={weight:g}" for name, weight in SHIPPED.items())
+    + "."
+)
 
 
 @click.command("style-train")
@@ -26,11 +39,15 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--rate", default=1e-3, show_default=True, help="Adam's highest rate.")
 @click.option("--workers", default=1, show_default=True, help="Batches that are computed at once.")
 @click.option("--threads", default=0, help="Of torch, for each worker.")
+@click.option("--average", default=0.99, show_default=True, help="Decay of the weights' average, which is kept.")
+@click.option("--every", default=100, show_default=True, help="Steps between two records.")
 @click.option("--seed", default=0, show_default=True)
-def train_command(**options: object) -> None:
+@click.option("--loss", "losses", multiple=True, metavar="TERM=WEIGHT", help=_LOSSES)
+def train_command(losses: tuple[str, ...], **options: object) -> None:
     """Train a student on your own pictures; stop it at any time, the same command goes on."""
     try:
         from .loop import train
+        from .objective import LossWeights
         from .settings import TrainingSettings
     except ImportError as problem:
         raise click.ClickException(str(MissingExtra("training", "torch"))) from problem
@@ -42,9 +59,30 @@ def train_command(**options: object) -> None:
             bar.update(task, completed=step, description=f"content {terms['content']:.2f} style {terms['style']:.2f}")
 
         try:
-            click.echo(train(TrainingSettings(**options), tell))  # type: ignore[arg-type]
+            weights = LossWeights(**(SHIPPED | read_losses(losses)))
+            click.echo(train(TrainingSettings(**options, losses=weights), tell))  # type: ignore[arg-type]
         except StylizationError as problem:
             raise click.ClickException(str(problem)) from problem
+
+
+def read_losses(words: Iterable[str]) -> dict[str, float]:
+    """Weights by term, of words such as "style=30".
+
+    Raises:
+        BadSetting: no such term, or not a number of 0 and above.
+    """
+    found = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or name not in SHIPPED:
+            raise BadSetting(f"--loss {word!r}; accepted: TERM=WEIGHT, of the terms {', '.join(SHIPPED)}")
+        try:
+            found[name] = float(text)
+        except ValueError:
+            found[name] = math.nan
+        if not 0 <= found[name] < math.inf:
+            raise BadSetting(f"--loss {word!r}; accepted: a weight of 0 and above")
+    return found
 
 
 @click.command("style-export")

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..checkpoints.vgg import read_vgg
-from ..networks.student import SHAPES, Student
+from ..errors import BadSetting
+from ..networks.shape import SHAPES
+from ..networks.student import Student
 from .objective import Objective, Targets
 from .pictures import Sampler
 from .settings import TrainingSettings
@@ -171,6 +173,11 @@ class Run:
 def _objective(settings: TrainingSettings) -> Objective:
     near = read_vgg(settings.vgg)
     deep = None if settings.slim is None else read_vgg(settings.slim, "relu5_1")
+    if deep is None and near.last != "relu5_1" and not settings.losses.near_only:
+        raise BadSetting(
+            f"slim: none, and {settings.vgg} ends at {near.last}; accepted: the slim network's file, or weight 0 of "
+            "deep_content, deep_style, patches, attention and identity"
+        )
     for network in (near, deep):
         if network is not None:
             # bfloat16 over channels-last memory is ten times as fast on processors with matrix units.

@@ -30,7 +30,8 @@ def here(network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     monkeypatch.setattr(running.shipped_stylizer, "__defaults__", ("edge", 1, network))
     monkeypatch.setattr(looks, "find_client", lambda *_: pytest.fail("no fleet was meant"))
     rng = np.random.default_rng(0)
-    for name in ("photo", "paint", "other"):
+    (tmp_path / "clip.mp4").write_bytes(b"no video")
+    for name in ("photo", "paint", "other", "in/photo"):
         write_picture(Picture(rng.random((48, 40, 3), np.float32)), tmp_path / f"{name}.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -66,13 +67,18 @@ def test_a_text_and_a_picture_lead_the_search(here: Path) -> None:
 
 
 def test_a_folder_loses_only_what_cannot_be_read(here: Path) -> None:
-    (here / "in").mkdir()
     (here / "in/bad.png").write_bytes(b"no picture")
-    (here / "photo.png").rename(here / "in/photo.png")
     both = ("--style", "paint.png", "--style", "other.png", "--style-weight", "1", "--style-weight", "2")
     result = run(style, "in", *both, "--local", "-o", "out")
     assert result.exit_code != 0 and "1 of 2 failed" in result.output and "bad.png: no picture" in result.output
     assert (here / "out/photo.png").exists()
+
+
+def test_pictures_of_one_stem_keep_their_endings(here: Path) -> None:
+    write_picture(read_picture(here / "photo.png"), here / "in/photo.bmp")
+    result = run(style, "in", "--style", "paint.png", "--local", "-o", "out")
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in (here / "out").iterdir()} == {"photo.png.png", "photo.bmp.png"}
 
 
 def test_frames_are_steady(here: Path) -> None:
@@ -87,7 +93,8 @@ def test_frames_are_steady(here: Path) -> None:
 def test_a_scene_gets_views_and_a_texture(here: Path) -> None:
     trimesh = pytest.importorskip("trimesh", reason="trimesh is not installed: scenes are not tested")
     trimesh.creation.icosphere(subdivisions=2).export(here / "ball.ply")
-    result = run(style, "ball.ply", "--style", "paint.png", "--local", "--views", "3", "--size", "48", "-o", "out")
+    words = ("--style", "paint.png", "--local", "--views", "3", "--size", "48", "--prompt", "1", "-o", "out")
+    result = run(style, "ball.ply", *words)
     assert result.exit_code == 0, result.output
     assert {path.name for path in (here / "out/ball").iterdir()} == {
         "000.png", "001.png", "002.png", "turntable.gif", "scene.glb",
@@ -99,6 +106,10 @@ def test_a_scene_gets_views_and_a_texture(here: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        (("-o", "."), "photo.png is read and would be written; accepted: another folder"),
+        (("in/photo.png",), "in/photo.png: photo.png has this name, too; accepted"),
+        (("clip.mp4", "--diverse", "2"), "clip.mp4: --diverse: with a video; accepted: with pictures"),
+        (("--style", "clip.mp4"), "clip.mp4: no picture; accepted: PNG"),
         (("--style-weight", "1", "--style-weight", "2"), "--style-weight: 2 values"),
         (("--mask", "frames.png"), "does not exist"),
         (("--strength", "3"), "0<=x<=1"),

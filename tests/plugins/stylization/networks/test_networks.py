@@ -10,9 +10,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed: networks are not tested")
 
 from fairlead_stylization.errors import BadCheckpoint, BadPicture, BadSetting  # noqa: E402
-from fairlead_stylization.networks.running import TorchNetwork, segments  # noqa: E402
+from fairlead_stylization.networks.running import TorchNetwork  # noqa: E402
 from fairlead_stylization.networks.sessions import Graph  # noqa: E402
-from fairlead_stylization.networks.student import Ledger, Student, StudentShape  # noqa: E402
+from fairlead_stylization.networks.shape import StudentShape, shape_told  # noqa: E402
+from fairlead_stylization.networks.student import Ledger, Student  # noqa: E402
 from fairlead_stylization.stylizer import NetworkStylizer, Style  # noqa: E402
 from fairlead_stylization.transform.colours import Colours, colour_map, recoloured  # noqa: E402
 from fairlead_stylization.transform.covariances import matched, moments  # noqa: E402
@@ -97,7 +98,6 @@ def test_given_statistics_take_the_place_of_the_features_own() -> None:
     ledger = Ledger(given, torch.ones(1))
     assert torch.allclose(ledger.note(found), given[:, :8])
     assert torch.allclose(ledger.note(found[:, :4]), given[:, 8:])
-    assert segments({"channels": SHAPE.channels, "depth": SHAPE.depth}) == SHAPE.segments
 
 
 def test_a_picture_in_its_own_style_is_what_its_layers_draw(student: Student) -> None:
@@ -120,6 +120,20 @@ def test_the_exported_graphs_compute_the_same(student: Student, tmp_path: Path) 
     # Weights are kept in 8 bits.
     assert difference.mean() < 0.02
     assert exported.variant == "edge"
+    assert exported.network.segments == SHAPE.segments
+
+
+@pytest.mark.parametrize(
+    ("told", "problem"),
+    [
+        ({}, "no shape in its metadata"),
+        ({"shape": "[1"}, "cannot be read"),
+        ({"shape": '{"channels": [4, 0]}'}, "channels"),
+    ],
+)
+def test_graphs_that_tell_no_shape_are_refused(told: dict[str, str], problem: str) -> None:
+    with pytest.raises(BadCheckpoint, match=rf"picture\.onnx: .*{problem}"):
+        shape_told(told, Path("picture.onnx"))
 
 
 def test_what_is_no_graph_is_refused(tmp_path: Path) -> None:

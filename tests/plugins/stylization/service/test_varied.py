@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fairlead_stylization.networks.running import shipped_stylizer
 from fairlead_stylization.service.form import Asked
 from fairlead_stylization.service.varied import Searcher
 from tests.plugins.stylization.small_network import random_network
@@ -18,7 +19,25 @@ def test_styles_of_any_size_serve(tmp_path: Path, size: tuple[int, int]) -> None
     random = np.random.default_rng(3)
     content, style = random.random((41, 50, 3), np.float32), random.random((*size, 3), np.float32)
     asked = Asked(b"", (b"",), None, (), 1.0, False, 2, 0, 0.15, "PNG", 92)
-    made, report = Searcher(folder / "edge.safetensors", "edge")(content, style, asked)
-    assert made.shape == (2, 41, 50, 3)
-    assert np.isfinite(made).all()
+    searcher = Searcher(folder / "edge.safetensors", shipped_stylizer("edge", 1, folder))
+    made, report = searcher(content, style, asked)
+    assert all(one.shape == (41, 50, 3) and np.isfinite(one).all() for one in made)
     assert "diversity" in report
+    _, report = searcher(content, style, asked, stopped=lambda: True)
+    assert len(report["objective"]) == 1
+
+
+def test_a_style_that_is_looked_at_once_serves_like_one_that_is_looked_at_each_time() -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed: searches are not tested")
+    from fairlead_stylization.diversity.generators.stylization import StyleTransfer
+    from fairlead_stylization.networks.shape import StudentShape
+    from fairlead_stylization.networks.student import Student
+
+    torch.manual_seed(0)
+    student = Student(StudentShape((4, 6, 8), 1, 4)).eval()
+    torch.nn.init.normal_(student.decoder.picture.weight, std=0.05)
+    pictures, style = torch.rand(3, 3, 48, 56), torch.rand(1, 3, 64, 40)
+    with torch.no_grad():
+        once = StyleTransfer(student, style, 0.7)(pictures)
+        each = student(pictures, style.expand(3, -1, -1, -1), torch.full((3,), 0.7)).clamp(0, 1)
+    torch.testing.assert_close(once, each, atol=1e-4, rtol=0)

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed: training is
 
 from fairlead_stylization.checkpoints.files import read_tensors  # noqa: E402
 from fairlead_stylization.errors import BadSetting  # noqa: E402
-from fairlead_stylization.networks import student as networks  # noqa: E402
+from fairlead_stylization.networks import shape as networks  # noqa: E402
 from fairlead_stylization.training import loop  # noqa: E402
 from fairlead_stylization.training.loop import rate_at, train  # noqa: E402
 from fairlead_stylization.training.objective import LossWeights, Objective  # noqa: E402
@@ -113,6 +113,27 @@ def test_settings_that_cannot_be_are_refused(settings: TrainingSettings) -> None
         replace(settings, size=100)
 
 
+def test_deep_terms_ask_for_the_slim_network(settings: TrainingSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fairlead_stylization.networks.vgg import Vgg19
+
+    monkeypatch.undo()
+    monkeypatch.setattr(loop, "read_vgg", lambda *_: Vgg19("relu3_1", widths=(4, 6, 8)))
+    with pytest.raises(BadSetting, match=r"slim: none, and .* ends at relu3_1; accepted: the slim network's file"):
+        train(replace(settings, losses=LossWeights(patches=0.5)))
+
+
+def test_losses_are_read_and_checked() -> None:
+    from dataclasses import fields
+
+    from fairlead_stylization.training.command import SHIPPED, read_losses
+
+    assert {field.name for field in fields(LossWeights)} == set(SHIPPED)
+    assert read_losses(["style=12.5", "patches=0"]) == {"style": 12.5, "patches": 0.0}
+    for word in ("styles=3", "style", "style=-1", "style=nan", "style=much"):
+        with pytest.raises(BadSetting, match=f"--loss '{word}'; accepted: "):
+            read_losses([word])
+
+
 def test_the_commands_train_and_export(settings: TrainingSettings, tmp_path: Path) -> None:
     pytest.importorskip("onnx", reason="onnx is not installed: the export command is not run")
     from click.testing import CliRunner
@@ -130,7 +151,7 @@ def test_the_commands_train_and_export(settings: TrainingSettings, tmp_path: Pat
         "--out",
         tmp_path / "run",
     ]
-    told += ["--steps", 1, "--batch", 2, "--size", 64]
+    told += ["--steps", 1, "--batch", 2, "--size", 64, "--loss", "style=20"]
     got = CliRunner().invoke(train_command, [str(word) for word in told])
     assert got.exit_code == 0, got.output
     weights = tmp_path / "run" / "weights.safetensors"

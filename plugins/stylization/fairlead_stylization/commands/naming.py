@@ -1,0 +1,61 @@
+"""What results are called: none is written over what is read, nor over another one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import BadSetting
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One input.
+
+    Attributes:
+        kind: "picture", "video" or "scene".
+        path: of it.
+        name: of its results, without their ending.
+    """
+
+    kind: str
+    path: Path
+    name: str
+
+
+def named(found: Iterable[tuple[str, Path]], out: Path, others: Sequence[Path] = ()) -> list[Item]:
+    """Name the results of all inputs: by their stems, with their endings where several share one.
+
+    Args:
+        found: kind and path of each input.
+        out: the folder of results.
+        others: more files that are read.
+
+    Raises:
+        BadSetting: two inputs of one name, or a result that would take the place of what is read.
+    """
+    pairs = list(found)
+    stems = Counter((kind, path.stem.lower()) for kind, path in pairs)
+    items = [Item(kind, path, _name(path, stems[kind, path.stem.lower()] > 1)) for kind, path in pairs]
+    read = {path.resolve() for _, path in pairs} | {path.resolve() for path in others}
+    taken: dict[tuple[str, str], Path] = {}
+    for item in items:
+        before = taken.setdefault((item.kind, item.name.lower()), item.path)
+        if before is not item.path:
+            raise BadSetting(f"{item.path}: {before} has this name, too; accepted: inputs with names of their own")
+        for target in _targets(item, out):
+            if target.resolve() in read:
+                raise BadSetting(f"--out {out}: {target} is read and would be written; accepted: another folder")
+    return items
+
+
+def _name(path: Path, shared: bool) -> str:
+    return path.name if shared or path.is_dir() else path.stem
+
+
+def _targets(item: Item, out: Path) -> tuple[Path, ...]:
+    """What could be written over an input: pictures and videos, and folders of frames and views."""
+    ending = {"picture": ".png", "video": ".mp4"}.get(item.kind, "")
+    return out / item.name, out / f"{item.name}{ending}"

@@ -1,0 +1,59 @@
+"""Style transfer by the student, as a generator to search: one style, whose code is made once."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import torch
+from torch.nn import functional
+
+from ...networks.student import Student, colours_of, maps_to, recoloured
+from ...transform.torch_form import LocalStyle
+
+_SMALLEST, _CELL = 40, 8
+
+
+class StyleTransfer:
+    """Contents to that style; a search asks for many, and the style's own way through the network is most of a code.
+
+    Args:
+        student: the network, without gradients of its own.
+        style: [1, 3, h, w] in [0, 1], on sides that are multiples of 8 (`stylizer.style_pixels`).
+        strength: from 0 (the content) to 1.
+    """
+
+    def __init__(self, student: Student, style: torch.Tensor, strength: float = 1.0) -> None:
+        self._student = student
+        self._strength = torch.full((1,), strength)
+        self._colours = colours_of(style[0])
+        with torch.no_grad():
+            self._code, self._local, _, _ = student.code(style)
+
+    def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Pictures [n, 3, h, w] in [0, 1], of any size, to pictures."""
+        count = len(pictures)
+        share = self._strength.expand(count)
+        seen = recoloured(padded(pictures), maps_to(self._colours, pictures, share))
+        made = self._student.decode(seen, self._code.expand(count, -1), _of_each(self._local, count), share)
+        return made[..., : pictures.shape[2], : pictures.shape[3]].clamp(0, 1)
+
+    def features(self, pictures: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """What the network's own encoder sees of pictures of any size."""
+        return self._student.encoder(padded(pictures))
+
+
+def padded(pictures: torch.Tensor) -> torch.Tensor:
+    """Repeated at the right and below to sides that are multiples of 8, and at least 40."""
+    height, width = pictures.shape[2:]
+    wanted = [max(_SMALLEST, -(-side // _CELL) * _CELL) for side in (height, width)]
+    return functional.pad(pictures, (0, wanted[1] - width, 0, wanted[0] - height), mode="replicate")
+
+
+def _of_each(local: LocalStyle, count: int) -> LocalStyle:
+    """The same patches for several contents."""
+    arrays = {
+        field.name: getattr(local, field.name).expand(count, -1, -1)
+        for field in fields(local)
+        if field.name not in ("matching", "weights")
+    }
+    return LocalStyle(**arrays, matching=local.matching)

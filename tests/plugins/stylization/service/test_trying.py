@@ -1,0 +1,47 @@
+"""The page on one's own machine: it gives the token that browsers cannot, and to its own page alone."""
+
+from __future__ import annotations
+
+import httpx
+
+from fairlead_stylization.service.trying import Passing
+
+
+def upstream(request: httpx.Request) -> httpx.Response:
+    if request.headers.get("authorization") != "Bearer fl_1" or str(request.url) != "http://gate/workloads/s/stylize":
+        return httpx.Response(401, json={"error": {"message": "missing or unknown bearer token"}})
+    return httpx.Response(200, content=request.content, headers={"fairlead-conversions": "x", "set-cookie": "a=b"})
+
+
+def asked(token: str | None = "fl_1", host: str = "127.0.0.1:8765") -> httpx.AsyncClient:
+    passing = Passing("http://gate/workloads/s/", token, httpx.AsyncClient(transport=httpx.MockTransport(upstream)))
+    return httpx.AsyncClient(transport=httpx.ASGITransport(passing.asgi()), base_url=f"http://{host}")
+
+
+async def test_forms_are_passed_on_with_the_token() -> None:
+    async with asked() as client:
+        assert 'name="strength"' in (await client.get("/")).text
+        answer = await client.post("/stylize", content=b"form", headers={"origin": "http://127.0.0.1:8765"})
+        assert answer.status_code == 200 and answer.content == b"form"
+        assert answer.headers["fairlead-conversions"] == "x" and "set-cookie" not in answer.headers
+    async with asked(token=None) as client:
+        answer = await client.post("/stylize", content=b"form")
+        assert answer.status_code == 401 and "bearer token" in answer.json()["error"]["message"]
+
+
+async def test_other_sites_are_refused() -> None:
+    async with asked() as client:
+        answer = await client.post("/stylize", content=b"form", headers={"origin": "http://elsewhere.example"})
+        assert answer.status_code == 403
+    async with asked(host="elsewhere.example") as client:
+        assert (await client.get("/")).status_code == 400
+
+
+async def test_nobody_there_is_told() -> None:
+    def gone(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("connection refused")
+
+    passing = Passing("http://gate", None, httpx.AsyncClient(transport=httpx.MockTransport(gone)))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(passing.asgi()), base_url="http://localhost") as client:
+        answer = await client.post("/stylize", content=b"form")
+    assert answer.status_code == 502 and "nobody answers: http://gate" in answer.json()["error"]["message"]
