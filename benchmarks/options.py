@@ -22,13 +22,13 @@ class Options:
     seed: int
     more: argparse.Namespace = field(default_factory=argparse.Namespace)
     """What the benchmark takes beside these."""
+    changed: frozenset[str] = frozenset()
+    """Which of these are not as they are by default."""
 
     @property
     def command(self) -> str:
         """The command that does the same again; paths are this machine's and left to who runs it."""
-        given = "".join(
-            f" --{name.replace('_', '-')} PATH" for name, value in vars(self.more).items() if isinstance(value, Path)
-        )
+        given = "".join(_word(name, value, name in self.changed) for name, value in vars(self.more).items())
         return f"python -m benchmarks.{self.name} --repeats {self.repeats} --seed {self.seed}{given}"
 
     def finish(self, conditions: Mapping[str, Any], rows: Sequence[Row]) -> None:
@@ -70,7 +70,17 @@ def parse(
     chosen = asked.repeats if asked.repeats is not None else (quick if asked.quick else repeats)
     known = vars(asked)
     rest = {key: value for key, value in known.items() if key not in ("repeats", "quick", "seed")}
-    return Options(name, chosen, asked.quick, asked.seed, argparse.Namespace(**rest))
+    changed = frozenset(key for key, value in rest.items() if value != parser.get_default(key))
+    return Options(name, chosen, asked.quick, asked.seed, argparse.Namespace(**rest), changed)
+
+
+def _word(name: str, value: Any, changed: bool) -> str:
+    """An option as it is given on a command line; nothing where it is as by default."""
+    if isinstance(value, Path) or (isinstance(value, str) and "/" in value):
+        return f" --{name.replace('_', '-')} PATH"
+    if changed and isinstance(value, str | int | float) and not isinstance(value, bool):
+        return f" --{name.replace('_', '-')} {value}"
+    return ""
 
 
 def line(item: Row) -> str:

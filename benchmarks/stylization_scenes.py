@@ -58,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     data = os.environ.get("FAIRLEAD_DATA")
     if data is None or options.more.vgg is None or not (WEIGHTS / f"{options.more.variant}-picture.onnx").exists():
         why = "FAIRLEAD_DATA, --vgg or the shipped weights are missing"
-        options.finish({}, [not_measured("scenes", "warped RMSE", "of 1", AGREE, why)])
+        missing = (("warped RMSE", "of 1", f"{AGREE}; {STYLE}"), (f"{VIEWS} views after baking", "s", SPEED))
+        options.finish({}, [not_measured("scenes", metric, unit, promise, why) for metric, unit, promise in missing])
         return
     scenes = list(SCENES.items())[: 1 if options.quick else None]
     development, test = split_pictures(Path(data) / "images" / "style")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +24,16 @@ def test_repeats_are_the_asked_the_quick_or_the_full_ones() -> None:
     assert parse("--quick").repeats == 2
     assert parse("--quick", "--repeats", "4").repeats == 4
     assert parse("--repeats", "4").command == "python -m benchmarks.some --repeats 4 --seed 1"
+
+
+def test_the_command_says_what_was_not_as_by_default() -> None:
+    more = argparse.ArgumentParser(add_help=False)
+    more.add_argument("--split", default="dev")
+    more.add_argument("--side", type=int, default=256)
+    more.add_argument("--vgg", type=Path)
+    words = ("--split", "test", "--vgg", "/somewhere/vgg.pth", "--side", "256")
+    made = options.parse("some", "", repeats=9, quick=2, arguments=words, more=more)
+    assert made.command == "python -m benchmarks.some --repeats 9 --seed 1 --split test --vgg PATH"
 
 
 @pytest.mark.parametrize("wrong", ["0", "-1", "x"])

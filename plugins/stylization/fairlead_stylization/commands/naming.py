@@ -52,7 +52,7 @@ def named(found: Iterable[tuple[str, Path]], out: Path, others: Sequence[Path] =
 
 
 def _name(path: Path, shared: bool) -> str:
-    return path.name if shared or path.is_dir() else path.stem
+    return path.resolve().name if shared or path.is_dir() else path.stem
 
 
 def _targets(item: Item, out: Path) -> tuple[Path, ...]:

@@ -66,15 +66,16 @@ def open_frames(path: Path, *, limits: Limits | None = None) -> Frames:
     return VideoFrames(path, limits or Limits())
 
 
-def open_sink(path: Path, rate: Fraction, *, sound: Path | None = None) -> Sink:
+def open_sink(path: Path, rate: Fraction, *, sound: Path | None = None, folder: bool = False) -> Sink:
     """Open a video file by its ending, or a folder (anything without an ending); raises BadPicture.
 
     Args:
         path: of it.
         rate: frames a second.
         sound: a video file whose sound goes along, as it is; a folder has none.
+        folder: what is no ending of a video is part of a folder's name.
     """
-    if path.suffix:
+    if path.suffix.lower() in CODECS or (path.suffix and not folder):
         return VideoSink(path, rate, sound if sound is not None and sound.is_file() else None)
     return FolderSink(path)
 
@@ -124,7 +125,8 @@ class VideoFrames:
             number = 0
             try:
                 for frame in container.decode(self._stream(container)):
-                    yield f"{number:06d}", frame.to_ndarray(format="rgb24").astype(np.float32) / np.float32(255)
+                    pixels = upright(frame.to_ndarray(format="rgb24"), int(getattr(frame, "rotation", 0)))
+                    yield f"{number:06d}", pixels.astype(np.float32) / np.float32(255)
                     number += 1
             except self._av.FFmpegError as error:
                 raise BadPicture(
@@ -143,6 +145,11 @@ class VideoFrames:
         if not container.streams.video:
             raise BadPicture(f"{self._path}: no video stream; accepted: a video file or a folder of pictures")
         return container.streams.video[0]
+
+
+def upright(pixels: NDArray[np.uint8], degrees: int) -> NDArray[np.uint8]:
+    """A frame [height, width, 3] turned counterclockwise to the nearest quarter, as telephones say of portraits."""
+    return np.ascontiguousarray(np.rot90(pixels, round(degrees / 90)))
 
 
 class FolderSink:

@@ -43,7 +43,7 @@ def stylize_video(
     frames = open_frames(source, limits=limits)
     steady = SteadyFrames(steadiness)
     done = 0
-    with open_sink(out, frames.rate, sound=source) as sink:
+    with open_sink(out, frames.rate, sound=source, folder=source.is_dir()) as sink:
         for name, frame in frames:
             sink.add(name, steady.step(frame, stylize(frame)))
             done += 1

@@ -135,12 +135,32 @@ def test_sound_is_kept(tmp_path: Path) -> None:
     assert abs(heard - 16000) <= 3 * 1024
 
 
-def test_a_folder_goes_through_in_order(tmp_path: Path) -> None:
+def test_portraits_of_telephones_are_upright(tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="PyAV is not installed: video files are not tested")
+    lying = np.zeros((64, 96, 3), np.float32)
+    lying[:32, :48] = 1
+    with open_sink(tmp_path / "lying.mp4", Fraction(25)) as sink:
+        sink.add("0", lying)
+    # The track's matrix says to turn clockwise, as telephones write it; the first such matrix is the whole file's.
+    there, turned = (
+        b"".join(value.to_bytes(4, "big", signed=True) for value in (a, b, 0, c, a, 0, 0, 0, 1 << 30))
+        for a, b, c in ((1 << 16, 0, 0), (0, 1 << 16, -(1 << 16)))
+    )
+    content = (tmp_path / "lying.mp4").read_bytes()
+    place = content.index(there, content.index(there) + 1)
+    (tmp_path / "portrait.mp4").write_bytes(content[:place] + turned + content[place + len(turned) :])
+    ((_, frame),) = open_frames(tmp_path / "portrait.mp4")
+    assert frame.shape == (96, 64, 3)
+    assert frame[:48, 32:].mean() > 0.9 and frame[48:].mean() < 0.1
+
+
+def test_a_folder_of_any_name_goes_through_in_order(tmp_path: Path) -> None:
     for number in (2, 0, 1):
         write_picture(Picture(np.full((20, 24, 3), number / 4, np.float32)), tmp_path / "in" / f"f{number}.png")
     (tmp_path / "in" / "notes.txt").write_text("not a picture")
-    assert stylize_video(tmp_path / "in", tmp_path / "out", lambda frame: frame, steadiness=Steadiness(blend=0)) == 3
-    means = [float(frame.mean()) for _, frame in open_frames(tmp_path / "out")]
+    out = tmp_path / "out.v2"
+    assert stylize_video(tmp_path / "in", out, lambda frame: frame, steadiness=Steadiness(blend=0)) == 3
+    means = [float(frame.mean()) for _, frame in open_frames(out)]
     np.testing.assert_allclose(means, [0, 0.25, 0.5], atol=0.01)
 
 
