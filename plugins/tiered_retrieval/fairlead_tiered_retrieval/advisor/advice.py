@@ -149,6 +149,8 @@ def _reasons(
         )
     said += [_against(best, other) for other in _best_of_other_kinds(best, others)]
     said += _left_out(best, refused, costs, target)
+    if best.kind == "lists":
+        said += _closure(shape)
     said.append(
         f"The data: {shape.count:,} vectors whose neighbourhoods have about {shape.local_dim:.0f} dimensions of "
         f"{shape.dim}; 1-bit codes are off by {shape.error:.0%} of the tenth neighbour's squared distance."
@@ -208,6 +210,16 @@ def _left_out(best: Cost, refused: dict[int, str], costs: Sequence[Cost], target
         f"{_sentence(fastest)} would be {fastest.per_second / best.per_second:.1f} times faster, but "
         f"needs {detail}, which the limit on {why} rules out."
     ]
+
+
+def _closure(shape: Shape) -> list[str]:
+    """Whether vectors are in further lists, where a sample says what that is worth."""
+    if not shape.further:
+        return []
+    saves = f"scan {abs(1 - shape.closed):.0%} {'fewer' if shape.closed <= 1 else 'more'} codes for the same recall"
+    words = f"Vectors in {1 + shape.further:.2f} lists each by their codes, stored once,"
+    why = saves if shape.closes else f"would {saves}, which is not worth their memory: each is in one list"
+    return [f"{words} {why}."]
 
 
 def _nothing(costs: Sequence[Cost], target: Target) -> str:

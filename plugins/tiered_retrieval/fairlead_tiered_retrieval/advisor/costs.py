@@ -34,6 +34,8 @@ DEGREE, FRESH = 32, 0.6
 _ERRORS = ((0.80, 0.4), (0.90, 0.7), (0.95, 1.0), (0.98, 1.4), (0.99, 1.7), (0.995, 2.0), (0.999, 2.6))
 #: Bytes beside the codes of a vector: factors of the estimate, its id, and its place in the tier.
 _BESIDE = 16
+#: Of what is scanned, further lists of vectors must save so much.
+CLOSURE_WORTH = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,9 @@ class Shape:
         local_dim: the dimension of the neighbourhoods (`sampling.local_dimension`).
         error: standard error of the squared distance that 1-bit codes estimate, as a share of the tenth neighbour's.
         probes: lists that hold 95 % of the ten nearest, of as many lists as `lists` says.
+        further: further lists a vector, where vectors near a border are entered in those across it by their codes too
+            (the closure of SPANN).
+        closed: codes that are scanned then, as a share of those without, for the same recall.
     """
 
     count: int
@@ -102,11 +107,18 @@ class Shape:
     local_dim: float = 16.0
     error: float = 0.12
     probes: float = 12.0
+    further: float = 0.0
+    closed: float = 1.0
 
     @property
     def raw_bytes(self) -> int:
         """As float32."""
         return self.count * self.dim * 4
+
+    @property
+    def closes(self) -> bool:
+        """Whether a cluster index enters vectors in further lists: where that saves a tenth of what is scanned."""
+        return self.closed <= 1 - CLOSURE_WORTH
 
     @property
     def lists(self) -> int:
@@ -169,7 +181,7 @@ def lists_cost(shape: Shape, speeds: Speeds, tier: Tier, bits: int, recall: floa
     """Return the cost of clusters with codes in memory and vectors in a tier."""
     lists = shape.lists
     probes = min(float(lists), shape.probes * standard_errors(recall))
-    scanned = shape.count * probes / lists
+    scanned = shape.count * probes / lists * (shape.closed if shape.closes else 1.0)
     code_bytes = shape.dim * bits / 8
     # Extra bits are looked at only where the first bit leaves a doubt: a tenth of what is scanned.
     scan_bytes = scanned * (shape.dim / 8 + _BESIDE) + 0.1 * scanned * (code_bytes - shape.dim / 8)
@@ -180,7 +192,8 @@ def lists_cost(shape: Shape, speeds: Speeds, tier: Tier, bits: int, recall: floa
         + scan_bytes * speeds.code_byte_s
         + reads * (speeds.jump_s + shape.vector_bytes * speeds.exact_byte_s)
     )
-    codes = int(shape.count * (code_bytes + _BESIDE)) + lists * min(shape.dim, CENTROID_DIMS) * 4
+    entries = 1 + (shape.further if shape.closes else 0.0)
+    codes = int(entries * shape.count * (code_bytes + _BESIDE)) + lists * min(shape.dim, CENTROID_DIMS) * 4
     return _placed("lists", bits, shape, tier, processor_s, reads, 1.0, float(shape.vector_bytes), codes)
 
 

@@ -36,6 +36,7 @@ def look(vectors: NDArray, count: int | None = None, seed: int = 0) -> Shape:
     near, distances = nearest(base, queries, NEIGHBOURS)
     lists = max(1, round(len(base) ** 0.5))
     centres, assigned = cluster(base, lists, random)
+    further, closed = closure(queries, near, base, centres)
     return Shape(
         count=len(vectors) if count is None else count,
         dim=vectors.shape[1],
@@ -43,6 +44,8 @@ def look(vectors: NDArray, count: int | None = None, seed: int = 0) -> Shape:
         local_dim=local_dimension(distances),
         error=code_error(base, queries, near, centres, assigned, random),
         probes=probes_for(queries, near, centres, assigned, 0.95),
+        further=further,
+        closed=closed,
     )
 
 
@@ -97,6 +100,45 @@ def probes_for(
     rank = np.argsort(order, axis=1)
     needed = np.sort(np.take_along_axis(rank, assigned[near], 1).ravel()) + 1
     return float(needed[min(len(needed) - 1, int(recall * len(needed)))])
+
+
+def closure(
+    queries: NDArray[Any], near: NDArray[Any], base: NDArray[Any], centres: NDArray[Any]
+) -> tuple[float, float]:
+    """Return how many further lists a vector has with closure, and what a search scans then as a share of without.
+
+    The further list is the nearest whose centre is at most twice as far, squared, and whose squared distance from the
+    own list's centre is at least two thirds of that to the vector: the rule of `fairlead_kernels.vector_lists`. What is
+    scanned is the mean over recalls of 0.9 to 0.96.
+    """
+    apart = _squared(base, centres)
+    own = apart.argmin(axis=1)
+    rows, between = np.arange(len(base)), _squared(centres, centres)
+    fits = (apart <= 2 * apart[rows, own][:, None]) & (1.5 * between[own] >= apart)
+    fits[rows, own] = False
+    second = np.where(fits.any(axis=1), np.where(fits, apart, np.inf).argmin(axis=1), own)
+    rank = np.argsort(np.argsort(_squared(queries, centres), axis=1), axis=1)
+    asked = np.arange(len(queries))[:, None]
+    alone = _scanned(rank, rank[asked, own[near]], np.bincount(own, minlength=len(centres)))
+    extra = np.bincount(second[second != own], minlength=len(centres))
+    first = np.minimum(rank[asked, own[near]], rank[asked, second[near]])
+    return float((second != own).mean()), _scanned(
+        rank, first, np.bincount(own, minlength=len(centres)) + extra
+    ) / alone
+
+
+def _scanned(rank: NDArray[Any], found: NDArray[Any], sizes: NDArray[Any]) -> float:
+    """Codes scanned a query until so many neighbours are in the lists probed, the mean over some recalls."""
+    turns = np.sort(found, axis=None)
+    probes = [turns[int(recall * (len(turns) - 1))] + 1 for recall in (0.9, 0.92, 0.94, 0.96)]
+    return float(np.mean([(sizes * (rank < some)).sum(axis=1).mean() for some in probes]))
+
+
+def _squared(rows: NDArray[Any], centres: NDArray[Any]) -> NDArray[np.float64]:
+    products = rows.astype(np.float64) @ centres.T.astype(np.float64)
+    norms = (np.einsum("ij,ij->i", each, each) for each in (rows.astype(np.float64), centres.astype(np.float64)))
+    own, other = norms
+    return np.maximum(own[:, None] + other - 2 * products, 0)
 
 
 def code_error(

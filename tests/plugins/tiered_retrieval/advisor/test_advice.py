@@ -23,6 +23,16 @@ def test_a_slow_tier_with_large_blocks_gets_clusters_and_a_fine_one_with_deep_qu
     assert advise(TEXT, Target(), [SHM]).best.kind == "graph"
 
 
+def test_reasons_say_whether_vectors_are_in_further_lists() -> None:
+    worth = advise(replace(TEXT, further=0.4, closed=0.8), Target(), [FILE])
+    assert any("in 1.40 lists" in reason and "scan 20% fewer codes" in reason for reason in worth.reasons)
+    little = advise(replace(TEXT, further=0.4, closed=0.97), Target(), [FILE])
+    assert any("would scan 3% fewer" in reason and "one list" in reason for reason in little.reasons)
+    without = advise(TEXT, Target(), [FILE])
+    assert worth.best.processor_s < without.best.processor_s and worth.best.dram_bytes > without.best.dram_bytes
+    assert little.best == without.best
+
+
 def test_few_vectors_are_all_compared() -> None:
     assert advise(replace(TEXT, count=30), Target(), [DRAM]).best.kind == "flat"
 

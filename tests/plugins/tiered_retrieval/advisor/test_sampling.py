@@ -31,6 +31,15 @@ def test_data_of_more_dimensions_leave_more_vectors_in_doubt() -> None:
     assert in_doubt(high, 4, 0.95) > in_doubt(low, 4, 0.95)
 
 
+def test_closure_helps_where_neighbours_lie_across_borders_and_not_where_clusters_lie_apart() -> None:
+    spread = look(np.random.default_rng(3).standard_normal((4300, 24)).astype(np.float32))
+    assert 0.1 < spread.further <= 1 and spread.closes
+    random = np.random.default_rng(5)
+    centres = 20 * random.standard_normal((40, 32))
+    apart = look((centres[random.integers(40, size=3000)] + random.standard_normal((3000, 32))).astype(np.float32))
+    assert apart.closed >= 0.95 and not apart.closes
+
+
 def test_shapes_name_the_vectors_as_they_are() -> None:
     rows = np.random.default_rng(1).integers(0, 255, (500, 48), np.uint8)
     shape = look(rows, count=10**9)
