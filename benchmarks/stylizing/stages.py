@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from benchmarks.stylizing.methods import THREADS, Picture
 from fairlead_stylization.networks.export import PICTURE_INPUTS, PictureGraph, StyleGraph
 from fairlead_stylization.networks.running import WEIGHTS, read_student
-from fairlead_stylization.networks.student import Student, recoloured
+from fairlead_stylization.networks.student import Student, own_details, recoloured
 from fairlead_stylization.transform.tiles import length
 
 LARGE = (3840, 2160)
+_GLOBAL_INPUTS = ["content", "details", "colours", "statistics", "strength"]
 _LARGE = """
 import sys
 import numpy as np
@@ -41,8 +42,8 @@ class _GlobalOnly(nn.Module):
         super().__init__()
         self.student = student
 
-    def forward(self, content: Tensor, colours: Tensor, code: Tensor, strength: Tensor) -> Tensor:
-        return self.student.decode(recoloured(content, colours), code, None, strength).clamp(0, 1)
+    def forward(self, content: Tensor, details: Tensor, colours: Tensor, code: Tensor, strength: Tensor) -> Tensor:
+        return self.student.decode(recoloured(content, colours), details, code, None, strength).clamp(0, 1)
 
 
 def local_share(variant: str, content: Picture, style: Picture, repeats: int) -> list[float]:
@@ -54,17 +55,17 @@ def local_share(variant: str, content: Picture, style: Picture, repeats: int) ->
     student = read_student(WEIGHTS / f"{variant}.safetensors", variant)
     pictures = [torch.from_numpy(np.ascontiguousarray(one.transpose(2, 0, 1)[None])) for one in (content, style)]
     with torch.no_grad():
-        code, *patches = StyleGraph(student)(pictures[1])
+        code, *patches = StyleGraph(student)(pictures[1], own_details(pictures[1]))
     total = sum(map(length, student.shape.segments))
     rest = torch.ones(1), torch.ones(1), torch.zeros(1, total), torch.zeros(1)
-    whole = (pictures[0], torch.eye(3, 4)[None], code, *patches, *rest)
-    without = (*whole[:3], torch.ones(1))
+    whole = (pictures[0], own_details(pictures[0]), torch.eye(3, 4)[None], code, *patches, *rest)
+    without = (*whole[:4], torch.ones(1))
     sessions = (
         _session(PictureGraph(student), whole, list(PICTURE_INPUTS)),
-        _session(_GlobalOnly(student), without, ["content", "colours", "statistics", "strength"]),
+        _session(_GlobalOnly(student), without, _GLOBAL_INPUTS),
     )
     fed = [dict(zip(PICTURE_INPUTS, (tensor.numpy() for tensor in whole), strict=True))]
-    fed.append({name: fed[0][name] for name in ("content", "colours", "statistics", "strength")})
+    fed.append({name: fed[0][name] for name in _GLOBAL_INPUTS})
     found = [[_milliseconds(*pair) for pair in zip(sessions, fed, strict=True)] for _ in range(repeats + 2)][2:]
     return [100 * (1 - other / own) for own, other in found]
 

@@ -17,4 +17,5 @@ NB_MODULE(_native, module) {
     fairlead::python::bind_tier_graph(module);
     fairlead::python::bind_radio(module);
     fairlead::python::bind_splat(module);
+    fairlead::python::bind_quilt(module);
 }

@@ -12,7 +12,8 @@ from PIL import Image
 
 from .errors import BadPicture, BadSetting
 from .transform.colours import Colours, colour_map, with_colours_of
-from .transform.tiles import Segment, Tiling, pooled
+from .transform.details import Details, finer
+from .transform.tiles import Piece, Segment, Tiling, pooled
 
 Array = NDArray[np.float32]
 
@@ -31,6 +32,7 @@ class StyleCode:
         statistics: [N], means, deviations and covariances at all levels.
         filters, means, deviations: [n, D], [n, C], [n, C], of the local stage's patches.
         colours: of the picture.
+        details: what it lends.
     """
 
     statistics: Array
@@ -38,6 +40,7 @@ class StyleCode:
     means: Array
     deviations: Array
     colours: Colours
+    details: Details
 
 
 @dataclass(frozen=True)
@@ -89,12 +92,20 @@ class Network(Protocol):
     weights_digest: str
     segments: list[Segment]
 
-    def encode(self, style: Array) -> tuple[Array, Array, Array, Array]:
-        """[1, 3, h, w] -> statistics [1, N], filters [1, n, D], means and deviations [1, n, C]."""
+    def encode(self, style: Array, details: Array) -> tuple[Array, Array, Array, Array]:
+        """A style and what is fine in it, [1, 3, h, w] each.
+
+        Returns:
+            statistics [1, N], filters [1, n, D], means and deviations [1, n, C].
+        """
         ...
 
-    def decode(self, content: Array, look: Look, given: Array | None) -> tuple[Array, Array]:
-        """[1, 3, H, W], sides multiples of 8 -> picture, and the statistics [1, M] used; those given, if any."""
+    def decode(self, content: Array, details: Array, look: Look, given: Array | None) -> tuple[Array, Array]:
+        """A content and what it is lent, [1, 3, H, W] each, sides multiples of 8; statistics [1, M], if any are given.
+
+        Returns:
+            the picture, [1, 3, H, W], and the statistics that were used, [1, M].
+        """
         ...
 
 
@@ -140,8 +151,9 @@ class NetworkStylizer:
         """
         picture = _checked(picture, "style")
         small = looked_at(picture)
-        arrays = self.network.encode(_planes(_padded(small)))
-        return StyleCode(*(array[0] for array in arrays), Colours.of(small))
+        padded = _padded(small)
+        arrays = self.network.encode(_planes(padded), _planes(finer(padded)))
+        return StyleCode(*(array[0] for array in arrays), Colours.of(small), Details.of(padded))
 
     def stylize(
         self,
@@ -172,37 +184,52 @@ class NetworkStylizer:
         weights = _weights(styles)
         if strength == 0:
             return content.copy()
-        got = self._stylized(content, self._look(content, styles, weights, strength))
+        codes = [style.look if isinstance(style.look, StyleCode) else self.encode_style(style.look) for style in styles]
+        look = _look(content, codes, weights, strength)
+        lent = _lent(content, codes, look)
+        got = self._stylized(content, lent, look)
         if keep_colours:
             got = with_colours_of(got, content)
         return got if mask is None else (content + mask[..., None] * (got - content)).astype(np.float32)
 
-    def _look(self, content: Array, styles: Sequence[Style], weights: Array, strength: float) -> Look:
-        codes = [style.look if isinstance(style.look, StyleCode) else self.encode_style(style.look) for style in styles]
-        most = max(len(code.filters) for code in codes)
-        # Fewer patches are repeated: the same one is found either way.
-        stacked = [
-            np.stack([np.resize(getattr(code, name), (most, getattr(code, name).shape[1])) for code in codes])
-            for name in ("filters", "means", "deviations")
-        ]
-        statistics = _mean([code.statistics for code in codes], weights)
-        target = Colours(
-            *(_mean([getattr(code.colours, name) for code in codes], weights) for name in ("mean", "covariance"))
-        )
-        colours = colour_map(Colours.of(content), target, strength)
-        return Look(colours[None], statistics[None], *stacked, weights, strength)
+    def _stylized(self, content: Array, lent: Array, look: Look) -> Array:
+        def piece(at: Piece, given: Array | None) -> tuple[Array, Array]:
+            return self._piece(content[at], lent[at], look, given)
 
-    def _stylized(self, content: Array, look: Look) -> Array:
         if content.shape[0] * content.shape[1] <= self.tiling.largest:
-            return self._piece(content, look, None)[0]
+            return piece((slice(None), slice(None)), None)[0]
         pieces = self.tiling.spread_over(content.shape[:2])
-        given = pooled([self._piece(content[piece], look, None)[1] for piece in pieces], self.network.segments)
-        return self.tiling.blended(content.shape, lambda piece: self._piece(content[piece], look, given)[0])
+        given = pooled([piece(at, None)[1] for at in pieces], self.network.segments)
+        return self.tiling.blended(content.shape, lambda at: piece(at, given)[0])
 
-    def _piece(self, content: Array, look: Look, given: Array | None) -> tuple[Array, Array]:
+    def _piece(self, content: Array, lent: Array, look: Look, given: Array | None) -> tuple[Array, Array]:
         height, width = content.shape[:2]
-        picture, used = self.network.decode(_planes(_padded(content)), look, given)
+        picture, used = self.network.decode(_planes(_padded(content)), _planes(_padded(lent)), look, given)
         return np.ascontiguousarray(picture[0, :, :height, :width].transpose(1, 2, 0)), used
+
+
+def _look(content: Array, codes: Sequence[StyleCode], weights: Array, strength: float) -> Look:
+    most = max(len(code.filters) for code in codes)
+    # Fewer patches are repeated: the same one is found either way.
+    stacked = [
+        np.stack([np.resize(getattr(code, name), (most, getattr(code, name).shape[1])) for code in codes])
+        for name in ("filters", "means", "deviations")
+    ]
+    statistics = _mean([code.statistics for code in codes], weights)
+    target = Colours(
+        *(_mean([getattr(code.colours, name) for code in codes], weights) for name in ("mean", "covariance"))
+    )
+    colours = colour_map(Colours.of(content), target, strength)
+    return Look(colours[None], statistics[None], *stacked, weights, strength)
+
+
+def _lent(content: Array, codes: Sequence[StyleCode], look: Look) -> Array:
+    """What the styles lend a content [H, W, 3], each by its weight."""
+    lent = np.zeros(content.shape, np.float32)
+    for code, weight in zip(codes, look.weights, strict=True):
+        if weight:
+            lent += weight * code.details.carried(content, look.colours[0])
+    return lent
 
 
 def _checked(picture: Array, name: str) -> Array:

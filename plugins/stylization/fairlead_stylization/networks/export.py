@@ -15,8 +15,10 @@ from ..transform.torch_form import LocalStyle
 from .student import Ledger, Student, recoloured
 
 STYLE_OUTPUTS = ("statistics", "filters", "means", "deviations")
+STYLE_INPUTS = ("style", "details")
 PICTURE_INPUTS = (
     "content",
+    "details",
     "colours",
     "statistics",
     "filters",
@@ -36,9 +38,9 @@ class StyleGraph(nn.Module):
         super().__init__()
         self.student = student
 
-    def forward(self, style: Tensor) -> tuple[Tensor, ...]:
-        """[1, 3, h, w] -> [1, N], [1, n, D], [1, n, C], [1, n, C]."""
-        code, local, _, _ = self.student.code(style)
+    def forward(self, style: Tensor, details: Tensor) -> tuple[Tensor, ...]:
+        """[1, 3, h, w], twice -> [1, N], [1, n, D], [1, n, C], [1, n, C]."""
+        code, local, _, _ = self.student.code(style, details)
         return code, local.filters, local.means, local.deviations
 
 
@@ -52,6 +54,7 @@ class PictureGraph(nn.Module):
     def forward(
         self,
         content: Tensor,
+        details: Tensor,
         colours: Tensor,
         code: Tensor,
         filters: Tensor,
@@ -62,11 +65,11 @@ class PictureGraph(nn.Module):
         given: Tensor,
         share: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Content [1, 3, H, W], map [1, 3, 4], code [1, N], patches of S styles, weights [S], the rest [1]."""
+        """Content and what it is lent [1, 3, H, W], map [1, 3, 4], code [1, N], patches of S styles, weights [S]."""
         local = LocalStyle(filters, means, deviations, self.student.shape.matching, weights)
         ledger = Ledger(given, share)
         seen = recoloured(content, colours)
-        picture = self.student.decode(seen, code, local, strength, ledger)
+        picture = self.student.decode(seen, details, code, local, strength, ledger)
         return picture.clamp(0, 1), torch.cat(ledger.used, 1)
 
 
@@ -78,17 +81,27 @@ def export(student: Student, folder: Path, variant: str) -> tuple[Path, Path]:
     """
     student = student.eval()
     style, content = torch.rand(1, 3, 64, 72), torch.rand(1, 3, 64, 80)
-    outputs = StyleGraph(student)(style)
+    outputs = StyleGraph(student)(style, style)
     total = sum(map(length, student.shape.segments))
-    rest = (torch.eye(3, 4)[None], *outputs, torch.ones(1), torch.ones(1), torch.zeros(1, total), torch.zeros(1))
+    rest = (
+        content,
+        torch.eye(3, 4)[None],
+        *outputs,
+        torch.ones(1),
+        torch.ones(1),
+        torch.zeros(1, total),
+        torch.zeros(1),
+    )
     places = {2: "height", 3: "width"}
     patches = {0: "styles", 1: "patches"}
     files = folder / f"{variant}-style.onnx", folder / f"{variant}-picture.onnx"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        _export(StyleGraph(student), (style,), files[0], ["style"], list(STYLE_OUTPUTS), {"style": places})
+        axes = dict.fromkeys(STYLE_INPUTS, places)
+        _export(StyleGraph(student), (style, style), files[0], list(STYLE_INPUTS), list(STYLE_OUTPUTS), axes)
         axes = {
             "content": places,
+            "details": places,
             "filters": patches,
             "means": patches,
             "deviations": patches,

@@ -44,15 +44,15 @@ class OnnxNetwork:
         self.variant = told.get("variant", "edge")
         self.weights_digest = hashlib.sha256(style.read_bytes() + picture.read_bytes()).hexdigest()
 
-    def encode(self, style: Array) -> tuple[Array, Array, Array, Array]:
+    def encode(self, style: Array, details: Array) -> tuple[Array, Array, Array, Array]:
         """See `stylizer.Network`."""
-        return tuple(self._style.run({"style": style}))
+        return tuple(self._style.run({"style": style, "details": details}))
 
-    def decode(self, content: Array, look: Look, given: Array | None) -> tuple[Array, Array]:
+    def decode(self, content: Array, details: Array, look: Look, given: Array | None) -> tuple[Array, Array]:
         """See `stylizer.Network`."""
         total = sum(map(length, self.segments))
-        fed = {name: getattr(look, name) for name in LOOK}
-        fed["content"], fed["strength"] = content, np.array([look.strength], np.float32)
+        fed = {"content": content, "details": details, **{name: getattr(look, name) for name in LOOK}}
+        fed["strength"] = np.array([look.strength], np.float32)
         fed["given"] = np.zeros((1, total), np.float32) if given is None else given
         fed["share"] = np.array([0 if given is None else 1], np.float32)
         picture, used = self._picture.run(fed)
@@ -74,23 +74,23 @@ class TorchNetwork:
         values = [value.detach().cpu().contiguous().numpy().tobytes() for value in student.state_dict().values()]
         self.weights_digest = hashlib.sha256(b"".join(values)).hexdigest()
 
-    def encode(self, style: Array) -> tuple[Array, Array, Array, Array]:
+    def encode(self, style: Array, details: Array) -> tuple[Array, Array, Array, Array]:
         """See `stylizer.Network`."""
         import torch
 
         from .export import StyleGraph
 
         with torch.inference_mode():
-            found = StyleGraph(self._student)(torch.from_numpy(style).to(self._device))
+            found = StyleGraph(self._student)(*(torch.from_numpy(part).to(self._device) for part in (style, details)))
         return tuple(array.cpu().numpy() for array in found)
 
-    def decode(self, content: Array, look: Look, given: Array | None) -> tuple[Array, Array]:
+    def decode(self, content: Array, details: Array, look: Look, given: Array | None) -> tuple[Array, Array]:
         """See `stylizer.Network`."""
         import torch
 
         from .export import PictureGraph
 
-        arrays = [content, *(getattr(look, name) for name in LOOK)]
+        arrays = [content, details, *(getattr(look, name) for name in LOOK)]
         arrays.append(np.array([look.strength], np.float32))
         arrays.append(np.zeros((1, sum(map(length, self.segments))), np.float32) if given is None else given)
         arrays.append(np.array([0 if given is None else 1], np.float32))

@@ -1,6 +1,7 @@
 """The student: a small encoder and a decoder that gives features a style's statistics at every place (torch).
 
-Layout, for a picture of H x W: features at 1/2, 1/4 and 1/8. The content's colours are mapped to the style's first.
+Layout, for a picture of H x W: features at 1/2, 1/4 and 1/8. The content's colours are mapped to the style's first, and
+it is lent the style's details (see `transform.details`), which the encoder also sees apart, as grey.
 The deepest features are stylized by TSSAT (global, then local statistics; ACM MM 2023, section 3). On the way up, sums
 bring details of the content from the encoder to the decoder, and at each place of the decoder the features are given
 the means and the covariances that the style's own features have at that place (see `transform.covariances`): the
@@ -13,15 +14,18 @@ A style is a vector of statistics: strength and mixtures of styles are weighted 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..transform.colours import Colours, colour_map
 from ..transform.covariances import matched, moments
+from ..transform.details import Details, finer
 from ..transform.tiles import length
 from ..transform.torch_form import LocalStyle, affine, global_local_transform
 from .shape import EDGE, StudentShape
@@ -29,6 +33,8 @@ from .shape import EDGE, StudentShape
 EPSILON = 1e-5
 #: Of `moments` at 1/2 and of pictures: odd, since what was made from halves repeats every second pixel.
 STEP = 3
+#: Of the details that a content is lent, at full strength.
+LENT = 0.5
 
 
 def statistics(features: Tensor) -> Tensor:
@@ -76,14 +82,15 @@ class Encoder(nn.Module):
         super().__init__()
         fine, middle, coarse = shape.channels
         # Space-to-depth by 2 and a 3 x 3 convolution in one.
-        self.first = nn.Conv2d(3, fine, 6, stride=2, padding=2)
+        self.first = nn.Conv2d(4, fine, 6, stride=2, padding=2)
         self.second = _convolution(fine, middle, stride=2)
         self.third = _convolution(middle, coarse, stride=2)
         self.blocks = nn.ModuleList(_convolution(coarse, coarse) for _ in range(2 * shape.depth + 1))
 
-    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[B, 3, H, W] in [0, 1], H and W multiples of 8 -> three maps."""
-        fine = self.first(2 * picture - 1)
+    def forward(self, picture: Tensor, details: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """[B, 3, H, W] in [0, 1] and details, [B, 3, H, W] (none: 0), H and W multiples of 8 -> three maps."""
+        grey = torch.zeros_like(picture[:, :1]) if details is None else details.mean(1, keepdim=True)
+        fine = self.first(torch.cat([2 * picture - 1, grey], 1))
         middle = self.second(functional.relu(fine))
         coarse = self.third(functional.relu(middle))
         for block in self.blocks:
@@ -110,9 +117,30 @@ def maps_to(colours: Colours, contents: Tensor, strength: Tensor) -> Tensor:
     return torch.from_numpy(np.stack(maps)).to(contents.dtype)
 
 
+def lent_details(contents: Tensor, styles: Tensor, maps: Tensor) -> Tensor:
+    """What contents [B, 3, H, W] are lent by styles [B, 3, h, w], under maps of colours [B, 3, 4]."""
+    return lent_by([Details.of(_rows(style)) for style in styles], contents, maps)
+
+
+def lent_by(details: Sequence[Details], contents: Tensor, maps: Tensor) -> Tensor:
+    """What contents [B, 3, H, W] are lent, each by its style's details, under maps of colours [B, 3, 4]."""
+    triples = zip(details, contents, maps.numpy(), strict=True)
+    lent = [style.carried(_rows(content), mapping) for style, content, mapping in triples]
+    return torch.from_numpy(np.stack(lent)).permute(0, 3, 1, 2).to(contents.dtype)
+
+
+def own_details(styles: Tensor) -> Tensor:
+    """What is fine in styles [B, 3, h, w] themselves."""
+    return torch.from_numpy(np.stack([finer(_rows(style)) for style in styles])).permute(0, 3, 1, 2).to(styles.dtype)
+
+
 def colours_of(picture: Tensor) -> Colours:
     """The colours of a picture [3, H, W]."""
-    return Colours.of(picture.detach().permute(1, 2, 0).float().numpy())
+    return Colours.of(_rows(picture))
+
+
+def _rows(picture: Tensor) -> NDArray[np.float32]:
+    return picture.detach().permute(1, 2, 0).float().numpy()
 
 
 class Itself:
@@ -232,9 +260,9 @@ class Student(nn.Module):
         self.shape = shape
         self.encoder, self.modulator, self.decoder = Encoder(shape), Modulator(shape), Decoder(shape)
 
-    def code(self, style: Tensor) -> tuple[Tensor, LocalStyle, Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """A style [B, 3, h, w] -> its code [B, N], its patches, itself as drawn, its features."""
-        levels, itself = self.encoder(style), Itself()
+    def code(self, style: Tensor, details: Tensor) -> tuple[Tensor, LocalStyle, Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """A style [B, 3, h, w] and what is fine in it -> code [B, N], patches, itself as drawn, features."""
+        levels, itself = self.encoder(style, details), Itself()
         coarse = levels[2].float()
         drawn = self.decoder(style, levels, itself)
         return torch.cat([statistics(coarse), *itself.noted], 1), self._local(coarse), drawn, levels
@@ -245,6 +273,7 @@ class Student(nn.Module):
     def decode(
         self,
         seen: Tensor,
+        details: Tensor,
         code: Tensor,
         local: LocalStyle | None,
         strength: Tensor,
@@ -254,29 +283,32 @@ class Student(nn.Module):
 
         Args:
             seen: the recoloured content, [B, 3, H, W].
+            details: what the style lends it, [B, 3, H, W].
             code: the style's statistics, [B, N].
             local: the style's patches; global statistics only where None.
             strength: [B], 0 (the content) to 1 (the style).
             ledger: notes the statistics that were used, or gives them.
         """
         ledger = ledger or Ledger()
-        fine, middle, coarse = self.encoder(seen)
+        details = strength[:, None, None, None] * details
+        richer = seen + LENT * details
+        fine, middle, coarse = self.encoder(richer, details)
         coarse = coarse.float()
         first, *wanted = code.split([length(segment) for segment in self.shape.segments[:-2]], 1)
         stylized = global_local_transform(coarse, ledger.note(statistics(coarse)), first, local)
         mixed = torch.lerp(coarse, stylized, strength[:, None, None, None])
-        drawn = self.decoder(
-            seen, (fine, middle, mixed), Matching(tuple(wanted), self.modulator(code), strength, ledger)
-        )
+        place = Matching(tuple(wanted), self.modulator(code), strength, ledger)
+        drawn = self.decoder(richer, (fine, middle, mixed), place)
         colours = ledger.note(moments(seen, STEP))
         return matched(drawn, ledger.note(moments(drawn, STEP)), colours, torch.ones_like(strength))
 
     def passes(self, content: Tensor, style: Tensor, strength: Tensor | None = None) -> Passes:
         """Contents [B, 3, H, W] and styles [B, 3, h, w] in [0, 1] -> results, and more that training looks at."""
         share = content.new_ones(len(content)) if strength is None else strength
-        code, local, itself, levels = self.code(style)
-        seen = recoloured(content, colour_maps(content, style, share))
-        return Passes(self.decode(seen, code, local, share), itself, levels)
+        code, local, itself, levels = self.code(style, own_details(style))
+        maps = colour_maps(content, style, share)
+        seen, details = recoloured(content, maps), lent_details(content, style, maps)
+        return Passes(self.decode(seen, details, code, local, share), itself, levels)
 
     def forward(self, content: Tensor, style: Tensor, strength: Tensor | None = None) -> Tensor:
         """Contents [B, 3, H, W] and styles [B, 3, h, w] in [0, 1] -> pictures."""

@@ -93,6 +93,7 @@ class Run:
         self.student = self.workers[0].student
         self.average = {name: value.clone() for name, value in self.student.state_dict().items()}
         self.optimizer = torch.optim.Adam(self.workers[0].parameters(), lr=settings.rate)
+        self.usual = 5.0
         self.pool = ThreadPoolExecutor(settings.workers)
 
     def advance(self) -> dict[str, float]:
@@ -102,7 +103,7 @@ class Run:
         self._rehearse(self.step < self.settings.rehearsal)
         terms = list(self.pool.map(lambda worker: worker.run(self.objective.rehearsing), self.workers))
         self._gather()
-        nn.utils.clip_grad_norm_(self.student.parameters(), 5.0)
+        self._clip()
         self.optimizer.step()
         self._spread()
         self.step += 1
@@ -121,6 +122,15 @@ class Run:
             slopes = [parameter.grad for parameter in same if parameter.grad is not None]
             if len(slopes) > 1:
                 same[0].grad = torch.stack(slopes).mean(0)
+
+    def _clip(self) -> None:
+        """Bound the slopes by what they usually are: a few batches have slopes that would undo hours."""
+        bound = min(5.0, 2 * self.usual)
+        norm = float(nn.utils.clip_grad_norm_(self.student.parameters(), bound, error_if_nonfinite=False))
+        if not math.isfinite(norm):
+            self.optimizer.zero_grad()
+            return
+        self.usual += 0.02 * (min(norm, bound) - self.usual)
 
     @torch.no_grad()
     def _spread(self) -> None:

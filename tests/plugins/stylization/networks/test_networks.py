@@ -13,10 +13,11 @@ from fairlead_stylization.errors import BadCheckpoint, BadPicture, BadSetting  #
 from fairlead_stylization.networks.running import TorchNetwork  # noqa: E402
 from fairlead_stylization.networks.sessions import Graph  # noqa: E402
 from fairlead_stylization.networks.shape import StudentShape, shape_told  # noqa: E402
-from fairlead_stylization.networks.student import Ledger, Student  # noqa: E402
+from fairlead_stylization.networks.student import LENT, Ledger, Student  # noqa: E402
 from fairlead_stylization.stylizer import NetworkStylizer, Style  # noqa: E402
 from fairlead_stylization.transform.colours import Colours, colour_map, recoloured  # noqa: E402
 from fairlead_stylization.transform.covariances import matched, moments  # noqa: E402
+from fairlead_stylization.transform.details import Details  # noqa: E402
 from fairlead_stylization.transform.tiles import Tiling  # noqa: E402
 
 SHAPE = StudentShape(channels=(4, 6, 8), depth=1, matching=4)
@@ -41,11 +42,14 @@ def picture(height: int, width: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).random((height, width, 3), np.float32)
 
 
-def test_an_untrained_student_gives_the_recoloured_content() -> None:
+def test_an_untrained_student_gives_the_recoloured_content_with_details_in_the_styles_colours() -> None:
     content, style = picture(40, 48, 20), picture(64, 64, 21) ** 2
     got = NetworkStylizer(TorchNetwork(Student(SHAPE), "edge")).stylize(content, [Style(style)])
     mapping = colour_map(Colours.of(content), Colours.of(style))
-    np.testing.assert_allclose(got, np.clip(recoloured(content, mapping), 0, 1), atol=1e-4)
+    richer = recoloured(content, mapping) + LENT * Details.of(style).carried(content, mapping)
+    expected = recoloured(richer, colour_map(Colours.of(richer), Colours.of(recoloured(content, mapping))))
+    # Covariances are matched with a ridge, colours without.
+    assert np.abs(got - np.clip(expected, 0, 1)).mean() < 0.01
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 90), (64, 64), (83, 121)])

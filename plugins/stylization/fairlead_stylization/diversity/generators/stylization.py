@@ -7,7 +7,8 @@ from dataclasses import fields
 import torch
 from torch.nn import functional
 
-from ...networks.student import Student, colours_of, maps_to, recoloured
+from ...networks.student import Student, colours_of, lent_by, maps_to, own_details, recoloured
+from ...transform.details import Details
 from ...transform.torch_form import LocalStyle
 
 _SMALLEST, _CELL = 40, 8
@@ -26,15 +27,18 @@ class StyleTransfer:
         self._student = student
         self._strength = torch.full((1,), strength)
         self._colours = colours_of(style[0])
+        self._details = Details.of(style[0].permute(1, 2, 0).numpy())
         with torch.no_grad():
-            self._code, self._local, _, _ = student.code(style)
+            self._code, self._local, _, _ = student.code(style, own_details(style))
 
     def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
         """Pictures [n, 3, h, w] in [0, 1], of any size, to pictures."""
         count = len(pictures)
         share = self._strength.expand(count)
-        seen = recoloured(padded(pictures), maps_to(self._colours, pictures, share))
-        made = self._student.decode(seen, self._code.expand(count, -1), _of_each(self._local, count), share)
+        maps, contents = maps_to(self._colours, pictures, share), padded(pictures)
+        lent = lent_by([self._details] * count, contents, maps)
+        code, local = self._code.expand(count, -1), _of_each(self._local, count)
+        made = self._student.decode(recoloured(contents, maps), lent, code, local, share)
         return made[..., : pictures.shape[2], : pictures.shape[3]].clamp(0, 1)
 
     def features(self, pictures: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -1,0 +1,29 @@
+"""Tiles side by side in NumPy: the reference of the native way, and what stands in for it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+I32 = NDArray[np.int32]
+
+
+def quilt(source: F32, tops: I32, lefts: I32, hop: int, fade: int, laid: F32) -> None:
+    """See `fairlead_kernels.quilting.quilt`; fills ``laid``."""
+    side, margin = hop + fade, fade // 2
+    ramp = ((np.arange(fade) + 0.5) / max(fade, 1)).astype(np.float32)
+    line = np.concatenate([ramp, np.ones(hop - fade, np.float32), ramp[::-1]])
+    window = (line[:, None] * line)[..., None]
+    whole = np.zeros((laid.shape[0] + fade, laid.shape[1] + fade, 3), np.float32)
+    for row, column in np.ndindex(*tops.shape):
+        top, left = tops[row, column], lefts[row, column]
+        tile = source[top : top + side, left : left + side]
+        whole[row * hop : row * hop + side, column * hop : column * hop + side] += tile * window
+    laid[...] = whole[margin : margin + laid.shape[0], margin : margin + laid.shape[1]]
+    if margin:
+        # At the borders there is no neighbour to fade into.
+        rise = 1 / ramp[margin:, None, None]
+        for turned in (laid, laid.transpose(1, 0, 2)):
+            turned[:margin] *= rise
+            turned[-margin:] *= rise[::-1]

@@ -1,0 +1,34 @@
+#include <cstdint>
+
+#include "arrays.hpp"
+#include "bindings.hpp"
+#include "fairlead/pictures/quilt.hpp"
+
+namespace fairlead::python {
+namespace {
+
+void quilt(Array<const float, 3> source, Array<const std::int32_t, 2> tops, Array<const std::int32_t, 2> lefts,
+           std::size_t hop, std::size_t fade, Array<float, 3> laid) {
+    const std::size_t rows = tops.shape(0), columns = tops.shape(1), side = hop + fade;
+    require(source.shape(2) == 3 && laid.shape(2) == 3, "source, laid: must have three colours");
+    require(hop >= 1 && fade <= hop && fade % 2 == 0, "fade: must be even and at most the hop");
+    require(lefts.shape(0) == rows && lefts.shape(1) == columns, "tops, lefts: must be of one shape");
+    require(laid.shape(0) == rows * hop && laid.shape(1) == columns * hop, "laid: must be as large as the tiles");
+    for (std::size_t i = 0; i < rows * columns; ++i) {
+        const std::int64_t top = tops.data()[i], left = lefts.data()[i];
+        require(top >= 0 && left >= 0 && static_cast<std::size_t>(top) + side <= source.shape(0) &&
+                    static_cast<std::size_t>(left) + side <= source.shape(1),
+                "tops, lefts: tiles must lie in the source");
+    }
+    const nb::gil_scoped_release released;
+    pictures::quilt(source.data(), source.shape(1), {tops.data(), lefts.data(), rows, columns, hop, fade}, laid.data());
+}
+
+}  // namespace
+
+void bind_quilt(nb::module_& module) {
+    module.def("quilt", &quilt, nb::arg("source"), nb::arg("tops"), nb::arg("lefts"), nb::arg("hop"), nb::arg("fade"),
+               nb::arg("laid"));
+}
+
+}  // namespace fairlead::python

@@ -1,0 +1,47 @@
+#include "fairlead/pictures/quilt.hpp"
+
+#include <algorithm>
+#include <vector>
+
+namespace fairlead::pictures {
+namespace {
+
+// A tile's weights along a line; at the picture's borders there is no neighbour to fade into.
+std::vector<float> weights(std::size_t hop, std::size_t fade, bool first, bool last) {
+    std::vector<float> line(hop + fade, 1.0f);
+    for (std::size_t i = 0; i < fade; ++i) {
+        const float share = (static_cast<float>(i) + 0.5f) / static_cast<float>(fade);
+        if (!first) line[i] = share;
+        if (!last) line[hop + fade - 1 - i] = share;
+    }
+    return line;
+}
+
+}  // namespace
+
+void quilt(const float* source, std::size_t width, const Tiles& tiles, float* laid) {
+    const std::size_t hop = tiles.hop, fade = tiles.fade, side = hop + fade, margin = fade / 2;
+    const std::size_t height = tiles.rows * hop, across = tiles.columns * hop;
+    std::fill_n(laid, height * across * 3, 0.0f);
+    for (std::size_t row = 0; row < tiles.rows; ++row) {
+        const auto down = weights(hop, fade, row == 0, row + 1 == tiles.rows);
+        for (std::size_t column = 0; column < tiles.columns; ++column) {
+            const auto along = weights(hop, fade, column == 0, column + 1 == tiles.columns);
+            const auto top = static_cast<std::size_t>(tiles.tops[row * tiles.columns + column]);
+            const auto left = static_cast<std::size_t>(tiles.lefts[row * tiles.columns + column]);
+            // Of the tile, what lies on the picture.
+            const std::size_t u0 = column == 0 ? margin : 0, u1 = column + 1 == tiles.columns ? side - margin : side;
+            const std::size_t v0 = row == 0 ? margin : 0, v1 = row + 1 == tiles.rows ? side - margin : side;
+            for (std::size_t v = v0; v < v1; ++v) {
+                const float* from = source + ((top + v) * width + left) * 3;
+                float* to = laid + ((row * hop + v - margin) * across + column * hop - margin) * 3;
+                for (std::size_t u = u0; u < u1; ++u) {
+                    const float weight = down[v] * along[u];
+                    for (std::size_t c = 0; c < 3; ++c) to[3 * u + c] += weight * from[3 * u + c];
+                }
+            }
+        }
+    }
+}
+
+}  // namespace fairlead::pictures

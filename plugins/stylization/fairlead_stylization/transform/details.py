@@ -1,0 +1,119 @@
+"""A style's details (strokes, grain, edges), carried to where a content has the style's colours (NumPy).
+
+A third stage beside TSSAT's two: where its local stage gives a tile of the content the statistics of the style patch
+that fits best, this one carries over what a patch looks like finer than a cell. Tiles of the recoloured content are
+compared with all places of the style by the mean colours of the cells around them, as image quilting does (Efros and
+Freeman, SIGGRAPH 2001), and a place costs the more the further it lies from the tile's own: so neighbouring tiles take
+neighbouring places, and flat areas do not repeat one of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead_kernels.quilting import quilt
+
+Array = NDArray[np.float32]
+Places = NDArray[np.intp]
+
+#: Pixels of a cell, whose mean colour is compared, and cells of a patch's side.
+CELL = 8
+PATCH = 5
+#: Cells between two tiles, and pixels in which tiles fade into their neighbours.
+HOP = 3
+FADE = 8
+#: Squared colour difference that a distance of the whole picture is worth.
+NEARNESS = 0.3
+
+#: Half a tile with what fades.
+_REACH = (HOP * CELL + FADE) // 2
+#: Tiles that are compared at once: bounds the matrix of distances.
+_AT_ONCE = 2048
+
+
+@dataclass(frozen=True)
+class Details:
+    """What a style lends.
+
+    Attributes:
+        fine: [h + 2 r, w + 2 r, 3], the picture less its colours at the scale of cells, mirrored beyond its borders.
+        patches: [n, D], colours and place of the patch around each cell.
+        size: cells down and across.
+    """
+
+    fine: Array
+    patches: Array
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, style: Array) -> Details:
+        """Of a style [h, w, 3] in [0, 1], sides multiples of 8."""
+        cells = _cells(style)
+        fine = np.pad(finer(style), [(_REACH, _REACH), (_REACH, _REACH), (0, 0)], mode="reflect")
+        rows, columns = (np.arange(length) for length in cells.shape[:2])
+        return cls(fine, _patches(cells, rows, columns), (cells.shape[0], cells.shape[1]))
+
+    def carried(self, content: Array, mapping: Array) -> Array:
+        """Details for a content [H, W, 3], under its map of colours [3, 4]: [H, W, 3].
+
+        Tiles of HOP cells each take what is fine at their place; where they meet, one fades into the next.
+        """
+        height, width = content.shape[:2]
+        if height % CELL or width % CELL:
+            content = np.pad(content, [(0, -height % CELL), (0, -width % CELL), (0, 0)], mode="edge")
+        cells = _cells(content) @ mapping[:, :3].T + mapping[:, 3]
+        rows, columns = (np.arange(HOP // 2, length + HOP // 2, HOP) for length in cells.shape[:2])
+        rows, columns = np.minimum(rows, cells.shape[0] - 1), np.minimum(columns, cells.shape[1] - 1)
+        chosen = self._nearest(_patches(cells, rows, columns)).reshape(len(rows), len(columns))
+        # The padding makes of a cell's middle its tile's first pixel.
+        tops, lefts = (part.astype(np.int32) * CELL + CELL // 2 for part in np.divmod(chosen, self.size[1]))
+        return quilt(self.fine, tops, lefts, HOP * CELL, FADE)[:height, :width]
+
+    def _nearest(self, wanted: Array) -> Places:
+        """[T, D] -> the patch that is nearest to each, [T]."""
+        lengths = np.einsum("nd,nd->n", self.patches, self.patches)
+        found = [
+            (lengths - 2 * wanted[start : start + _AT_ONCE] @ self.patches.T).argmin(1)
+            for start in range(0, len(wanted), _AT_ONCE)
+        ]
+        return np.concatenate(found)
+
+
+def finer(picture: Array) -> Array:
+    """A picture [h, w, 3] less what its cells show of it: their means, interpolated between their centres."""
+    return picture - _grown(_grown(_cells(picture), 0), 1)
+
+
+def _grown(cells: Array, axis: int) -> Array:
+    """Cells -> pixels along an axis, linearly between centres, constant beyond the outer ones."""
+    count = cells.shape[axis]
+    at = (np.arange(count * CELL, dtype=np.float32) + 0.5) / CELL - 0.5
+    low = np.floor(at).astype(np.intp)
+    shape = [1] * cells.ndim
+    shape[axis] = -1
+    share = (at - low).astype(np.float32).reshape(shape)
+    below, above = (np.take(cells, np.clip(index, 0, count - 1), axis) for index in (low, low + 1))
+    return below + share * (above - below)
+
+
+def _cells(picture: Array) -> Array:
+    """Mean colours of cells: [h, w, 3] -> [h / 8, w / 8, 3]."""
+    height, width = picture.shape[:2]
+    # Rows first: long sums over neighbouring memory.
+    rows = picture.reshape(height // CELL, CELL, width * 3).sum(1, dtype=np.float32)
+    return rows.reshape(height // CELL, width // CELL, CELL, 3).sum(2) / np.float32(CELL * CELL)
+
+
+def _patches(cells: Array, rows: Places, columns: Places) -> Array:
+    """What is compared of cells [h, w, 3], at rows and columns: the colours of 5 x 5 around, and the place; [n, D]."""
+    edge = PATCH // 2
+    padded = np.pad(cells, [(edge, edge), (edge, edge), (0, 0)], mode="edge")
+    around = np.lib.stride_tricks.sliding_window_view(padded, (PATCH, PATCH), (0, 1))[rows[:, None], columns]
+    # Mean squared differences of numbers, so that the patch's size does not matter.
+    colours = around.reshape(len(rows) * len(columns), -1) / np.sqrt(3 * PATCH * PATCH)
+    down, across = ((at + 0.5) / length for at, length in zip((rows, columns), cells.shape, strict=False))
+    place = np.stack(np.meshgrid(down, across, indexing="ij"), 2).reshape(-1, 2) * np.sqrt(NEARNESS)
+    return np.concatenate([colours, place], 1).astype(np.float32)

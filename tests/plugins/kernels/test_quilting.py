@@ -1,0 +1,41 @@
+"""Native quilting and its reference agree; weights sum to 1; tiles that lie outside are refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fairlead_kernels import reference_quilting
+from fairlead_kernels.backend import extension
+from fairlead_kernels.quilting import quilt
+
+
+@pytest.mark.skipif(extension() is None, reason="the kernels are not compiled: native quilting is not tested")
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 9), st.integers(0, 4), st.integers(0, 2**31))
+def test_native_is_the_reference(rows: int, columns: int, hop: int, half: int, seed: int) -> None:
+    fade, rng = 2 * min(half, hop // 2), np.random.default_rng(seed)
+    source = rng.random((hop + fade + 5, hop + fade + 3, 3), np.float32)
+    tops, lefts = (rng.integers(0, most + 1, (rows, columns)).astype(np.int32) for most in (5, 3))
+    expected = np.empty((rows * hop, columns * hop, 3), np.float32)
+    reference_quilting.quilt(source, tops, lefts, hop, fade, expected)
+    np.testing.assert_allclose(quilt(source, tops, lefts, hop, fade), expected, atol=1e-5)
+
+
+def test_neighbouring_tiles_of_a_picture_are_the_picture() -> None:
+    picture = np.random.default_rng(1).random((40, 52, 3), np.float32)
+    tops, lefts = np.meshgrid(np.arange(3) * 12, np.arange(4) * 12, indexing="ij")
+    laid = quilt(picture, tops.astype(np.int32), lefts.astype(np.int32), 12, 4)
+    np.testing.assert_allclose(laid, picture[2:38, 2:50], atol=1e-6)
+
+
+def test_what_is_not_accepted_is_named() -> None:
+    source, at = np.zeros((20, 20, 3), np.float32), np.zeros((2, 2), np.int32)
+    with pytest.raises(ValueError, match=r"tops from 0 to 9; accepted: 0 to 8"):
+        quilt(source, at + np.int32([[0, 0], [0, 9]]), at, 8, 4)
+    with pytest.raises(ValueError, match="accepted: an even fade"):
+        quilt(source, at, at, 8, 3)
+    with pytest.raises(ValueError, match="shapes"):
+        quilt(source, at, at[:1], 8, 4)
