@@ -70,7 +70,7 @@ class Sampler:
     def batch(self, count: int, size: int) -> tuple[Tensor, Tensor]:
         """Contents and styles, [count, 3, size, size] each, in [0, 1]."""
         contents = [self._one(self.photographs, self.paintings, size, 0.25, 0.15) for _ in range(count)]
-        styles = [self._one(self.paintings, self.photographs, size, 0.35, 0.3) for _ in range(count)]
+        styles = [self._bolder(self._one(self.paintings, self.photographs, size, 0.35, 0.3)) for _ in range(count)]
         return torch.stack(contents), torch.stack(styles)
 
     def _one(self, usual: list[Tensor], other: list[Tensor], size: int, least: float, recolour: float) -> Tensor:
@@ -89,6 +89,15 @@ class Sampler:
         square = picture[:, top : top + side, left : left + side].float()[None] / 255
         square = functional.interpolate(square, size=(size, size), mode="bilinear", antialias=True)[0]
         return square.flip(2) if self.random.random() < 0.5 else square
+
+    def _bolder(self, picture: Tensor) -> Tensor:
+        """Three styles in ten with more contrast and harder edges: most paintings are soft, and prints are not."""
+        if self.random.random() < 0.7:
+            return picture
+        gain, edge = self.random.uniform(1.0, 2.2), self.random.uniform(0.0, 2.0)
+        smooth = functional.avg_pool2d(picture[None], 5, 1, 2, count_include_pad=False)[0]
+        middle = picture.mean((1, 2), keepdim=True)
+        return (middle + gain * (picture - middle) + edge * (picture - smooth)).clamp(0, 1)
 
     def _recoloured(self, picture: Tensor) -> Tensor:
         """Channels exchanged and mixed, another gamma."""
