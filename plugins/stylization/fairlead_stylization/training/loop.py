@@ -93,7 +93,7 @@ class Run:
         self.student = self.workers[0].student
         self.average = {name: value.clone() for name, value in self.student.state_dict().items()}
         self.optimizer = torch.optim.Adam(self.workers[0].parameters(), lr=settings.rate)
-        self.usual = 5.0
+        self.usual = 20.0
         self.pool = ThreadPoolExecutor(settings.workers)
 
     def advance(self) -> dict[str, float]:
@@ -124,8 +124,8 @@ class Run:
                 same[0].grad = torch.stack(slopes).mean(0)
 
     def _clip(self) -> None:
-        """Bound the slopes by what they usually are: a few batches have slopes that would undo hours."""
-        bound = min(5.0, 2 * self.usual)
+        """Bound the slopes by twice what they usually are: a few batches have slopes that would undo hours."""
+        bound = 2 * self.usual
         norm = float(nn.utils.clip_grad_norm_(self.student.parameters(), bound, error_if_nonfinite=False))
         if not math.isfinite(norm):
             self.optimizer.zero_grad()

@@ -62,12 +62,20 @@ def matched(features: Tensor, own: Tensor, wanted: Tensor, share: Tensor) -> Ten
 
 def least_map(covariance: Tensor, wanted: Tensor) -> Tensor:
     """The symmetric map from one covariance to another, [B, C, C] each."""
+    if torch.onnx.is_in_onnx_export():
+        return _least_map(covariance, wanted)
+    # The product's eigenvalues span the square of what a covariance's do: in single precision the smallest ones, and
+    # with them the slopes, would be noise.
+    return _least_map(covariance.double(), wanted.double()).float()
+
+
+def _least_map(covariance: Tensor, wanted: Tensor) -> Tensor:
     root, inverse = roots(_ridged(covariance))
     return inverse @ roots(root @ _ridged(wanted) @ root)[0] @ inverse
 
 
 def _ridged(covariance: Tensor) -> Tensor:
-    same = torch.eye(covariance.shape[1], device=covariance.device)
+    same = torch.eye(covariance.shape[1], dtype=covariance.dtype, device=covariance.device)
     level = (covariance * same).sum((1, 2), keepdim=True) / covariance.shape[1]
     return covariance + same * (RIDGE * level + 1e-6)
 
@@ -96,7 +104,7 @@ class _Roots(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, matrix: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         values, vectors = torch.linalg.eigh(matrix)
-        sizes = values.clamp_min(1e-10).sqrt()
+        sizes = values.clamp_min(1e-14).sqrt()
         context.save_for_backward(sizes, vectors)
         return (vectors * sizes[:, None]) @ vectors.mT, (vectors / sizes[:, None]) @ vectors.mT
 

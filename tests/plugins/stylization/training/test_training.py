@@ -73,7 +73,8 @@ def test_the_same_seed_gives_the_same_weights(settings: TrainingSettings, tmp_pa
 
 def test_the_loss_falls_with_two_workers(settings: TrainingSettings) -> None:
     run = loop.Run(replace(settings, workers=2, rate=5e-3, warmup=1, steps=40))
-    losses = [float(run.advance()["identity"] + run.advance()["content"]) for _ in range(10)]
+    # What each batch asks for differs; what the encoder is to see does not.
+    losses = [float(run.advance()["distilled"]) for _ in range(20)]
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
 
 

@@ -51,3 +51,16 @@ def test_slopes_through_roots_are_true() -> None:
         return covariances._Roots.apply(values @ values.mT)
 
     assert torch.autograd.gradcheck(symmetric, ((matrix + lower).requires_grad_(),))
+
+
+def test_slopes_through_the_map_are_true_where_features_hardly_vary_in_most_directions() -> None:
+    made = torch.Generator().manual_seed(9)
+    turn = torch.linalg.qr(torch.randn(2, 64, 64, generator=made))[0]
+    sizes = torch.cat([torch.ones(1), torch.full((63,), 1e-6)])
+    pair = [(part * sizes) @ part.mT for part in (turn[0], turn[0] + 0.01 * turn[1])]
+    slopes = []
+    for kind in (torch.float32, torch.float64):
+        one, other = (part.to(kind).detach()[None].requires_grad_() for part in pair)
+        (least_map(one, other) ** 2).sum().backward()
+        slopes.append(one.grad)
+    assert torch.allclose(slopes[0].double(), slopes[1], atol=0.02 * float(slopes[1].abs().max()))
