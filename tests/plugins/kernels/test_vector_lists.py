@@ -277,6 +277,10 @@ def test_what_is_refused() -> None:
     strangers["copy_codes"] = np.zeros(len(saved["codes"]) // int(saved["blocks"].sum()), np.uint8)
     with pytest.raises(ValueError, match="a copy of a slot that is not there"):
         Lists(index.training_with(saved["centroids"])).adopt(saved | strangers)
+    twice = strangers | {"copy_blocks": np.array([1, 1, 1, 1], np.uint32), "copy_slots": np.full(64, 5, np.uint32)}
+    twice["copy_codes"] = np.tile(strangers["copy_codes"], 4)
+    with pytest.raises(ValueError, match="a slot is in a list twice"):
+        Lists(index.training_with(saved["centroids"])).adopt(saved | twice)
     for name in ("codes", "slots", "blocks", "first_row", "copy_blocks"):
         other = Lists(index.training_with(saved["centroids"]))
         with pytest.raises(ValueError, match="lists"):

@@ -207,6 +207,11 @@ void Lists::adopt_copies(const Saved& saved) {
                 continue;
             }
             if (!find(slot, home)) throw std::invalid_argument("lists: a copy of a slot that is not there");
+            bool twice = home.list == number;
+            for (std::uint32_t copy = slot < copy_of_.size() ? copy_of_[slot] : kNoSlot; copy != kNoSlot; copy = next_copy(copy)) {
+                twice = twice || copy >> kEntryBits == number;
+            }
+            if (twice) throw std::invalid_argument("lists: a slot is in a list twice");
             ++copies.live;
             link(slot, number << kEntryBits | at);
         }

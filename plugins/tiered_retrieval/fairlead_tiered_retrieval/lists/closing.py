@@ -15,6 +15,8 @@ from ..space import Space
 
 #: Vectors that ask, those they are held against, and how many of the nearest are looked for.
 ASK, BASE, NEAREST = 300, 16_000, 10
+#: Vectors that say how many copies there will be.
+FEW = 2000
 #: Of those nearest a search must find so many: the mean over some recalls is less a matter of chance than one.
 RECALLS = (0.9, 0.92, 0.94, 0.96)
 #: How much farther two lists of a vector may lie from it than from one another, squared; the first has most copies.
@@ -70,15 +72,19 @@ def closing(
     queries, base = sample[order[:asked]], sample[order[asked : asked + BASE]]
     near = nearest(queries, base, np.arange(len(base)), NEAREST, space)[0]
     ranks = _ranks(training, queries)
-    alone = Lists(training).closed(base)
-    without, tried = _work(ranks, alone, near, list_size), []
-    for apart in APART:
-        closed = Lists(training, _closure(1, apart, list_size)).closed(base)
-        more = float((closed[:, 1:] < len(training.centroids)).mean())
-        if more * _copy_bytes(training, more * list_size) <= min(spare, _room(training, list_size)):
-            tried.append((_work(ranks, closed, near, list_size) / without, more, apart))
-    if not tried:
+    room = min(spare, _room(training, list_size))
+    # How many copies there are is known from fewer than what they save.
+    fit = [
+        (apart, more)
+        for apart in APART
+        if _bytes(training, more := _more(training, base[:FEW], apart), list_size) <= room
+    ]
+    if not fit:
         return Closing(Closure(), "each vector in one list: codes in further ones would not fit")
+    without = _work(ranks, Lists(training).closed(base), near, list_size)
+    tried = [
+        (_work(ranks, _closed(training, base, apart), near, list_size) / without, more, apart) for apart, more in fit
+    ]
     share, more, apart = min(tried)
     if share > 1 - WORTH:
         return Closing(
@@ -93,9 +99,18 @@ def _closure(copies: int, apart: float, list_size: int) -> Closure:
     return Closure(copies, apart, room=2 * list_size)
 
 
-def _copy_bytes(training: ListTraining, copies: float) -> float:
-    """Of one, where a list has so many."""
-    return (training.row_bytes + 4 + COPY_NAME) * (1 + FREE / max(1.0, copies))
+def _closed(training: ListTraining, rows: NDArray, apart: float) -> NDArray[np.uint32]:
+    return Lists(training, Closure(1, apart)).closed(rows)
+
+
+def _more(training: ListTraining, rows: NDArray, apart: float) -> float:
+    """Further lists of a vector on average."""
+    return float((_closed(training, rows, apart)[:, 1:] < len(training.centroids)).mean())
+
+
+def _bytes(training: ListTraining, more: float, list_size: int) -> float:
+    """Of so many copies of a vector."""
+    return more * (training.row_bytes + 4 + COPY_NAME) * (1 + FREE / max(1.0, more * list_size))
 
 
 def _room(training: ListTraining, list_size: int) -> float:
