@@ -25,7 +25,8 @@ class Timing:
         stale_s: age at which a report is no reason for a plan.
         prepare_s: for all members to be ready.
         fetch_s: for all layers of a restore plan to be there.
-        pause_s: between two plans.
+        pause_s: between a plan and the next one, unless that is to drop and nothing was abandoned.
+        calm_s: for which what is held and asked for must have fitted without dropping, before layers come back.
     """
 
     poll_s: float = 0.1
@@ -33,6 +34,7 @@ class Timing:
     prepare_s: float = 5.0
     fetch_s: float = 120.0
     pause_s: float = 1.0
+    calm_s: float = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +81,14 @@ class Coordinator:
         self.timing = timing or Timing()
         self._layer_bytes = list(layer_bytes)
         self._costs = costs
-        self._watch: Callable[[], Watch] = lambda: Watch(drop_at, restore_at)
+        calm_polls = max(1, round(self.timing.calm_s / self.timing.poll_s))
+        self._watch: Callable[[], Watch] = lambda: Watch(drop_at, restore_at, calm_polls)
         self._most_stages = most_stages
         self._reports: dict[str, tuple[float, Report]] = {}
         self._watches: dict[tuple[str, ...], Watch] = {}
         self._pending: _Pending | None = None
         self._epoch = 0
-        self._quiet_until = float("-inf")
+        self._quiet_until = self._grouped_until = float("-inf")
         self._compressed_at: dict[str, float] = {}
 
     @property
@@ -158,7 +161,7 @@ class Coordinator:
         if overloaded:
             return self._relieve(now, groups, overloaded)
         idle = [group for group, wish in wishes.items() if wish is Wish.RESTORE and self._fits_alone(group)]
-        if idle:
+        if idle and now >= self._grouped_until:
             plan = plan_restore(idle, len(self._layer_bytes), self._epoch + 1)
             return self._start(now, Plan(plan.epoch, Kind.RESTORE, plan.parts), "fetch")
         return []
@@ -203,12 +206,14 @@ class Coordinator:
             return []
         plan = self._pending.plan
         self._end(now)
+        self._quiet_until = now + self.timing.pause_s
         return [Send(member, "abandon", {"epoch": plan.epoch}) for member in plan.members]
 
     def _end(self, now: float) -> None:
         self._pending = None
         self._watches.clear()
-        self._quiet_until = now + self.timing.pause_s
+        # Whoever finds no room does not wait for a pause to be over.
+        self._grouped_until = now + self.timing.pause_s
 
     def _to_all(self, plan: Plan, kind: str) -> list[Send]:
         return [Send(member, kind, plan.to_fields()) for member in plan.members]

@@ -5,7 +5,8 @@ requests need beyond what is free (KunServe, "overload"). In practice the state 
 drop at 95 % of the pages held while as many wait as are free, whoever is next, and where half of the pages are held and
 what is coming, poll after poll, exceeds the rest: dropping takes a moment, and nobody should wait for it. It asks for
 restoring only when usage is at half of what there is without dropping, falls, nobody waits, and nothing is coming that
-would not fit then, so that it does not flap.
+would not fit then, nor has been for a while: a burst comes in waves, and whoever comes with the next one would wait for
+layers to be dropped anew.
 """
 
 from __future__ import annotations
@@ -84,13 +85,15 @@ class Watch:
     Args:
         drop_at: usage from which on waiting requests are a reason to drop even if the next one has room, 0 to 1.
         restore_at: usage of the capacity without dropping, below which layers may come back; below drop_at.
+        calm_polls: so many polls in a row must have shown what fits without dropping.
     """
 
-    def __init__(self, drop_at: float = DROP_AT, restore_at: float = RESTORE_AT) -> None:
+    def __init__(self, drop_at: float = DROP_AT, restore_at: float = RESTORE_AT, calm_polls: int = 1) -> None:
         if not 0 < restore_at < drop_at <= 1:
             raise ValueError(f"drop_at {drop_at}, restore_at {restore_at}: accepted: 0 < restore_at < drop_at <= 1")
         self._drop_at = drop_at
         self._restore_at = restore_at
+        self._calm_polls, self._calm = calm_polls, 0
         self._held_before: int | None = None
         self._foreseen = 0
 
@@ -99,13 +102,15 @@ class Watch:
         before, self._held_before = self._held_before, demand.held
         waiting = sum(demand.queued)
         self._foreseen = self._foreseen + 1 if _foreseen(demand) else 0
+        fits = demand.held + waiting + demand.coming <= demand.own_capacity
+        self._calm = self._calm + 1 if fits else 0
         if overloaded(demand) or self._foreseen >= FORESEEN_POLLS:
             return Wish.DROP
         if waiting and waiting >= demand.free and demand.usage >= self._drop_at:
             return Wish.DROP
         falling = before is not None and demand.held <= before
         low = demand.held <= self._restore_at * demand.own_capacity
-        fits = demand.held + demand.coming <= demand.own_capacity
-        if demand.capacity > demand.own_capacity and low and falling and fits and not waiting:
+        calm = self._calm >= self._calm_polls
+        if demand.capacity > demand.own_capacity and low and falling and calm and not waiting:
             return Wish.RESTORE
         return Wish.NOTHING

@@ -22,7 +22,9 @@ TOKENS = 60
 def instance(directory: Path, name: str) -> tuple[Engine, Membership]:
     """An engine with little room and its place among its like."""
     engine = Engine(open_model(directory, FEW_PAGES, context=120))
-    return engine, Membership(engine, name, LinkSettings(stall_s=3.0), GroupSettings(timing=Timing(pause_s=0.2)))
+    return engine, Membership(
+        engine, name, LinkSettings(stall_s=3.0), GroupSettings(timing=Timing(pause_s=0.2, calm_s=0.2))
+    )
 
 
 def burst(engine: Engine, first: int) -> Demand:

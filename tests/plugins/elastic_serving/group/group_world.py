@@ -24,7 +24,7 @@ from fairlead_elastic_serving.scheduling import Scheduler, Settings
 from tests.plugins.elastic_serving.engine.conftest import open_model
 from tests.plugins.elastic_serving.engine.serving import Collected, request
 
-TIMING = Timing(poll_s=0.03, stale_s=1.0, prepare_s=2.0, fetch_s=20.0, pause_s=0.1)
+TIMING = Timing(poll_s=0.03, stale_s=1.0, prepare_s=2.0, fetch_s=20.0, pause_s=0.1, calm_s=0.06)
 STEP_S = 0.01
 
 

@@ -14,7 +14,7 @@ LAYERS = 6
 LAYER_PAGES = 10
 OWN_PAGES = 50
 COSTS = Costs(page_bytes=1000, token_bytes=100.0)
-TIMING = Timing(poll_s=0.1, stale_s=1.0, prepare_s=2.0, fetch_s=10.0, pause_s=0.5)
+TIMING = Timing(poll_s=0.1, stale_s=1.0, prepare_s=2.0, fetch_s=10.0, pause_s=0.5, calm_s=0.3)
 
 
 class World:

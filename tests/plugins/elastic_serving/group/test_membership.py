@@ -28,7 +28,7 @@ class Pair:
     """Two engines that know each other."""
 
     def __init__(self, llama: RandomModel) -> None:
-        groups = GroupSettings(timing=Timing(pause_s=0.2))
+        groups = GroupSettings(timing=Timing(pause_s=0.2, calm_s=0.2))
         self.engines = [Engine(open_model(llama.directory, PAGES, context=100)) for _ in range(2)]
         self.members = [
             Membership(engine, f"0000{number}.x", LinkSettings(), groups) for number, engine in enumerate(self.engines)

@@ -40,6 +40,34 @@ def test_a_burst_makes_a_group_and_its_end_takes_it_apart() -> None:
     assert all(member.epoch > first for member in world.members.values())
 
 
+def test_layers_stay_given_away_between_the_waves_of_a_burst() -> None:
+    world = World(["a", "b"], seed=8)
+    _overload(world, "a", "b")
+    world.run(2.0)
+    epoch = world.members["a"].epoch
+    for _ in range(8):
+        _calm(world)
+        world.run(0.2)
+        world.held.update(dict.fromkeys("ab", OWN_PAGES + 5))
+        world.run(0.2)
+    assert {(member.phase, member.epoch) for member in world.members.values()} == {(Phase.GROUPED, epoch)}
+    _calm(world)
+    world.run(4.0)
+    assert {member.phase for member in world.members.values()} == {Phase.SOLO}
+
+
+def test_a_wave_that_comes_when_layers_are_back_waits_for_no_pause() -> None:
+    world = World(["a", "b"], seed=9)
+    _overload(world, "a", "b")
+    world.run(2.0)
+    _calm(world)
+    while any(member.phase is not Phase.SOLO for member in world.members.values()):
+        world.run(0.02)
+    _overload(world, "a", "b")
+    world.run(0.3)
+    assert any(member.phase in (Phase.DROPPING, Phase.GROUPED) for member in world.members.values())
+
+
 def test_more_is_merged_while_more_is_missing() -> None:
     world = World(list("abcd"), seed=2)
     for name in "abcd":

@@ -43,6 +43,13 @@ def test_a_watch_drops_under_pressure_and_restores_when_it_falls() -> None:
     assert watch.see(Demand(20, 100, 100)) is Wish.NOTHING, "nothing is dropped"
 
 
+def test_a_watch_restores_when_all_has_fitted_for_a_while() -> None:
+    watch = Watch(calm_polls=3)
+    low, wave = Demand(20, 150, 100), Demand(20, 150, 100, [50, 50])
+    seen = [watch.see(demand) for demand in (wave, low, low, wave, low, low, low, low)]
+    assert seen == [Wish.NOTHING] * 6 + [Wish.RESTORE] * 2
+
+
 @pytest.mark.parametrize("thresholds", [(0.5, 0.95), (1.1, 0.5), (0.9, 0.0)])
 def test_thresholds_that_flap_are_refused(thresholds: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="accepted: 0 < restore_at < drop_at"):
