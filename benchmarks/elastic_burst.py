@@ -110,7 +110,7 @@ def calibration(kept: Kept, model: Path, budget: Budget, options: Options) -> Ca
         return Calibration.from_json(found)
     system = fairlead("--keep-steps")
     with Instances(system, model, budget, options.seed, count=INSTANCES, threads=1) as instances:
-        fitted = measure(instances, rounds=2 if options.quick else 6)
+        fitted = measure(instances, rounds=2 if options.quick else 8)
     kept.write("calibration", fitted.as_json())
     return fitted
 
@@ -166,7 +166,7 @@ def replays(kept: Kept, model: Path, burst: Burst, options: Options) -> dict[str
 
 
 def _short(came: Replayed) -> list[dict[str, Any]]:
-    return [{key: value for key, value in told.items() if key != "steps"} for told in came.told]
+    return [{key: value for key, value in told.items() if key not in ("steps", "processor_s")} for told in came.told]
 
 
 def more_options() -> argparse.ArgumentParser:

@@ -9,6 +9,7 @@ from statistics import mean, median
 import numpy as np
 
 from benchmarks.results_file import Row, not_measured, row
+from benchmarks.serving.bubbles import MANY, Idle, at_once, in_runs
 from benchmarks.serving.calibration import Calibration
 from benchmarks.serving.instances import Budget, Replayed
 from benchmarks.serving.replay import Served
@@ -33,6 +34,8 @@ FASTER, TPOT, MODEL, BUBBLES = (
     "cost-model error < 5 %",
     "bubbles < 8 % where there are >= 12 microbatches",
 )
+#: Twice as many as there are stages: none waits, unless they are uneven.
+AT_ONCE = 4
 NEAR = "if the burst's physics allow less than 30x, within 20 % of the limit"
 
 
@@ -121,7 +124,7 @@ def rows(burst: Burst, replays: Replays, seed: int) -> Iterator[Row]:
         yield _ratio(burst, replays, FULL, peer, seed, 1.0, f"P99 TTFT lower than that of {peer} in the same bytes")
     yield _same_answers(replays)
     yield from _calibration(burst.calibration)
-    yield _bubbles(replays.get(FULL, ()))
+    yield from _bubbles(replays.get(FULL, ()))
 
 
 def _of_system(name: str, turns: Sequence[Replayed], found: Sequence[Summary]) -> Iterator[Row]:
@@ -262,20 +265,39 @@ def _calibration(found: Calibration) -> Iterator[Row]:
                   note="with whatever else the machine did meanwhile")  # fmt: skip
         yield row(case, "mean distance of single steps from their kind's lower quartile", "of 1", [found.spread],
                   note="no model of the steps alone can have a lower error of single steps")  # fmt: skip
+    yield row(case, "difference of the same kinds between the halves of the rounds", "of 1", [found.noise],
+              note="the same work at another time: no model can be expected to be nearer")  # fmt: skip
+    if found.processor_error is not None:
+        note = f"what else the machine does is not in it; between the halves of the rounds: {found.processor_noise:.3f}"
+        yield row(case, "mean relative error of a model of processor time", "of 1", [found.processor_error], note=note)
     yield row(case, "error of their sum", "of 1", [found.total_error])
     if found.prefill_error is not None:
         yield row(case, "mean relative error, steps of prefill", "of 1", [found.prefill_error])
     yield row(case, "mean relative error of a model that counts tokens alone", "of 1", [found.by_tokens_error])
 
 
-def _bubbles(replays: Sequence[Replayed]) -> Row:
-    metric = "time of stages without work while a group had microbatches"
-    told = [[one["bubbles"] for one in replay.told if one.get("bubbles") is not None] for replay in replays]
-    if not any(told):
-        return not_measured(FULL, metric, "of 1", BUBBLES, "no group with enough microbatches was measured")
-    derived = bubble_share(2, 12)
-    return row(FULL, metric, "of 1", [mean(part) for part in told if part], limit=0.08, promise=BUBBLES,
-               note=f"derived limit for 2 stages and 12 microbatches that come once: {derived:.3f}")  # fmt: skip
+def _bubbles(replays: Sequence[Replayed]) -> Iterator[Row]:
+    """Where microbatches follow one another, as many as the promise speaks of; in all, and at once."""
+    unit, waits = "of 1", "time of stages without work"
+    many = [found for replay in replays if (found := in_runs(replay.told, MANY)) is not None]
+    metric = f"{waits}, where {MANY} microbatches or more follow one another"
+    if not many:
+        yield not_measured(FULL, metric, unit, BUBBLES, "no group with enough microbatches was measured")
+        return
+    note = f"{_extent(many)}; formula for 2 stages and {MANY} microbatches that come once: {bubble_share(2, MANY):.3f}"
+    yield row(FULL, metric, unit, [one.share for one in many], limit=0.08, promise=BUBBLES, note=note)
+    every = [found for replay in replays if (found := in_runs(replay.told)) is not None]
+    yield row(FULL, f"{waits}, while a group had microbatches", unit, [one.share for one in every],
+              note=_extent(every))  # fmt: skip
+    crowded = [found for replay in replays if (found := at_once(replay.told, AT_ONCE)) is not None]
+    if crowded:
+        yield row(FULL, f"{waits}, while {AT_ONCE} microbatches or more were in flight", unit,
+                  [one.share for one in crowded], note=_extent(crowded))  # fmt: skip
+
+
+def _extent(found: Sequence[Idle]) -> str:
+    seconds, number = mean(one.seconds for one in found), mean(one.microbatches for one in found)
+    return f"{seconds:.1f} s of all stages together, {number:.0f} microbatches"
 
 
 def _simulated(burst: Burst, capacity: float) -> list[Outcome]:

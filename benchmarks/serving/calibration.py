@@ -36,6 +36,10 @@ class Calibration:
         by_tokens_error: of the best model that knows tokens alone.
         single_error: mean relative error of single steps, where ``steps`` are kinds; else None.
         spread: mean relative distance of single steps from what stands for their kind.
+        noise: by how much kinds that judge differ between the first and the second half of the rounds: the same work at
+            another time. No model can be expected to be nearer.
+        processor_error, processor_noise: the same of the time for which the engine's thread computed, so that what else
+            the machine does is not in it; None: it was not told.
     """
 
     cost: CostModel
@@ -46,6 +50,9 @@ class Calibration:
     by_tokens_error: float
     single_error: float | None = None
     spread: float = 0.0
+    noise: float = 0.0
+    processor_error: float | None = None
+    processor_noise: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """For a file."""
@@ -84,12 +91,12 @@ def judged(seen: Steps, unseen: Steps) -> Calibration:
 
 
 #: Sequences, tokens of their prompts and of their answers: what the model is fitted to, and what judges it.
-SEEN = ((1, 16, 24), (2, 64, 24), (4, 32, 24), (6, 128, 16), (8, 24, 24), (12, 48, 16), (16, 60, 12), (1, 250, 8))
-UNSEEN = ((1, 64, 24), (3, 40, 24), (5, 96, 20), (7, 16, 20), (10, 32, 16), (14, 24, 12), (1, 160, 8))
+SEEN = ((1, 16, 48), (2, 64, 48), (4, 32, 40), (6, 128, 24), (8, 24, 40), (12, 48, 24), (16, 60, 20), (1, 250, 32))
+UNSEEN = ((1, 64, 48), (3, 40, 48), (5, 96, 32), (7, 16, 40), (10, 32, 32), (14, 24, 24), (1, 160, 32))
 _BATCH_S, _LEAST = 0.4, 3
 
 
-def measure(instances: Instances, *, rounds: int = 6) -> Calibration:
+def measure(instances: Instances, *, rounds: int = 8) -> Calibration:
     """Fit to all instances at once, by rounds of batches in turn; the first round warms up.
 
     Batches that fit and batches that judge alternate within a round and change places from one to the next, so that a
@@ -97,6 +104,7 @@ def measure(instances: Instances, *, rounds: int = 6) -> Calibration:
     """
     taken = [0] * len(instances.ready)
     found: dict[str, list[tuple[list[Chunk], float]]] = {"seen": [], "unseen": []}
+    computed: dict[str, list[tuple[list[Chunk], float]]] = {"seen": [], "unseen": []}
     for turn in range(rounds + 1):
         for name, part, batches in _order(turn):
             replay = instances.open_loop(_batches(f"{name}{part}{turn}", batches, len(taken)))
@@ -105,9 +113,14 @@ def measure(instances: Instances, *, rounds: int = 6) -> Calibration:
                 raise RuntimeError(f"{len(failed)} requests failed: {failed[0]}")
             for place, told in enumerate(replay.told):
                 steps = steps_of(Replayed([], [], [told]))
-                found[name] += steps[taken[place] :] if turn else []
+                new = steps[taken[place] :] if turn else []
+                found[name] += new
+                times = told["processor_s"][taken[place] :]
+                computed[name] += [(chunks, own_s) for (chunks, _), own_s in zip(new, times, strict=False) if own_s > 0]
                 taken[place] = len(steps)
-    return by_kind(found["seen"], found["unseen"])
+    own = by_kind(computed["seen"], computed["unseen"])
+    judgement = by_kind(found["seen"], found["unseen"])
+    return replace(judgement, processor_error=own.error, processor_noise=own.noise)
 
 
 def _order(turn: int) -> list[tuple[str, int, Sequence[tuple[int, int, int]]]]:
@@ -122,7 +135,17 @@ def by_kind(seen: Steps, unseen: Steps) -> Calibration:
     found = judged(fitted, judging)
     spread = mean(abs(single / typical - 1) for _, typical, single in _typical(unseen))
     single = found.cost.error([(chunks, single) for chunks, _, single in _typical(unseen)])
-    return replace(found, steps=len(_kinds(unseen)), single_error=single, spread=spread)
+    return replace(found, steps=len(_kinds(unseen)), single_error=single, spread=spread, noise=_noise(unseen))
+
+
+def _noise(steps: Steps) -> float:
+    """How far what stands for a kind in the second half of its steps is from that in the first, on average."""
+    found: list[float] = []
+    for kind in _kinds(steps):
+        half = len(kind) // 2
+        first, second = (np.percentile([seconds for _, seconds in part], 25) for part in (kind[:half], kind[half:]))
+        found += [abs(float(first / second) - 1)] * len(kind)
+    return mean(found) if found else 0.0
 
 
 def _typical(steps: Steps) -> Iterator[tuple[Sequence[Chunk], float, float]]:

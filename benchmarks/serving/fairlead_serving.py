@@ -11,7 +11,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from importlib import metadata
 from threading import Event as Flag
 from typing import Any
@@ -54,8 +54,9 @@ class Member:
         node = self._joined.node
         restored = _until(lambda: not node.grouped, RESTORE_S)
         telemetry = node.telemetry
-        share = telemetry.idle_s / telemetry.grouped_s if telemetry.grouped_s else None
-        return {**asdict(telemetry), "restored": restored, "bubbles": share}
+        found = {item.name: getattr(telemetry, item.name) for item in fields(telemetry)}
+        plain = {name: list(value) if isinstance(value, deque) else value for name, value in found.items()}
+        return {**plain, "restored": restored}
 
     def close(self) -> None:
         """Close the links."""
@@ -82,6 +83,7 @@ class FairleadEngine:
         self.engine.set_threads(asked.threads)
         if asked.keep_steps:
             self.engine.telemetry.steps = deque(maxlen=MOST_STEPS)
+            self.engine.telemetry.processor_s = deque(maxlen=MOST_STEPS)
         self.member = Member(self.engine, asked) if asked.group else None
         self._news: deque[News] = deque()
         self._ended = Flag()
@@ -135,7 +137,8 @@ class FairleadEngine:
             ([(chunk.prefix, chunk.tokens) for chunk in chunks], seconds) for chunks, seconds in list(telemetry.steps)
         ]
         group = self.member.told() if self.member is not None else {}
-        return {"preemptions": scheduler.preemptions, "steps": steps, **group}
+        processor_s = list(telemetry.processor_s)
+        return {"preemptions": scheduler.preemptions, "steps": steps, "processor_s": processor_s, **group}
 
     def close(self) -> None:
         """End its thread."""

@@ -65,6 +65,7 @@ def test_a_model_is_judged_by_what_is_typical_of_kinds_and_says_how_far_single_s
     assert found.steps == 1, "a step that came once is no kind"
     assert found.error < 1e-6
     assert found.spread == pytest.approx(0.25) and found.single_error == pytest.approx(0.125)
+    assert found.noise == pytest.approx(0.2), "a quartile of 1.0 in the first half, of 1.25 in the second"
 
 
 def test_limits_see_what_dropping_frees() -> None:

@@ -6,6 +6,7 @@ The arena (`arena.page_arena`) says who holds which page; this holds what stands
 from __future__ import annotations
 
 import mmap
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -74,6 +75,21 @@ class PageMemory:
         """Return pages that lie together as one flat view, uint8."""
         return self.pages_t[pages.start : pages.stop].reshape(-1)
 
+    def read_often(self, pages: range) -> None:
+        """Ask the system for large pages of its own under these, before they are written for the first time.
+
+        Every step reads the weights from end to end: of small pages there are more than a processor remembers, and
+        where each one lies differs from one process to the next, and with it how fast they are read. Where the system
+        has no large pages nothing changes.
+        """
+        advice = getattr(mmap, "MADV_HUGEPAGE", None)
+        if self._pages is None or advice is None:
+            return
+        start, end = self._inside(pages.start, pages.stop)
+        if end > start:
+            with suppress(OSError):
+                self._map.madvise(advice, start, end - start)
+
     def discard(self, pages: NDArray[np.integer]) -> None:
         """Give the memory of pages back to the system: they read as zeros until they are written again.
 
@@ -81,12 +97,15 @@ class PageMemory:
         """
         if self._pages is None:
             return
-        system = mmap.PAGESIZE
         for first, last in _runs(np.sort(np.asarray(pages, np.int64))):
-            start = -(-first * self.page_bytes // system) * system
-            end = (last + 1) * self.page_bytes // system * system
+            start, end = self._inside(first, last + 1)
             if end > start:
                 self._map.madvise(mmap.MADV_DONTNEED, start, end - start)
+
+    def _inside(self, first: int, stop: int) -> tuple[int, int]:
+        """From which to which byte pages cover the system's own pages whole."""
+        system = mmap.PAGESIZE
+        return -(-first * self.page_bytes // system) * system, stop * self.page_bytes // system * system
 
     def _index(self, pages: NDArray[np.integer]) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(pages, dtype=np.int64)).to(self.device)

@@ -48,6 +48,10 @@ class Companion(Protocol):
         """Do what is due between two steps; return whether the next one may be planned."""
         ...
 
+    def rested(self, began_s: float) -> None:
+        """Take note that the engine has waited since then."""
+        ...
+
 
 class Engine:
     """Continuous batching over one arena: see `scheduling`.
@@ -233,7 +237,9 @@ class Engine:
         while True:
             with self._changed:
                 poll_s = None if self._companion is None else self._companion.poll_s
+                began_s = self._clock()
                 self._changed.wait_for(lambda: self._jobs.closed or not self._idle() or self._called(), poll_s)
+                self._rested(began_s)
                 jobs, closing = self._jobs.take(), self._jobs.closed
             if closing:
                 break
@@ -260,7 +266,13 @@ class Engine:
         progress = self.loop.turn() if may_plan else False
         with self._changed:
             if not progress and self.loop.sequences and not self._called():
+                began_s = self._clock()
                 self._changed.wait(PATIENCE_S)
+                self._rested(began_s)
+
+    def _rested(self, began_s: float) -> None:
+        if self._companion is not None:
+            self._companion.rested(began_s)
 
     def _take_in(self) -> None:
         while self._incoming:

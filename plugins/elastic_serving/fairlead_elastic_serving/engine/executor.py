@@ -21,7 +21,11 @@ class Executor(Protocol):
 
     @property
     def least_tokens(self) -> int:
-        """Tokens of a microbatch, below which a step is rather not cut."""
+        """Tokens of a microbatch, below which a step is rather not cut, where nobody knows what it costs."""
+        ...
+
+    def parts(self, fixed_s: float, work_s: float) -> int:
+        """Return to how many microbatches work is best cut: each costs ``fixed_s``, all together ``work_s`` more."""
         ...
 
     def submit(self, batch: Batch) -> None:
@@ -47,6 +51,10 @@ class LocalExecutor:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self._batches: deque[Batch] = deque()
+
+    def parts(self, fixed_s: float, work_s: float) -> int:
+        """One: nobody else computes."""
+        return 1
 
     def submit(self, batch: Batch) -> None:
         """Take a microbatch."""

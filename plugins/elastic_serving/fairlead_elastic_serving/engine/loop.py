@@ -53,6 +53,7 @@ class Loop:
         objectives: time to the first token and mean time between tokens, in seconds, of good requests.
         warn: hears of requests that failed, with the exception as `exc_info`.
         clock: in seconds.
+        processor: seconds that this thread has computed.
         check: whether everything is held as it must be is checked after every step: for tests.
     """
 
@@ -67,6 +68,7 @@ class Loop:
         objectives: tuple[float, float] = (1.0, 0.1),
         warn: Callable[..., object] = ignore,
         clock: Callable[[], float] = time.monotonic,
+        processor: Callable[[], float] = time.thread_time,
         check: bool = False,
     ) -> None:
         self.scheduler, self.executor, self.telemetry = scheduler, executor, telemetry
@@ -76,7 +78,7 @@ class Loop:
         self._flying: deque[tuple[Batch, tuple[Scheduled, ...]]] = deque()
         self._carry_out, self._copy_speed, self._objectives = carry_out, copy_speed, objectives
         self._learn_at = FIRST_LESSON
-        self._warn, self._clock, self._check = warn, clock, check
+        self._warn, self._clock, self._processor, self._check = warn, clock, processor, check
 
     @property
     def in_flight(self) -> int:
@@ -112,8 +114,7 @@ class Loop:
             self._learn()
         while (room := self.executor.capacity - len(self._flying)) > 0:
             # Where others keep the stages busy, a few tokens rather wait for those in flight and go with them.
-            few = self.scheduler.ready() < self.executor.least_tokens
-            if self._flying and few and not self.scheduler.admits():
+            if self._flying and self._few() and not self.scheduler.admits():
                 break
             step = self.scheduler.step()
             self._carry_out(step)
@@ -177,11 +178,29 @@ class Loop:
             yield scheduled
             return
         chunks = [item.chunk for item in scheduled]
-        least = max(self.executor.least_tokens, sum(chunk.tokens for chunk in chunks) // room)
+        tokens, cost = sum(chunk.tokens for chunk in chunks), self._cost
+        if cost is None:
+            least = max(self.executor.least_tokens, tokens // room)
+        else:
+            parts = min(room, self.executor.parts(cost.chunk_s, cost.batch(chunks) - cost.chunk_s))
+            least = -(-tokens // parts)
         queue = deque(scheduled)
-        cost = None if self.by_tokens else self.scheduler.settings.cost
         for part in lookahead(chunks, cost or BY_TOKENS, least):
             yield tuple(self._taken(queue, chunk) for chunk in part)
+
+    @property
+    def _cost(self) -> CostModel | None:
+        """By which microbatches are cut."""
+        return None if self.by_tokens else self.scheduler.settings.cost
+
+    def _few(self) -> bool:
+        """Whether what is ready is less than a microbatch, were everybody's next token dealt to as many as is best."""
+        running, tokens = self.scheduler.decoding
+        cost = self._cost
+        if cost is None or not running:
+            return self.scheduler.ready() < self.executor.least_tokens
+        work_s = cost.alike(Chunk(tokens // running, 1), running) - cost.chunk_s
+        return self.scheduler.ready() < -(-running // self.executor.parts(cost.chunk_s, work_s))
 
     def _taken(self, queue: deque[Scheduled], chunk: Chunk) -> Scheduled:
         item = queue.popleft()
@@ -192,7 +211,7 @@ class Loop:
         return first
 
     def _answer(self) -> None:
-        started_s = self._clock()
+        started_s, processor_s = self._clock(), self._processor()
         try:
             batch, logits = self.executor.next()
         except MicrobatchLost as lost:
@@ -207,13 +226,15 @@ class Loop:
             return
         part = self._back(batch)
         events, ended, failed = self._draw(part, logits)
+        # What ended requests give back is no part of what a batch costs.
+        spent_s, processor_s = self._clock() - started_s, self._processor() - processor_s
         self.scheduler.computed(part, ended)
         for sequence, error in failed:
             self._fail(sequence, error)
         for name in ended:
             self._forget(name)
         if self.executor.capacity == 1:
-            self.telemetry.count_step([item.chunk for item in part], self._clock() - started_s)
+            self.telemetry.count_step([item.chunk for item in part], spent_s, processor_s)
         # Reported last, so that who has seen an answer also finds it counted.
         self._report(events)
 

@@ -62,6 +62,8 @@ class Telemetry:
         mean_token_s: mean time of a token after the first, by request.
         prompt_lengths, answer_lengths: tokens of requests.
         steps: the last steps that this instance computed alone, as chunks and seconds: what a cost model is fitted to.
+        processor_s: seconds of each of them for which the generation thread computed: what else the machine does is not
+            in them, and neither is what other threads do.
     """
 
     requests: int = 0
@@ -85,9 +87,11 @@ class Telemetry:
     prompt_lengths: Histogram = field(default_factory=lambda: Histogram(LENGTH_BOUNDS))
     answer_lengths: Histogram = field(default_factory=lambda: Histogram(LENGTH_BOUNDS))
     steps: deque[tuple[Chunks, float]] = field(default_factory=lambda: deque(maxlen=STEPS_KEPT))
+    processor_s: deque[float] = field(default_factory=lambda: deque(maxlen=STEPS_KEPT))
 
-    def count_step(self, chunks: Chunks, spent_s: float) -> None:
-        """Count a step."""
+    def count_step(self, chunks: Chunks, spent_s: float, processor_s: float = 0.0) -> None:
+        """Count a step, and for how much of it this thread computed."""
+        self.processor_s.append(processor_s)
         self.step_count += 1
         self.step_s += spent_s
         self.computed_tokens += sum(chunk.tokens for chunk in chunks)

@@ -71,9 +71,11 @@ class Changes:
             plan.epoch,
             it.settings.microbatches * len({segment.instance for segment in space.segments}),
             it.settings.least_tokens,
-            it.settings.microbatches,
-            it.service.shared,
+            it.service.drivers,
+            it.settings.latency_s,
             self._give_up,
+            it.telemetry.flights.append,
+            it.clock,
         )
         self.mover = self._new_mover(space)
         self.space = scheduler.space = space
@@ -162,7 +164,9 @@ class Changes:
 
     def _stop_grouped(self) -> None:
         if self._grouped_since is not None:
-            self._it.telemetry.grouped_s += self._it.clock() - self._grouped_since
+            now = self._it.clock()
+            self._it.telemetry.grouped_s += now - self._grouped_since
+            self._it.telemetry.groups.append((self._grouped_since, now))
             self._grouped_since = None
 
     def _take_over(self) -> GroupSpace:

@@ -43,6 +43,7 @@ class Instance:
 
     Args:
         wait_for_answer: lets time pass while others compute attention; None: waits for messages.
+        rested: hears since when it has waited for them.
 
     Raises:
         ElasticServingError: the model's keys and values are not in plain pages.
@@ -57,6 +58,7 @@ class Instance:
         settings: GroupSettings,
         clock: Callable[[], float],
         wait_for_answer: Callable[[], None] | None,
+        rested: Callable[[float], None],
     ) -> None:
         paged = model.stage.attention
         if not isinstance(paged, PagedAttention):
@@ -67,7 +69,7 @@ class Instance:
         self.store = RowStore(model.tables, model.config.num_key_value_heads)
         self.transfers = Transfers(paged, self.store)
         pieces = PieceAttention(paged, self.store)
-        self.remote = RemoteAttention(post, pieces, settings.timing.prepare_s, wait_for_answer)
+        self.remote = RemoteAttention(post, pieces, settings.timing.prepare_s, wait_for_answer, rested, clock)
         self.attention = GroupAttention(me, pieces, self.remote)
         self.service = StageService(model.stage, self.store, post, clock)
         self.quotas = StageQuotas(model.loaded.arena, self.store, post)

@@ -62,7 +62,7 @@ class GroupNode:
         wait_for_answer: Callable[[], None] | None = None,
     ) -> None:
         chosen = settings or GroupSettings()
-        it = self._it = Instance(me, model, loop, post, chosen, clock, wait_for_answer)
+        it = self._it = Instance(me, model, loop, post, chosen, clock, wait_for_answer, self.rested)
         self.me, self.settings, self.telemetry = me, chosen, it.telemetry
         self.store, self.remote, self.service, self.quotas = it.store, it.remote, it.service, it.quotas
         self._post, self._clock, self._warn = post, clock, warn
@@ -126,12 +126,13 @@ class GroupNode:
 
     def work(self) -> None:
         """Do something, or wait a little: while a microbatch of this instance's is in flight."""
-        if self.serve():
-            return
-        began = self._clock()
-        self._wait()
+        if not self.serve():
+            self._wait()
+
+    def rested(self, began_s: float) -> None:
+        """Take note that this instance has waited since then."""
         if self.grouped:
-            self.telemetry.idle_s += self._clock() - began
+            self.telemetry.rested(began_s, self._clock())
 
     def serve(self) -> bool:
         """Do what is due while a microbatch of this instance's is in flight; false if that is nothing."""
@@ -161,7 +162,9 @@ class GroupNode:
         return self.remote.later.popleft() if self.remote.later else self._post.inbox.take(0.0, most)
 
     def _wait_for_mail(self) -> None:
+        began_s = self._clock()
         received = self._post.inbox.take(WAIT_S, Lane.EXCHANGE)
+        self.rested(began_s)
         if received is not None:
             self._handle(received)
 

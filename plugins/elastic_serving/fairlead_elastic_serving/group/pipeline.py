@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,16 +14,21 @@ from ..errors import MicrobatchLost
 from ..links.link import Lane, LinkLost
 from ..model.batch import Batch
 from ..model.stage import Stage as ModelStage
+from ..planning.microbatches import best_parts
 from .attention import Older
 from .microbatch import Microbatch
 from .post import Post
 from .space import GroupSpace
+
+DEALT = 2
+"""Microbatches to which running requests are dealt before anything is known of what they cost."""
 
 
 @dataclass(slots=True, eq=False)
 class _Flying:
     number: int
     batch: Batch
+    since_s: float
     hidden: torch.Tensor | None = None
     reason: str | None = None
 
@@ -42,10 +48,12 @@ class PipelineExecutor:
         work: does something of what this instance has to do, for itself and others, or waits a little.
         epoch: of the plan in force.
         microbatches: that may be in flight.
-        least_tokens: of a microbatch, where other drivers are at work too.
-        parts: microbatches that the running requests are dealt to then.
-        others: whether they are.
+        least_tokens: of a microbatch, where other drivers are at work too and nobody knows what it costs.
+        drivers: that are at work, this one included.
+        latency_s: from one stage to the next.
         give_up: tells all stages to compute nothing more up to the microbatch of a number.
+        flew: hears from when to when a microbatch was in flight.
+        clock: in seconds.
     """
 
     def __init__(
@@ -58,12 +66,14 @@ class PipelineExecutor:
         epoch: int,
         microbatches: int,
         least_tokens: int = 1,
-        parts: int = 2,
-        others: Callable[[], bool] = lambda: False,
+        drivers: Callable[[], int] = lambda: 1,
+        latency_s: float = 0.0,
         give_up: Callable[[int], None] = lambda number: None,
+        flew: Callable[[tuple[float, float]], object] = lambda span: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._give_up = give_up
-        self._least_tokens, self._parts, self._others = least_tokens, parts, others
+        self._give_up, self._flew, self._clock = give_up, flew, clock
+        self._least_tokens, self._drivers, self._latency_s = least_tokens, drivers, latency_s
         self.capacity = microbatches
         self.submitted = 0
         self.answered = 0
@@ -74,14 +84,19 @@ class PipelineExecutor:
 
     @property
     def least_tokens(self) -> int:
-        """Tokens below which a step is not cut: where others keep the stages busy, small parts only cost more.
+        """Tokens below which a step is not cut: where others keep the stages busy, small parts only cost more."""
+        if self._drivers() == 1:
+            return 1
+        return max(self._least_tokens, -(-len(self._space.names) // DEALT))
+
+    def parts(self, fixed_s: float, work_s: float) -> int:
+        """Return to how many microbatches work is best cut, with as much of each other driver's in between.
 
         Each microbatch reads a stage's weights, and a token comes round when all of them have: with as many requests,
-        few large ones come round sooner.
+        few large ones come round sooner, for as long as no stage waits.
         """
-        if not self._others():
-            return 1
-        return max(self._least_tokens, -(-len(self._space.names) // self._parts))
+        stages = len({segment.instance for segment in self._space.segments})
+        return best_parts(fixed_s, work_s, self.capacity, stages, self._drivers(), self._latency_s)
 
     @property
     def in_flight(self) -> int:
@@ -91,7 +106,7 @@ class PipelineExecutor:
     def submit(self, batch: Batch) -> None:
         """Send a microbatch to the first stage; never waits."""
         self.submitted += 1
-        flying = _Flying(self.submitted, batch)
+        flying = _Flying(self.submitted, batch, self._clock())
         self._flying.append(flying)
         microbatch = self._made(batch)
         first = microbatch.segment.instance
@@ -128,6 +143,7 @@ class PipelineExecutor:
             self._give_up(self.submitted)
             raise MicrobatchLost(found.reason or "lost", names)
         self._flying.remove(found)
+        self._flew((found.since_s, self._clock()))
         self._answered()
         return found.batch, self._stage.logits(found.hidden.to(self._stage.ends.head.device))
 

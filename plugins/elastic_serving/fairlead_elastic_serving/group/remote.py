@@ -27,15 +27,24 @@ class RemoteAttention:
         pieces: those that are here.
         patience_s: for an answer.
         wait: lets time pass, where nobody else does; None: waits for messages.
+        rested: hears since when nothing could be done.
+        clock: in seconds.
     """
 
     def __init__(
-        self, post: Post, pieces: PieceAttention, patience_s: float, wait: Callable[[], None] | None = None
+        self,
+        post: Post,
+        pieces: PieceAttention,
+        patience_s: float,
+        wait: Callable[[], None] | None = None,
+        rested: Callable[[float], None] = lambda began_s: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.asked = 0
         self.later: deque[Received] = deque()
         self._post, self._pieces, self._patience_s, self._wait = post, pieces, patience_s, wait
         self._answers: dict[int, Message | None] = {}
+        self._rested, self._clock = rested, clock
 
     def ask(self, instance: str, asked: Asked) -> Callable[[], Partial]:
         """Send queries; the result waits for the answer. Raises LinkLost, at either time."""
@@ -81,7 +90,10 @@ class RemoteAttention:
         return message.tensors["output"], message.tensors["total"]
 
     def _take(self, timeout_s: float) -> bool:
+        began_s = self._clock() if timeout_s else 0.0
         received = self._inbox.take(timeout_s, most=Lane.CONTROL)
+        if timeout_s:
+            self._rested(began_s)
         if received is None:
             return False
         message = received.message

@@ -18,9 +18,9 @@ class GroupSettings:
         drop_at: share of the pages held from which on waiting requests are a reason to drop, 0 to 1.
         restore_at: share of the pages without dropping, below which layers come back; below ``drop_at``.
         most_stages: of a group; None: as many as there are instances.
-        microbatches: that a driver may have in flight for each stage, and to which it deals what runs where the other
-            drivers keep the stages busy as well.
-        least_tokens: of a microbatch, where the other drivers keep the stages busy as well.
+        microbatches: that a driver may have in flight for each stage.
+        least_tokens: of a microbatch, where the other drivers keep the stages busy as well and nothing is known of
+            what it costs.
         link_bytes_per_s: between two instances, until it was measured.
         latency_s: of a message between them.
         timing: deadlines.

@@ -46,7 +46,7 @@ class StageService:
         self.stage = stage
         self.busy_s = 0.0
         self.computed = 0
-        self._foreign_at = float("-inf")
+        self._foreign: dict[str, float] = {}
         self._store, self._post, self._clock = store, post, clock
         self._tasks: deque[tuple[float, Microbatch]] = deque()
         self._given_up: dict[str, tuple[int, int]] = {}
@@ -60,12 +60,13 @@ class StageService:
             return
         now = self._clock()
         if microbatch.driver != self._post.me:
-            self._foreign_at = now
+            self._foreign[microbatch.driver] = now
         self._queue(now, microbatch)
 
-    def shared(self) -> bool:
-        """Return whether other drivers have sent microbatches of late."""
-        return self._clock() - self._foreign_at < LATELY_S
+    def drivers(self) -> int:
+        """Return how many drivers are at work: this one, and whoever has sent a microbatch of late."""
+        since = self._clock() - LATELY_S
+        return 1 + sum(at > since for at in self._foreign.values())
 
     def forget(self, driver: str | None = None) -> None:
         """Drop what is queued, of one driver or of all."""

@@ -78,6 +78,7 @@ def load_model(
     pages = layout.pages(page_bytes)
     arena = PageArena(kv_pages + config.num_hidden_layers * pages, [pages] * config.num_hidden_layers)
     memory = PageMemory(arena.pages, page_bytes, device)
+    memory.read_often(range(kv_pages, arena.pages))
     model = LoadedModel(checkpoint, layout, arena, memory, load_ends(checkpoint, dtype, device), {})
     for layer in range(config.num_hidden_layers):
         model.load_layer(layer)

@@ -17,6 +17,9 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+#: Rounds of weighting steps anew; deviations below this share are alike.
+ROUNDS, NEAR = 8, 1e-3
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
@@ -67,15 +70,21 @@ class CostModel:
         """Return the seconds of a batch; 0 for an empty one."""
         return sum(map(self.chunk, batch)) - max(0, len(batch) - 1) * self.shared_s
 
+    def alike(self, chunk: Chunk, number: int) -> float:
+        """Return the seconds of a batch of so many chunks that are alike; 0 for none."""
+        return number * self.chunk(chunk) - max(0, number - 1) * self.shared_s
+
     def error(self, steps: Sequence[tuple[Batch, float]]) -> float:
         """Return the mean relative error over measured steps (batch, seconds)."""
         return float(np.mean([abs(self.batch(batch) / seconds - 1) for batch, seconds in steps]))
 
 
 def fit(steps: Sequence[tuple[Batch, float]]) -> CostModel:
-    """Fit the model to measured steps by least squares of the relative error; no part of it is negative.
+    """Fit the model to measured steps; no part of it is negative.
 
-    Where all batches have as many chunks, what sharing saves cannot be told from the constant and is 0.
+    The sum of the relative errors is made least, not that of their squares, so that a few steps which took as long as
+    they did for reasons of their own do not sway it: least squares, with steps weighted anew by one over how far they
+    are. Where all batches have as many chunks, what sharing saves cannot be told from the constant and is 0.
 
     Raises:
         ValueError: no step, an empty batch, or a time that is not above 0.
@@ -98,8 +107,7 @@ def fit(steps: Sequence[tuple[Batch, float]]) -> CostModel:
     # further chunk is never cheaper than none.
     if len(set(sizes)) == 1:
         return _without_sharing(features, seconds)
-    relative, wanted = features / seconds[:, None], np.ones(len(steps))
-    pair_s, token_s, read_s, first_s, further_s = _not_negative(relative, wanted, [0, 1, 2, 3, 4])
+    pair_s, token_s, read_s, first_s, further_s = _least_deviations(features / seconds[:, None], [0, 1, 2, 3, 4])
     shared_s = first_s - further_s
     if shared_s < 0:
         return _without_sharing(features, seconds)
@@ -110,9 +118,21 @@ def _without_sharing(features: NDArray[np.float64], seconds: NDArray[np.float64]
     """The model with lambda 0: chunks cost gamma each."""
     by_chunk = features.copy()
     by_chunk[:, 3] += by_chunk[:, 4]
-    relative = by_chunk / seconds[:, None]
-    pair_s, token_s, read_s, chunk_s, _ = _not_negative(relative, np.ones(len(seconds)), [0, 1, 2, 3])
+    pair_s, token_s, read_s, chunk_s, _ = _least_deviations(by_chunk / seconds[:, None], [0, 1, 2, 3])
     return CostModel(pair_s, token_s, chunk_s, read_s=read_s)
+
+
+def _least_deviations(relative: NDArray[np.float64], columns: list[int]) -> list[float]:
+    """Coefficients, none negative, with which the columns are 1 in each row with the least sum of deviations."""
+    weights = np.ones(len(relative))
+    best, least = [0.0] * relative.shape[1], float("inf")
+    for _ in range(ROUNDS):
+        found = _not_negative(relative * weights[:, None], weights, columns)
+        deviations = np.abs(relative @ np.array(found) - 1)
+        if deviations.sum() < least * (1 - 1e-6):
+            best, least = found, float(deviations.sum())
+        weights = 1 / np.sqrt(np.maximum(deviations, NEAR))
+    return best
 
 
 def _not_negative(matrix: NDArray[np.float64], wanted: NDArray[np.float64], columns: list[int]) -> list[float]:
@@ -120,6 +140,11 @@ def _not_negative(matrix: NDArray[np.float64], wanted: NDArray[np.float64], colu
     scale = np.abs(matrix).max(axis=0)
     scale[scale == 0] = 1.0
     best, least = [0.0] * matrix.shape[1], float(wanted @ wanted)
+    found, _, rank, _ = np.linalg.lstsq(matrix[:, columns] / scale[columns], wanted, rcond=None)
+    if rank == len(columns) and (found >= 0).all():
+        for column, value in zip(columns, found / scale[columns], strict=True):
+            best[column] = float(value)
+        return best
     for size in range(1, len(columns) + 1):
         for chosen in combinations(columns, size):
             part = matrix[:, chosen] / scale[list(chosen)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from .cost_model import Chunk, CostModel
 
@@ -58,6 +59,73 @@ def cut(queue: Sequence[Chunk], tokens: int) -> tuple[list[Chunk], list[Chunk]]:
         first.append(chunk)
         tokens -= chunk.tokens
     return first, []
+
+
+#: How uneven microbatches are: part of a microbatch's time for which a stage waits in a round, for each stage but one.
+UNEVEN = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A round of a pipeline that drivers keep going: each microbatch goes through all stages once.
+
+    Attributes:
+        seconds: that it takes.
+        idle: share of them for which a stage waits.
+    """
+
+    seconds: float
+    idle: float
+
+
+def round_of(fixed_s: float, work_s: float, parts: int, stages: int, drivers: int = 1, latency_s: float = 0.0) -> Round:
+    """Return what a round takes if each driver's work is cut to some microbatches, and goes on and on.
+
+    A stage has ``drivers * parts`` microbatches in a round, and a microbatch comes round no sooner than through all
+    stages and over all links; as they are not quite even, a stage waits for a part of one beside that.
+
+    Args:
+        fixed_s: seconds of a microbatch over all stages, however small.
+        work_s: of a driver's work beside that.
+        parts: microbatches of each driver.
+        stages: of the group.
+        drivers: that have as much work each.
+        latency_s: from one stage to the next.
+    """
+    each = (fixed_s + work_s / parts) / stages
+    busy = drivers * parts * each
+    seconds = max(busy, stages * (each + latency_s)) + (stages - 1) * UNEVEN * each
+    return Round(seconds, 1 - busy / seconds if seconds else 0.0)
+
+
+def best_parts(
+    fixed_s: float,
+    work_s: float,
+    most: int,
+    stages: int,
+    drivers: int = 1,
+    latency_s: float = 0.0,
+    most_idle: float = 0.08,
+    most_longer: float = 0.25,
+) -> int:
+    """Return how many microbatches to cut a driver's work to: few cost little, many keep all stages busy.
+
+    Every microbatch costs its fixed part anew. The fewest are chosen with which stages rarely wait, unless their round
+    takes much longer than the shortest there is.
+
+    Args:
+        fixed_s, work_s, stages, drivers, latency_s: see `round_of`.
+        most: microbatches.
+        most_idle: share of the time for which stages may wait.
+        most_longer: how much longer a round may take for that, as a share of the shortest.
+    """
+    rounds = {
+        parts: round_of(fixed_s, work_s, parts, stages, drivers, latency_s) for parts in range(1, max(1, most) + 1)
+    }
+    best = min(rounds, key=lambda parts: rounds[parts].seconds)
+    longest = (1 + most_longer) * rounds[best].seconds
+    busy = (parts for parts, one in rounds.items() if one.idle <= most_idle and one.seconds <= longest)
+    return next(busy, best)
 
 
 def bubble_share(stages: int, microbatches: int) -> float:

@@ -25,6 +25,9 @@ from .requests import Request, Running, Scheduled, Step, SwapIn, SwapOut
 if TYPE_CHECKING:
     from ..engine.space import KVSpace
 
+#: A step that computes so many times what it costs by itself is long enough.
+ENOUGH = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -47,6 +50,18 @@ class Settings:
     def __post_init__(self) -> None:
         if min(self.step_tokens, self.sequences) < 1:
             raise ValueError(f"{self}: accepted: step_tokens and sequences 1 and above")
+
+    @property
+    def enough_tokens(self) -> int:
+        """Tokens of prompts with which a step takes nobody else in.
+
+        What a step costs by itself is a small part of it then: the first of those who wait have their first tokens
+        sooner, and the last hardly later. A prompt that was begun is not held up by it.
+        """
+        cost = self.cost
+        if cost is None or not cost.token_s:
+            return self.step_tokens
+        return max(1, min(self.step_tokens, round(ENOUGH * cost.chunk_s / cost.token_s)))
 
 
 class Scheduler:
@@ -84,6 +99,11 @@ class Scheduler:
     def load(self) -> tuple[int, int]:
         """How many run, and how many wait."""
         return len(self._running), len(self._waiting)
+
+    @property
+    def decoding(self) -> tuple[int, int]:
+        """How many run, and how many tokens of theirs are stored."""
+        return len(self._running), sum(item.stored for item in self._running)
 
     def add(self, request: Request) -> None:
         """Take a request.
@@ -136,21 +156,23 @@ class Scheduler:
         plan: dict[str, Scheduled] = {}
         out: list[SwapOut] = []
         recomputed: list[str] = []
-        left = self.settings.step_tokens
+        left, more = self.settings.step_tokens, self.settings.enough_tokens
         for item in list(self._running):
             tokens = min(item.missing, left)
             if tokens > 0 and item in self._running and self._reserve(item, tokens, plan, out, recomputed):
                 plan[item.request.name] = self._planned(item, tokens)
                 left -= tokens
+                more -= tokens if tokens > 1 else 0
         came: list[SwapIn] = []
         # Whoever came in now would soon take the pages that somebody has just given up.
-        while not out and not recomputed and left and self._waiting:
+        while not out and not recomputed and left and more > 0 and self._waiting:
             item = self._waiting[0]
             if len(self._running) >= self.settings.sequences or not self._admit(item, came):
                 break
             tokens = min(item.missing, left)
             plan[item.request.name] = self._planned(item, tokens)
             left -= tokens
+            more -= tokens
         scheduled = tuple(plan.values())
         self._fly(scheduled)
         return Step(scheduled, tuple(out), tuple(came), tuple(recomputed))

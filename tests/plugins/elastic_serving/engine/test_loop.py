@@ -38,6 +38,9 @@ class Pipeline(LocalExecutor):
         self._random, self.share, self.lost = random, 0.0, 0
         self._done: list[tuple[Batch, torch.Tensor]] = []
 
+    def parts(self, fixed_s: float, work_s: float) -> int:
+        return int(self._random.integers(1, self.capacity + 1))
+
     def next(self) -> tuple[Batch, torch.Tensor]:
         if self._random.random() < self.share:
             out = [*self._batches, *(batch for batch, _ in self._done)]

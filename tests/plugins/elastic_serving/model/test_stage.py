@@ -147,5 +147,8 @@ def test_memory_that_is_given_back_reads_as_zeros() -> None:
     memory.pages[:] = 7
     memory.discard(np.array([5, 1, 2]))
     assert [bool(page.any()) for page in memory.pages] == [True, False, False, True, True, False, True, True]
+    memory.read_often(range(3, 8))
+    memory.read_often(range(3, 3))
+    assert memory.pages[3].all() and not memory.pages[5].any(), "advice changes no byte"
     with pytest.raises(ValueError, match="page_bytes 100"):
         PageMemory(1, 100)

@@ -10,7 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fairlead_elastic_serving.planning.cost_model import Chunk, CostModel, fit
-from fairlead_elastic_serving.planning.microbatches import bubble_share, cut, lookahead, measured_bubbles
+from fairlead_elastic_serving.planning.microbatches import (
+    best_parts,
+    bubble_share,
+    cut,
+    lookahead,
+    measured_bubbles,
+    round_of,
+)
 
 MODEL = CostModel(pair_s=2e-8, token_s=3e-5, chunk_s=2e-3, shared_s=1.5e-3, read_s=4e-7)
 CHUNKS = st.builds(Chunk, st.integers(0, 4000), st.integers(1, 2000))
@@ -42,6 +49,20 @@ def test_a_noisy_fit_predicts_other_steps_within_five_per_cent() -> None:
     assert found.error(list(steps(MODEL, 80, 0.0, 3))) < 0.02
     tokens_only = CostModel(0.0, found.token_s, 0.0)
     assert tokens_only.error(list(steps(MODEL, 80, 0.0, 3))) > 0.2, "tokens alone do not say it"
+
+
+def test_steps_that_something_else_delayed_do_not_sway_a_fit() -> None:
+    random = np.random.default_rng(8)
+    disturbed = [
+        (batch, seconds * (random.uniform(1.5, 4) if random.random() < 0.25 else 1.0))
+        for batch, seconds in steps(MODEL, 120, 0.01, 8)
+    ]
+    assert fit(disturbed).error(list(steps(MODEL, 80, 0.0, 9))) < 0.03
+
+
+def test_alike_chunks_cost_what_a_batch_of_them_does() -> None:
+    for number in (0, 1, 7):
+        assert MODEL.alike(Chunk(9, 2), number) == pytest.approx(MODEL.batch([Chunk(9, 2)] * number))
 
 
 def test_batches_of_one_say_nothing_of_sharing() -> None:
@@ -115,6 +136,50 @@ def test_cutting_by_cost_leaves_fewer_bubbles_than_cutting_by_tokens() -> None:
 def test_equal_microbatches_wait_as_long_as_the_formula_says() -> None:
     assert measured_bubbles([1.0] * 12, 2) == pytest.approx(bubble_share(2, 12)) == pytest.approx(1 / 13)
     assert measured_bubbles([], 3) == 0
+
+
+def played(parts: int, fixed_s: float, work_s: float, stages: int, drivers: int, uneven: float) -> tuple[float, float]:
+    """Microbatches of all drivers round and round through stages, first come, first served: a round, and idle time."""
+    random, each = np.random.default_rng(1), (fixed_s + work_s / parts) / stages
+    ready = [(0.0, number) for number in range(drivers * parts)]
+    free, busy, rounds = [0.0] * stages, [0.0] * stages, []
+    for _ in range(600 * drivers * parts):
+        now, number = min(ready)
+        ready.remove((now, number))
+        began = now
+        for stage in range(stages):
+            took = each * random.uniform(1 - uneven, 1 + uneven)
+            now = free[stage] = max(now, free[stage]) + took
+            busy[stage] += took
+        rounds.append(now - began)
+        ready.append((now, number))
+    return float(np.mean(rounds)), 1 - sum(busy) / (stages * max(free))
+
+
+@pytest.mark.parametrize(("stages", "drivers", "parts"), [(2, 2, 1), (2, 2, 2), (2, 1, 3), (3, 3, 2), (3, 1, 2)])
+def test_a_round_takes_about_as_long_as_one_that_is_played(stages: int, drivers: int, parts: int) -> None:
+    seconds, idle = played(parts, 1.3, 1.5, stages, drivers, uneven=0.5)
+    found = round_of(1.3, 1.5, parts, stages, drivers)
+    assert found.seconds == pytest.approx(seconds, rel=0.15)
+    assert found.idle == pytest.approx(idle, abs=0.1)
+
+
+def test_work_is_cut_as_far_as_keeps_stages_busy_and_no_further() -> None:
+    one, two = (round_of(1.3, 1.5, parts, 2, drivers=2, latency_s=0.3) for parts in (1, 2))
+    assert one.idle > 0.2 and two.idle < 0.08
+    assert best_parts(1.3, 1.5, 8, 2, drivers=2, latency_s=0.3) == 2
+    assert best_parts(1.3, 1.5, 8, 2, drivers=1, latency_s=0.3) > 2, "alone, a driver keeps all stages busy by itself"
+    assert best_parts(1.3, 1.5, 1, 2, drivers=1) == 1, "no more than may be in flight"
+
+
+def test_where_a_microbatch_costs_much_by_itself_stages_rather_wait() -> None:
+    assert best_parts(1.3, 0.05, 8, 2, drivers=2, latency_s=0.3) == 1
+    assert best_parts(1.3, 0.05, 8, 2, drivers=2, latency_s=0.3, most_longer=1.0) == 2, "unless nobody minds"
+
+
+def test_work_that_costs_nothing_is_not_cut() -> None:
+    assert best_parts(0.0, 0.0, 4, 2) == 1
+    assert round_of(0.0, 0.0, 1, 2).seconds == 0
 
 
 def test_sizes_below_one_are_refused() -> None:

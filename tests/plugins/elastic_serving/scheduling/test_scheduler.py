@@ -122,6 +122,25 @@ def test_prompts_are_cut_and_share_steps_with_those_that_generate() -> None:
     ]
 
 
+def test_a_step_that_is_long_enough_takes_nobody_else_in() -> None:
+    # What a step costs by itself is what a token costs: eight tokens are enough.
+    subject = scheduler(60, cost=CostModel(0.0, 1e-3, 1e-3))
+    for name in "abcd":
+        subject.add(Request(name, 5, 4))
+    assert [[item.name for item in step.scheduled] for step in run(subject, 3)] == [
+        list("ab"),
+        list("abcd"),
+        list("abcd"),
+    ]
+
+
+def test_however_many_generate_somebody_comes_in() -> None:
+    subject = scheduler(80, rows=40, cost=CostModel(0.0, 1e-3, 0.0))
+    for name in "abcdef":
+        subject.add(Request(name, 5, 9))
+    assert [len(step.scheduled) for step in run(subject, 6)] == [1, 2, 3, 4, 5, 6]
+
+
 def test_a_prompt_that_came_in_keeps_its_room_while_it_is_cut() -> None:
     subject = scheduler(12, step_tokens=4)
     memory = Memory(subject)
