@@ -147,6 +147,11 @@ class GroupSpace:
         """Give a request room for so many tokens in all; false, changing nothing, if there is none."""
         parts = self._requests[name]
         rooms = [max(part.room, tokens - part.base) for part in parts]
+        if all(self._pages(part.room) == self._pages(room) for part, room in zip(parts, rooms, strict=True)):
+            # Most tokens find room in the last page, and need nobody's leave.
+            for part, room in zip(parts, rooms, strict=True):
+                part.room = room
+            return True
         wanted = dict.fromkeys(self.allowances, 0)
         for segment, part, room in zip(self.segments, parts, rooms, strict=True):
             wanted[segment.instance] += self.pages_of(segment, room) - self.pages_of(segment, part.room)
