@@ -73,6 +73,7 @@ class Changes:
             it.settings.least_tokens,
             it.service.drivers,
             it.settings.latency_s,
+            lambda: it.service.cost.fixed_s,
             self._give_up,
             it.telemetry.flights.append,
             it.clock,

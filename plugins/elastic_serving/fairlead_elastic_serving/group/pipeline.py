@@ -51,6 +51,7 @@ class PipelineExecutor:
         least_tokens: of a microbatch, where other drivers are at work too and nobody knows what it costs.
         drivers: that are at work, this one included.
         latency_s: from one stage to the next.
+        fixed_s: seconds of a microbatch at a stage however small, as measured; 0: not yet.
         give_up: tells all stages to compute nothing more up to the microbatch of a number.
         flew: hears from when to when a microbatch was in flight.
         clock: in seconds.
@@ -68,12 +69,14 @@ class PipelineExecutor:
         least_tokens: int = 1,
         drivers: Callable[[], int] = lambda: 1,
         latency_s: float = 0.0,
+        fixed_s: Callable[[], float] = lambda: 0.0,
         give_up: Callable[[int], None] = lambda number: None,
         flew: Callable[[tuple[float, float]], object] = lambda span: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._give_up, self._flew, self._clock = give_up, flew, clock
-        self._least_tokens, self._drivers, self._latency_s = least_tokens, drivers, latency_s
+        self._least_tokens, self._drivers = least_tokens, drivers
+        self._latency_s, self._fixed_s = latency_s, fixed_s
         self.capacity = microbatches
         self.submitted = 0
         self.answered = 0
@@ -96,6 +99,7 @@ class PipelineExecutor:
         few large ones come round sooner, for as long as no stage waits.
         """
         stages = len({segment.instance for segment in self._space.segments})
+        fixed_s = max(fixed_s, stages * self._fixed_s())
         return best_parts(fixed_s, work_s, self.capacity, stages, self._drivers(), self._latency_s)
 
     @property

@@ -16,10 +16,12 @@ import torch
 from ..errors import OutOfPages
 from ..links.link import Lane, LinkLost, Message
 from ..model.stage import Stage as ModelStage
+from ..planning.cost_model import Chunk
 from .attention import GroupBatch
 from .microbatch import Microbatch
 from .post import Post
 from .row_store import RowStore
+from .stage_cost import StageCost
 
 LATELY_S = 0.5
 PATIENCE_S = 10.0
@@ -32,6 +34,7 @@ class StageService:
     Attributes:
         busy_s: seconds that it computed.
         computed: microbatches.
+        cost: of a microbatch here, as measured.
 
     Args:
         stage: the layers.
@@ -46,6 +49,7 @@ class StageService:
         self.stage = stage
         self.busy_s = 0.0
         self.computed = 0
+        self.cost = StageCost()
         self._foreign: dict[str, float] = {}
         self._store, self._post, self._clock = store, post, clock
         self._tasks: deque[tuple[float, Microbatch]] = deque()
@@ -124,7 +128,9 @@ class StageService:
             del self._tasks[place]
             self.busy_s += self._clock() - began
             self.computed += 1
+            chunks = _chunks(microbatch)
             self._pass_on(microbatch, hidden)
+            self.cost.measured(chunks, self._clock() - began if chunks else 0.0)
             return True
         return False
 
@@ -168,3 +174,12 @@ class StageService:
         # Where the driver is gone, nobody waits.
         with suppress(LinkLost):
             self._post.send(microbatch.driver, Lane.ACTIVATIONS, message)
+
+
+def _chunks(microbatch: Microbatch) -> list[Chunk]:
+    """What a stage computes of a microbatch; nothing where a part of it is attended to elsewhere."""
+    place = microbatch.place
+    if microbatch.older[place]:
+        return []
+    lengths = np.diff(microbatch.starts).tolist()
+    return [Chunk(stored, tokens) for stored, tokens in zip(microbatch.stored[place].tolist(), lengths, strict=True)]

@@ -1,0 +1,54 @@
+"""A stage learns what a microbatch costs by itself, and says nothing where it cannot know."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fairlead_elastic_serving.group.pipeline import PipelineExecutor
+from fairlead_elastic_serving.group.stage_cost import LEARN_EVERY, StageCost
+from fairlead_elastic_serving.planning.cost_model import Chunk, CostModel
+from fairlead_elastic_serving.planning.drop_plan import Stage
+
+COST = CostModel(pair_s=0.0, token_s=5e-5, chunk_s=1.5e-3, shared_s=1.4e-3)
+
+
+def _seen(sizes: list[int], wrong: float = 1.0) -> StageCost:
+    subject, random = StageCost(), np.random.default_rng(1)
+    for number in range(LEARN_EVERY):
+        batch = [Chunk(int(random.integers(0, 300)), 1)] * sizes[number % len(sizes)]
+        subject.measured(batch, COST.batch(batch) * (wrong if number % 7 == 0 else 1.0))
+    return subject
+
+
+@pytest.mark.parametrize("wrong", [1.0, 4.0])
+def test_what_a_microbatch_costs_by_itself_is_told_from_what_is_in_it(wrong: float) -> None:
+    assert _seen([2, 5, 9], wrong).fixed_s == pytest.approx(COST.chunk_s, rel=0.05)
+
+
+def test_microbatches_of_one_size_say_nothing_of_it() -> None:
+    assert _seen([4]).fixed_s == 0
+    assert StageCost().fixed_s == 0
+
+
+def test_what_took_no_time_is_left_out() -> None:
+    subject = StageCost()
+    for _ in range(LEARN_EVERY):
+        subject.measured([Chunk(0, 1)], 0.0)
+    assert subject.fixed_s == 0
+
+
+def test_a_driver_sends_fewer_microbatches_where_each_costs_more_than_it_would_alone() -> None:
+    space: Any = SimpleNamespace(segments=(Stage("a", 0, 3), Stage("b", 3, 6)))
+    nobody: Any = None
+
+    def parts(measured_s: float) -> int:
+        pipeline = PipelineExecutor(
+            nobody, space, nobody, nobody, nobody, 1, 4, drivers=lambda: 2, latency_s=3e-4, fixed_s=lambda: measured_s
+        )
+        return pipeline.parts(1.5e-3, 1.5e-3)
+
+    assert (parts(0.0), parts(4e-3)) == (2, 1)
