@@ -34,4 +34,5 @@ class StageCost:
         self._seen += 1
         if self._seen % LEARN_EVERY == 0:
             found = fit(tuple(self._steps))
-            self._fixed_s = found.chunk_s if found.shared_s else 0.0
+            # What a single further sequence would not cost anew.
+            self._fixed_s = found.shared_s

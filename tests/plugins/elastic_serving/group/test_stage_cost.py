@@ -26,7 +26,7 @@ def _seen(sizes: list[int], wrong: float = 1.0) -> StageCost:
 
 @pytest.mark.parametrize("wrong", [1.0, 4.0])
 def test_what_a_microbatch_costs_by_itself_is_told_from_what_is_in_it(wrong: float) -> None:
-    assert _seen([2, 5, 9], wrong).fixed_s == pytest.approx(COST.chunk_s, rel=0.05)
+    assert _seen([2, 5, 9], wrong).fixed_s == pytest.approx(COST.shared_s, rel=0.05)
 
 
 def test_microbatches_of_one_size_say_nothing_of_it() -> None:
