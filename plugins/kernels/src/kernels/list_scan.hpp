@@ -1,5 +1,8 @@
 #pragma once
 
+#include <algorithm>
+#include <utility>
+
 #include "fairlead/inline.hpp"
 #include "fairlead/vectors/list_kernels.hpp"
 
@@ -212,7 +215,82 @@ void combine(const float* rows, std::size_t count, std::size_t columns, const fl
     }
 }
 
-constexpr ListKernels kKernels{.scan = scan, .sum_bits = sum_bits, .randomize = randomize, .combine = combine};
+struct Parts {
+    std::size_t less, more;
+};
+
+// Values below the pivot go to the front, those above it to `more`; those that equal it are left out.
+FAIRLEAD_INLINE Parts split(float* values, std::size_t count, float pivot, float* more) {
+    Parts parts{0, 0};
+#if defined(__AVX512F__)
+    const __m512 middle = _mm512_set1_ps(pivot);
+    for (std::size_t i = 0; i < count; i += 16) {
+        const auto in = static_cast<__mmask16>(count - i >= 16 ? 0xFFFFU : (1U << (count - i)) - 1U);
+        const __m512 some = _mm512_maskz_loadu_ps(in, values + i);
+        const __mmask16 below = _mm512_mask_cmp_ps_mask(in, some, middle, _CMP_LT_OQ);
+        const __mmask16 above = _mm512_mask_cmp_ps_mask(in, some, middle, _CMP_GT_OQ);
+        _mm512_mask_compressstoreu_ps(values + parts.less, below, some);
+        _mm512_mask_compressstoreu_ps(more + parts.more, above, some);
+        parts.less += static_cast<std::size_t>(__builtin_popcount(below));
+        parts.more += static_cast<std::size_t>(__builtin_popcount(above));
+    }
+#else
+    // Written whether it stays or not: a branch that nobody can foresee costs more.
+    for (std::size_t i = 0; i < count; ++i) {
+        const float value = values[i];
+        values[parts.less] = value;
+        more[parts.more] = value;
+        parts.less += value < pivot;
+        parts.more += value > pivot;
+    }
+#endif
+    return parts;
+}
+
+float smallest_but(float* values, std::size_t count, std::size_t k, float* scratch) {
+    constexpr std::size_t kFew = 24;
+    constexpr int kRounds = 48;  // pivots that do not halve come to an end
+    for (int round = 0; count > kFew && round < kRounds; ++round) {
+        const float a = values[count / 6], b = values[count / 2], c = values[count - 1 - count / 6];
+        const float pivot = std::max(std::min(a, b), std::min(std::max(a, b), c));
+        const Parts parts = split(values, count, pivot, scratch);
+        if (k < parts.less) {
+            count = parts.less;
+        } else if (k < count - parts.more) {
+            return pivot;
+        } else {
+            k -= count - parts.more;
+            count = parts.more;
+            std::swap(values, scratch);
+        }
+    }
+    std::nth_element(values, values + k, values + count);
+    return values[k];
+}
+
+float round_to_bytes(const float* x, std::size_t size, std::int8_t* out, std::int32_t& total) {
+    constexpr float kRound = 12582912.0F;  // added and taken off it leaves whole numbers
+    // Magnitudes are in the order of their bits.
+    std::int32_t bits = 0;
+    for (std::size_t i = 0; i < size; ++i) bits = std::max(bits, __builtin_bit_cast(std::int32_t, x[i]) & 0x7FFFFFFF);
+    const float largest = __builtin_bit_cast(float, bits);
+    const float inverse = largest > 0 ? 127.0F / largest : 0.0F;
+    std::int32_t sum = 0;
+    for (std::size_t i = 0; i < size; ++i) {
+        const auto whole = static_cast<std::int32_t>((x[i] * inverse + kRound) - kRound);
+        out[i] = static_cast<std::int8_t>(whole);
+        sum += whole;
+    }
+    total = sum;
+    return largest / 127.0F;
+}
+
+constexpr ListKernels kKernels{.scan = scan,
+                               .sum_bits = sum_bits,
+                               .randomize = randomize,
+                               .combine = combine,
+                               .smallest_but = smallest_but,
+                               .round_to_bytes = round_to_bytes};
 
 }  // namespace
 }  // namespace fairlead::vectors

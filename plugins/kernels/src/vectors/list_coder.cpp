@@ -24,9 +24,17 @@ void check(const std::vector<float>& array, std::size_t size, const char* name) 
     }
 }
 
+// In several sums beside one another: each addition in one sum would wait for the one before it.
 float norm2(const float* x, std::size_t count) {
+    constexpr std::size_t kSums = 16;
+    float sums[kSums] = {};
+    std::size_t i = 0;
+    for (; i + kSums <= count; i += kSums) {
+        for (std::size_t j = 0; j < kSums; ++j) sums[j] += x[i + j] * x[i + j];
+    }
     float sum = 0;
-    for (std::size_t i = 0; i < count; ++i) sum += x[i] * x[i];
+    for (; i < count; ++i) sum += x[i] * x[i];
+    for (const float part : sums) sum += part;
     return sum;
 }
 
@@ -131,16 +139,8 @@ void ListCoder::prepare(const std::byte* queries, std::size_t count, Turned& scr
         }
         if (!training_.tail) continue;
         const float* tail = scratch.tail.data() + i * rest;
-        float largest = 0;
-        for (std::size_t c = 0; c < rest; ++c) largest = std::max(largest, std::fabs(tail[c]));
-        query.tail_scale = largest / 127.0F;
-        const float inverse = largest > 0 ? 127.0F / largest : 0.0F;
         query.tail.assign((rest + 63) / 64 * 64, 0);
-        query.tail_sum = 0;
-        for (std::size_t c = 0; c < rest; ++c) {
-            query.tail[c] = static_cast<std::int8_t>(static_cast<std::int32_t>(rounded(tail[c] * inverse)));
-            query.tail_sum += query.tail[c];
-        }
+        query.tail_scale = list_kernels().round_to_bytes(tail, rest, query.tail.data(), query.tail_sum);
     }
 }
 

@@ -128,18 +128,24 @@ void ListSearcher::abandon() {
 }
 
 // The query's nearest lists, the nearest first.
-void ListSearcher::choose_lists(Scan& scan) const {
-    const std::uint32_t count = lists_.lists();
+void ListSearcher::choose_lists(Scan& scan) {
+    const std::uint32_t count = lists_.lists(), probes = std::min(scan.ask.options->probes, count);
     const bool dot = lists_.coder().space().metric == Metric::dot && lists_.coder().space().element != Element::bit;
-    scan.order.resize(count);
+    const float *norm2 = lists_.centroid_norm2_.data(), *product = scan.products.data();
+    values_.resize(3 * std::size_t{count});
+    float *apart = values_.data(), *copy = apart + count;
     for (std::uint32_t i = 0; i < count; ++i) {
-        const float norm2 = lists_.centroid_norm2_[i], product = scan.products[i];
-        scan.order[i] = {ordered(dot && norm2 < kNever ? -product : norm2 - 2 * product), i, product};
+        apart[i] = copy[i] = ordered(dot && norm2[i] < kNever ? -product[i] : norm2[i] - 2 * product[i]);
     }
-    const auto probes = scan.order.begin() + std::min(scan.ask.options->probes, count);
-    if (probes != scan.order.end()) std::nth_element(scan.order.begin(), probes, scan.order.end());
-    std::sort(scan.order.begin(), probes);
-    scan.order.erase(probes, scan.order.end());
+    const float last = probes < count ? list_kernels().smallest_but(copy, count, probes - 1, copy + count) : kNever;
+    scan.order.clear();
+    for (std::uint32_t i = 0; i < count; ++i) {
+        if (apart[i] < last) scan.order.push_back({apart[i], i, product[i]});
+    }
+    for (std::uint32_t i = 0; i < count && scan.order.size() < probes; ++i) {
+        if (apart[i] == last) scan.order.push_back({apart[i], i, product[i]});
+    }
+    std::sort(scan.order.begin(), scan.order.end());
 }
 
 void ListSearcher::begin(Scan& scan) {
@@ -236,13 +242,26 @@ void ListSearcher::estimate_at_home(Scan& scan) {
     }
 }
 
-// Keeps the nearest and returns what others must be below.
+// Keeps the nearest, fewer than there are, and returns what others must be below.
 float ListSearcher::cut(Scan& scan, std::size_t count) {
     std::vector<Candidate>& candidates = scan.candidates;
-    const auto last = candidates.begin() + static_cast<std::ptrdiff_t>(count);
-    std::nth_element(candidates.begin(), last - 1, candidates.end());
-    candidates.erase(last, candidates.end());
-    return candidates.back().estimate;
+    const std::size_t all = candidates.size();
+    values_.resize(2 * all);
+    for (std::size_t i = 0; i < all; ++i) values_[i] = candidates[i].estimate;
+    const float last = list_kernels().smallest_but(values_.data(), all, count - 1, values_.data() + all);
+    std::size_t kept = 0;
+    level_.clear();
+    for (std::size_t i = 0; i < all; ++i) {
+        const Candidate one = candidates[i];
+        candidates[kept] = one;
+        kept += one.estimate < last;
+        if (one.estimate == last) level_.push_back(one);
+    }
+    // Of those as near as the last the first entries.
+    if (level_.size() > count - kept) std::sort(level_.begin(), level_.end());
+    candidates.resize(kept);
+    candidates.insert(candidates.end(), level_.begin(), level_.begin() + static_cast<std::ptrdiff_t>(count - kept));
+    return last;
 }
 
 void ListSearcher::finish_estimates(Scan& scan) const {
@@ -269,9 +288,11 @@ std::size_t ListSearcher::worth_reading(Scan& scan) const {
     const ListSearch& o = *scan.ask.options;
     std::vector<Candidate>& candidates = scan.candidates;
     const std::size_t most = std::min<std::size_t>(o.reads, candidates.size());
-    std::partial_sort(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(most), candidates.end());
+    const auto at = [&](std::size_t i) { return candidates.begin() + static_cast<std::ptrdiff_t>(i); };
+    if (most < candidates.size()) std::nth_element(at(0), at(most), candidates.end());
     const float spread = lists_.coder().spread(scan.query);
     if (most <= o.k || !(spread > 0)) return most;
+    std::nth_element(at(0), at(o.k - 1), at(most));
     const auto error = [&](const Candidate& c) {
         return o.spread * spread * from_bfloat16(list_of(c.entry).scales[place(c.entry)]);
     };

@@ -98,13 +98,13 @@ private:
     std::unique_ptr<Scan> taken();
     bool scan(Scan& scan);
     void begin(Scan& scan);
-    void choose_lists(Scan& scan) const;
+    void choose_lists(Scan& scan);
     void scan_list(Scan& scan, const Probe& probe);
     ListScan aim(const Scan& scan, std::uint32_t list);
     std::size_t near(const ListScan& aimed, const std::uint8_t* codes, std::uint32_t entries, float limit);
     void scan_copies(Scan& scan, const ListScan& aimed, std::uint32_t list);
     void estimate_at_home(Scan& scan);
-    static float cut(Scan& scan, std::size_t count);
+    float cut(Scan& scan, std::size_t count);
     void finish_estimates(Scan& scan) const;
     std::size_t worth_reading(Scan& scan) const;
     void submit(Scan& scan, std::vector<ListAsk>& finished);
@@ -136,7 +136,8 @@ private:
     Turned turned_;
     std::vector<std::byte> together_;
     std::vector<ListQuery> prepared_;
-    std::vector<float> products_, estimates_, exact_;
+    std::vector<float> products_, estimates_, exact_, values_;
+    std::vector<Candidate> level_;  // as near as the last that is kept
     std::vector<std::uint32_t> positions_;
     std::vector<Nearest> nearest_;
     std::vector<std::int8_t> low_, high_;

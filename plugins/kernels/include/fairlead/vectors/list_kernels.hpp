@@ -37,6 +37,10 @@ struct ListKernels {
     // b. A sum takes its rows in order, whatever the batch.
     void (*combine)(const float* rows, std::size_t count, std::size_t columns, const float* weights, std::size_t batch,
                     float* out);
+    // The smallest but k of values [count], none of them NaN, k below count. Both arrays [count] are written over.
+    float (*smallest_but)(float* values, std::size_t count, std::size_t k, float* scratch);
+    // Rounds x [size] to whole steps of the largest magnitude / 127, which is returned; total is the sum of all of them.
+    float (*round_to_bytes)(const float* x, std::size_t size, std::int8_t* out, std::int32_t& total);
 };
 
 const ListKernels& plain_lists();
