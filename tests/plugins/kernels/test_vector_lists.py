@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import fairlead_kernels as fk
 from fairlead_kernels import reference_vectors, vector_tiers, vectors
+from fairlead_kernels.backend import extension
 from fairlead_kernels.reference_vector_lists import ReferenceLists
 from fairlead_kernels.vector_list_training import kmeans, plan_bits
 from fairlead_kernels.vector_lists import Closure, ListEffort, Lists, train_lists
@@ -77,6 +78,22 @@ def test_estimates_are_those_of_the_reference(
     spread = max(float(exact.std()), 1e-3 * float(np.abs(exact).max()), 1e-6)
     assert np.abs(found - expected).max() <= 0.12 * spread
     assert np.abs(found - expected).mean() <= 0.03 * spread
+
+
+@each_isa
+@examples(15)
+@given(
+    values=st.lists(
+        st.sampled_from([0.0, -1.5, 2.0, np.inf]) | st.floats(-1e6, 1e6, width=32), min_size=1, max_size=200
+    ),
+    at=st.floats(0, 0.999),
+)
+def test_the_smallest_but_some(isa: str, values: list[float], at: float) -> None:
+    fk.select(isa)
+    k = int(at * len(values))
+    native = extension()
+    assert native is not None
+    assert native.smallest_but(np.array(values, np.float32), k) == np.sort(np.array(values, np.float32))[k]
 
 
 @pytest.mark.parametrize("isa", ["native", "numpy"])

@@ -9,6 +9,7 @@
 #include "arrays.hpp"
 #include "bindings.hpp"
 #include "fairlead/vectors/kmeans.hpp"
+#include "fairlead/vectors/list_kernels.hpp"
 #include "fairlead/vectors/list_stream.hpp"
 #include "fairlead/vectors/lists.hpp"
 
@@ -256,6 +257,12 @@ void adopt(Lists& lists, const nb::dict& arrays) {
 }  // namespace
 
 void bind_lists(nb::module_& module) {
+    // What chooses lists and candidates, to hold against a sorted copy.
+    module.def("smallest_but", [](const Floats1& values, std::size_t k) {
+        require(k < values.size(), "k: must be below the count of values");
+        std::vector<float> some = taken(values), scratch(values.size());
+        return list_kernels().smallest_but(some.data(), some.size(), k, scratch.data());
+    });
     module.def("balanced_kmeans", [](const Array<const float, 2>& sample, std::size_t clusters, std::size_t rounds,
                                      float balance, std::uint64_t seed) {
         std::vector<float> centroids;
