@@ -177,32 +177,32 @@ bool ListSearcher::scan(Scan& scan) {
     }
     if (scan.candidates.size() > wanted) cut(scan, wanted);
     scan.ask.found->scanned[scan.ask.at] = scan.scanned;
-    if (lists_.copies() > 0) estimate_at_home(scan);
     finish_estimates(scan);
     return true;
 }
 
-ListScan ListSearcher::aim(const Scan& scan, std::uint32_t list) {
-    return lists_.coder().aim(scan.query, lists_.centroid(list), lists_.centroid_norm2_[list], scan.products[list],
-                              low_.data(), high_.data());
-}
-
 // How many entries are below the limit: estimates_ and positions_.
-std::size_t ListSearcher::near(const ListScan& aimed, const std::uint8_t* codes, std::uint32_t entries, float limit) {
+std::size_t ListSearcher::near(const ListScan& aimed, const std::vector<CodeLine>& codes, std::uint32_t entries,
+                               float limit) {
     if (estimates_.size() < entries + kLanes) {
         estimates_.resize(entries + kLanes);
         positions_.resize(entries + kLanes);
     }
-    return list_kernels().scan(aimed, codes, entries / kLanes, limit, estimates_.data(), positions_.data());
+    return list_kernels().scan(aimed, codes.data()->bytes, entries / kLanes, limit, estimates_.data(), positions_.data());
 }
 
 void ListSearcher::scan_list(Scan& scan, const Probe& probe) {
     const List& list = lists_.lists_[probe.list];
-    const ListScan aimed = aim(scan, probe.list);
+    const ListScan aimed = lists_.coder().aim(scan.query, lists_.centroid(probe.list), lists_.centroid_norm2_[probe.list],
+                                              probe.product, low_.data(), high_.data());
+    if (list.live > 0) scan_home(scan, aimed, probe.list);
     if (list.copies.live > 0) scan_copies(scan, aimed, probe.list);
-    if (list.live == 0) return;
-    const std::size_t count = near(aimed, list.codes.data()->bytes, list.entries(), scan.limit);
-    const std::uint32_t high = probe.list << kEntryBits;
+}
+
+void ListSearcher::scan_home(Scan& scan, const ListScan& aimed, std::uint32_t number) {
+    const List& list = lists_.lists_[number];
+    const std::size_t count = near(aimed, list.codes, list.entries(), scan.limit);
+    const std::uint32_t high = number << kEntryBits;
     std::vector<Candidate>& candidates = scan.candidates;
     const ListSearch& options = *scan.ask.options;
     if (options.all) {
@@ -219,26 +219,12 @@ void ListSearcher::scan_list(Scan& scan, const Probe& probe) {
 // Copies whose vectors are at home in lists that are not probed; each vector once.
 void ListSearcher::scan_copies(Scan& scan, const ListScan& aimed, std::uint32_t number) {
     const Copies& copies = lists_.lists_[number].copies;
-    const std::size_t count = near(aimed, copies.codes.data()->bytes, copies.entries(), scan.limit);
+    const std::size_t count = near(aimed, copies.codes, copies.entries(), scan.limit);
     const auto probed = [&](std::uint32_t list) { return scan.probes(list); };
     for (std::size_t i = 0; i < count; ++i) {
         const std::uint32_t slot = copies.slots[positions_[i]];
         if (!lists_.counts(slot, number << kEntryBits | positions_[i], probed)) continue;
         if (allowed(*scan.ask.options, slot)) scan.candidates.push_back({estimates_[i], lists_.entry_of_[slot]});
-    }
-}
-
-// Estimates anew what was found by copies: from the centroid of another list a vector lies farther, beyond what the
-// steps of its codes span.
-void ListSearcher::estimate_at_home(Scan& scan) {
-    for (Candidate& c : scan.candidates) {
-        const std::uint32_t list = c.entry >> kEntryBits, block = place(c.entry) / kLanes;
-        if (scan.probes(list)) continue;
-        const std::uint8_t* codes = list_of(c.entry).codes.data()->bytes + block * block_bytes(lists_.coder().row());
-        const std::size_t count = near(aim(scan, list), codes, kLanes, kNever);
-        const auto end = positions_.begin() + static_cast<std::ptrdiff_t>(count);
-        const auto at = std::find(positions_.begin(), end, static_cast<std::uint32_t>(place(c.entry) % kLanes));
-        if (at != end) c.estimate = estimates_[static_cast<std::size_t>(at - positions_.begin())];
     }
 }
 

@@ -100,10 +100,9 @@ private:
     void begin(Scan& scan);
     void choose_lists(Scan& scan);
     void scan_list(Scan& scan, const Probe& probe);
-    ListScan aim(const Scan& scan, std::uint32_t list);
-    std::size_t near(const ListScan& aimed, const std::uint8_t* codes, std::uint32_t entries, float limit);
+    std::size_t near(const ListScan& aimed, const std::vector<CodeLine>& codes, std::uint32_t entries, float limit);
+    void scan_home(Scan& scan, const ListScan& aimed, std::uint32_t list);
     void scan_copies(Scan& scan, const ListScan& aimed, std::uint32_t list);
-    void estimate_at_home(Scan& scan);
     float cut(Scan& scan, std::size_t count);
     void finish_estimates(Scan& scan) const;
     std::size_t worth_reading(Scan& scan) const;
