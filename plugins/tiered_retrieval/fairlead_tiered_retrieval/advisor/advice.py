@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import TieredRetrievalError
-from .costs import IN_FLIGHT, Cost, Shape, Speeds, Tier, flat_cost, graph_cost, lists_cost
+from .costs import IN_FLIGHT, TIER_BITS, Cost, Shape, Speeds, Tier, flat_cost, graph_cost, lists_cost
 
 BITS = (1, 2, 4, 8)
 #: An index that is not so many times faster than comparing all vectors is not worth keeping.
@@ -88,12 +88,13 @@ def advise(shape: Shape, target: Target, tiers: Sequence[Tier], speeds: Speeds =
 
 
 def candidates(shape: Shape, target: Target, tiers: Sequence[Tier], speeds: Speeds) -> list[Cost]:
-    """Return every plan's cost: all kinds, bits and tiers."""
+    """Return every plan's cost: all kinds, tiers, and bits that an index of the kind has there."""
     costs = [flat_cost(shape, speeds, tier) for tier in tiers if tier.kind == "dram"]
     for tier in tiers:
         for bits in BITS:
             costs.append(lists_cost(shape, speeds, tier, bits, target.recall, target.k))
-            costs.append(graph_cost(shape, speeds, tier, bits, target.recall, target.k))
+            if tier.kind == "dram" or bits <= TIER_BITS:
+                costs.append(graph_cost(shape, speeds, tier, bits, target.recall, target.k))
     return costs
 
 
