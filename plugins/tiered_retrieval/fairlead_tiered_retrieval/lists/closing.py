@@ -23,7 +23,8 @@ RECALLS = (0.9, 0.92, 0.94, 0.96)
 APART = (1.5, 1.35, 1.2)
 #: Codes that are scanned in the time that a list takes to be probed.
 LIST_COST = 32
-#: Copies must save so much of a search, and all codes may take so much of four bytes a dimension, or of themselves.
+#: Copies must save so much of a search, and all codes may take so much of four bytes a dimension; where few dimensions
+#: make them larger than that anyway, so many times what they take without copies.
 WORTH, SHARE, GROWTH = 0.1, 0.08, 1.5
 #: Bytes that name a vector in its list, by its slot and by its copies; those that name a copy.
 NAME, PLACES, COPY_NAME = 4, 9, 8
@@ -116,7 +117,8 @@ def _bytes(training: ListTraining, more: float, list_size: int) -> float:
 def _room(training: ListTraining, list_size: int) -> float:
     """Bytes that copies may take, for each vector."""
     own = (training.code_bytes + NAME) * (1 + FREE / list_size) + PLACES + (4 * training.lead + 400) / list_size
-    return max(SHARE * 4 * training.space.dim, GROWTH * own) - own
+    share = SHARE * 4 * training.space.dim
+    return share - own if own <= share else (GROWTH - 1) * own
 
 
 def _ranks(training: ListTraining, queries: NDArray) -> NDArray[np.int64]:

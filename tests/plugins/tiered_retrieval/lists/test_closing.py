@@ -46,5 +46,13 @@ def test_copies_need_their_memory(spread):
     assert as_asked_for(0, SIZE).closure.copies == 0 and as_asked_for(3, SIZE).closure.copies == 3
 
 
+def test_codes_of_many_dimensions_stay_below_their_share():
+    rows = np.random.default_rng(4).normal(0, 1, (1200, 256)).astype(np.float32)
+    rows *= 2.0 ** (-np.arange(256) / 6)  # of which few matter, so that there would be many copies
+    space = KernelSpace("float32", "l2", 256)
+    training = train_lists(space, rows, 30, code_bytes=0.079 * 4 * 256 - 16)
+    assert closing(Space("float32", "l2", 256), training, rows, 40).closure.copies == 0
+
+
 def test_few_vectors_have_one_list(spread):
     assert chosen(spread[:150]).closure.copies == 0
