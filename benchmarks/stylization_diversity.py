@@ -24,7 +24,7 @@ import torch
 from benchmarks.options import Options, parse
 from benchmarks.results_file import Row, not_measured, row
 from fairlead_stylization.diversity.objectives import Objective, Spread
-from fairlead_stylization.diversity.request import Search
+from fairlead_stylization.diversity.request import BOUND, Search
 from fairlead_stylization.diversity.search import Generate, random_results, search
 from fairlead_stylization.networks.running import WEIGHTS
 from fairlead_stylization.pictures import read_picture
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     torch.set_num_threads(2)
     rows = measured(options, Path(data) / "images", weights)
-    conditions = {"side": SIDE, "results": COUNT, "bound": 0.15, "threads": 2, "split": options.more.split}
+    conditions = {"side": SIDE, "results": COUNT, "bound": BOUND, "threads": 2, "split": options.more.split}
     options.finish({"variant": options.more.variant, **conditions}, rows)
 
 
@@ -113,7 +113,7 @@ def _tries(generate: Generate, picture: torch.Tensor, objective: Objective, want
 
 def _as_fine(ours: torch.Tensor, noise: Callable[[float], torch.Tensor], steps: int = 7) -> torch.Tensor:
     """Results of noise whose bound, halved and halved again, gives them as much fine detail as ours have."""
-    wanted, least, most = _fineness(ours), 0.0, Search().bound
+    wanted, least, most = _fineness(ours), 0.0, BOUND
     made = noise(most)
     for _ in range(steps):
         middle = (least + most) / 2

@@ -15,6 +15,7 @@ from fairlead_agent.cli.api_client import find_client
 from fairlead_agent.cli.errors import CliError
 
 from ..client import StyleClient
+from ..diversity.request import BOUND
 from ..errors import BadPicture, BadSetting
 from ..pictures import encode_picture, read_mask, read_picture
 from ..pictures.picture import Picture
@@ -142,7 +143,7 @@ class InProcess:
         from ..service.varied import under
 
         asked = Asked(
-            content, look.styles, look.mask, (), look.strength, look.keep_colours, wanted.count, wanted.seed, 0.15,
+            content, look.styles, look.mask, (), look.strength, look.keep_colours, wanted.count, wanted.seed, BOUND,
             "PNG", 92, wanted.towards, wanted.text, wanted.text_from,
         )  # fmt: skip
         picture, style = read_picture(content), read_picture(look.styles[0], name="style")

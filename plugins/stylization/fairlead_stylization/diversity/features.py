@@ -37,7 +37,11 @@ def pairwise(features: Sequence[torch.Tensor]) -> torch.Tensor:
 
 def statistics(features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Mean and standard deviation of each channel, [n, 2 channels] for each layer."""
-    return [
-        torch.cat([layer.mean(dim=(2, 3)), (layer.var(dim=(2, 3), unbiased=False) + 1e-5).sqrt()], dim=1)
-        for layer in features
-    ]
+    return [torch.cat(_moments(layer.flatten(2)), dim=1) for layer in features]
+
+
+def _moments(flat: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of [n, channels, places]; by squares, which on processors are several times as fast as `var`."""
+    mean = flat.mean(dim=2)
+    variance = flat.square().mean(dim=2) - mean.square()
+    return mean, (variance.clamp(min=0) + 1e-5).sqrt()

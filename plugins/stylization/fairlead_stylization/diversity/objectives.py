@@ -31,7 +31,7 @@ class Spread:
         keep: weight of the statistics; 0: anything that is different will do.
     """
 
-    def __init__(self, features: Features, plain: torch.Tensor, *, keep: float = 1.0) -> None:
+    def __init__(self, features: Features, plain: torch.Tensor, *, keep: float = 2.0) -> None:
         with torch.no_grad():
             own = features(plain)
         self._features, self._keep = features, keep

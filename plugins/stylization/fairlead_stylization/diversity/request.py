@@ -8,6 +8,8 @@ from ..errors import BadSetting
 
 #: Of a step's size to the bound, at first and by which it shrinks (AAAI 2024, section 3.2: decaying sign steps).
 FIRST_STEP, DECAY = 0.35, 0.85
+#: Of a perturbation's absolute value, in colours of [0, 1]. The paper has 0.15 on contents: more of it is blotches.
+BOUND = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,15 +18,15 @@ class Search:
 
     Attributes:
         count: results.
-        bound: of a perturbation's absolute value, in colours of [0, 1]. 0.15 on contents and 0.01 on styles and on
-            pictures with holes are the paper's.
+        bound: of a perturbation's absolute value, in colours of [0, 1]; the paper has 0.01 on styles and on pictures
+            with holes.
         steps: of the search.
         cell: pixels between two values of the perturbation; larger is smoother.
         seed: the same one gives the same results.
     """
 
     count: int = 4
-    bound: float = 0.15
+    bound: float = BOUND
     steps: int = 10
     cell: int = 16
     seed: int = 0

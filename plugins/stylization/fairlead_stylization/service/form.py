@@ -10,6 +10,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.types import Message
 
+from ..diversity.request import BOUND
 from ..errors import BadSetting
 from ..pictures.writing import ENDINGS
 from .errors import Refused
@@ -127,7 +128,7 @@ async def _asked(form: FormData, most_diverse: int) -> Asked:
         _flag("keep_colours", _one(form, "keep_colours", "false")),
         int(_number("diverse", _one(form, "diverse", "1"), 1, most_diverse, whole=True)),
         int(_number("seed", _one(form, "seed", "0"), 0, 2**53, whole=True)),
-        _number("bound", _one(form, "bound", "0.15"), 1e-4, 1),
+        _number("bound", _one(form, "bound", str(BOUND)), 1e-4, 1),
         format,
         int(_number("quality", _one(form, "quality", "92"), 1, 100, whole=True)),
         towards[0] if towards else None,
