@@ -22,6 +22,8 @@ STYLE_SIDE = 256
 #: The deepest features are at 1/8, and a patch of them is five wide.
 CELL = 8
 SMALLEST = 40
+#: Pixels by which contents are mirrored at their borders.
+MARGIN = 8
 
 
 @dataclass(frozen=True)
@@ -204,8 +206,10 @@ class NetworkStylizer:
 
     def _piece(self, content: Array, lent: Array, look: Look, given: Array | None) -> tuple[Array, Array]:
         height, width = content.shape[:2]
-        picture, used = self.network.decode(_planes(_padded(content)), _planes(_padded(lent)), look, given)
-        return np.ascontiguousarray(picture[0, :, :height, :width].transpose(1, 2, 0)), used
+        framed = (_planes(part[np.ix_(*framing(height, width))]) for part in (content, lent))
+        picture, used = self.network.decode(*framed, look, given)
+        whole = picture[0, :, MARGIN : MARGIN + height, MARGIN : MARGIN + width]
+        return np.ascontiguousarray(whole.transpose(1, 2, 0)), used
 
 
 def _look(content: Array, codes: Sequence[StyleCode], weights: Array, strength: float) -> Look:
@@ -279,6 +283,19 @@ def _padded(picture: Array) -> Array:
     wanted = [max(SMALLEST, -(-length // CELL) * CELL) for length in picture.shape[:2]]
     after = [(0, want - length) for want, length in zip(wanted, picture.shape[:2], strict=True)]
     return np.pad(picture, [*after, (0, 0)], mode="symmetric") if any(pair[1] for pair in after) else picture
+
+
+def framing(height: int, width: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns of a content as networks look at it: mirrored at all borders, on sides that are multiples of 8.
+
+    Layers see nothing beyond a picture's borders, which would draw a frame.
+    """
+    wanted = [max(SMALLEST, -(-(length + 2 * MARGIN) // CELL) * CELL) for length in (height, width)]
+    rows, columns = (
+        np.pad(np.arange(length), (MARGIN, want - length - MARGIN), mode="symmetric")
+        for length, want in zip((height, width), wanted, strict=True)
+    )
+    return rows, columns
 
 
 def _planes(picture: Array) -> Array:

@@ -27,11 +27,13 @@ def test_styles_of_any_size_serve(tmp_path: Path, size: tuple[int, int]) -> None
     assert len(report["objective"]) == 1
 
 
-def test_a_style_that_is_looked_at_once_serves_like_one_that_is_looked_at_each_time() -> None:
+def test_what_is_searched_is_what_a_stylizer_draws() -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed: searches are not tested")
     from fairlead_stylization.diversity.generators.stylization import StyleTransfer
+    from fairlead_stylization.networks.running import TorchNetwork
     from fairlead_stylization.networks.shape import StudentShape
     from fairlead_stylization.networks.student import Student
+    from fairlead_stylization.stylizer import NetworkStylizer, Style
 
     torch.manual_seed(0)
     student = Student(StudentShape((4, 6, 8), 1, 4)).eval()
@@ -39,5 +41,7 @@ def test_a_style_that_is_looked_at_once_serves_like_one_that_is_looked_at_each_t
     pictures, style = torch.rand(3, 3, 48, 56), torch.rand(1, 3, 64, 40)
     with torch.no_grad():
         once = StyleTransfer(student, style, 0.7)(pictures)
-        each = student(pictures, style.expand(3, -1, -1, -1), torch.full((3,), 0.7)).clamp(0, 1)
-    torch.testing.assert_close(once, each, atol=1e-4, rtol=0)
+    stylizer = NetworkStylizer(TorchNetwork(student, "edge"))
+    looks = [Style(style[0].permute(1, 2, 0).numpy())]
+    each = [stylizer.stylize(picture.permute(1, 2, 0).numpy(), looks, 0.7) for picture in pictures]
+    np.testing.assert_allclose(once.permute(0, 2, 3, 1).numpy(), np.stack(each), atol=1e-3)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import fields
 
 import torch
-from torch.nn import functional
 
 from ...networks.student import Student, colours_of, lent_by, maps_to, own_details, recoloured
+from ...stylizer import MARGIN, framing
 from ...transform.details import Details
 from ...transform.torch_form import LocalStyle
-
-_SMALLEST, _CELL = 40, 8
 
 
 class StyleTransfer:
@@ -35,22 +33,21 @@ class StyleTransfer:
         """Pictures [n, 3, h, w] in [0, 1], of any size, to pictures."""
         count = len(pictures)
         share = self._strength.expand(count)
-        maps, contents = maps_to(self._colours, pictures, share), padded(pictures)
-        lent = lent_by([self._details] * count, contents, maps)
+        maps = maps_to(self._colours, pictures, share)
+        lent = lent_by([self._details] * count, pictures, maps)
         code, local = self._code.expand(count, -1), _of_each(self._local, count)
-        made = self._student.decode(recoloured(contents, maps), lent, code, local, share)
-        return made[..., : pictures.shape[2], : pictures.shape[3]].clamp(0, 1)
+        made = self._student.decode(recoloured(framed(pictures), maps), framed(lent), code, local, share)
+        return made[..., MARGIN : MARGIN + pictures.shape[2], MARGIN : MARGIN + pictures.shape[3]].clamp(0, 1)
 
     def features(self, pictures: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """What the network's own encoder sees of pictures of any size."""
-        return self._student.encoder(padded(pictures))
+        return self._student.encoder(framed(pictures))
 
 
-def padded(pictures: torch.Tensor) -> torch.Tensor:
-    """Repeated at the right and below to sides that are multiples of 8, and at least 40."""
-    height, width = pictures.shape[2:]
-    wanted = [max(_SMALLEST, -(-side // _CELL) * _CELL) for side in (height, width)]
-    return functional.pad(pictures, (0, wanted[1] - width, 0, wanted[0] - height), mode="replicate")
+def framed(pictures: torch.Tensor) -> torch.Tensor:
+    """Mirrored at all borders, as a stylizer does it."""
+    rows, columns = (torch.from_numpy(index) for index in framing(*pictures.shape[2:]))
+    return pictures.index_select(2, rows).index_select(3, columns)
 
 
 def _of_each(local: LocalStyle, count: int) -> LocalStyle:
