@@ -18,4 +18,5 @@ NB_MODULE(_native, module) {
     fairlead::python::bind_radio(module);
     fairlead::python::bind_splat(module);
     fairlead::python::bind_quilt(module);
+    fairlead::python::bind_feature_maps(module);
 }

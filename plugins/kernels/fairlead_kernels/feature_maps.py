@@ -1,0 +1,123 @@
+"""Convolutions over feature maps of pictures, and what goes with them: few passes over memory, no copies of patches.
+
+A map lies as [height, width, channels] with a border of zeros, in float32 or in bfloat16 (as uint16). Native where
+compiled; :mod:`fairlead_kernels.reference_feature_maps` is the same in NumPy and stands in otherwise. bfloat16 keeps 8
+bits of a number, and sums are made in float32; it is fast where :func:`halves_by` says "amx" or "avx512bf16".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead_kernels import reference_feature_maps as reference
+from fairlead_kernels.backend import extension
+from fairlead_kernels.reference_feature_maps import GROUP, FeatureMap, Filters
+
+__all__ = [
+    "GROUP",
+    "FeatureMap",
+    "Filters",
+    "convolve",
+    "draw",
+    "halves_by",
+    "moments",
+    "recolour",
+    "store",
+    "unshuffle",
+]
+
+F32 = NDArray[np.float32]
+
+
+def halves_by() -> str:
+    """Return what convolves maps of bfloat16 here: "amx", "avx512bf16", "floats" (one by one: slow) or "numpy"."""
+    native = extension()
+    return "numpy" if native is None else native.map_halves_by()
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where a convolution's result goes.
+
+    Attributes:
+        skip: a map that is added.
+        kept: gets the result.
+        rectified: gets the result, negative numbers as 0.
+        growth: 1, or 2: each pixel becomes 2 x 2 before the sum.
+    """
+
+    skip: FeatureMap | None = None
+    kept: FeatureMap | None = None
+    rectified: FeatureMap | None = None
+    growth: int = 1
+
+
+def convolve(source: FeatureMap, filters: Filters, result: Result, stride: int = 1) -> None:
+    """Convolve a map, zeros beyond its borders.
+
+    Args:
+        source: with a border where filters are 3 x 3.
+        filters: packed in the source's format.
+        result: maps of [height / stride * growth, width / stride * growth, outputs] in any format.
+        stride: 1, or 2 for even sides.
+
+    Raises:
+        ValueError: maps or filters that do not go together.
+    """
+    native = extension()
+    do = reference.map_convolve if native is None else native.map_convolve
+    do(source, filters, stride, result.growth, result.skip, result.kept, result.rectified)
+
+
+def draw(source: FeatureMap, filters: Filters, under: F32) -> F32:
+    """Convolve to 2 x 2 pixels a place, channels (row, column, colour), plus a picture [2 height, 2 width, 3]."""
+    drawn = np.empty_like(under)
+    native = extension()
+    (reference if native is None else native).map_draw(source, filters, under, drawn)
+    return drawn
+
+
+def unshuffle(picture: F32, details: F32, mapping: F32, share: float, lent: float, target: FeatureMap) -> F32:
+    """Fill a map with 2 x 2 pixels a place.
+
+    Args:
+        picture: float32 [2 height, 2 width, 3].
+        details: of the same shape.
+        mapping: float32 [3, 4], a matrix and an offset for the picture's colours.
+        share: of the details.
+        lent: of that share, how much is added to the colours.
+        target: [height, width, 16]; channels are (row, column, twice a colour less 1 or the mean detail).
+
+    Returns:
+        The colours that the map shows, [2 height, 2 width, 3].
+
+    Raises:
+        ValueError: arrays of other shapes.
+    """
+    richer = np.empty_like(picture)
+    native = extension()
+    (reference if native is None else native).map_unshuffle(picture, details, mapping, share, lent, target, richer)
+    return richer
+
+
+def moments(source: FeatureMap, step: int = 1) -> tuple[F32, F32]:
+    """Return the mean [C] and the covariance [C, C] over every step-th row and column."""
+    mean, covariance = np.empty(source.channels, np.float32), np.empty((source.channels,) * 2, np.float32)
+    native = extension()
+    (reference if native is None else native).map_moments(source, step, mean, covariance)
+    return mean, covariance
+
+
+def store(values: F32, target: FeatureMap, rectify: bool = False) -> None:
+    """Fill a map with float32 [height, width, channels], negative numbers as 0 where `rectify`."""
+    native = extension()
+    (reference if native is None else native).map_store(np.ascontiguousarray(values), target, rectify)
+
+
+def recolour(picture: F32, mapping: F32) -> None:
+    """Map the colours of a picture [height, width, 3] by a matrix and an offset, [3, 4], and clip them; in place."""
+    native = extension()
+    (reference if native is None else native).map_recolour(picture, mapping)

@@ -1,0 +1,185 @@
+"""Feature maps and their filters, and in NumPy what the native kernels do with them: reference and stand-in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+U16 = NDArray[np.uint16]
+
+#: Channels come in multiples of this.
+GROUP = 16
+#: Numbers of a row of filters in bfloat16 come in multiples of this.
+RUN = 32
+
+
+def to_halves(values: F32) -> U16:
+    """Round to bfloat16, ties to even; numbers are finite."""
+    words = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    return ((words + 0x7FFF + ((words >> 16) & 1)) >> 16).astype(np.uint16)
+
+
+def to_floats(halves: U16) -> F32:
+    """Return the float32 numbers of bfloat16."""
+    return (halves.astype(np.uint32) << 16).view(np.float32)
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """Features of a picture.
+
+    Attributes:
+        data: float32 or uint16 (bfloat16), flat: [height + 2 border, width + 2 border, channels], then slack.
+        height, width, channels: channels are a multiple of 16.
+        border: 0 or 1 pixels of zeros around.
+    """
+
+    data: NDArray[Any]
+    height: int
+    width: int
+    channels: int
+    border: int
+
+    @classmethod
+    def zeros(cls, height: int, width: int, channels: int, border: int = 1, halves: bool = False) -> FeatureMap:
+        """A map of zeros.
+
+        Raises:
+            ValueError: channels that are not a multiple of 16, or no pixels.
+        """
+        if channels <= 0 or channels % GROUP or height <= 0 or width <= 0:
+            raise ValueError(f"map: {height} x {width} x {channels}; accepted: channels in multiples of {GROUP}")
+        count = (height + 2 * border) * (width + 2 * border) * channels + 72 * channels + 64
+        kind = np.dtype(np.uint16 if halves else np.float32)
+        held = np.zeros(count + 64 // kind.itemsize, kind)
+        # On a cache line: tiles are loaded by lines.
+        start = -held.ctypes.data % 64 // kind.itemsize
+        return cls(held[start : start + count], height, width, channels, border)
+
+    @property
+    def halves(self) -> bool:
+        """Whether numbers are bfloat16."""
+        return self.data.dtype == np.uint16
+
+    def inside(self) -> NDArray[Any]:
+        """The numbers as they are held, without the border: a view [height, width, channels]."""
+        rows, columns = self.height + 2 * self.border, self.width + 2 * self.border
+        whole = self.data[: rows * columns * self.channels].reshape(rows, columns, self.channels)
+        return whole[self.border : self.border + self.height, self.border : self.border + self.width]
+
+    def read(self) -> F32:
+        """The numbers in float32, [height, width, channels]: a view where they are held so."""
+        return to_floats(self.inside()) if self.halves else self.inside()
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Filters of a convolution, packed as kernels read them.
+
+    Attributes:
+        data: float32 [outputs / 16, side, run, 16] or uint16 [outputs / 16, side, run / 2, 16, 2], flat; a run is a
+            row's side * channels numbers, in bfloat16 filled with zeros to a multiple of 32.
+        bias: float32 [outputs], outputs made a multiple of 16.
+        side: 1 or 3.
+        channels: of what is convolved.
+    """
+
+    data: NDArray[Any]
+    bias: F32
+    side: int
+    channels: int
+
+    @classmethod
+    def of(cls, weights: F32, bias: F32, halves: bool = False) -> Filters:
+        """Pack weights [outputs, side, side, channels] and a bias [outputs]."""
+        outputs, side, _, channels = weights.shape
+        run = -(-side * channels // RUN) * RUN if halves else side * channels
+        rows = np.zeros((-(-outputs // GROUP) * GROUP, side, run), np.float32)
+        rows[:outputs, :, : side * channels] = weights.reshape(outputs, side, -1)
+        groups = rows.reshape(-1, GROUP, side, run).transpose(0, 2, 3, 1)
+        if halves:
+            pairs = groups.reshape(*groups.shape[:2], run // 2, 2, GROUP).swapaxes(3, 4)
+            data: NDArray[Any] = to_halves(np.ascontiguousarray(pairs)).ravel()
+        else:
+            data = np.ascontiguousarray(groups).ravel()
+        whole = np.zeros(len(rows), np.float32)
+        whole[:outputs] = bias
+        return cls(data, whole, side, channels)
+
+    def weights(self) -> F32:
+        """Return what was packed, [outputs, side, side, channels], rounded as it is held."""
+        count = len(self.bias) // GROUP
+        if self.data.dtype == np.uint16:
+            pairs = to_floats(self.data).reshape(count, self.side, -1, GROUP, 2)
+            groups = pairs.swapaxes(3, 4).reshape(count, self.side, -1, GROUP)
+        else:
+            groups = self.data.reshape(count, self.side, -1, GROUP)
+        rows = groups.transpose(0, 3, 1, 2)[..., : self.side * self.channels]
+        return rows.reshape(len(self.bias), self.side, self.side, self.channels)
+
+
+def _fill(target: FeatureMap, values: F32) -> None:
+    target.inside()[...] = to_halves(values) if target.halves else values
+
+
+def _convolved(source: FeatureMap, filters: Filters, stride: int) -> F32:
+    values, edge = source.read(), filters.side // 2
+    padded = np.pad(values, [(edge, edge), (edge, edge), (0, 0)])
+    patches = np.lib.stride_tricks.sliding_window_view(padded, (filters.side, filters.side), (0, 1))
+    return np.einsum("yxcuv,ouvc->yxo", patches[::stride, ::stride], filters.weights(), optimize=True) + filters.bias
+
+
+def map_convolve(
+    source: FeatureMap,
+    filters: Filters,
+    stride: int,
+    growth: int,
+    skip: FeatureMap | None,
+    kept: FeatureMap | None,
+    rectified: FeatureMap | None,
+) -> None:
+    """See `fairlead_kernels.feature_maps.convolve`."""
+    result = _convolved(source, filters, stride).repeat(growth, 0).repeat(growth, 1)
+    if skip is not None:
+        result = result + skip.read()
+    if kept is not None:
+        _fill(kept, result)
+    if rectified is not None:
+        _fill(rectified, np.maximum(result, 0))
+
+
+def map_draw(source: FeatureMap, filters: Filters, under: F32, drawn: F32) -> None:
+    """See `fairlead_kernels.feature_maps.draw`; fills ``drawn``."""
+    blocks = _convolved(source, filters, 1)[..., :12].reshape(source.height, source.width, 2, 2, 3)
+    drawn[...] = under + blocks.transpose(0, 2, 1, 3, 4).reshape(under.shape)
+
+
+def map_unshuffle(
+    picture: F32, details: F32, mapping: F32, share: float, lent: float, target: FeatureMap, richer: F32
+) -> None:
+    """See `fairlead_kernels.feature_maps.unshuffle`; fills ``target`` and ``richer``."""
+    richer[...] = picture @ mapping[:, :3].T + mapping[:, 3] + share * lent * details
+    seen = np.concatenate([2 * richer - 1, share * details.mean(2, keepdims=True)], 2)
+    blocks = seen.reshape(target.height, 2, target.width, 2, 4).transpose(0, 2, 1, 3, 4)
+    _fill(target, blocks.reshape(target.height, target.width, GROUP))
+
+
+def map_moments(source: FeatureMap, step: int, mean: F32, covariance: F32) -> None:
+    """See `fairlead_kernels.feature_maps.moments`; fills ``mean`` and ``covariance``."""
+    flat = source.read()[::step, ::step].reshape(-1, source.channels).astype(np.float64)
+    mean[...] = flat.mean(0)
+    covariance[...] = np.cov(flat.T, bias=True)
+
+
+def map_store(values: F32, target: FeatureMap, rectify: bool) -> None:
+    """See `fairlead_kernels.feature_maps.store`."""
+    _fill(target, np.maximum(values, 0) if rectify else values)
+
+
+def map_recolour(picture: F32, mapping: F32) -> None:
+    """See `fairlead_kernels.feature_maps.recolour`."""
+    picture[...] = (picture @ mapping[:, :3].T + mapping[:, 3]).clip(0, 1)

@@ -1,0 +1,99 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace fairlead::pictures {
+
+// Channels come in groups of this many; filters are packed for it.
+inline constexpr std::size_t kGroup = 16;
+
+// Bytes of a map's numbers: 4 (float) or 2 (bfloat16).
+enum class Format : std::uint8_t { floats = 4, halves = 2 };
+
+// Features of a picture, [height + 2 border, width + 2 border, channels]; the border is zeros. Behind the last row lie
+// slack(channels) numbers more, which kernels may read.
+struct FeatureMap {
+    void* data;
+    std::size_t height, width, channels, border;
+    Format format;
+
+    std::size_t pitch() const { return (width + 2 * border) * channels; }
+    // Of a pixel's first channel, in numbers; places of the border are reached with a larger `out`.
+    std::size_t at(std::size_t row, std::size_t column, std::size_t out = 0) const {
+        return (row + border - out) * pitch() + (column + border - out) * channels;
+    }
+};
+
+// What a block of 32 pixels, two apart, reads beyond the last one, and what fills its last 32 numbers.
+inline constexpr std::size_t slack(std::size_t channels) { return 72 * channels + 64; }
+
+// A square convolution of side 1 or 3 whose padding is (side - 1) / 2, as an implicit matrix product: of a kernel's row,
+// the side * channels numbers lie side by side in the map, and no copy of patches is made.
+struct Convolution {
+    FeatureMap source;
+    // Packed, in the source's format. Floats [outputs / 16, side, run, 16], run = side * channels; halves
+    // [outputs / 16, side, run / 2, 16, 2], run made a multiple of 32 with zeros.
+    const void* filters;
+    const float* bias;  // [outputs]
+    std::size_t side, stride, height, width, outputs;
+
+    // Result [height, width], each pixel repeated growth * growth times, plus `skip`: kept, rectified, or both.
+    std::size_t growth = 1;
+    const FeatureMap* skip = nullptr;
+    const FeatureMap* kept = nullptr;
+    const FeatureMap* rectified = nullptr;
+
+    // In place of those: channels (dy, dx, colour), the first 12, are the colours of 2 x 2 pixels; plus `under`.
+    const float* under = nullptr;  // [2 height, 2 width, 3]
+    float* drawn = nullptr;        // [2 height, 2 width, 3]
+
+    std::size_t run() const { return side * source.channels; }
+};
+
+// What a network sees of a picture: colours m x + o plus share * lent of its details, twice that less 1, and share of
+// the details' mean, of 2 x 2 pixels: 16 channels (dy, dx, colour or detail).
+struct Unshuffle {
+    const float* picture;  // [2 height, 2 width, 3]
+    const float* details;  // [2 height, 2 width, 3]
+    const float* mapping;  // [3, 4]
+    float share, lent;
+    float* richer;  // [2 height, 2 width, 3]: the colours
+    FeatureMap target;
+};
+
+// One ISA's kernels of feature maps; each does rows [first, last) of the result.
+struct MapKernels {
+    void (*convolve)(const Convolution& work, std::size_t first, std::size_t last);
+    void (*unshuffle)(const Unshuffle& work, std::size_t first, std::size_t last);
+    // Sums of channels [C] and of their products [C, C] (the upper triangle's groups) over every step-th pixel of rows.
+    void (*sums)(const FeatureMap& map, std::size_t step, std::size_t first, std::size_t last, double* sums);
+    // values [height, width, channels] -> the map, negative ones as 0 where `rectify`.
+    void (*store)(const float* values, const FeatureMap& map, bool rectify, std::size_t first, std::size_t last);
+    // [pixels, 3] under a map of colours [3, 4], clipped to [0, 1], in place.
+    void (*recolour)(float* pixels, const float* mapping, std::size_t first, std::size_t last);
+};
+
+const MapKernels& plain_maps();
+#if defined(__x86_64__)
+const MapKernels& avx2_maps();
+const MapKernels& avx512_maps();
+// Convolutions of halves alone.
+void convolve_avx512bf16(const Convolution& work, std::size_t first, std::size_t last);
+void convolve_amx(const Convolution& work, std::size_t first, std::size_t last);
+#endif
+#if defined(__aarch64__)
+const MapKernels& neon_maps();
+#endif
+
+// What convolves halves here, best first: "amx", "avx512bf16", and always "floats", which makes them floats.
+const char* halves_by();
+
+// The work of all threads; results do not depend on their number.
+void convolve(const Convolution& work);
+void unshuffle(const Unshuffle& work);
+void moments(const FeatureMap& map, std::size_t step, float* mean, float* covariance);
+void store(const float* values, const FeatureMap& map, bool rectify);
+void recolour(float* pixels, const float* mapping, std::size_t count);
+
+}  // namespace fairlead::pictures

@@ -1,0 +1,164 @@
+#pragma once
+
+#include <algorithm>
+
+#include "kernels/map_lanes.hpp"
+
+namespace fairlead::pictures {
+namespace {
+
+#if defined(__AVX512F__)
+inline constexpr std::size_t kPixels = 12;
+#elif defined(__AVX2__)
+inline constexpr std::size_t kPixels = 6;
+#else
+inline constexpr std::size_t kPixels = 4;
+#endif
+
+inline float number(const float* from) { return *from; }
+
+inline float number(const std::uint16_t* from) {
+    const std::uint32_t word = static_cast<std::uint32_t>(*from) << 16;
+    float value;
+    std::memcpy(&value, &word, sizeof value);
+    return value;
+}
+
+// Sixteen filters' weights of the k-th number of a run; halves lie in pairs.
+inline Lanes weights(const float* filters, std::size_t k) { return load(filters + k * kGroup); }
+
+inline Lanes weights(const std::uint16_t* filters, std::size_t k) {
+    Words pairs;
+    std::memcpy(&pairs, filters + (k & ~std::size_t{1}) * kGroup, sizeof pairs);
+    return reinterpret_cast<Lanes>((k & 1) != 0 ? pairs & 0xffff0000u : pairs << 16);
+}
+
+template <class T, std::size_t N>
+void block(const Convolution& work, const T* source, const T* filters, std::size_t row, std::size_t column,
+           std::size_t channel) {
+    const std::size_t run = work.run(), step = work.stride * work.source.channels, pitch = work.source.pitch();
+    const std::size_t packed = (sizeof(T) == 2 ? (run + 31) / 32 * 32 : run) * kGroup;
+    Lanes sums[N] = {};
+    for (std::size_t down = 0; down < work.side; ++down, source += pitch, filters += packed) {
+        for (std::size_t k = 0; k < run; ++k) {
+            const Lanes by = weights(filters, k);
+#pragma GCC unroll 12
+            for (std::size_t p = 0; p < N; ++p) sums[p] += by * number(source + p * step + k);
+        }
+    }
+    for (std::size_t p = 0; p < N; ++p) finish(work, sums[p], row, column + p, channel);
+}
+
+template <class T>
+void convolve_rows(const Convolution& work, std::size_t first, std::size_t last) {
+    const FeatureMap& map = work.source;
+    const std::size_t run = work.run(), packed = (sizeof(T) == 2 ? (run + 31) / 32 * 32 : run) * kGroup * work.side;
+    for (std::size_t row = first; row < last; ++row) {
+        for (std::size_t channel = 0; channel < work.outputs; channel += kGroup) {
+            const T* filters = static_cast<const T*>(work.filters) + channel / kGroup * packed;
+            const auto from = [&](std::size_t column) {
+                return static_cast<const T*>(map.data) + map.at(row * work.stride, column * work.stride, work.side / 2);
+            };
+            std::size_t column = 0;
+            for (; column + kPixels <= work.width; column += kPixels)
+                block<T, kPixels>(work, from(column), filters, row, column, channel);
+            for (; column < work.width; ++column) block<T, 1>(work, from(column), filters, row, column, channel);
+        }
+    }
+}
+
+void convolve_any(const Convolution& work, std::size_t first, std::size_t last) {
+    if (work.source.format == Format::halves) {
+        convolve_rows<std::uint16_t>(work, first, last);
+    } else {
+        convolve_rows<float>(work, first, last);
+    }
+}
+
+void unshuffle_rows(const Unshuffle& work, std::size_t first, std::size_t last) {
+    const float* m = work.mapping;
+    for (std::size_t row = first; row < last; ++row) {
+        for (std::size_t column = 0; column < work.target.width; ++column) {
+            Lanes seen = {};
+            for (std::size_t part = 0; part < 4; ++part) {
+                const std::size_t at = ((2 * row + part / 2) * 2 * work.target.width + 2 * column + part % 2) * 3;
+                const float *x = work.picture + at, *d = work.details + at;
+                for (std::size_t c = 0; c < 3; ++c) {
+                    const float own = m[4 * c] * x[0] + m[4 * c + 1] * x[1] + m[4 * c + 2] * x[2] + m[4 * c + 3];
+                    const float richer = own + work.lent * work.share * d[c];
+                    work.richer[at + c] = richer;
+                    seen[4 * part + c] = 2 * richer - 1;
+                }
+                seen[4 * part + 3] = work.share * (d[0] + d[1] + d[2]) / 3;
+            }
+            save(seen, work.target, work.target.at(row, column));
+        }
+    }
+}
+
+// Adds `count` pixels' products x_i x_j, for groups of j that are not below i.
+void add_products(const float* pixels, std::size_t count, std::size_t channels, double* products) {
+    constexpr std::size_t kRows = 8;
+    for (std::size_t i = 0; i < channels; i += kRows) {
+        for (std::size_t j = i / kGroup * kGroup; j < channels; j += kGroup) {
+            Lanes sums[kRows] = {};
+            for (std::size_t p = 0; p < count; ++p) {
+                const Lanes right = load(pixels + p * channels + j);
+#pragma GCC unroll 8
+                for (std::size_t r = 0; r < kRows; ++r) sums[r] += right * pixels[p * channels + i + r];
+            }
+            for (std::size_t r = 0; r < kRows; ++r)
+                for (std::size_t c = 0; c < kGroup; ++c) products[(i + r) * channels + j + c] += sums[r][c];
+        }
+    }
+}
+
+void sum_rows(const FeatureMap& map, std::size_t step, std::size_t first, std::size_t last, double* sums) {
+    constexpr std::size_t kAtOnce = 64, kMost = 256;
+    alignas(64) float pixels[kAtOnce * kMost];
+    const std::size_t channels = map.channels;
+    std::size_t held = 0;
+    const auto add = [&] {
+        for (std::size_t c = 0; c < channels; c += kGroup) {
+            Lanes total = {};
+            for (std::size_t p = 0; p < held; ++p) total += load(pixels + p * channels + c);
+            for (std::size_t i = 0; i < kGroup; ++i) sums[c + i] += total[i];
+        }
+        add_products(pixels, held, channels, sums + channels);
+        held = 0;
+    };
+    for (std::size_t row = (first + step - 1) / step * step; row < last; row += step) {
+        for (std::size_t column = 0; column < map.width; column += step) {
+            for (std::size_t c = 0; c < channels; c += kGroup)
+                save(load(map, map.at(row, column) + c), pixels + held * channels + c);
+            if (++held == kAtOnce) add();
+        }
+    }
+    add();
+}
+
+void store_rows(const float* values, const FeatureMap& map, bool rectify, std::size_t first, std::size_t last) {
+    const std::size_t length = map.width * map.channels;
+    for (std::size_t row = first; row < last; ++row) {
+        for (std::size_t i = 0; i < length; i += kGroup) {
+            const Lanes lanes = load(values + row * length + i);
+            save(rectify ? rectified(lanes) : lanes, map, map.at(row, 0) + i);
+        }
+    }
+}
+
+void recolour_pixels(float* pixels, const float* m, std::size_t first, std::size_t last) {
+    for (std::size_t i = first; i < last; ++i) {
+        float* x = pixels + 3 * i;
+        const float r = x[0], g = x[1], b = x[2];
+        for (std::size_t c = 0; c < 3; ++c) {
+            const float value = m[4 * c] * r + m[4 * c + 1] * g + m[4 * c + 2] * b + m[4 * c + 3];
+            x[c] = value < 0 ? 0 : value > 1 ? 1 : value;
+        }
+    }
+}
+
+constexpr MapKernels kMaps{convolve_any, unshuffle_rows, sum_rows, store_rows, recolour_pixels};
+
+}  // namespace
+}  // namespace fairlead::pictures

@@ -1,0 +1,146 @@
+#include <optional>
+
+#include "arrays.hpp"
+#include "bindings.hpp"
+#include "fairlead/pictures/feature_map.hpp"
+
+namespace fairlead::python {
+namespace {
+
+using pictures::FeatureMap;
+using pictures::Format;
+using Numbers = nb::ndarray<nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Picture = Array<const float, 3>;
+
+Format format_of(const nb::dlpack::dtype& type, const char* name) {
+    const auto code = [&](nb::dlpack::dtype_code wanted) { return type.code == static_cast<std::uint8_t>(wanted); };
+    if (code(nb::dlpack::dtype_code::Float) && type.bits == 32) return Format::floats;
+    require(code(nb::dlpack::dtype_code::UInt) && type.bits == 16, std::string(name) + ": must be float32 or uint16");
+    return Format::halves;
+}
+
+// The view of a Python FeatureMap, whose array the caller keeps alive.
+FeatureMap map_of(nb::handle object) {
+    const auto data = nb::cast<Numbers>(object.attr("data"), false);
+    const auto size = [&](const char* name) { return nb::cast<std::size_t>(object.attr(name)); };
+    const FeatureMap map{data.data(),    size("height"), size("width"), size("channels"), size("border"),
+                         format_of(data.dtype(), "data")};
+    require(map.height > 0 && map.width > 0 && map.channels > 0 && map.channels % pictures::kGroup == 0,
+            "map: must have rows, columns, and channels in multiples of 16");
+    require(map.channels <= 256 && map.border <= 1, "map: must have at most 256 channels and a border of 0 or 1");
+    require(data.shape(0) >= (map.height + 2 * map.border) * map.pitch() + pictures::slack(map.channels),
+            "data: must hold the map, its border and the slack");
+    return map;
+}
+
+std::optional<FeatureMap> map_or_none(nb::handle object) {
+    return object.is_none() ? std::nullopt : std::optional<FeatureMap>(map_of(object));
+}
+
+// What a convolution of `source` by Python's Filters is, without its result.
+pictures::Convolution convolution_of(const FeatureMap& source, nb::handle filters, std::size_t stride) {
+    const auto data = nb::cast<Numbers>(filters.attr("data"), false);
+    const auto bias = nb::cast<Array<const float, 1>>(filters.attr("bias"), false);
+    const auto side = nb::cast<std::size_t>(filters.attr("side"));
+    require(side == 1 || side == 3, "filters: must have a side of 1 or 3");
+    require(stride == 1 || (stride == 2 && source.height % 2 == 0 && source.width % 2 == 0),
+            "stride: must be 1, or 2 for even sides");
+    require(source.border >= side / 2, "source: must have a border for the filters");
+    require(format_of(data.dtype(), "filters") == source.format, "filters: must have the source's format");
+    pictures::Convolution work{source, data.data(), bias.data(), side, stride, source.height / stride,
+                               source.width / stride, bias.shape(0)};
+    const std::size_t run = source.format == Format::halves ? (work.run() + 31) / 32 * 32 : work.run();
+    require(work.outputs % pictures::kGroup == 0 && work.outputs > 0 && data.shape(0) == work.outputs * side * run,
+            "filters: must be packed for the source's channels");
+    return work;
+}
+
+void convolve(nb::handle source, nb::handle filters, std::size_t stride, std::size_t growth, nb::handle skip,
+              nb::handle kept, nb::handle rectified) {
+    const FeatureMap from = map_of(source);
+    const auto added = map_or_none(skip), whole = map_or_none(kept), positive = map_or_none(rectified);
+    auto work = convolution_of(from, filters, stride);
+    require(growth == 1 || growth == 2, "growth: must be 1 or 2");
+    for (const auto* map : {&added, &whole, &positive}) {
+        if (!map->has_value()) continue;
+        const FeatureMap& other = **map;
+        require(other.height == work.height * growth && other.width == work.width * growth &&
+                    other.channels == work.outputs && other.data != from.data,
+                "skip, kept, rectified: must be of the result's shape, and not the source");
+    }
+    work.growth = growth;
+    work.skip = added ? &*added : nullptr;
+    work.kept = whole ? &*whole : nullptr;
+    work.rectified = positive ? &*positive : nullptr;
+    const nb::gil_scoped_release released;
+    pictures::convolve(work);
+}
+
+void draw(nb::handle source, nb::handle filters, Picture under, Array<float, 3> drawn) {
+    const FeatureMap from = map_of(source);
+    auto work = convolution_of(from, filters, 1);
+    require(work.outputs == pictures::kGroup, "filters: must be 12, packed as 16");
+    const auto fits = [&](const auto& picture) {
+        return picture.shape(0) == 2 * work.height && picture.shape(1) == 2 * work.width && picture.shape(2) == 3;
+    };
+    require(fits(under) && fits(drawn), "under, drawn: must be [2 height, 2 width, 3]");
+    work.under = under.data();
+    work.drawn = drawn.data();
+    const nb::gil_scoped_release released;
+    pictures::convolve(work);
+}
+
+void unshuffle(Picture picture, Picture details, Array<const float, 2> mapping, float share, float lent,
+               nb::handle target, Array<float, 3> richer) {
+    const FeatureMap map = map_of(target);
+    const auto fits = [&](const auto& given) {
+        return given.shape(0) == 2 * map.height && given.shape(1) == 2 * map.width && given.shape(2) == 3;
+    };
+    require(fits(picture) && fits(details) && fits(richer) && map.channels == pictures::kGroup,
+            "picture, details, richer: must be [2 height, 2 width, 3] of a target of 16 channels");
+    require(mapping.shape(0) == 3 && mapping.shape(1) == 4, "mapping: must be [3, 4]");
+    const nb::gil_scoped_release released;
+    pictures::unshuffle({picture.data(), details.data(), mapping.data(), share, lent, richer.data(), map});
+}
+
+void moments(nb::handle source, std::size_t step, Array<float, 1> mean, Array<float, 2> covariance) {
+    const FeatureMap map = map_of(source);
+    require(step > 0, "step: must be at least 1");
+    require(mean.shape(0) == map.channels && covariance.shape(0) == map.channels &&
+                covariance.shape(1) == map.channels,
+            "mean, covariance: must be [channels] and [channels, channels]");
+    const nb::gil_scoped_release released;
+    pictures::moments(map, step, mean.data(), covariance.data());
+}
+
+void store(Picture values, nb::handle target, bool rectify) {
+    const FeatureMap map = map_of(target);
+    require(values.shape(0) == map.height && values.shape(1) == map.width && values.shape(2) == map.channels,
+            "values: must be of the target's shape");
+    const nb::gil_scoped_release released;
+    pictures::store(values.data(), map, rectify);
+}
+
+void recolour(Array<float, 3> picture, Array<const float, 2> mapping) {
+    require(picture.shape(2) == 3 && mapping.shape(0) == 3 && mapping.shape(1) == 4,
+            "picture, mapping: must be [height, width, 3] and [3, 4]");
+    const nb::gil_scoped_release released;
+    pictures::recolour(picture.data(), mapping.data(), picture.shape(0) * picture.shape(1));
+}
+
+}  // namespace
+
+void bind_feature_maps(nb::module_& module) {
+    using namespace nb::literals;
+    module.def("map_halves_by", &pictures::halves_by);
+    module.def("map_convolve", &convolve, "source"_a, "filters"_a, "stride"_a, "growth"_a, "skip"_a.none(),
+               "kept"_a.none(), "rectified"_a.none());
+    module.def("map_draw", &draw, "source"_a, "filters"_a, "under"_a, "drawn"_a);
+    module.def("map_unshuffle", &unshuffle, "picture"_a, "details"_a, "mapping"_a, "share"_a, "lent"_a, "target"_a,
+               "richer"_a);
+    module.def("map_moments", &moments, "source"_a, "step"_a, "mean"_a, "covariance"_a);
+    module.def("map_store", &store, "values"_a, "target"_a, "rectify"_a);
+    module.def("map_recolour", &recolour, "picture"_a, "mapping"_a);
+}
+
+}  // namespace fairlead::python

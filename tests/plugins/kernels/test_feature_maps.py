@@ -1,0 +1,142 @@
+"""Native kernels of feature maps and their reference agree in both formats and on every ISA; borders stay zeros."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fairlead_kernels import feature_maps
+from fairlead_kernels import reference_feature_maps as reference
+from fairlead_kernels.backend import available_isas, backend, extension, select, set_threads, threads
+from fairlead_kernels.feature_maps import FeatureMap, Filters, Result
+
+compiled = pytest.mark.skipif(
+    extension() is None, reason="the kernels are not compiled: native feature maps are not tested"
+)
+SIDES = st.integers(1, 21)
+
+
+@pytest.fixture(params=[*available_isas(), "numpy"])
+def each_isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    before = backend()
+    select(request.param)
+    yield request.param
+    select(before.isa if before.name == "native" else "numpy")
+
+
+def filled(rng: np.random.Generator, height: int, width: int, channels: int, border: int, halves: bool) -> FeatureMap:
+    made = FeatureMap.zeros(height, width, channels, border, halves)
+    values = rng.standard_normal((height, width, channels), np.float32)
+    made.inside()[...] = reference.to_halves(values) if halves else values
+    return made
+
+
+def random_filters(rng: np.random.Generator, outputs: int, side: int, channels: int, halves: bool) -> Filters:
+    weights = rng.standard_normal((outputs, side, side, channels), np.float32) / np.float32(side * channels**0.5)
+    return Filters.of(weights, rng.standard_normal(outputs).astype(np.float32), halves)
+
+
+@compiled
+@settings(max_examples=40, deadline=None)
+@given(SIDES, SIDES, st.sampled_from([16, 32, 48]), st.sampled_from([16, 48]), st.booleans(), st.integers(0, 2**31))
+def test_native_convolutions_are_the_reference(
+    height: int, width: int, channels: int, outputs: int, halves: bool, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    side, stride, growth = int(rng.choice([1, 3])), int(rng.integers(1, 3)), int(rng.integers(1, 3))
+    source = filled(rng, height * stride, width * stride, channels, 1, halves)
+    filters = random_filters(rng, outputs, side, channels, halves)
+    size = (height * growth, width * growth, outputs)
+    skip = filled(rng, *size, 0, halves) if seed % 2 else None
+    native, plain = (
+        Result(skip, FeatureMap.zeros(*size, 0), FeatureMap.zeros(*size, 1, halves), growth) for _ in range(2)
+    )
+    feature_maps.convolve(source, filters, native, stride)
+    reference.map_convolve(source, filters, stride, growth, skip, plain.kept, plain.rectified)
+    np.testing.assert_allclose(native.kept.read(), plain.kept.read(), atol=1e-4)
+    np.testing.assert_allclose(native.rectified.read(), plain.rectified.read(), atol=1e-4, rtol=2**-7)
+    # What is around a map is zeros for the convolution that follows.
+    inside = np.count_nonzero(native.rectified.inside())
+    assert np.count_nonzero(native.rectified.data) == inside
+
+
+@pytest.mark.parametrize("halves", [False, True])
+def test_every_isa_convolves_as_the_plain_sum_does(each_isa: str, halves: bool) -> None:
+    rng = np.random.default_rng(3)
+    source, filters = filled(rng, 5, 37, 32, 1, halves), random_filters(rng, 32, 3, 32, halves)
+    kept = FeatureMap.zeros(5, 37, 32, 0)
+    feature_maps.convolve(source, filters, Result(kept=kept))
+    padded, weights = np.pad(source.read(), [(1, 1), (1, 1), (0, 0)]).astype(np.float64), filters.weights()
+    expected = sum(
+        padded[v : v + 5, u : u + 37] @ weights[:, v, u].T.astype(np.float64) for v in range(3) for u in range(3)
+    )
+    np.testing.assert_allclose(kept.read(), expected + filters.bias, atol=1e-4)
+
+
+@compiled
+@settings(max_examples=25, deadline=None)
+@given(SIDES, SIDES, st.integers(1, 3), st.booleans(), st.integers(0, 2**31))
+def test_native_moments_pictures_and_colours_are_the_reference(
+    height: int, width: int, step: int, halves: bool, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    source = filled(rng, height, width, 32, 1, halves)
+    expected = np.empty(32, np.float32), np.empty((32, 32), np.float32)
+    reference.map_moments(source, step, *expected)
+    for native, plain in zip(feature_maps.moments(source, step), expected, strict=True):
+        np.testing.assert_allclose(native, plain, atol=1e-5)
+    picture, details = rng.random((2, 2 * height, 2 * width, 3), np.float32)
+    mapping = rng.standard_normal((3, 4)).astype(np.float32)
+    targets = [FeatureMap.zeros(height, width, 16, 1, halves) for _ in range(2)]
+    richer, drawn = feature_maps.unshuffle(picture, details, mapping, 0.7, 0.5, targets[0]), np.empty_like(picture)
+    reference.map_unshuffle(picture, details, mapping, 0.7, 0.5, targets[1], drawn)
+    np.testing.assert_allclose(richer, drawn, atol=1e-5)
+    np.testing.assert_allclose(targets[0].read(), targets[1].read(), atol=1e-5, rtol=2**-7)
+    filters = random_filters(rng, 12, 3, 32, halves)
+    reference.map_draw(source, filters, picture, drawn)
+    np.testing.assert_allclose(feature_maps.draw(source, filters, picture), drawn, atol=1e-4)
+    reference.map_recolour(drawn, mapping)
+    feature_maps.recolour(richer := feature_maps.draw(source, filters, picture), mapping)
+    np.testing.assert_allclose(richer, drawn, atol=1e-3)
+
+
+def test_a_map_holds_what_was_stored(each_isa: str) -> None:
+    values = np.random.default_rng(0).standard_normal((3, 5, 16), np.float32)
+    whole, halves = FeatureMap.zeros(3, 5, 16), FeatureMap.zeros(3, 5, 16, 0, True)
+    feature_maps.store(values, whole)
+    feature_maps.store(values, halves, rectify=True)
+    np.testing.assert_array_equal(whole.read(), values)
+    np.testing.assert_allclose(halves.read(), np.maximum(values, 0), rtol=2**-8)
+
+
+@compiled
+def test_results_do_not_depend_on_threads() -> None:
+    rng = np.random.default_rng(1)
+    source, filters = filled(rng, 40, 33, 32, 1, True), random_filters(rng, 32, 3, 32, True)
+    found, before = [], threads()
+    for count in (1, 3):
+        set_threads(count)
+        kept = FeatureMap.zeros(40, 33, 32, 0)
+        feature_maps.convolve(source, filters, Result(kept=kept))
+        found.append((kept.read().copy(), *feature_maps.moments(source)))
+    set_threads(before)
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@compiled
+def test_what_does_not_go_together_is_refused() -> None:
+    rng = np.random.default_rng(2)
+    source, filters = filled(rng, 4, 6, 32, 1, False), random_filters(rng, 16, 3, 32, False)
+    with pytest.raises(ValueError, match="of the result's shape"):
+        feature_maps.convolve(source, filters, Result(kept=FeatureMap.zeros(4, 6, 32)))
+    with pytest.raises(ValueError, match="the source's format"):
+        feature_maps.convolve(source, random_filters(rng, 16, 3, 32, True), Result(kept=FeatureMap.zeros(4, 6, 16)))
+    with pytest.raises(ValueError, match="a border"):
+        feature_maps.convolve(filled(rng, 4, 6, 32, 0, False), filters, Result(kept=FeatureMap.zeros(4, 6, 16)))
+    with pytest.raises(ValueError, match="multiples of 16"):
+        FeatureMap.zeros(4, 6, 12)
