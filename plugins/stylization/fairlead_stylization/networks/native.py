@@ -1,0 +1,300 @@
+"""A student by the project's own kernels: no runtime, and few passes over memory.
+
+The same layers as `student.Student`; the order of the statistics is the ledger's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead_kernels import feature_maps
+from fairlead_kernels.feature_maps import FeatureMap, Filters, Result
+
+from ..errors import BadCheckpoint
+from ..stylizer import Look
+from ..transform.roots import apart, matching
+from ..transform.rows_form import Patches, global_local_transform, patches_of, statistics
+from ..transform.tiles import length
+from .shape import SHAPES, StudentShape
+
+Array = NDArray[np.float32]
+
+EPSILON = 1e-5
+#: As in `student`, which needs torch: of the details that a content is lent; and of moments at 1/2 and of pictures.
+LENT = 0.5
+STEP = 3
+SAME = np.eye(3, 4, dtype=np.float32)
+
+
+class NativeNetwork:
+    """A student's weights, run by `fairlead_kernels.feature_maps`.
+
+    Args:
+        weights: a safetensors file.
+        variant: its name.
+        halves: features in bfloat16; None: where the processor multiplies it by itself.
+        digest: of the weights; None: of that file.
+        step: of moments at 1/2 and of pictures: every so many rows and columns.
+
+    Raises:
+        BadCheckpoint: not a student of that variant, or of channels that are no multiples of 16.
+    """
+
+    def __init__(
+        self, weights: Path, variant: str, halves: bool | None = None, digest: str | None = None, step: int = STEP
+    ) -> None:
+        self._weights, self._file, self.variant, self._step = read_arrays(weights), weights, variant, step
+        self._halves = feature_maps.halves_by() in ("amx", "avx512bf16") if halves is None else halves
+        self._shape = self._checked(SHAPES[variant])
+        self.segments = self._shape.segments
+        self.weights_digest = digest or hashlib.sha256(weights.read_bytes()).hexdigest()
+        self._blocks = 2 * self._shape.depth + 1
+        names = [
+            *(f"encoder.{name}" for name in ("first", "second", "third")),
+            *(f"encoder.blocks.{index}" for index in range(self._blocks)),
+            *(f"decoder.{name}" for name in ("to_middle", "middle", "to_fine", "fine", "picture")),
+        ]
+        self._filters = {name: self._packed(name) for name in names}
+        # Maps of the last pictures' size, whose borders are zeros already: concurrent calls take one each.
+        self._kept: list[Maps] = []
+
+    def encode(self, style: Array, details: Array) -> tuple[Array, Array, Array, Array]:
+        """See `stylizer.Network`."""
+        maps = self._maps(style.shape[2], style.shape[3])
+        picture, fine = (np.ascontiguousarray(part[0].transpose(1, 2, 0)) for part in (style, details))
+        feature_maps.unshuffle(picture, fine, SAME, 1.0, 0.0, maps.seen)
+        coarse = self._encoded(maps)
+        feature_maps.store(coarse, maps.deep, rectify=True)
+        noted = self._itself(maps)
+        found = np.concatenate([statistics(coarse), *noted])
+        patches = patches_of(coarse, self._shape.matching)
+        self._kept = [maps, *self._kept[:2]]
+        return found[None], *(part[None] for part in patches)
+
+    def decode(self, content: Array, details: Array, look: Look, given: Array | None) -> tuple[Array, Array]:
+        """See `stylizer.Network`."""
+        maps, ledger = self._maps(content.shape[2], content.shape[3]), _Ledger(given)
+        picture, lent = (np.ascontiguousarray(part[0].transpose(1, 2, 0)) for part in (content, details))
+        richer = feature_maps.unshuffle(picture, lent, look.colours[0], look.strength, LENT, maps.seen)
+        coarse, code = self._encoded(maps), look.statistics[0]
+        first, wanted = self._split(code)
+        own = ledger.note(statistics(coarse))
+        patches = Patches(look.filters, look.means, look.deviations, look.weights, self._shape.matching)
+        stylized = global_local_transform(coarse, own, first, patches)
+        feature_maps.store(coarse + np.float32(look.strength) * (stylized - coarse), maps.deep, rectify=True)
+        drawn = self._drawn(maps, _Places(self, wanted, self._asked(code), look.strength, ledger), richer)
+        colours = ledger.note(_under(_pixel_moments(picture, self._step), look.colours[0]))
+        matrix, offset = matching(ledger.note(_pixel_moments(drawn, self._step)), colours, 1.0)
+        feature_maps.recolour(drawn, np.concatenate([matrix, offset[:, None]], 1).astype(np.float32))
+        self._kept = [maps, *self._kept[:2]]
+        return drawn.transpose(2, 0, 1)[None], np.concatenate(ledger.used)[None]
+
+    def _encoded(self, maps: Maps) -> Array:
+        self._convolve("first", maps.seen, Result(kept=maps.fine, rectified=maps.fine_in))
+        self._convolve("second", maps.fine_in, Result(kept=maps.middle, rectified=maps.middle_in), 2)
+        self._convolve("third", maps.middle_in, Result(kept=maps.coarse, rectified=maps.deep), 2)
+        source, target = maps.deep, maps.deep_too
+        for index in range(self._blocks):
+            last = index + 1 == self._blocks
+            result = Result(skip=maps.coarse, kept=maps.coarse, rectified=None if last else target)
+            self._convolve(f"blocks.{index}", source, result)
+            source, target = target, source
+        return maps.coarse.inside()
+
+    def _itself(self, maps: Maps) -> list[Array]:
+        """Moments of a style at the decoder's places."""
+        noted, convolve = [], self._convolve
+        convolve("to_middle", maps.deep, Result(maps.middle, maps.middle_out, maps.middle_in, 2))
+        noted.append(_moments(maps.middle_out))
+        convolve("middle", maps.middle_in, Result(kept=maps.middle_out, rectified=maps.middle_too))
+        noted.append(_moments(maps.middle_out))
+        convolve("to_fine", maps.middle_too, Result(maps.fine, maps.fine_out, maps.fine_in, 2))
+        noted.append(_moments(maps.fine_out, self._step))
+        convolve("fine", maps.fine_in, Result(kept=maps.fine_out))
+        return [*noted, _moments(maps.fine_out, self._step)]
+
+    def _drawn(self, maps: Maps, place: _Places, richer: Array) -> Array:
+        convolve = self._convolve
+        convolve("to_middle", maps.deep, Result(maps.middle, maps.middle_out, growth=2))
+        place(maps.middle_out, maps.middle_in, 1)
+        convolve("middle", maps.middle_in, Result(kept=maps.middle_out))
+        place(maps.middle_out, maps.middle_in, 1)
+        convolve("to_fine", maps.middle_in, Result(maps.fine, maps.fine_out, growth=2))
+        place(maps.fine_out, maps.fine_in, self._step)
+        convolve("fine", maps.fine_in, Result(kept=maps.fine_out))
+        place(maps.fine_out, maps.fine_in, self._step)
+        return feature_maps.draw(maps.fine_in, self._filters["decoder.picture"], richer)
+
+    def _convolve(self, name: str, source: FeatureMap, result: Result, stride: int = 1) -> None:
+        own = f"encoder.{name}"
+        filters = self._filters.get(own) or self._filters[f"decoder.{name}"]
+        feature_maps.convolve(source, filters, result, stride)
+
+    def linear(self, source: FeatureMap, target: FeatureMap, matrix: Array, offset: Array) -> None:
+        """Rectified matrix [C, C] x + offset [C] of each pixel x."""
+        filters = Filters.of(matrix[:, None, None].astype(np.float32), offset, self._halves)
+        feature_maps.convolve(source, filters, Result(rectified=target))
+
+    def _split(self, code: Array) -> tuple[Array, list[Array]]:
+        ends = np.cumsum([length(segment) for segment in self.segments[:-2]])
+        first, *wanted = np.split(code, ends)[:-1]
+        return first, wanted
+
+    def _asked(self, code: Array) -> list[Array]:
+        """Scales, then shifts, at each place (`student.Modulator`)."""
+        first, wanted = self._split(code)
+        means, variances = zip(*((mean, covariance.diagonal()) for mean, covariance in map(apart, wanted)), strict=True)
+        deviations = np.sqrt(np.maximum(np.concatenate(variances), 0) + EPSILON)
+        seen = np.concatenate([first, *means, deviations])
+        held = self._weights
+        standard = ((seen - held["modulator.centre"]) / held["modulator.spread"]).clip(-4, 4)
+        inner = np.maximum(held["modulator.inner.weight"] @ standard + held["modulator.inner.bias"], 0)
+        asked = held["modulator.outer.weight"] @ inner + held["modulator.outer.bias"]
+        return np.split(asked, np.cumsum([2 * size for size in self._shape.places])[:-1])
+
+    def _maps(self, height: int, width: int) -> Maps:
+        for index, maps in enumerate(kept := self._kept):
+            if maps.size == (height, width):
+                self._kept = [*kept[:index], *kept[index + 1 :]]
+                return maps
+        return Maps(self._shape, height, width, self._halves)
+
+    def _packed(self, name: str) -> Filters:
+        weights = self._weights[f"{name}.weight"]
+        if name == "encoder.first":
+            # 6 x 6 by twos over 4 channels is 3 x 3 over 2 x 2 pixels' 16: [O, c, (v, dy), (u, dx)].
+            parted = weights.reshape(-1, 4, 3, 2, 3, 2).transpose(0, 2, 4, 3, 5, 1)
+            weights = parted.reshape(len(parted), 3, 3, 16)
+        else:
+            weights = weights.transpose(0, 2, 3, 1)
+        bias = self._weights[f"{name}.bias"]
+        if name == "decoder.picture":
+            # Pixel shuffle has (colour, dy, dx).
+            order = np.arange(12).reshape(3, 2, 2).transpose(1, 2, 0).ravel()
+            weights, bias = weights[order], bias[order]
+        return Filters.of(np.ascontiguousarray(weights), bias, self._halves)
+
+    def _checked(self, shape: StudentShape) -> StudentShape:
+        held = self._weights
+        for name, wanted in shapes_of(shape).items():
+            if name not in held or held[name].shape != wanted:
+                found = held[name].shape if name in held else "nothing"
+                raise BadCheckpoint(self._file, f"{name}: {found}; accepted for {self.variant}: {wanted}")
+        if any(size % feature_maps.GROUP for size in shape.channels):
+            raise BadCheckpoint(self._file, f"channels {shape.channels}; accepted: multiples of {feature_maps.GROUP}")
+        return shape
+
+
+class Maps:
+    """What a picture of a size is computed in."""
+
+    def __init__(self, shape: StudentShape, height: int, width: int, halves: bool) -> None:
+        self.size, (fine, middle, coarse) = (height, width), shape.channels
+        half, quarter, eighth = ((height // by, width // by) for by in (2, 4, 8))
+        self.seen = FeatureMap.zeros(*half, 16, 1, halves)
+        self.fine, self.fine_out = (FeatureMap.zeros(*half, fine, 0, halves) for _ in range(2))
+        self.fine_in = FeatureMap.zeros(*half, fine, 1, halves)
+        self.middle, self.middle_out = (FeatureMap.zeros(*quarter, middle, 0, halves) for _ in range(2))
+        self.middle_in, self.middle_too = (FeatureMap.zeros(*quarter, middle, 1, halves) for _ in range(2))
+        # Whole numbers: the local stage compares them.
+        self.coarse = FeatureMap.zeros(*eighth, coarse, 0)
+        self.deep, self.deep_too = (FeatureMap.zeros(*eighth, coarse, 1, halves) for _ in range(2))
+
+
+class _Ledger:
+    """See `student.Ledger`."""
+
+    def __init__(self, given: Array | None) -> None:
+        self._given, self._place = None if given is None else given[0], 0
+        self.used: list[Array] = []
+
+    def note(self, found: Array) -> Array:
+        """[N], found here -> those to go by."""
+        if self._given is not None:
+            found = self._given[self._place : self._place + len(found)]
+        self._place += len(found)
+        self.used.append(found)
+        return found
+
+
+class _Places:
+    """See `student.Matching`: what happens at a place is one linear map of each pixel."""
+
+    def __init__(
+        self, network: NativeNetwork, wanted: list[Array], asked: list[Array], share: float, ledger: _Ledger
+    ) -> None:
+        self._linear, self._wanted, self._asked = network.linear, iter(wanted), iter(asked)
+        self._share, self._ledger = share, ledger
+
+    def __call__(self, source: FeatureMap, target: FeatureMap, step: int) -> None:
+        """Fill the target with the source's features as the style has them, rectified."""
+        matrix, offset = matching(self._ledger.note(_moments(source, step)), next(self._wanted), self._share)
+        scale, shift = np.split(self._share * next(self._asked), 2)
+        self._linear(source, target, (1 + scale)[:, None] * matrix, (1 + scale) * offset + shift)
+
+
+def _moments(source: FeatureMap, step: int = 1) -> Array:
+    mean, covariance = feature_maps.moments(source, step)
+    return np.concatenate([mean, covariance.ravel()])
+
+
+def _pixel_moments(picture: Array, step: int) -> Array:
+    pixels = picture[::step, ::step].reshape(-1, 3).astype(np.float64)
+    mean = pixels.mean(0)
+    covariance = pixels.T @ pixels / len(pixels) - np.outer(mean, mean)
+    return np.concatenate([mean, covariance.ravel()]).astype(np.float32)
+
+
+def _under(moments: Array, mapping: Array) -> Array:
+    """Moments of colours under a map [3, 4]."""
+    mean, covariance = apart(moments)
+    matrix = mapping[:, :3]
+    return np.concatenate([matrix @ mean + mapping[:, 3], (matrix @ covariance @ matrix.T).ravel()])
+
+
+def shapes_of(shape: StudentShape) -> dict[str, tuple[int, ...]]:
+    """Every array of a student's weights, by name."""
+    fine, middle, coarse = shape.channels
+    convolutions = {
+        "encoder.second": (middle, fine),
+        "encoder.third": (coarse, middle),
+        **{f"encoder.blocks.{index}": (coarse, coarse) for index in range(2 * shape.depth + 1)},
+        "decoder.to_middle": (middle, coarse),
+        "decoder.middle": (middle, middle),
+        "decoder.to_fine": (fine, middle),
+        "decoder.fine": (fine, fine),
+        "decoder.picture": (12, fine),
+    }
+    count = 2 * (coarse + sum(shape.places))
+    asked = 2 * sum(shape.places)
+    found: dict[str, tuple[int, ...]] = {"encoder.first.weight": (fine, 4, 6, 6), "encoder.first.bias": (fine,)}
+    for name, (outputs, inputs) in convolutions.items():
+        found |= {f"{name}.weight": (outputs, inputs, 3, 3), f"{name}.bias": (outputs,)}
+    found |= {"modulator.centre": (count,), "modulator.spread": (count,)}
+    found |= {"modulator.inner.weight": (shape.hidden, count), "modulator.inner.bias": (shape.hidden,)}
+    return found | {"modulator.outer.weight": (asked, shape.hidden), "modulator.outer.bias": (asked,)}
+
+
+def read_arrays(path: Path) -> dict[str, Array]:
+    """A safetensors file's arrays in float32, without torch.
+
+    Raises:
+        BadCheckpoint: not there, not such a file, or with numbers that are not finite.
+    """
+    from safetensors.numpy import load_file
+
+    if not path.is_file():
+        raise BadCheckpoint(path, "no such file; accepted: a safetensors file")
+    try:
+        arrays = {name: value.astype(np.float32) for name, value in load_file(path).items()}
+    except Exception as problem:
+        # Readers of foreign bytes end in errors of any class.
+        raise BadCheckpoint(path, f"not a safetensors file of numbers: {problem}") from problem
+    for name, value in arrays.items():
+        if not np.isfinite(value).all():
+            raise BadCheckpoint(path, f"{name}: holds NaN or infinite numbers; accepted: finite ones")
+    return arrays
