@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -32,6 +32,9 @@ class Settings(BaseModel):
     threads: int | None = Field(default=None, ge=1, le=256, description="Default: the cores of the budget.")
     weights: str | None = Field(
         default=None, description="Absolute path of a folder with graphs of one's own training. null: those shipped."
+    )
+    runtime: Literal["auto", "native", "onnx"] = Field(
+        default="auto", description="What runs the network. auto: the project's own kernels where they are faster."
     )
     clip: str | None = Field(
         default=None, description="Absolute path of a folder with a CLIP as Hugging Face writes it: texts are accepted."

@@ -1,4 +1,4 @@
-"""What stylizes: one protocol, with torch or ONNX Runtime behind it."""
+"""What stylizes: one protocol, with native kernels, torch or ONNX Runtime behind it."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class NetworkStylizer:
     """A stylizer over a network.
 
     Args:
-        network: torch or ONNX Runtime.
+        network: native kernels, torch or ONNX Runtime.
         tiling: how large pictures are cut.
     """
 
@@ -206,7 +206,8 @@ class NetworkStylizer:
 
     def _piece(self, content: Array, lent: Array, look: Look, given: Array | None) -> tuple[Array, Array]:
         height, width = content.shape[:2]
-        framed = (_planes(part[np.ix_(*framing(height, width))]) for part in (content, lent))
+        rows, columns = framing(height, width)
+        framed = (_planes(part.take(rows, 0).take(columns, 1)) for part in (content, lent))
         picture, used = self.network.decode(*framed, look, given)
         whole = picture[0, :, MARGIN : MARGIN + height, MARGIN : MARGIN + width]
         return np.ascontiguousarray(whole.transpose(1, 2, 0)), used
@@ -229,6 +230,8 @@ def _look(content: Array, codes: Sequence[StyleCode], weights: Array, strength: 
 
 def _lent(content: Array, codes: Sequence[StyleCode], look: Look) -> Array:
     """What the styles lend a content [H, W, 3], each by its weight."""
+    if len(codes) == 1:
+        return codes[0].details.carried(content, look.colours[0])
     lent = np.zeros(content.shape, np.float32)
     for code, weight in zip(codes, look.weights, strict=True):
         if weight:
@@ -299,4 +302,5 @@ def framing(height: int, width: int) -> tuple[NDArray[np.intp], NDArray[np.intp]
 
 
 def _planes(picture: Array) -> Array:
-    return np.ascontiguousarray(picture.transpose(2, 0, 1)[None])
+    # A view: networks that keep channels last need no copy.
+    return picture.transpose(2, 0, 1)[None]

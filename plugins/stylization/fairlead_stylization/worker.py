@@ -45,7 +45,7 @@ class Worker:
         context.progress(0.1, "loading the network")
         threads = settings.threads or max(1, int(context.budget.cores or 1))
         self._variant = context.variant
-        self._stylizer = shipped_stylizer(context.variant, threads, _folder(settings))
+        self._stylizer = shipped_stylizer(context.variant, threads, _folder(settings), runtime=settings.runtime)
         context.progress(0.7, "warming up")
         small = np.linspace(0, 1, 64 * 64 * 3, dtype=np.float32).reshape(64, 64, 3)
         self._stylizer.stylize(small, [Style(small)])

@@ -6,7 +6,10 @@ The same layers as `student.Student`; the order of the statistics is the ledger'
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +31,8 @@ EPSILON = 1e-5
 LENT = 0.5
 STEP = 3
 SAME = np.eye(3, 4, dtype=np.float32)
+#: Maps of larger pictures are not kept for the next one.
+KEPT_PIXELS = 1024 * 1024
 
 
 class NativeNetwork:
@@ -59,39 +64,43 @@ class NativeNetwork:
             *(f"decoder.{name}" for name in ("to_middle", "middle", "to_fine", "fine", "picture")),
         ]
         self._filters = {name: self._packed(name) for name in names}
-        # Maps of the last pictures' size, whose borders are zeros already: concurrent calls take one each.
+        # Maps of the last pictures' sizes, whose borders are zeros already: concurrent calls take one each.
         self._kept: list[Maps] = []
+        self._lock = Lock()
 
     def encode(self, style: Array, details: Array) -> tuple[Array, Array, Array, Array]:
         """See `stylizer.Network`."""
-        maps = self._maps(style.shape[2], style.shape[3])
-        picture, fine = (np.ascontiguousarray(part[0].transpose(1, 2, 0)) for part in (style, details))
-        feature_maps.unshuffle(picture, fine, SAME, 1.0, 0.0, maps.seen)
-        coarse = self._encoded(maps)
-        feature_maps.store(coarse, maps.deep, rectify=True)
-        noted = self._itself(maps)
-        found = np.concatenate([statistics(coarse), *noted])
-        patches = patches_of(coarse, self._shape.matching)
-        self._kept = [maps, *self._kept[:2]]
+        picture, fine = (_rows(part) for part in (style, details))
+        with self._maps(*picture.shape[:2]) as maps:
+            feature_maps.unshuffle(picture, fine, SAME, 1.0, 0.0, maps.seen)
+            coarse = self._encoded(maps)
+            feature_maps.store(coarse, maps.deep, rectify=True)
+            found = np.concatenate([statistics(coarse), *self._itself(maps)])
+            patches = patches_of(coarse, self._shape.matching)
         return found[None], *(part[None] for part in patches)
 
     def decode(self, content: Array, details: Array, look: Look, given: Array | None) -> tuple[Array, Array]:
         """See `stylizer.Network`."""
-        maps, ledger = self._maps(content.shape[2], content.shape[3]), _Ledger(given)
-        picture, lent = (np.ascontiguousarray(part[0].transpose(1, 2, 0)) for part in (content, details))
-        richer = feature_maps.unshuffle(picture, lent, look.colours[0], look.strength, LENT, maps.seen)
+        picture, lent = (_rows(part) for part in (content, details))
+        ledger = _Ledger(given)
+        with self._maps(*picture.shape[:2]) as maps:
+            richer = feature_maps.unshuffle(picture, lent, look.colours[0], look.strength, LENT, maps.seen)
+            drawn = self._stylized(maps, look, ledger, richer)
+        colours = ledger.note(_under(_pixel_moments(picture, self._step), look.colours[0]))
+        matrix, offset = matching(ledger.note(_pixel_moments(drawn, self._step)), colours, 1.0)
+        feature_maps.recolour(drawn, np.concatenate([matrix, offset[:, None]], 1).astype(np.float32))
+        return drawn.transpose(2, 0, 1)[None], np.concatenate(ledger.used)[None]
+
+    def _stylized(self, maps: Maps, look: Look, ledger: _Ledger, richer: Array) -> Array:
         coarse, code = self._encoded(maps), look.statistics[0]
         first, wanted = self._split(code)
         own = ledger.note(statistics(coarse))
         patches = Patches(look.filters, look.means, look.deviations, look.weights, self._shape.matching)
         stylized = global_local_transform(coarse, own, first, patches)
-        feature_maps.store(coarse + np.float32(look.strength) * (stylized - coarse), maps.deep, rectify=True)
-        drawn = self._drawn(maps, _Places(self, wanted, self._asked(code), look.strength, ledger), richer)
-        colours = ledger.note(_under(_pixel_moments(picture, self._step), look.colours[0]))
-        matrix, offset = matching(ledger.note(_pixel_moments(drawn, self._step)), colours, 1.0)
-        feature_maps.recolour(drawn, np.concatenate([matrix, offset[:, None]], 1).astype(np.float32))
-        self._kept = [maps, *self._kept[:2]]
-        return drawn.transpose(2, 0, 1)[None], np.concatenate(ledger.used)[None]
+        if look.strength < 1:
+            stylized = coarse + np.float32(look.strength) * (stylized - coarse)
+        feature_maps.store(stylized, maps.deep, rectify=True)
+        return self._drawn(maps, _Places(self, wanted, self._asked(code), look.strength, ledger), richer)
 
     def _encoded(self, maps: Maps) -> Array:
         self._convolve("first", maps.seen, Result(kept=maps.fine, rectified=maps.fine_in))
@@ -156,12 +165,17 @@ class NativeNetwork:
         asked = held["modulator.outer.weight"] @ inner + held["modulator.outer.bias"]
         return np.split(asked, np.cumsum([2 * size for size in self._shape.places])[:-1])
 
-    def _maps(self, height: int, width: int) -> Maps:
-        for index, maps in enumerate(kept := self._kept):
-            if maps.size == (height, width):
-                self._kept = [*kept[:index], *kept[index + 1 :]]
-                return maps
-        return Maps(self._shape, height, width, self._halves)
+    @contextmanager
+    def _maps(self, height: int, width: int) -> Iterator[Maps]:
+        with self._lock:
+            found = next((maps for maps in self._kept if maps.size == (height, width)), None)
+            if found is not None:
+                self._kept.remove(found)
+        maps = found or Maps(self._shape, height, width, self._halves)
+        yield maps
+        if height * width <= KEPT_PIXELS:
+            with self._lock:
+                self._kept = [maps, *self._kept[:2]]
 
     def _packed(self, name: str) -> Filters:
         weights = self._weights[f"{name}.weight"]
@@ -235,6 +249,11 @@ class _Places:
         matrix, offset = matching(self._ledger.note(_moments(source, step)), next(self._wanted), self._share)
         scale, shift = np.split(self._share * next(self._asked), 2)
         self._linear(source, target, (1 + scale)[:, None] * matrix, (1 + scale) * offset + shift)
+
+
+def _rows(planes: Array) -> Array:
+    """[1, 3, H, W] -> [H, W, 3], without a copy where they lie so."""
+    return np.ascontiguousarray(planes[0].transpose(1, 2, 0), np.float32)
 
 
 def _moments(source: FeatureMap, step: int = 1) -> Array:

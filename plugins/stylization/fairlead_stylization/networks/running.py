@@ -1,17 +1,23 @@
-"""Networks behind the stylizer: a student in torch, or its exported graphs."""
+"""Networks behind the stylizer: a student by native kernels or in torch, or its exported graphs."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BadSetting
+from fairlead_kernels import set_threads
+from fairlead_kernels.feature_maps import halves_by
+
+from ..errors import BadCheckpoint, BadSetting
 from ..stylizer import Look, NetworkStylizer
 from ..transform.tiles import length
+from .native import NativeNetwork
 from .sessions import Graph
 from .shape import SHAPES, shape_told
 
@@ -22,6 +28,7 @@ Array = NDArray[np.float32]
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 VARIANTS = ("edge", "quality")
+RUNTIMES = ("auto", "native", "onnx")
 LOOK = ("colours", "statistics", "filters", "means", "deviations", "weights")
 
 
@@ -42,16 +49,18 @@ class OnnxNetwork:
         told = self._picture.told
         self.segments = shape_told(told, picture).segments
         self.variant = told.get("variant", "edge")
-        self.weights_digest = hashlib.sha256(style.read_bytes() + picture.read_bytes()).hexdigest()
+        self.weights_digest = _digest(style, picture)
 
     def encode(self, style: Array, details: Array) -> tuple[Array, Array, Array, Array]:
         """See `stylizer.Network`."""
-        return tuple(self._style.run({"style": style, "details": details}))
+        fed = {"style": style, "details": details}
+        return tuple(self._style.run({name: np.ascontiguousarray(part) for name, part in fed.items()}))
 
     def decode(self, content: Array, details: Array, look: Look, given: Array | None) -> tuple[Array, Array]:
         """See `stylizer.Network`."""
         total = sum(map(length, self.segments))
-        fed = {"content": content, "details": details, **{name: getattr(look, name) for name in LOOK}}
+        planes = {"content": np.ascontiguousarray(content), "details": np.ascontiguousarray(details)}
+        fed = {**planes, **{name: getattr(look, name) for name in LOOK}}
         fed["strength"] = np.array([look.strength], np.float32)
         fed["given"] = np.zeros((1, total), np.float32) if given is None else given
         fed["share"] = np.array([0 if given is None else 1], np.float32)
@@ -80,8 +89,9 @@ class TorchNetwork:
 
         from .export import StyleGraph
 
+        planes = (torch.from_numpy(np.ascontiguousarray(part)) for part in (style, details))
         with torch.inference_mode():
-            found = StyleGraph(self._student)(*(torch.from_numpy(part).to(self._device) for part in (style, details)))
+            found = StyleGraph(self._student)(*(part.to(self._device) for part in planes))
         return tuple(array.cpu().numpy() for array in found)
 
     def decode(self, content: Array, details: Array, look: Look, given: Array | None) -> tuple[Array, Array]:
@@ -90,7 +100,8 @@ class TorchNetwork:
 
         from .export import PictureGraph
 
-        arrays = [content, details, *(getattr(look, name) for name in LOOK)]
+        planes = (np.ascontiguousarray(part) for part in (content, details))
+        arrays = [*planes, *(getattr(look, name) for name in LOOK)]
         arrays.append(np.array([look.strength], np.float32))
         arrays.append(np.zeros((1, sum(map(length, self.segments))), np.float32) if given is None else given)
         arrays.append(np.array([0 if given is None else 1], np.float32))
@@ -99,16 +110,55 @@ class TorchNetwork:
         return picture.cpu().numpy(), used.cpu().numpy()
 
 
-def shipped_stylizer(variant: str = "edge", threads: int = 0, folder: Path = WEIGHTS) -> NetworkStylizer:
-    """The stylizer that ships, by an exported graph.
+def shipped_stylizer(
+    variant: str = "edge", threads: int = 0, folder: Path = WEIGHTS, *, runtime: str = "auto"
+) -> NetworkStylizer:
+    """The stylizer that ships.
+
+    Args:
+        variant: which size.
+        threads: as many as there are processors where 0; of all native kernels of this process.
+        folder: holds `VARIANT.safetensors` for native kernels, `VARIANT-style.onnx` and `VARIANT-picture.onnx`.
+        runtime: "native", "onnx" (ONNX Runtime) or "auto": native where that is faster, which it is on processors that
+            multiply bfloat16 by themselves, or where ONNX Runtime is not installed; by a graph where there are no
+            weights that native kernels take.
 
     Raises:
-        BadSetting: no such variant.
+        BadSetting: no such variant or runtime.
+        BadCheckpoint: files that are not there or hold no such network.
+        MissingExtra: ONNX Runtime is asked for and not installed.
     """
-    if variant not in VARIANTS:
-        raise BadSetting(f"variant: {variant!r}; accepted: {', '.join(VARIANTS)}")
-    files = folder / f"{variant}-style.onnx", folder / f"{variant}-picture.onnx"
-    return NetworkStylizer(OnnxNetwork(*files, threads))
+    for name, value, accepted in (("variant", variant, VARIANTS), ("runtime", runtime, RUNTIMES)):
+        if value not in accepted:
+            raise BadSetting(f"{name}: {value!r}; accepted: {', '.join(accepted)}")
+    if runtime == "native" or (runtime == "auto" and _native_is_faster()):
+        try:
+            return NetworkStylizer(_native(variant, threads, folder))
+        except BadCheckpoint:
+            if runtime == "native":
+                raise
+    return NetworkStylizer(OnnxNetwork(*_graphs(variant, folder), threads))
+
+
+def _native_is_faster() -> bool:
+    return halves_by() in ("amx", "avx512bf16") or find_spec("onnxruntime") is None
+
+
+def _native(variant: str, threads: int, folder: Path) -> NativeNetwork:
+    graphs = _graphs(variant, folder)
+    # The same weights are known by one name, whatever runs them.
+    digest = _digest(*graphs) if all(graph.is_file() for graph in graphs) else None
+    network = NativeNetwork(folder / f"{variant}.safetensors", variant, digest=digest)
+    set_threads(min(256, threads or os.cpu_count() or 1))
+    return network
+
+
+def _graphs(variant: str, folder: Path) -> tuple[Path, Path]:
+    return folder / f"{variant}-style.onnx", folder / f"{variant}-picture.onnx"
+
+
+def _digest(style: Path, picture: Path) -> str:
+    return hashlib.sha256(style.read_bytes() + picture.read_bytes()).hexdigest()
 
 
 def read_student(weights: Path, variant: str) -> Student:

@@ -11,10 +11,11 @@ torch = pytest.importorskip("torch", reason="torch is not installed: networks ar
 
 from safetensors.torch import save_file  # noqa: E402
 
-from fairlead_kernels.backend import backend, select  # noqa: E402
-from fairlead_stylization.errors import BadCheckpoint  # noqa: E402
+from fairlead_kernels.backend import backend, select, set_threads, threads  # noqa: E402
+from fairlead_kernels.feature_maps import halves_by  # noqa: E402
+from fairlead_stylization.errors import BadCheckpoint, BadSetting  # noqa: E402
 from fairlead_stylization.networks.native import NativeNetwork  # noqa: E402
-from fairlead_stylization.networks.running import TorchNetwork  # noqa: E402
+from fairlead_stylization.networks.running import TorchNetwork, shipped_stylizer  # noqa: E402
 from fairlead_stylization.networks.shape import EDGE, QUALITY, StudentShape  # noqa: E402
 from fairlead_stylization.networks.student import Student  # noqa: E402
 from fairlead_stylization.stylizer import NetworkStylizer, Style  # noqa: E402
@@ -108,3 +109,27 @@ def test_files_that_are_no_weights_are_named(tmp_path: Path) -> None:
     (file := tmp_path / "bad.safetensors").write_bytes(b"abc")
     with pytest.raises(BadCheckpoint, match="not a safetensors file"):
         NativeNetwork(file, "edge")
+
+
+def test_the_faster_runtime_is_taken_and_both_are_one_network(tmp_path: Path) -> None:
+    from tests.plugins.stylization.small_network import random_network
+
+    before, folder = threads(), random_network(tmp_path / "network")
+    try:
+        auto, native, graphs = (
+            shipped_stylizer("edge", 1, folder, runtime=name) for name in ("auto", "native", "onnx")
+        )
+        fast = halves_by() in ("amx", "avx512bf16")
+        assert type(auto.network) is type((native if fast else graphs).network)
+        assert native.weights_digest == graphs.weights_digest
+        content, styles = picture(64, 80, 12), [Style(picture(64, 64, 13))]
+        # Graphs keep weights in 8 bits.
+        assert np.abs(native.stylize(content, styles) - graphs.stylize(content, styles)).mean() < 0.02
+        (folder / "edge.safetensors").unlink()
+        assert type(shipped_stylizer("edge", 1, folder).network) is type(graphs.network)
+        with pytest.raises(BadCheckpoint, match="no such file"):
+            shipped_stylizer("edge", 1, folder, runtime="native")
+        with pytest.raises(BadSetting, match="accepted: auto, native, onnx"):
+            shipped_stylizer("edge", 1, folder, runtime="torch")
+    finally:
+        set_threads(before)
