@@ -25,8 +25,8 @@ PATCH = 5
 #: Cells between two tiles, and pixels in which tiles fade into their neighbours.
 HOP = 3
 FADE = 8
-#: Squared colour difference that a distance of the whole picture is worth.
-NEARNESS = 0.3
+#: Squared colour difference that a distance of the whole style is worth.
+NEARNESS = 1.0
 
 #: Half a tile with what fades.
 _REACH = (HOP * CELL + FADE) // 2
@@ -54,7 +54,8 @@ class Details:
         cells = _cells(style)
         fine = np.pad(finer(style), [(_REACH, _REACH), (_REACH, _REACH), (0, 0)], mode="reflect")
         rows, columns = (np.arange(length) for length in cells.shape[:2])
-        return cls(fine, _patches(cells, rows, columns), (cells.shape[0], cells.shape[1]))
+        size = cells.shape[0], cells.shape[1]
+        return cls(fine, _patches(cells, rows, columns, size), size)
 
     def carried(self, content: Array, mapping: Array) -> Array:
         """Details for a content [H, W, 3], under its map of colours [3, 4]: [H, W, 3].
@@ -67,7 +68,7 @@ class Details:
         cells = _cells(content) @ mapping[:, :3].T + mapping[:, 3]
         rows, columns = (np.arange(HOP // 2, length + HOP // 2, HOP) for length in cells.shape[:2])
         rows, columns = np.minimum(rows, cells.shape[0] - 1), np.minimum(columns, cells.shape[1] - 1)
-        chosen = self._nearest(_patches(cells, rows, columns)).reshape(len(rows), len(columns))
+        chosen = self._nearest(_patches(cells, rows, columns, self.size)).reshape(len(rows), len(columns))
         # The padding makes of a cell's middle its tile's first pixel.
         tops, lefts = (part.astype(np.int32) * CELL + CELL // 2 for part in np.divmod(chosen, self.size[1]))
         return quilt(self.fine, tops, lefts, HOP * CELL, FADE)[:height, :width]
@@ -107,13 +108,22 @@ def _cells(picture: Array) -> Array:
     return rows.reshape(height // CELL, width // CELL, CELL, 3).sum(2) / np.float32(CELL * CELL)
 
 
-def _patches(cells: Array, rows: Places, columns: Places) -> Array:
-    """What is compared of cells [h, w, 3], at rows and columns: the colours of 5 x 5 around, and the place; [n, D]."""
+def _patches(cells: Array, rows: Places, columns: Places, size: tuple[int, int]) -> Array:
+    """What is compared of cells [h, w, 3], at rows and columns: the colours of 5 x 5 around, and the place; [n, D].
+
+    Places are those of a plane that is covered by styles of that size, in cells, each the mirror of its neighbours: what
+    lies side by side comes from side by side, however large a content is.
+    """
     edge = PATCH // 2
     padded = np.pad(cells, [(edge, edge), (edge, edge), (0, 0)], mode="edge")
     around = np.lib.stride_tricks.sliding_window_view(padded, (PATCH, PATCH), (0, 1))[rows[:, None], columns]
     # Mean squared differences of numbers, so that the patch's size does not matter.
     colours = around.reshape(len(rows) * len(columns), -1) / np.sqrt(3 * PATCH * PATCH)
-    down, across = ((at + 0.5) / length for at, length in zip((rows, columns), cells.shape, strict=False))
+    down, across = (_mirrored((at + 0.5) / length) for at, length in zip((rows, columns), size, strict=True))
     place = np.stack(np.meshgrid(down, across, indexing="ij"), 2).reshape(-1, 2) * np.sqrt(NEARNESS)
     return np.concatenate([colours, place], 1).astype(np.float32)
+
+
+def _mirrored(place: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Any number -> [0, 1], there and back again."""
+    return 1 - np.abs(1 - place % 2)

@@ -30,8 +30,8 @@ def test_what_is_fine_is_what_cells_do_not_show() -> None:
 
 def test_details_go_where_the_colours_are_alike() -> None:
     # The style's dark half is grained, its light half is smooth; the content is light on the other side.
-    style = grained(halves(0.2, 0.8), slice(0, 48))
-    lent = Details.of(style).carried(halves(0.8, 0.2), SAME)
+    style = grained(halves(0.0, 1.0), slice(0, 48))
+    lent = Details.of(style).carried(halves(1.0, 0.0), SAME)
     assert np.abs(lent[:, 60:]).mean() > 5 * np.abs(lent[:, :36]).mean()
 
 
