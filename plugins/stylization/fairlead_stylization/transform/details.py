@@ -111,8 +111,8 @@ def _cells(picture: Array) -> Array:
 def _patches(cells: Array, rows: Places, columns: Places, size: tuple[int, int]) -> Array:
     """What is compared of cells [h, w, 3], at rows and columns: the colours of 5 x 5 around, and the place; [n, D].
 
-    Places are those of a plane that is covered by styles of that size, in cells, each the mirror of its neighbours: what
-    lies side by side comes from side by side, however large a content is.
+    Places are those of a plane that is covered by styles of that size, in cells, each the mirror of its neighbours:
+    what lies side by side comes from side by side, however large a content is.
     """
     edge = PATCH // 2
     padded = np.pad(cells, [(edge, edge), (edge, edge), (0, 0)], mode="edge")
