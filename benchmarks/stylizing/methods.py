@@ -79,6 +79,18 @@ def _tensor(picture: Picture) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)[None]))
 
 
+class _FullStrength(nn.Module):
+    """A network without its strength, which exporters would make an input."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, content: Tensor, style: Tensor) -> Tensor:
+        """Pictures [1, 3, H, W]."""
+        return self.network(content, style)
+
+
 def microast_in_onnx(models: Path, side: int) -> Callable[[Picture, Picture], None]:
     """MicroAST by ONNX Runtime, on as many threads as ours."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -86,7 +98,7 @@ def microast_in_onnx(models: Path, side: int) -> Callable[[Picture, Picture], No
         file = str(Path(folder) / "microast.onnx")
         example = torch.rand(1, 3, side, side)
         names = ["content", "style"]
-        network = read_microast(models / "microast")
+        network = _FullStrength(read_microast(models / "microast"))
         torch.onnx.export(network, (example, example), file, dynamo=False, opset_version=17, input_names=names)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = THREADS
