@@ -41,6 +41,8 @@ BEHIND = 10
 
 # Slowness fails no test: neither of the machine, nor of those who share it.
 settings.register_profile("patient", deadline=None)
+# For code that a sanitizer makes several times slower, and that runs without it too.
+settings.register_profile("sanitized", deadline=None, derandomize=True, max_examples=20)
 settings.load_profile("patient")
 if PARALLEL:
     os.environ.setdefault("FAIRLEAD_TEST_PATIENCE", "2")
