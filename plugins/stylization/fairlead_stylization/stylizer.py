@@ -12,7 +12,7 @@ from PIL import Image
 
 from .errors import BadPicture, BadSetting
 from .transform.colours import Colours, colour_map, with_colours_of
-from .transform.details import Details, finer
+from .transform.details import Details
 from .transform.tiles import Piece, Segment, Tiling, pooled
 
 Array = NDArray[np.float32]
@@ -154,8 +154,9 @@ class NetworkStylizer:
         picture = _checked(picture, "style")
         small = looked_at(picture)
         padded = _padded(small)
-        arrays = self.network.encode(_planes(padded), _planes(finer(padded)))
-        return StyleCode(*(array[0] for array in arrays), Colours.of(small), Details.of(padded))
+        details = Details.of(padded)
+        arrays = self.network.encode(_planes(padded), _planes(details.inside()))
+        return StyleCode(*(array[0] for array in arrays), Colours.of(small), details)
 
     def stylize(
         self,
@@ -206,9 +207,8 @@ class NetworkStylizer:
 
     def _piece(self, content: Array, lent: Array, look: Look, given: Array | None) -> tuple[Array, Array]:
         height, width = content.shape[:2]
-        rows, columns = framing(height, width)
-        framed = (_planes(part.take(rows, 0).take(columns, 1)) for part in (content, lent))
-        picture, used = self.network.decode(*framed, look, given)
+        seen = (_planes(framed(part)) for part in (content, lent))
+        picture, used = self.network.decode(*seen, look, given)
         whole = picture[0, :, MARGIN : MARGIN + height, MARGIN : MARGIN + width]
         return np.ascontiguousarray(whole.transpose(1, 2, 0)), used
 
@@ -267,7 +267,8 @@ def _resized(picture: Array, side: int) -> Array:
     if factor >= 1:
         return picture
     size = [max(CELL, round(length * factor / CELL) * CELL) for length in (picture.shape[1], picture.shape[0])]
-    image = Image.fromarray(np.round(picture.clip(0, 1) * 255).astype(np.uint8))
+    levels = picture * np.float32(255)
+    image = Image.fromarray(np.rint(levels, out=levels).clip(0, 255, out=levels).astype(np.uint8))
     return np.asarray(image.resize((size[0], size[1]), Image.Resampling.LANCZOS), np.float32) / 255
 
 
@@ -299,6 +300,21 @@ def framing(height: int, width: int) -> tuple[NDArray[np.intp], NDArray[np.intp]
         for length, want in zip((height, width), wanted, strict=True)
     )
     return rows, columns
+
+
+def framed(picture: Array) -> Array:
+    """A content [h, w, 3], mirrored at all borders (see `framing`)."""
+    height, width = picture.shape[:2]
+    rows, columns = framing(height, width)
+    framed = np.empty((len(rows), len(columns), 3), np.float32)
+    inside = framed[MARGIN : MARGIN + height]
+    # Its middle as a whole: an index for each pixel costs more than the copy.
+    inside[:, MARGIN : MARGIN + width] = picture
+    inside[:, :MARGIN] = picture[:, columns[:MARGIN]]
+    inside[:, MARGIN + width :] = picture[:, columns[MARGIN + width :]]
+    framed[:MARGIN] = inside[rows[:MARGIN]]
+    framed[MARGIN + height :] = inside[rows[MARGIN + height :]]
+    return framed
 
 
 def _planes(picture: Array) -> Array:

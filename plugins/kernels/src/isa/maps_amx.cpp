@@ -68,10 +68,8 @@ void convolve_amx(const Convolution& work, std::size_t first, std::size_t last) 
                 const auto* from = source + map.at(row * work.stride, column * work.stride, work.side / 2);
                 two ? block<true>(work, from, filters, sums) : block<false>(work, from, filters, sums);
                 const std::size_t pixels = std::min(kPixels, work.width - column);
-                for (std::size_t p = 0; p < pixels; ++p) {
-                    finish(work, load(sums + p * kFilters), row, column + p, channel);
-                    if (two) finish(work, load(sums + p * kFilters + 16), row, column + p, channel + kGroup);
-                }
+                finish(work, sums, kFilters, pixels, row, column, channel);
+                if (two) finish(work, sums + kGroup, kFilters, pixels, row, column, channel + kGroup);
             }
         }
     }

@@ -26,7 +26,7 @@ void block(const Convolution& work, const std::uint16_t* source, const std::uint
             for (std::size_t p = 0; p < N; ++p) sums[p] = _mm512_dpbf16_ps(sums[p], by, pair(source + p * step + k));
         }
     }
-    for (std::size_t p = 0; p < N; ++p) finish(work, (Lanes)sums[p], row, column + p, channel);
+    finish(work, reinterpret_cast<const float*>(sums), kGroup, N, row, column, channel);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <vector>
 
 #include "kernels/map_lanes.hpp"
 
@@ -46,7 +47,7 @@ void block(const Convolution& work, const T* source, const T* filters, std::size
             for (std::size_t p = 0; p < N; ++p) sums[p] += by * number(source + p * step + k);
         }
     }
-    for (std::size_t p = 0; p < N; ++p) finish(work, sums[p], row, column + p, channel);
+    finish(work, reinterpret_cast<const float*>(sums), kGroup, N, row, column, channel);
 }
 
 template <class T>
@@ -75,23 +76,58 @@ void convolve_any(const Convolution& work, std::size_t first, std::size_t last) 
     }
 }
 
+// A row's colours m x + o plus `lent` of its details, and `share` of the details' mean.
+void enrich(const Unshuffle& work, std::size_t row, float* __restrict richer, float* __restrict grey) {
+    const std::size_t pixels = 2 * work.target.width;
+    const float* __restrict x = work.picture + row * pixels * 3;
+    const float* __restrict d = work.details + row * pixels * 3;
+    const float m0 = work.mapping[0], m1 = work.mapping[1], m2 = work.mapping[2], m3 = work.mapping[3];
+    const float m4 = work.mapping[4], m5 = work.mapping[5], m6 = work.mapping[6], m7 = work.mapping[7];
+    const float m8 = work.mapping[8], m9 = work.mapping[9], m10 = work.mapping[10], m11 = work.mapping[11];
+    const float lent = work.lent * work.share, third = work.share / 3;
+    for (std::size_t i = 0; i < pixels; ++i) {
+        const float r = x[3 * i], g = x[3 * i + 1], b = x[3 * i + 2];
+        const float s = d[3 * i], t = d[3 * i + 1], u = d[3 * i + 2];
+        richer[3 * i] = m0 * r + m1 * g + m2 * b + m3 + lent * s;
+        richer[3 * i + 1] = m4 * r + m5 * g + m6 * b + m7 + lent * t;
+        richer[3 * i + 2] = m8 * r + m9 * g + m10 * b + m11 + lent * u;
+        grey[i] = third * (s + t + u);
+    }
+}
+
+// Of two rows' numbers, those of 2 x 2 pixels: colours in the first three of each four, a grey in the last.
+#if defined(__clang__)
+inline Lanes colours_of_four(const Lanes& above, const Lanes& below) {
+    return __builtin_shufflevector(above, below, 0, 1, 2, 0, 3, 4, 5, 0, 16, 17, 18, 0, 19, 20, 21, 0);
+}
+
+inline Lanes greys_of_four(const Lanes& above, const Lanes& below) {
+    return __builtin_shufflevector(above, below, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 16, 0, 0, 0, 17);
+}
+#else
+inline Lanes colours_of_four(const Lanes& above, const Lanes& below) {
+    return __builtin_shuffle(above, below, Signs{0, 1, 2, 0, 3, 4, 5, 0, 16, 17, 18, 0, 19, 20, 21, 0});
+}
+
+inline Lanes greys_of_four(const Lanes& above, const Lanes& below) {
+    return __builtin_shuffle(above, below, Signs{0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 16, 0, 0, 0, 17});
+}
+#endif
+
 void unshuffle_rows(const Unshuffle& work, std::size_t first, std::size_t last) {
-    const float* m = work.mapping;
+    const std::size_t width = work.target.width, length = 6 * width;
+    // Of two rows, with what a load of sixteen reads beyond them.
+    std::vector<float> colours(2 * length + kGroup), greys(4 * width + kGroup);
+    float *above = colours.data(), *below = above + length, *first_grey = greys.data(), *second_grey = first_grey + 2 * width;
+    constexpr Signs kGrey = {0, 0, 0, -1, 0, 0, 0, -1, 0, 0, 0, -1, 0, 0, 0, -1};
     for (std::size_t row = first; row < last; ++row) {
-        for (std::size_t column = 0; column < work.target.width; ++column) {
-            Lanes seen = {};
-            for (std::size_t part = 0; part < 4; ++part) {
-                const std::size_t at = ((2 * row + part / 2) * 2 * work.target.width + 2 * column + part % 2) * 3;
-                const float *x = work.picture + at, *d = work.details + at;
-                for (std::size_t c = 0; c < 3; ++c) {
-                    const float own = m[4 * c] * x[0] + m[4 * c + 1] * x[1] + m[4 * c + 2] * x[2] + m[4 * c + 3];
-                    const float richer = own + work.lent * work.share * d[c];
-                    work.richer[at + c] = richer;
-                    seen[4 * part + c] = 2 * richer - 1;
-                }
-                seen[4 * part + 3] = work.share * (d[0] + d[1] + d[2]) / 3;
-            }
-            save(seen, work.target, work.target.at(row, column));
+        enrich(work, 2 * row, above, first_grey);
+        enrich(work, 2 * row + 1, below, second_grey);
+        std::memcpy(work.richer + 2 * row * length, above, 2 * length * sizeof(float));
+        for (std::size_t column = 0; column < width; ++column) {
+            const Lanes seen = colours_of_four(load(above + 6 * column), load(below + 6 * column)) * 2.0f - 1.0f;
+            const Lanes grey = greys_of_four(load(first_grey + 2 * column), load(second_grey + 2 * column));
+            save(kGrey ? grey : seen, work.target, work.target.at(row, column));
         }
     }
 }

@@ -6,12 +6,17 @@
 
 #include "fairlead/pictures/feature_map.hpp"
 
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
+
 // Sixteen channels at once; compilers cut them into an ISA's registers.
 namespace fairlead::pictures {
 namespace {
 
 using Lanes = float __attribute__((vector_size(64)));
 using Words = std::uint32_t __attribute__((vector_size(64)));
+using Signs = std::int32_t __attribute__((vector_size(64)));
 using Shorts = std::uint16_t __attribute__((vector_size(32)));
 
 inline Lanes load(const float* from) {
@@ -30,9 +35,14 @@ inline void save(const Lanes& lanes, float* to) { std::memcpy(to, &lanes, sizeof
 
 // To the nearest, ties to even; numbers are finite.
 inline void save(const Lanes& lanes, std::uint16_t* to) {
+#if defined(__AVX512BF16__)
+    const __m256bh halves = _mm512_cvtneps_pbh((__m512)lanes);
+    std::memcpy(to, &halves, sizeof halves);
+#else
     const Words words = reinterpret_cast<Words>(lanes);
     const Shorts shorts = __builtin_convertvector((words + 0x7fffu + ((words >> 16) & 1u)) >> 16, Shorts);
     std::memcpy(to, &shorts, sizeof shorts);
+#endif
 }
 
 inline Lanes load(const FeatureMap& map, std::size_t at) {
@@ -50,26 +60,77 @@ inline void save(const Lanes& lanes, const FeatureMap& map, std::size_t at) {
 
 inline Lanes rectified(const Lanes& lanes) { return lanes > Lanes{} ? lanes : Lanes{}; }
 
-// Gives the result of a pixel's sixteen channels, from `channel` on, where it goes.
-inline void finish(const Convolution& work, Lanes value, std::size_t row, std::size_t column, std::size_t channel) {
-    value += load(work.bias + channel);
-    if (work.drawn != nullptr) {
-        for (std::size_t down = 0; down < 2; ++down) {
-            const std::size_t at = ((2 * row + down) * 2 * work.width + 2 * column) * 3;
-            for (std::size_t i = 0; i < 6; ++i) work.drawn[at + i] = work.under[at + i] + value[6 * down + i];
+// Pixels whose results are given at once, at most.
+inline constexpr std::size_t kMostPixels = 32;
+
+// Calls `use` with the map's numbers from `at` on, as what they are.
+template <class Use>
+inline void in_format(const FeatureMap& map, std::size_t at, Use use) {
+    if (map.format == Format::halves) {
+        use(static_cast<std::uint16_t*>(map.data) + at);
+    } else {
+        use(static_cast<float*>(map.data) + at);
+    }
+}
+
+// Six numbers of a row of 2 x 2 pixels' twelve; what goes beyond them is written anew by the next pixel.
+inline void draw(const Convolution& work, Lanes value, std::size_t row, std::size_t column) {
+    using Eight = float __attribute__((vector_size(32)));
+    alignas(64) float numbers[2 * kGroup] = {};
+    save(value, numbers);
+    for (std::size_t down = 0; down < 2; ++down) {
+        const std::size_t at = ((2 * row + down) * 2 * work.width + 2 * column) * 3;
+        if (column + 1 == work.width) {
+            for (std::size_t i = 0; i < 6; ++i) work.drawn[at + i] = work.under[at + i] + numbers[6 * down + i];
+            continue;
         }
+        Eight under, more;
+        std::memcpy(&under, work.under + at, sizeof under);
+        std::memcpy(&more, numbers + 6 * down, sizeof more);
+        under += more;
+        std::memcpy(work.drawn + at, &under, sizeof under);
+    }
+}
+
+// Gives sixteen channels, from `channel` on, of `pixels` of a row where they go; pixels that grow lie apart.
+inline void give(const Convolution& work, const Lanes* values, std::size_t pixels, std::size_t row, std::size_t column,
+                 std::size_t channel) {
+    Lanes sums[kMostPixels];
+    const std::size_t step = work.growth * work.outputs;
+    // A format is asked for once a run and not once a pixel.
+    if (work.skip != nullptr) {
+        in_format(*work.skip, work.skip->at(row, column) + channel, [&](const auto* from) {
+            for (std::size_t p = 0; p < pixels; ++p) sums[p] = values[p] + load(from + p * step);
+        });
+        values = sums;
+    }
+    if (work.kept != nullptr) {
+        in_format(*work.kept, work.kept->at(row, column) + channel, [&](auto* to) {
+            for (std::size_t p = 0; p < pixels; ++p) save(values[p], to + p * step);
+        });
+    }
+    if (work.rectified != nullptr) {
+        in_format(*work.rectified, work.rectified->at(row, column) + channel, [&](auto* to) {
+            for (std::size_t p = 0; p < pixels; ++p) save(rectified(values[p]), to + p * step);
+        });
+    }
+}
+
+// Gives the results of a run of pixels, at most kMostPixels, where they go.
+//
+// sums: of the pixels' sixteen channels from `channel` on, one pixel's `pitch` numbers after another's.
+inline void finish(const Convolution& work, const float* sums, std::size_t pitch, std::size_t pixels, std::size_t row,
+                   std::size_t column, std::size_t channel) {
+    const Lanes bias = load(work.bias + channel);
+    Lanes values[kMostPixels];
+    for (std::size_t p = 0; p < pixels; ++p) values[p] = load(sums + p * pitch) + bias;
+    if (work.drawn != nullptr) {
+        for (std::size_t p = 0; p < pixels; ++p) draw(work, values[p], row, column + p);
         return;
     }
-    const std::size_t growth = work.growth;
-    for (std::size_t v = row * growth; v < (row + 1) * growth; ++v) {
-        for (std::size_t u = column * growth; u < (column + 1) * growth; ++u) {
-            Lanes sum = value;
-            if (work.skip != nullptr) sum += load(*work.skip, work.skip->at(v, u) + channel);
-            if (work.kept != nullptr) save(sum, *work.kept, work.kept->at(v, u) + channel);
-            if (work.rectified != nullptr)
-                save(rectified(sum), *work.rectified, work.rectified->at(v, u) + channel);
-        }
-    }
+    for (std::size_t v = 0; v < work.growth; ++v)
+        for (std::size_t u = 0; u < work.growth; ++u)
+            give(work, values, pixels, row * work.growth + v, column * work.growth + u, channel);
 }
 
 }  // namespace

@@ -57,6 +57,10 @@ class Details:
         size = cells.shape[0], cells.shape[1]
         return cls(fine, _patches(cells, rows, columns, size), size)
 
+    def inside(self) -> Array:
+        """What is fine in the picture alone, [h, w, 3]."""
+        return self.fine[_REACH:-_REACH, _REACH:-_REACH]
+
     def carried(self, content: Array, mapping: Array) -> Array:
         """Details for a content [H, W, 3], under its map of colours [3, 4]: [H, W, 3].
 

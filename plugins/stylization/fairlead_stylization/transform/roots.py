@@ -32,17 +32,16 @@ def matching(own: Array, wanted: Array, share: float) -> tuple[Matrix, Matrix]:
 
 
 def least_map(covariance: Array, wanted: Array) -> Matrix:
-    """The symmetric map from one covariance to another, [C, C] each (Pitie and Kokaram, CVMP 2007)."""
-    root, inverse = _roots(_ridged(covariance))
-    return inverse @ _roots(root @ _ridged(wanted) @ root)[0] @ inverse
+    """The symmetric map from one covariance to another, [C, C] each (Pitie and Kokaram, CVMP 2007).
+
+    By a triangular root L of what is wanted, it is L (L' C L)^(-1/2) L': one decomposition for two.
+    """
+    root = np.linalg.cholesky(_ridged(wanted))
+    values, vectors = np.linalg.eigh(root.T @ _ridged(covariance) @ root)
+    half = root @ (vectors * np.maximum(values, 1e-14) ** -0.25)
+    return half @ half.T
 
 
 def _ridged(covariance: Array) -> Matrix:
     level = float(np.trace(covariance, dtype=np.float64)) / len(covariance)
     return covariance.astype(np.float64) + np.eye(len(covariance)) * (RIDGE * level + 1e-6)
-
-
-def _roots(matrix: Matrix) -> tuple[Matrix, Matrix]:
-    values, vectors = np.linalg.eigh(matrix)
-    sizes = np.sqrt(np.maximum(values, 1e-14))
-    return (vectors * sizes) @ vectors.T, (vectors / sizes) @ vectors.T
