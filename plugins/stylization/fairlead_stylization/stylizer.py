@@ -306,15 +306,15 @@ def framed(picture: Array) -> Array:
     """A content [h, w, 3], mirrored at all borders (see `framing`)."""
     height, width = picture.shape[:2]
     rows, columns = framing(height, width)
-    framed = np.empty((len(rows), len(columns), 3), np.float32)
-    inside = framed[MARGIN : MARGIN + height]
+    whole = np.empty((len(rows), len(columns), 3), np.float32)
+    inside = whole[MARGIN : MARGIN + height]
     # Its middle as a whole: an index for each pixel costs more than the copy.
     inside[:, MARGIN : MARGIN + width] = picture
     inside[:, :MARGIN] = picture[:, columns[:MARGIN]]
     inside[:, MARGIN + width :] = picture[:, columns[MARGIN + width :]]
-    framed[:MARGIN] = inside[rows[:MARGIN]]
-    framed[MARGIN + height :] = inside[rows[MARGIN + height :]]
-    return framed
+    whole[:MARGIN] = inside[rows[:MARGIN]]
+    whole[MARGIN + height :] = inside[rows[MARGIN + height :]]
+    return whole
 
 
 def _planes(picture: Array) -> Array:
