@@ -17,6 +17,9 @@ from fairlead_agent.plugin.errors import PluginUnavailable
 #: How long a module that is missing from a plugin's own package is given to appear: the package may be being replaced.
 INSTALLING_S = 0.5
 
+#: Forgetting what the finders have cached is not safe beside another thread that does it: each deletes the same entries.
+_FORGETTING = threading.Lock()
+
 #: Packages that a light module must not pull in: each costs the agent tens of MiB, or starts threads of its own.
 HEAVY = frozenset(
     (
@@ -93,14 +96,19 @@ def _import(name: str, sys_path: tuple[Path, ...]) -> ModuleType:
     return module
 
 
+def _forget_what_was_found() -> None:
+    with _FORGETTING:
+        importlib.invalidate_caches()
+
+
 def _import_patiently(name: str) -> ModuleType:
     """Import; once more a moment later where a module of the same package was missing: it may be being installed."""
-    importlib.invalidate_caches()
+    _forget_what_was_found()
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != name.partition(".")[0]:
             raise
     time.sleep(INSTALLING_S)
-    importlib.invalidate_caches()
+    _forget_what_was_found()
     return importlib.import_module(name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -30,3 +32,20 @@ def test_a_module_that_never_appears_is_named(tmp_path: Path) -> None:
     package(tmp_path, "half_installed")
     with pytest.raises(PluginUnavailable, match=r"half_installed\.light: cannot be imported: .*half_installed\.late"):
         load_target("half_installed.light:plugin", [tmp_path])
+
+
+def test_plugins_are_imported_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"one_of_many_{number}" for number in range(8)]
+    for name in names:
+        (package(tmp_path, name) / "late.py").write_text("plugin = 7\n")
+    # Relative entries are dropped each time that caches are forgotten: all threads drop the same ones.
+    for number in range(20_000):
+        monkeypatch.setitem(sys.path_importer_cache, f"gone-{number}", None)
+    start = threading.Barrier(len(names))
+
+    def load(name: str) -> object:
+        start.wait()
+        return load_target(f"{name}.light:plugin", [tmp_path])
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        assert list(pool.map(load, names)) == [7] * len(names)
