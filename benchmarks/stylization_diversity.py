@@ -26,7 +26,7 @@ from benchmarks.results_file import Row, not_measured, row
 from fairlead_stylization.diversity.objectives import Objective, Spread
 from fairlead_stylization.diversity.request import BOUND, Search
 from fairlead_stylization.diversity.search import Generate, random_results, search
-from fairlead_stylization.networks.running import WEIGHTS
+from fairlead_stylization.networks.running import student_file
 from fairlead_stylization.pictures import read_picture
 from fairlead_stylization.quality.similarity import high_frequency_energy
 from fairlead_stylization.quality.split import split_pictures
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     more.add_argument("--split", choices=["dev", "test"], default="dev", help="test: for the last measurement")
     options = parse("stylization_diversity", __doc__, repeats=3, quick=1, arguments=arguments, more=more)
     data = os.environ.get("FAIRLEAD_DATA")
-    weights = WEIGHTS / f"{options.more.variant}.safetensors"
+    weights = student_file(options.more.variant)
     if data is None or options.more.vgg is None or not weights.exists():
         why = "FAIRLEAD_DATA, --vgg or the shipped weights are missing"
         missing = (("feature distance", "of 1", APART), ("a search", "s", SPEED))
@@ -67,7 +67,7 @@ def measured(options: Options, images: Path, weights: Path) -> list[Row]:
     from fairlead_stylization.networks.running import read_student
     from fairlead_stylization.quality.perceptual import LAYERS
 
-    student = read_student(weights, options.more.variant).requires_grad_(False)
+    student = read_student(weights).requires_grad_(False)
     vgg = read_vgg(options.more.vgg)
     found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ("search", "lattice", "grain", "pixels")}
     spent: list[float] = []

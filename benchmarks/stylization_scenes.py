@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from benchmarks.options import Options, parse
 from benchmarks.results_file import Row, not_measured, row
-from fairlead_stylization.networks.running import WEIGHTS, shipped_stylizer
+from fairlead_stylization.networks.running import shipped_stylizer, student_file
 from fairlead_stylization.pictures import Picture, read_picture, write_picture
 from fairlead_stylization.quality.similarity import high_frequency_energy
 from fairlead_stylization.quality.split import split_pictures
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     more.add_argument("--picture", type=Path, help="Where to draw plain, per-view and baked views.")
     options = parse("stylization_scenes", __doc__, repeats=3, quick=1, arguments=arguments, more=more)
     data = os.environ.get("FAIRLEAD_DATA")
-    if data is None or options.more.vgg is None or not (WEIGHTS / f"{options.more.variant}-picture.onnx").exists():
+    if data is None or options.more.vgg is None or not student_file(options.more.variant).is_file():
         why = "FAIRLEAD_DATA, --vgg or the shipped weights are missing"
         missing = (("warped RMSE", "of 1", f"{AGREE}; {STYLE}"), (f"{VIEWS} views after baking", "s", SPEED))
         options.finish({}, [not_measured("scenes", metric, unit, promise, why) for metric, unit, promise in missing])

@@ -18,7 +18,7 @@ from fairlead_stylization.checkpoints.decoders import read_decoder
 from fairlead_stylization.checkpoints.microast import read_microast
 from fairlead_stylization.checkpoints.vgg import read_vgg
 from fairlead_stylization.networks.decoders import TransferNetwork, whitening_colouring
-from fairlead_stylization.networks.running import WEIGHTS, shipped_stylizer
+from fairlead_stylization.networks.running import shipped_stylizer, student_file
 from fairlead_stylization.stylizer import NetworkStylizer, Style
 
 Picture = NDArray[np.float32]
@@ -59,7 +59,7 @@ def methods(models: Path) -> dict[str, Method]:
 
 def shipped() -> list[str]:
     """Our variants whose weights ship."""
-    return [name for name in OURS if (WEIGHTS / f"{name}-picture.onnx").is_file()]
+    return [name for name in OURS if student_file(name).is_file()]
 
 
 def _ours(stylizer: NetworkStylizer) -> Method:

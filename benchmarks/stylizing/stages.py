@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from benchmarks.stylizing.methods import THREADS, Picture
 from fairlead_stylization.networks.export import PICTURE_INPUTS, PictureGraph, StyleGraph
-from fairlead_stylization.networks.running import WEIGHTS, read_student
+from fairlead_stylization.networks.running import read_student, student_file
 from fairlead_stylization.networks.student import Student, own_details, recoloured
 from fairlead_stylization.transform.tiles import length
 
@@ -52,7 +52,7 @@ def local_share(variant: str, content: Picture, style: Picture, repeats: int) ->
     Both have the same weights, in full precision, exported alike. The time to find a style's patches is not in it: that
     is done once a style.
     """
-    student = read_student(WEIGHTS / f"{variant}.safetensors", variant)
+    student = read_student(student_file(variant))
     pictures = [torch.from_numpy(np.ascontiguousarray(one.transpose(2, 0, 1)[None])) for one in (content, style)]
     with torch.no_grad():
         code, *patches = StyleGraph(student)(pictures[1], own_details(pictures[1]))

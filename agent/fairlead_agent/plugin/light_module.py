@@ -17,7 +17,7 @@ from fairlead_agent.plugin.errors import PluginUnavailable
 #: How long a module that is missing from a plugin's own package is given to appear: the package may be being replaced.
 INSTALLING_S = 0.5
 
-#: Forgetting what the finders have cached is not safe beside another thread that does it: each deletes the same entries.
+#: Threads that forget what finders have cached would delete the same entries, and fail.
 _FORGETTING = threading.Lock()
 
 #: Packages that a light module must not pull in: each costs the agent tens of MiB, or starts threads of its own.

@@ -24,7 +24,10 @@ __all__ = [
     "draw",
     "halves_by",
     "moments",
+    "pool",
     "recolour",
+    "slope",
+    "spread",
     "store",
     "unshuffle",
 ]
@@ -121,3 +124,40 @@ def recolour(picture: F32, mapping: F32) -> None:
     """Map the colours of a picture [height, width, 3] by a matrix and an offset, [3, 4], and clip them; in place."""
     native = extension()
     (reference if native is None else native).map_recolour(picture, mapping)
+
+
+def pool(source: FeatureMap, target: FeatureMap) -> None:
+    """Fill a map of half the height and width with means of 2 x 2 places."""
+    native = extension()
+    (reference if native is None else native).map_pool(source, target)
+
+
+def spread(source: FeatureMap) -> tuple[F32, F32]:
+    """Return the mean and the variance of each channel, [C] each."""
+    mean, variance = np.empty(source.channels, np.float32), np.empty(source.channels, np.float32)
+    native = extension()
+    (reference if native is None else native).map_spread(source, mean, variance)
+    return mean, variance
+
+
+def slope(
+    features: FeatureMap,
+    above: FeatureMap | None,
+    scale: F32,
+    shift: F32,
+    target: FeatureMap,
+    other: FeatureMap | None = None,
+    weight: float = 0.0,
+) -> None:
+    """Fill a map with a loss's slope at rectified features.
+
+    scale * features + shift, plus what comes from the layer above, plus weight * (features - other); 0 where features
+    are 0.
+
+    Args:
+        features, above, target, other: of one shape; the target may be what is above.
+        scale, shift: float32 [C].
+        weight: of the difference from `other`.
+    """
+    native = extension()
+    (reference if native is None else native).map_slope(features, above, scale, shift, other, weight, target)

@@ -183,3 +183,34 @@ def map_store(values: F32, target: FeatureMap, rectify: bool) -> None:
 def map_recolour(picture: F32, mapping: F32) -> None:
     """See `fairlead_kernels.feature_maps.recolour`."""
     picture[...] = (picture @ mapping[:, :3].T + mapping[:, 3]).clip(0, 1)
+
+
+def map_pool(source: FeatureMap, target: FeatureMap) -> None:
+    """See `fairlead_kernels.feature_maps.pool`."""
+    blocks = source.read().reshape(target.height, 2, target.width, 2, target.channels)
+    _fill(target, blocks.mean((1, 3)))
+
+
+def map_spread(source: FeatureMap, mean: F32, variance: F32) -> None:
+    """See `fairlead_kernels.feature_maps.spread`; fills ``mean`` and ``variance``."""
+    flat = source.read().reshape(-1, source.channels).astype(np.float64)
+    mean[...], variance[...] = flat.mean(0), flat.var(0)
+
+
+def map_slope(
+    features: FeatureMap,
+    above: FeatureMap | None,
+    scale: F32,
+    shift: F32,
+    other: FeatureMap | None,
+    weight: float,
+    target: FeatureMap,
+) -> None:
+    """See `fairlead_kernels.feature_maps.slope`."""
+    values = features.read()
+    found = scale * values + shift
+    if above is not None:
+        found = found + above.read()
+    if other is not None:
+        found = found + np.float32(weight) * (values - other.read())
+    _fill(target, np.where(values > 0, found, np.float32(0)))

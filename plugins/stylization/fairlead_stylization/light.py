@@ -39,7 +39,7 @@ class LightPlugin:
         except ValueError as error:
             return Refusal(reason=str(error)[:2000])
         answer = predict(settings, variant, facts)
-        if settings.weights is None and not (WEIGHTS / f"{variant}-picture.onnx").is_file():
+        if settings.weights is None and not _ships(variant):
             return Refusal(reason=f"no weights of {variant} ship; name a folder with some as `weights`")
         return _refuse(facts) or _refuse_memory(answer, facts) or answer
 
@@ -47,6 +47,10 @@ class LightPlugin:
     def validate(self, config: dict[str, Any]) -> dict[str, Any]:
         """Check a workload's config and fill in defaults."""
         return read_settings(config).model_dump(mode="json")
+
+
+def _ships(variant: str) -> bool:
+    return any((WEIGHTS / f"{variant}{ending}").is_file() for ending in ("-picture.onnx", "-refiner.safetensors"))
 
 
 def _software() -> dict[str, str]:

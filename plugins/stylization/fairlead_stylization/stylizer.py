@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -122,6 +122,10 @@ class Look:
     deviations: Array
     weights: Array
     strength: float
+
+    def without(self, count: int) -> Look:
+        """The same without the last numbers of the statistics."""
+        return replace(self, statistics=self.statistics[:, :-count])
 
 
 class NetworkStylizer:

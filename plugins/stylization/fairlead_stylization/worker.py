@@ -11,7 +11,7 @@ import numpy as np
 from fairlead_agent.plugin import Budget, BudgetReply, Context
 
 from .cost import VARIANTS, memory_bytes
-from .networks.running import WEIGHTS, shipped_stylizer
+from .networks.running import WEIGHTS, shipped_stylizer, student_file
 from .pictures import Limits
 from .service.application import Application
 from .service.stylist import Stylist
@@ -60,7 +60,7 @@ class Worker:
         settings = self._settings
         limits = Limits(settings.max_pixels, settings.max_bytes)
         clip = None if settings.clip is None else Path(settings.clip)
-        weights = _folder(settings) / f"{self._variant}.safetensors"
+        weights = student_file(self._variant, _folder(settings))
         searcher = Searcher(weights, self._stylizer, clip, settings.diverse_pixels)
         return Application(
             Stylist(self._stylizer, limits, searcher),

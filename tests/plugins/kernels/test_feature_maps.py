@@ -140,3 +140,41 @@ def test_what_does_not_go_together_is_refused() -> None:
         feature_maps.convolve(filled(rng, 4, 6, 32, 0, False), filters, Result(kept=FeatureMap.zeros(4, 6, 16)))
     with pytest.raises(ValueError, match="multiples of 16"):
         FeatureMap.zeros(4, 6, 12)
+
+
+@compiled
+@settings(max_examples=30, deadline=None)
+@given(SIDES, SIDES, st.sampled_from([16, 48]), st.booleans(), st.integers(0, 2**31))
+def test_native_slopes_are_the_reference(height: int, width: int, channels: int, halves: bool, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    features, above, other = (filled(rng, height, width, channels, border, halves) for border in (1, 0, 1))
+    scale, shift = rng.standard_normal((2, channels), np.float32)
+    native, plain = (FeatureMap.zeros(height, width, channels, 1, halves) for _ in range(2))
+    against = other if seed % 2 else None
+    feature_maps.slope(features, above if seed % 3 else None, scale, shift, native, against, 0.3)
+    reference.map_slope(features, above if seed % 3 else None, scale, shift, against, 0.3, plain)
+    np.testing.assert_allclose(native.read(), plain.read(), atol=1e-4, rtol=2**-7)
+    mean, variance = feature_maps.spread(features)
+    flat = features.read().reshape(-1, channels).astype(np.float64)
+    np.testing.assert_allclose(mean, flat.mean(0), atol=1e-4)
+    np.testing.assert_allclose(variance, flat.var(0), atol=1e-4)
+
+
+@compiled
+@settings(max_examples=20, deadline=None)
+@given(SIDES, SIDES, st.booleans(), st.integers(0, 2**31))
+def test_native_pooling_is_the_reference(height: int, width: int, halves: bool, seed: int) -> None:
+    source = filled(np.random.default_rng(seed), 2 * height, 2 * width, 32, 1, halves)
+    native, plain = (FeatureMap.zeros(height, width, 32, 1, halves) for _ in range(2))
+    feature_maps.pool(source, native)
+    reference.map_pool(source, plain)
+    np.testing.assert_allclose(native.read(), plain.read(), atol=1e-5, rtol=2**-7)
+
+
+def test_slopes_end_where_rectifiers_let_nothing_through(each_isa: str) -> None:
+    features = FeatureMap.zeros(2, 3, 16)
+    features.inside()[0, 0] = 2
+    target = FeatureMap.zeros(2, 3, 16)
+    feature_maps.slope(features, None, np.full(16, 3, np.float32), np.ones(16, np.float32), target)
+    assert target.inside()[0, 0].tolist() == [7] * 16
+    assert np.count_nonzero(target.data) == 16

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/map_lanes.hpp"
+#include "kernels/map_slopes.hpp"
 
 namespace fairlead::pictures {
 namespace {
@@ -194,7 +195,8 @@ void recolour_pixels(float* pixels, const float* m, std::size_t first, std::size
     }
 }
 
-constexpr MapKernels kMaps{convolve_any, unshuffle_rows, sum_rows, store_rows, recolour_pixels};
+constexpr MapKernels kMaps{convolve_any,    unshuffle_rows, sum_rows,    store_rows,
+                           recolour_pixels, pool_rows,      spread_rows, slope_rows};
 
 }  // namespace
 }  // namespace fairlead::pictures

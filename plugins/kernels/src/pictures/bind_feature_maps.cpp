@@ -128,6 +128,36 @@ void recolour(Array<float, 3> picture, Array<const float, 2> mapping) {
     pictures::recolour(picture.data(), mapping.data(), picture.shape(0) * picture.shape(1));
 }
 
+void pool(nb::handle source, nb::handle target) {
+    const FeatureMap from = map_of(source), to = map_of(target);
+    require(from.height == 2 * to.height && from.width == 2 * to.width && from.channels == to.channels,
+            "target: must be half as high and wide as the source, of its channels");
+    const nb::gil_scoped_release released;
+    pictures::pool(from, to);
+}
+
+void spread(nb::handle source, Array<float, 1> mean, Array<float, 1> variance) {
+    const FeatureMap map = map_of(source);
+    require(mean.shape(0) == map.channels && variance.shape(0) == map.channels, "mean, variance: must be [channels]");
+    const nb::gil_scoped_release released;
+    pictures::spread(map, mean.data(), variance.data());
+}
+
+void slope(nb::handle features, nb::handle above, Array<const float, 1> scale, Array<const float, 1> shift,
+           nb::handle other, float weight, nb::handle target) {
+    const FeatureMap map = map_of(features), to = map_of(target);
+    const auto more = map_or_none(above), against = map_or_none(other);
+    const auto fits = [&](const FeatureMap& one) {
+        return one.height == map.height && one.width == map.width && one.channels == map.channels;
+    };
+    require(fits(to) && (!more || fits(*more)) && (!against || fits(*against)),
+            "above, other, target: must be of the features' shape");
+    require(scale.shape(0) == map.channels && shift.shape(0) == map.channels, "scale, shift: must be [channels]");
+    const nb::gil_scoped_release released;
+    pictures::slope(
+        {map, scale.data(), shift.data(), more ? &*more : nullptr, against ? &*against : nullptr, weight, to});
+}
+
 }  // namespace
 
 void bind_feature_maps(nb::module_& module) {
@@ -141,6 +171,10 @@ void bind_feature_maps(nb::module_& module) {
     module.def("map_moments", &moments, "source"_a, "step"_a, "mean"_a, "covariance"_a);
     module.def("map_store", &store, "values"_a, "target"_a, "rectify"_a);
     module.def("map_recolour", &recolour, "picture"_a, "mapping"_a);
+    module.def("map_pool", &pool, "source"_a, "target"_a);
+    module.def("map_spread", &spread, "source"_a, "mean"_a, "variance"_a);
+    module.def("map_slope", &slope, "features"_a, "above"_a.none(), "scale"_a, "shift"_a, "other"_a.none(), "weight"_a,
+               "target"_a);
 }
 
 }  // namespace fairlead::python

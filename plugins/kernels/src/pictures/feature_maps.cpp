@@ -134,4 +134,37 @@ void recolour(float* pixels, const float* mapping, std::size_t count) {
                  [&](std::size_t first, std::size_t last) { kernels.recolour(pixels, mapping, first, last); });
 }
 
+void pool(const FeatureMap& map, const FeatureMap& target) {
+    const MapKernels& kernels = map_kernels();
+    parallel_for(target.height, 8, 1,
+                 [&](std::size_t first, std::size_t last) { kernels.pool(map, target, first, last); });
+}
+
+void spread(const FeatureMap& map, float* mean, float* variance) {
+    const std::size_t channels = map.channels, parts = (map.height + kRowsOfASum - 1) / kRowsOfASum;
+    std::vector<double> sums(parts * 2 * channels, 0.0);
+    const MapKernels& kernels = map_kernels();
+    parallel_for(parts, 1, 1, [&](std::size_t first, std::size_t last) {
+        for (std::size_t part = first; part < last; ++part)
+            kernels.spread(map, part * kRowsOfASum, std::min(map.height, (part + 1) * kRowsOfASum),
+                           &sums[part * 2 * channels]);
+    });
+    const double count = static_cast<double>(map.height * map.width);
+    for (std::size_t i = 0; i < channels; ++i) {
+        double total = 0, square = 0;
+        for (std::size_t part = 0; part < parts; ++part) {
+            total += sums[part * 2 * channels + i];
+            square += sums[part * 2 * channels + channels + i];
+        }
+        mean[i] = static_cast<float>(total / count);
+        variance[i] = static_cast<float>(std::max(0.0, square / count - total / count * (total / count)));
+    }
+}
+
+void slope(const Slope& work) {
+    const MapKernels& kernels = map_kernels();
+    parallel_for(work.features.height, 8, 1,
+                 [&](std::size_t first, std::size_t last) { kernels.slope(work, first, last); });
+}
+
 }  // namespace fairlead::pictures

@@ -78,8 +78,8 @@ class Stylist(Protocol):
         """Results that are looked for, and a report of them."""
         ...
 
-    def weights(self) -> tuple[Path, str]:
-        """The network's file and variant, for what is fitted in this process; raises BadSetting if it is not here."""
+    def weights(self) -> Path:
+        """The network's file, for what is fitted in this process; raises BadSetting if it is not here."""
         ...
 
     def close(self) -> None:
@@ -105,15 +105,15 @@ class InFleet:
             **words, **_fields(look),
         )  # fmt: skip
 
-    def weights(self) -> tuple[Path, str]:
+    def weights(self) -> Path:
         """See `Stylist`."""
-        from ..networks.running import WEIGHTS, shipped_stylizer
+        from ..networks.running import shipped_stylizer, student_file
 
         told = self._client.status()
         variant, digest = str(told["variant"]), told["weights"]
         if shipped_stylizer(variant).weights_digest != digest:
             raise BadSetting("--prompt: the workload has weights of its own; accepted: those that ship, or --local")
-        return WEIGHTS / f"{variant}.safetensors", variant
+        return student_file(variant)
 
     def close(self) -> None:
         """See `Stylist`."""
@@ -152,9 +152,9 @@ class InProcess:
         made, report = self._searcher(picture.pixels, style.pixels, asked, towards)
         return (under(mask, picture.pixels, one) for one in made), report
 
-    def weights(self) -> tuple[Path, str]:
+    def weights(self) -> Path:
         """See `Stylist`."""
-        return self._weights, self._stylizer.variant
+        return self._weights
 
     def close(self) -> None:
         """See `Stylist`."""
@@ -176,9 +176,9 @@ def find_stylist(
 ) -> Stylist:
     """Return who stylizes; raises CliError where there is nobody, or several to choose from."""
     if local:
-        from ..networks.running import WEIGHTS, shipped_stylizer
+        from ..networks.running import shipped_stylizer, student_file
 
-        return InProcess(shipped_stylizer(variant), WEIGHTS / f"{variant}.safetensors", clip)
+        return InProcess(shipped_stylizer(variant), student_file(variant), clip)
     return InFleet(StyleClient(*find_service(workload, service, url, token)))
 
 

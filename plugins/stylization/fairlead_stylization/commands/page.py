@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import webbrowser
-from pathlib import Path
 from threading import Timer
 from typing import Any
 
@@ -45,15 +44,14 @@ def style_page(port: int, shown: bool, local: bool, variant: str, **given: Any) 
 
 
 def _here(variant: str) -> Any:
-    from ..networks.running import WEIGHTS, shipped_stylizer
+    from ..networks.running import shipped_stylizer, student_file
     from ..pictures import Limits
     from ..service.application import Application
     from ..service.stylist import Stylist
     from ..service.varied import Searcher
 
     stylizer = shipped_stylizer(variant)
-    weights = Path(WEIGHTS) / f"{variant}.safetensors"
-    return Application(Stylist(stylizer, Limits(), Searcher(weights, stylizer))).asgi()
+    return Application(Stylist(stylizer, Limits(), Searcher(student_file(variant), stylizer))).asgi()
 
 
 def _there(**given: Any) -> Any:

@@ -51,6 +51,6 @@ def fitted_prompt(
 
     style = style_pixels(read_picture(look.styles[0], name="style").pixels)
     tensor = torch.from_numpy(np.ascontiguousarray(style.transpose(2, 0, 1)[None]))
-    transfer = StyleTransfer(read_student(*stylist.weights()).requires_grad_(False), tensor, look.strength)
+    transfer = StyleTransfer(read_student(stylist.weights()).requires_grad_(False), tensor, look.strength)
     views = [splat(scene, camera) for camera in cameras[:: max(1, len(cameras) // LOOKED_AT)]]
     return fit_prompt(scene, pattern, views, transfer, transfer.features, tensor, PromptFitting(steps), progress)

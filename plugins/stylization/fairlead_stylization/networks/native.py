@@ -6,10 +6,7 @@ The same layers as `student.Student`; the order of the statistics is the ledger'
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +16,12 @@ from fairlead_kernels.feature_maps import FeatureMap, Filters, Result
 
 from ..errors import BadCheckpoint
 from ..stylizer import Look
+from ..transform.ledger import Ledger
 from ..transform.roots import apart, matching
 from ..transform.rows_form import Patches, global_local_transform, patches_of, statistics
 from ..transform.tiles import length
+from .arrays import read_arrays
+from .kept import Kept
 from .shape import SHAPES, StudentShape
 
 Array = NDArray[np.float32]
@@ -31,8 +31,6 @@ EPSILON = 1e-5
 LENT = 0.5
 STEP = 3
 SAME = np.eye(3, 4, dtype=np.float32)
-#: Maps of larger pictures are not kept for the next one.
-KEPT_PIXELS = 1024 * 1024
 
 
 class NativeNetwork:
@@ -64,14 +62,12 @@ class NativeNetwork:
             *(f"decoder.{name}" for name in ("to_middle", "middle", "to_fine", "fine", "picture")),
         ]
         self._filters = {name: self._packed(name) for name in names}
-        # Maps of the last pictures' sizes, whose borders are zeros already: concurrent calls take one each.
-        self._kept: list[Maps] = []
-        self._lock = Lock()
+        self._maps = Kept(lambda height, width: Maps(self._shape, height, width, self._halves))
 
     def encode(self, style: Array, details: Array) -> tuple[Array, Array, Array, Array]:
         """See `stylizer.Network`."""
         picture, fine = (_rows(part) for part in (style, details))
-        with self._maps(*picture.shape[:2]) as maps:
+        with self._maps.lent(*picture.shape[:2]) as maps:
             feature_maps.unshuffle(picture, fine, SAME, 1.0, 0.0, maps.seen)
             coarse = self._encoded(maps)
             feature_maps.store(coarse, maps.deep, rectify=True)
@@ -82,8 +78,8 @@ class NativeNetwork:
     def decode(self, content: Array, details: Array, look: Look, given: Array | None) -> tuple[Array, Array]:
         """See `stylizer.Network`."""
         picture, lent = (_rows(part) for part in (content, details))
-        ledger = _Ledger(given)
-        with self._maps(*picture.shape[:2]) as maps:
+        ledger = Ledger(given)
+        with self._maps.lent(*picture.shape[:2]) as maps:
             richer = feature_maps.unshuffle(picture, lent, look.colours[0], look.strength, LENT, maps.seen)
             drawn = self._stylized(maps, look, ledger, richer)
         colours = ledger.note(_under(_pixel_moments(picture, self._step), look.colours[0]))
@@ -91,7 +87,7 @@ class NativeNetwork:
         feature_maps.recolour(drawn, np.concatenate([matrix, offset[:, None]], 1).astype(np.float32))
         return drawn.transpose(2, 0, 1)[None], np.concatenate(ledger.used)[None]
 
-    def _stylized(self, maps: Maps, look: Look, ledger: _Ledger, richer: Array) -> Array:
+    def _stylized(self, maps: Maps, look: Look, ledger: Ledger, richer: Array) -> Array:
         coarse, code = self._encoded(maps), look.statistics[0]
         first, wanted = self._split(code)
         own = ledger.note(statistics(coarse))
@@ -165,18 +161,6 @@ class NativeNetwork:
         asked = held["modulator.outer.weight"] @ inner + held["modulator.outer.bias"]
         return np.split(asked, np.cumsum([2 * size for size in self._shape.places])[:-1])
 
-    @contextmanager
-    def _maps(self, height: int, width: int) -> Iterator[Maps]:
-        with self._lock:
-            found = next((maps for maps in self._kept if maps.size == (height, width)), None)
-            if found is not None:
-                self._kept.remove(found)
-        maps = found or Maps(self._shape, height, width, self._halves)
-        yield maps
-        if height * width <= KEPT_PIXELS:
-            with self._lock:
-                self._kept = [maps, *self._kept[:2]]
-
     def _packed(self, name: str) -> Filters:
         weights = self._weights[f"{name}.weight"]
         if name == "encoder.first":
@@ -207,7 +191,7 @@ class Maps:
     """What a picture of a size is computed in."""
 
     def __init__(self, shape: StudentShape, height: int, width: int, halves: bool) -> None:
-        self.size, (fine, middle, coarse) = (height, width), shape.channels
+        fine, middle, coarse = shape.channels
         half, quarter, eighth = ((height // by, width // by) for by in (2, 4, 8))
         self.seen = FeatureMap.zeros(*half, 16, 1, halves)
         self.fine, self.fine_out = (FeatureMap.zeros(*half, fine, 0, halves) for _ in range(2))
@@ -219,27 +203,11 @@ class Maps:
         self.deep, self.deep_too = (FeatureMap.zeros(*eighth, coarse, 1, halves) for _ in range(2))
 
 
-class _Ledger:
-    """See `student.Ledger`."""
-
-    def __init__(self, given: Array | None) -> None:
-        self._given, self._place = None if given is None else given[0], 0
-        self.used: list[Array] = []
-
-    def note(self, found: Array) -> Array:
-        """[N], found here -> those to go by."""
-        if self._given is not None:
-            found = self._given[self._place : self._place + len(found)]
-        self._place += len(found)
-        self.used.append(found)
-        return found
-
-
 class _Places:
     """See `student.Matching`: what happens at a place is one linear map of each pixel."""
 
     def __init__(
-        self, network: NativeNetwork, wanted: list[Array], asked: list[Array], share: float, ledger: _Ledger
+        self, network: NativeNetwork, wanted: list[Array], asked: list[Array], share: float, ledger: Ledger
     ) -> None:
         self._linear, self._wanted, self._asked = network.linear, iter(wanted), iter(asked)
         self._share, self._ledger = share, ledger
@@ -296,24 +264,3 @@ def shapes_of(shape: StudentShape) -> dict[str, tuple[int, ...]]:
     found |= {"modulator.centre": (count,), "modulator.spread": (count,)}
     found |= {"modulator.inner.weight": (shape.hidden, count), "modulator.inner.bias": (shape.hidden,)}
     return found | {"modulator.outer.weight": (asked, shape.hidden), "modulator.outer.bias": (asked,)}
-
-
-def read_arrays(path: Path) -> dict[str, Array]:
-    """A safetensors file's arrays in float32, without torch.
-
-    Raises:
-        BadCheckpoint: not there, not such a file, or with numbers that are not finite.
-    """
-    from safetensors.numpy import load_file
-
-    if not path.is_file():
-        raise BadCheckpoint(path, "no such file; accepted: a safetensors file")
-    try:
-        arrays = {name: value.astype(np.float32) for name, value in load_file(path).items()}
-    except Exception as problem:
-        # Readers of foreign bytes end in errors of any class.
-        raise BadCheckpoint(path, f"not a safetensors file of numbers: {problem}") from problem
-    for name, value in arrays.items():
-        if not np.isfinite(value).all():
-            raise BadCheckpoint(path, f"{name}: holds NaN or infinite numbers; accepted: finite ones")
-    return arrays

@@ -15,9 +15,10 @@ from fairlead_kernels import set_threads
 from fairlead_kernels.feature_maps import halves_by
 
 from ..errors import BadCheckpoint, BadSetting
-from ..stylizer import Look, NetworkStylizer
+from ..stylizer import Look, Network, NetworkStylizer
 from ..transform.tiles import length
 from .native import NativeNetwork
+from .refining import NativeRefiner, RefinedNetwork
 from .sessions import Graph
 from .shape import SHAPES, shape_told
 
@@ -118,7 +119,8 @@ def shipped_stylizer(
     Args:
         variant: which size.
         threads: as many as there are processors where 0; of all native kernels of this process.
-        folder: holds `VARIANT.safetensors` for native kernels, `VARIANT-style.onnx` and `VARIANT-picture.onnx`.
+        folder: holds `VARIANT.safetensors` for native kernels, `VARIANT-style.onnx` and `VARIANT-picture.onnx` (edge's
+            where a variant has only a refiner), and `VARIANT-refiner.safetensors` (nothing is refined without).
         runtime: "native", "onnx" (ONNX Runtime) or "auto": native where that is faster, which it is on processors that
             multiply bfloat16 by themselves, or where ONNX Runtime is not installed; by a graph where there are no
             weights that native kernels take.
@@ -131,13 +133,36 @@ def shipped_stylizer(
     for name, value, accepted in (("variant", variant, VARIANTS), ("runtime", runtime, RUNTIMES)):
         if value not in accepted:
             raise BadSetting(f"{name}: {value!r}; accepted: {', '.join(accepted)}")
+    network = _drawing(drawn_by(variant, folder), threads, folder, runtime)
+    refiner = folder / f"{variant}-refiner.safetensors"
+    if not refiner.is_file():
+        return NetworkStylizer(network)
+    digest = hashlib.sha256(network.weights_digest.encode() + refiner.read_bytes()).hexdigest()
+    return NetworkStylizer(RefinedNetwork(network, NativeRefiner(refiner, variant), variant, digest))
+
+
+def drawing_stylizer(
+    variant: str, threads: int = 0, folder: Path = WEIGHTS, *, runtime: str = "auto"
+) -> NetworkStylizer:
+    """As `shipped_stylizer`, without refinement: what a refiner is trained on."""
+    own = folder / f"{variant}.safetensors"
+    return NetworkStylizer(_drawing(variant if own.is_file() else "edge", threads, folder, runtime))
+
+
+def drawn_by(variant: str, folder: Path = WEIGHTS) -> str:
+    """Which variant's network draws what a variant refines: its own, or edge's where only its refiner is there."""
+    own = any((folder / f"{variant}{ending}").is_file() for ending in ("-picture.onnx", ".safetensors"))
+    return variant if own or not (folder / f"{variant}-refiner.safetensors").is_file() else "edge"
+
+
+def _drawing(variant: str, threads: int, folder: Path, runtime: str) -> Network:
     if runtime == "native" or (runtime == "auto" and _native_is_faster()):
         try:
-            return NetworkStylizer(_native(variant, threads, folder))
+            return _native(variant, threads, folder)
         except BadCheckpoint:
             if runtime == "native":
                 raise
-    return NetworkStylizer(OnnxNetwork(*_graphs(variant, folder), threads))
+    return OnnxNetwork(*_graphs(variant, folder), threads)
 
 
 def _native_is_faster() -> bool:
@@ -161,8 +186,17 @@ def _digest(style: Path, picture: Path) -> str:
     return hashlib.sha256(style.read_bytes() + picture.read_bytes()).hexdigest()
 
 
-def read_student(weights: Path, variant: str) -> Student:
+def student_file(variant: str, folder: Path = WEIGHTS) -> Path:
+    """The weights of what draws a variant's pictures, as `read_student` takes them."""
+    return folder / f"{drawn_by(variant, folder)}.safetensors"
+
+
+def read_student(weights: Path, variant: str | None = None) -> Student:
     """A student with a training run's weights.
+
+    Args:
+        weights: a safetensors file.
+        variant: its shape; None: as the file is called.
 
     Raises:
         BadCheckpoint: not a student of that variant.
@@ -171,6 +205,7 @@ def read_student(weights: Path, variant: str) -> Student:
     from ..checkpoints.files import fill, read_tensors
     from .student import Student
 
+    variant = weights.stem if variant is None else variant
     if variant not in SHAPES:
         raise BadSetting(f"variant: {variant!r}; accepted: {', '.join(SHAPES)}")
     student = Student(SHAPES[variant])

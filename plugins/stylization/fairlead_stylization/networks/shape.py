@@ -42,6 +42,27 @@ class StudentShape:
 EDGE = StudentShape()
 QUALITY = StudentShape(channels=(32, 64, 128), depth=1, matching=32, hidden=192)
 
+
+@dataclass(frozen=True)
+class RefinerShape:
+    """Sizes of a refiner.
+
+    Attributes:
+        channels: of its four layers, two at 1/2 and two at 1/4.
+        steps: that a picture takes.
+        content: weight of the content's features beside the style's statistics; it is not looked at where 0.
+    """
+
+    channels: tuple[int, int, int, int]
+    steps: int = 1
+    content: float = 0.0
+
+
+REFINERS = {
+    "edge": RefinerShape((16, 32, 48, 48)),
+    "quality": RefinerShape((32, 64, 96, 96), steps=6, content=0.05),
+}
+
 SHAPES = {"edge": EDGE, "quality": QUALITY}
 
 

@@ -29,7 +29,7 @@ class Searcher:
 
     Args:
         weights: safetensors of the network.
-        stylizer: with the same weights: draws larger pictures, in tiles.
+        stylizer: with the same weights: draws the results, larger ones in tiles, and refines them.
         clip: folder of a CLIP, for texts.
         most_pixels: of a picture that is searched as it is.
     """
@@ -64,11 +64,8 @@ class Searcher:
             space = self._space_for(asked.text)
         small = smaller(content, self._most)
         found, report = _search(student, small, style, asked, towards, space, stopped)
-        if small is content:
-            made: Iterable[F32] = found.results.permute(0, 2, 3, 1).numpy()
-        else:
-            changes = (found.inputs - _tensor(small)).permute(0, 2, 3, 1).numpy()
-            made = takewhile(lambda _: not stopped(), self._drawn(content, style, changes, asked))
+        changes = (found.inputs - _tensor(small)).permute(0, 2, 3, 1).numpy()
+        made = takewhile(lambda _: not stopped(), self._drawn(content, style, changes, asked))
         return (with_colours_of(one, content) if asked.keep_colours else one for one in made), report
 
     def _drawn(self, content: F32, style: F32, changes: F32, asked: Asked) -> Iterator[F32]:
@@ -96,7 +93,7 @@ class Searcher:
                 raise MissingExtra("Looking for different results", "torch") from error
             from ..networks.running import read_student
 
-            self._student = read_student(self._weights, self._stylizer.variant).requires_grad_(False)
+            self._student = read_student(self._weights).requires_grad_(False)
         return self._student
 
 

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 Array = NDArray[np.float32]
 Piece = tuple[slice, slice]
 #: Statistics of features of C channels: ("deviations", C) is C means, then C deviations; ("covariances", C) is C means,
-#: then C rows of C covariances.
+#: then C rows of C covariances; ("means", C) is C means.
 Segment = tuple[str, int]
 
 
 def length(segment: Segment) -> int:
     """Numbers of a segment."""
     kind, channels = segment
-    return 2 * channels if kind == "deviations" else channels + channels * channels
+    return {"means": channels, "deviations": 2 * channels, "covariances": channels + channels * channels}[kind]
 
 
 def spans(length: int, tile: int, overlap: int) -> list[slice]:
@@ -80,7 +80,9 @@ def pooled(statistics: Sequence[Array], segments: Sequence[Segment]) -> Array:
     for kind, channels in segments:
         means = rows[:, place : place + channels]
         spreads = rows[:, place + channels : place + length((kind, channels))]
-        found += [means.mean(0), _deviations(means, spreads) if kind == "deviations" else _covariances(means, spreads)]
+        found.append(means.mean(0))
+        if kind != "means":
+            found.append((_deviations if kind == "deviations" else _covariances)(means, spreads))
         place += length((kind, channels))
     return np.concatenate(found)[None].astype(np.float32)
 

@@ -62,6 +62,18 @@ struct Unshuffle {
     FeatureMap target;
 };
 
+// The slope of a loss at rectified features: scale * features + shift, plus what comes from the layer above, plus weight
+// * (features - other); nothing where the rectifier let nothing through. All maps are of one shape.
+struct Slope {
+    FeatureMap features;
+    const float* scale;  // [channels]
+    const float* shift;  // [channels]
+    const FeatureMap* above = nullptr;
+    const FeatureMap* other = nullptr;
+    float weight = 0;
+    FeatureMap target = {};
+};
+
 // One ISA's kernels of feature maps; each does rows [first, last) of the result.
 struct MapKernels {
     void (*convolve)(const Convolution& work, std::size_t first, std::size_t last);
@@ -72,6 +84,11 @@ struct MapKernels {
     void (*store)(const float* values, const FeatureMap& map, bool rectify, std::size_t first, std::size_t last);
     // [pixels, 3] under a map of colours [3, 4], clipped to [0, 1], in place.
     void (*recolour)(float* pixels, const float* mapping, std::size_t first, std::size_t last);
+    // Means of 2 x 2 places.
+    void (*pool)(const FeatureMap& map, const FeatureMap& target, std::size_t first, std::size_t last);
+    // Sums of channels [C], then of their squares [C].
+    void (*spread)(const FeatureMap& map, std::size_t first, std::size_t last, double* sums);
+    void (*slope)(const Slope& work, std::size_t first, std::size_t last);
 };
 
 const MapKernels& plain_maps();
@@ -95,5 +112,8 @@ void unshuffle(const Unshuffle& work);
 void moments(const FeatureMap& map, std::size_t step, float* mean, float* covariance);
 void store(const float* values, const FeatureMap& map, bool rectify);
 void recolour(float* pixels, const float* mapping, std::size_t count);
+void pool(const FeatureMap& map, const FeatureMap& target);
+void spread(const FeatureMap& map, float* mean, float* variance);
+void slope(const Slope& work);
 
 }  // namespace fairlead::pictures

@@ -1,0 +1,39 @@
+"""Memory of the last pictures' sizes, lent to one call at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+#: What larger pictures were computed in is not kept for the next one.
+LARGEST_PIXELS = 1024 * 1024
+COUNT = 3
+
+
+class Kept(Generic[T]):
+    """What pictures of a size are computed in: maps whose borders are zeros already.
+
+    Args:
+        make: of a height and a width.
+    """
+
+    def __init__(self, make: Callable[[int, int], T]) -> None:
+        self._make = make
+        self._held: list[tuple[tuple[int, int], T]] = []
+        self._lock = Lock()
+
+    @contextmanager
+    def lent(self, height: int, width: int) -> Iterator[T]:
+        """One that nobody else has until the block ends."""
+        size = (height, width)
+        with self._lock:
+            index = next((index for index, (held, _) in enumerate(self._held) if held == size), None)
+            found = self._make(height, width) if index is None else self._held.pop(index)[1]
+        yield found
+        if height * width <= LARGEST_PIXELS:
+            with self._lock:
+                self._held = [(size, found), *self._held[: COUNT - 1]]

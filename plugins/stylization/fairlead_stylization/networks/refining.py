@@ -1,0 +1,237 @@
+"""The refiner by the project's own kernels: what `refiner.Refiner` is in torch, with its slope written out.
+
+Per step, from l = sum over layers of w ((m - m*)^2 + (s - s*)^2), with means m and deviations s of P places each: the
+slope at a feature f is 2 w / P (m - m* + (s - s*) (f - m) / s), plus what the layer above sends back.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead_kernels import feature_maps
+from fairlead_kernels.feature_maps import FeatureMap, Filters, Result
+
+from ..errors import BadCheckpoint
+from ..stylizer import Look, Network
+from ..transform.ledger import Ledger
+from ..transform.tiles import Segment, length
+from .arrays import read_arrays
+from .kept import Kept
+from .shape import REFINERS, RefinerShape
+
+Array = NDArray[np.float32]
+
+EPSILON = 1e-5
+TINY = 1e-12
+#: Layers at 1/2; those after them are at 1/4.
+FINE = 2
+SAME = np.eye(3, 4, dtype=np.float32)
+
+
+class NativeRefiner:
+    """A refiner's weights, run by `fairlead_kernels.feature_maps`.
+
+    Args:
+        weights: a safetensors file.
+        variant: which shape.
+        halves: features in bfloat16; None: where the processor multiplies it by itself.
+
+    Raises:
+        BadCheckpoint: not such a file.
+    """
+
+    def __init__(self, weights: Path, variant: str, halves: bool | None = None) -> None:
+        self.shape = REFINERS[variant]
+        held = read_arrays(weights)
+        for name, wanted in shapes_of(self.shape).items():
+            if name not in held or held[name].shape != wanted:
+                found = held[name].shape if name in held else "nothing"
+                raise BadCheckpoint(weights, f"{name}: {found}; accepted for {variant}: {wanted}")
+        self._halves = feature_maps.halves_by() in ("amx", "avx512bf16") if halves is None else halves
+        self._gains = np.exp(held["gains"])
+        self._weights = [np.exp(held[f"weights.{layer}"]) for layer in range(len(self.shape.channels))]
+        kernels = [held[f"layers.{layer}.weight"].transpose(0, 2, 3, 1) for layer in range(len(self._weights))]
+        kernels[0] = _by_places(kernels[0])
+        biases = [held[f"layers.{layer}.bias"] for layer in range(len(kernels))]
+        self._down = [Filters.of(*pair, self._halves) for pair in zip(kernels, biases, strict=True)]
+        self._back = [self._returning(layer, kernel) for layer, kernel in enumerate(kernels)]
+        self._maps = Kept(lambda height, width: _Maps(self.shape, height, width, self._halves))
+
+    def _returning(self, layer: int, kernel: Array) -> Filters:
+        """The filters that carry a layer's slope to what it saw."""
+        turned = kernel[:, ::-1, ::-1].transpose(3, 1, 2, 0)
+        if layer == 0:
+            # Colours without the details' places; they are seen as twice their number less 1.
+            turned = 2 * turned.reshape(2, 2, 4, *turned.shape[1:])[:, :, :3].reshape(12, *turned.shape[1:])
+        if layer == FINE:
+            turned = turned / 4
+        turned = np.ascontiguousarray(turned, np.float32)
+        return Filters.of(turned, np.zeros(len(turned), np.float32), self._halves)
+
+    @property
+    def segments(self) -> list[Segment]:
+        """What a ledger notes, in order."""
+        once: list[Segment] = [*(("deviations", size) for size in self.shape.channels), ("means", 1)]
+        return once * self.shape.steps
+
+    def target(self, style: Array) -> Array:
+        """Statistics at all layers, [M], of a style [h, w, 3] in [0, 1], sides multiples of 4."""
+        with self._maps.lent(*style.shape[:2]) as maps:
+            return np.concatenate(self._seen(style, maps))
+
+    def refine(
+        self,
+        picture: Array,
+        target: Array,
+        share: float = 1.0,
+        content: Array | None = None,
+        given: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """A picture [H, W, 3] in [0, 1], sides multiples of 4, after all steps, and the statistics that were used, [N].
+
+        Args:
+            target: of the style.
+            share: of each step's length.
+            content: picture [H, W, 3] that is held on to, where the shape has a weight for it.
+            given: [N], statistics to go by.
+        """
+        ledger = Ledger(given)
+        wanted = np.split(target, np.cumsum([2 * size for size in self.shape.channels])[:-1])
+        with self._maps.lent(*picture.shape[:2]) as maps:
+            kept = None
+            if content is not None and self.shape.content:
+                self._seen(content, maps)
+                kept = maps.swap_last()
+            for gain in self._gains:
+                picture = self._stepped(picture, wanted, float(gain) * share, kept, maps, ledger)
+        return picture, np.concatenate(ledger.used)
+
+    def _seen(self, picture: Array, maps: _Maps) -> list[Array]:
+        """Means, then deviations, of each layer."""
+        feature_maps.unshuffle(picture, np.zeros_like(picture), SAME, 0.0, 0.0, maps.picture)
+        source, found = maps.picture, []
+        for layer, (filters, features) in enumerate(zip(self._down, maps.features, strict=True)):
+            if layer == FINE:
+                feature_maps.pool(source, maps.pooled)
+                source = maps.pooled
+            feature_maps.convolve(source, filters, Result(rectified=features))
+            source = features
+            mean, variance = feature_maps.spread(features)
+            found.append(np.concatenate([mean, np.sqrt(variance + EPSILON)]))
+        return found
+
+    def _stepped(
+        self, picture: Array, wanted: list[Array], gain: float, kept: FeatureMap | None, maps: _Maps, ledger: Ledger
+    ) -> Array:
+        own = [ledger.note(found) for found in self._seen(picture, maps)]
+        loss = sum(
+            float((weight * (one - other) ** 2).sum())
+            for weight, one, other in zip(self._weights, own, wanted, strict=True)
+        )
+        slope = self._slope(own, wanted, kept, maps)
+        flat = slope.ravel()
+        # Of a place at 1/2, whose slopes are those of the loss times the number of such places.
+        square = ledger.note(np.array([np.dot(flat, flat) / (flat.size / 12)], np.float32))
+        slope *= np.float32(-gain * loss / (float(square[0]) + TINY))
+        slope += picture
+        return np.clip(slope, 0, 1, out=slope)
+
+    def _slope(self, own: list[Array], wanted: list[Array], kept: FeatureMap | None, maps: _Maps) -> Array:
+        above = None
+        for layer in reversed(range(len(own))):
+            scale, shift = self._pull(layer, own[layer], wanted[layer])
+            features, target = maps.features[layer], maps.slopes[layer]
+            last = layer == len(own) - 1
+            # The mean over channels and places at 1/4, times places at 1/2.
+            weight = 2 * self.shape.content * 4 / features.channels if last and kept is not None else 0.0
+            feature_maps.slope(features, above, scale, shift, target, kept if weight else None, weight)
+            if layer == 0:
+                break
+            above = maps.slopes[layer - 1]
+            growth = 2 if layer == FINE else 1
+            feature_maps.convolve(target, self._back[layer], Result(kept=above, growth=growth))
+        return feature_maps.draw(maps.slopes[0], self._back[0], np.zeros((*maps.size, 3), np.float32))
+
+    def _pull(self, layer: int, own: Array, wanted: Array) -> tuple[Array, Array]:
+        """What a feature of each channel is scaled by, and shifted."""
+        (mean, deviation), difference = np.split(own, 2), own - wanted
+        # Slopes at places at 1/4 are of a quarter as many places.
+        by_mean, by_deviation = np.split(2 * (4 if layer >= FINE else 1) * self._weights[layer] * difference, 2)
+        scale = by_deviation / deviation
+        return scale.astype(np.float32), (by_mean - scale * mean).astype(np.float32)
+
+
+class _Maps:
+    """What a picture of a size is refined in."""
+
+    def __init__(self, shape: RefinerShape, height: int, width: int, halves: bool) -> None:
+        self.size = (height, width)
+        sides = [(height // by, width // by) for by in (2, 2, 4, 4)]
+        self.picture = FeatureMap.zeros(*sides[0], 16, 1, halves)
+        self.pooled = FeatureMap.zeros(*sides[FINE], shape.channels[FINE - 1], 1, halves)
+        self.features, self.slopes = (
+            [FeatureMap.zeros(*side, size, 1, halves) for side, size in zip(sides, shape.channels, strict=True)]
+            for _ in range(2)
+        )
+        self._spare = FeatureMap.zeros(*sides[-1], shape.channels[-1], 1, halves)
+
+    def swap_last(self) -> FeatureMap:
+        """The last layer's features, which stay as they are until this is asked again."""
+        self.features[-1], self._spare = self._spare, self.features[-1]
+        return self._spare
+
+
+def _by_places(kernel: Array) -> Array:
+    """Filters over 12 channels (colour, row, column) -> over 16 (row, column, colour or detail)."""
+    parted = kernel.reshape(*kernel.shape[:3], 3, 2, 2).transpose(0, 1, 2, 4, 5, 3)
+    whole = np.zeros((*parted.shape[:-1], 4), np.float32)
+    whole[..., :3] = parted
+    return whole.reshape(*kernel.shape[:3], 16)
+
+
+def shapes_of(shape: RefinerShape) -> dict[str, tuple[int, ...]]:
+    """Every array of a refiner's weights, by name."""
+    found: dict[str, tuple[int, ...]] = {"gains": (shape.steps,)}
+    for layer, (inputs, outputs) in enumerate(zip((12, *shape.channels), shape.channels, strict=False)):
+        found |= {f"layers.{layer}.weight": (outputs, inputs, 3, 3), f"layers.{layer}.bias": (outputs,)}
+        found[f"weights.{layer}"] = (2 * outputs,)
+    return found
+
+
+class RefinedNetwork:
+    """A network whose pictures are refined.
+
+    Args:
+        base: what draws.
+        refiner: what refines.
+        variant: the name of both together.
+        digest: of all weights.
+    """
+
+    def __init__(self, base: Network, refiner: NativeRefiner, variant: str, digest: str) -> None:
+        self.base, self.refiner, self.variant, self.weights_digest = base, refiner, variant, digest
+        self.segments = [*base.segments, *refiner.segments]
+        self._noted = sum(map(length, base.segments))
+        self._told = 2 * sum(refiner.shape.channels)
+
+    def encode(self, style: Array, details: Array) -> tuple[Array, Array, Array, Array]:
+        """See `stylizer.Network`; the refiner's statistics are the last."""
+        statistics, *patches = self.base.encode(style, details)
+        target = self.refiner.target(_rows(style))
+        return np.concatenate([statistics, target[None]], 1), *patches
+
+    def decode(self, content: Array, details: Array, look: Look, given: Array | None) -> tuple[Array, Array]:
+        """See `stylizer.Network`."""
+        target = look.statistics[0, -self._told :]
+        first, rest = (None, None) if given is None else (given[:, : self._noted], given[0, self._noted :])
+        drawn, used = self.base.decode(content, details, look.without(self._told), first)
+        kept = _rows(content) if self.refiner.shape.content else None
+        refined, more = self.refiner.refine(_rows(drawn), target, look.strength, kept, rest)
+        return refined.transpose(2, 0, 1)[None], np.concatenate([used, more[None]], 1)
+
+
+def _rows(planes: Array) -> Array:
+    return np.ascontiguousarray(planes[0].transpose(1, 2, 0), np.float32)

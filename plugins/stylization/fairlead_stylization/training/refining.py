@@ -1,0 +1,214 @@
+"""Trains a refiner: VGG-19 judges pictures after its steps, and the steps' own slopes go to its weights (torch)."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..checkpoints.vgg import read_vgg
+from ..errors import BadSetting
+from ..losses.statistics import content_loss, style_loss
+from ..networks.refiner import Refiner
+from ..networks.shape import REFINERS
+from ..networks.vgg import Vgg19
+from ..quality.perceptual import LAYERS
+from ..stylizer import NetworkStylizer, Style
+from .loop import rate_at
+from .pictures import Sampler
+from .settings import TrainingSettings
+
+#: Added to losses before their logarithm is taken.
+SMALL = 0.05
+
+#: The refiner's layers off which those of VGG-19 are read.
+READ = (0, 1, 3)
+
+Seen = dict[str, Tensor]
+Progress = Callable[[int, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Contents and styles, [B, 3, H, W] each, and VGG-19's view of them."""
+
+    content: Tensor
+    style: Tensor
+    seen_content: Seen
+    seen_style: Seen
+
+    def rolled(self) -> Batch:
+        """The same contents with their neighbours' styles."""
+        seen = {layer: value.roll(1, 0) for layer, value in self.seen_style.items()}
+        return Batch(self.content, self.style.roll(1, 0), self.seen_content, seen)
+
+
+class RefinerRun:
+    """A run's whole state.
+
+    Args:
+        settings: of the run; of `losses` it knows `style` and `content`, weights of their logarithms, and `distilled`:
+            how much it counts that VGG-19's features can be read off the refiner's.
+        base: makes the pictures that are refined.
+
+    Raises:
+        BadSetting: folders without pictures.
+        BadCheckpoint: a file of VGG-19 that cannot be used.
+    """
+
+    def __init__(self, settings: TrainingSettings, base: NetworkStylizer) -> None:
+        torch.manual_seed(settings.seed)
+        self.settings, self.base, self.step = settings, base, 0
+        self.sampler = Sampler.of(settings.contents, settings.styles, settings.seed)
+        self.judge = read_vgg(settings.vgg)
+        if not set(LAYERS) <= {f"relu{name}" for name in self.judge.layers}:
+            raise BadSetting(f"vgg: {settings.vgg} ends at {self.judge.last}; accepted: relu3_1 or deeper")
+        self.judge.to(torch.bfloat16, memory_format=torch.channels_last)
+        self.refiner = Refiner(REFINERS[settings.variant])
+        self.heads = _heads(self.refiner, self.judge)
+        self.average = {name: value.clone() for name, value in self.refiner.state_dict().items()}
+        self.optimizer = torch.optim.Adam([*self.refiner.parameters(), *self.heads.parameters()], lr=settings.rate)
+        self._left: Batch | None = None
+
+    def advance(self) -> dict[str, float]:
+        """One step; returns the terms of its loss."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate_at(self.step, self.settings)
+        batch = self._batch()
+        self.refiner.train()
+        start = self._drawn(batch)
+        refined = self.refiner(start, self.refiner.target(batch.style, batch.content))
+        terms = dict(zip(("style", "content"), self._losses(refined, batch), strict=True))
+        weights = self.settings.losses
+        # Of logarithms, so that a few pairs of extreme pictures are not most of it.
+        total = sum(getattr(weights, name) * (value + SMALL).log().mean() for name, value in terms.items())
+        if weights.distilled:
+            terms["distilled"] = self._distilled(batch)
+            total = total + weights.distilled * terms["distilled"]
+        self.optimizer.zero_grad()
+        total.backward()
+        norm = nn.utils.clip_grad_norm_([*self.refiner.parameters(), *self.heads.parameters()], 2.0)
+        if torch.isfinite(norm):
+            self.optimizer.step()
+        self.step += 1
+        self._follow()
+        if self.step % self.settings.every % 5 == 0:
+            with torch.no_grad():
+                before = self._losses(start, batch)[0] + SMALL
+            terms["ratio"] = (terms["style"] + SMALL) / before
+        return {name: float(value.detach().mean()) for name, value in terms.items()}
+
+    @torch.no_grad()
+    def _batch(self) -> Batch:
+        """Every batch serves twice, the second time paired anew."""
+        if self._left is not None:
+            batch, self._left = self._left.rolled(), None
+            return batch
+        content, style = self.sampler.batch(self.settings.batch, self.settings.size)
+        self._left = Batch(content, style, self._seen(content, LAYERS[-1:]), self._seen(style, LAYERS))
+        return self._left
+
+    def _drawn(self, batch: Batch) -> Tensor:
+        pairs = zip(batch.content, batch.style, strict=True)
+        made = [self.base.stylize(_rows(content), [Style(_rows(style))]) for content, style in pairs]
+        return torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2).contiguous()
+
+    def _seen(self, pictures: Tensor, layers: Sequence[str]) -> Seen:
+        return self.judge(pictures.to(torch.bfloat16, memory_format=torch.channels_last), layers)
+
+    def _losses(self, pictures: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        seen = self._seen(pictures, LAYERS)
+        return style_loss(seen, batch.seen_style, LAYERS), content_loss(seen, batch.seen_content, LAYERS[-1:])
+
+    def _distilled(self, batch: Batch) -> Tensor:
+        """How much of VGG-19's features cannot be read off the refiner's, on styles: 0 to about 1 a layer."""
+        features, found = self.refiner.features(batch.style), []
+        for layer, (place, head) in zip(LAYERS, zip(READ, self.heads, strict=True), strict=True):
+            wanted = batch.seen_style[layer].float()
+            seen = head(features[place])
+            wanted = functional.adaptive_avg_pool2d(wanted, seen.shape[2:])
+            found.append((seen - wanted).square().mean() / wanted.var((0, 2, 3)).mean())
+        return torch.stack(found).sum()
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        decay = min(self.settings.average, (1 + self.step) / (10 + self.step))
+        for name, value in self.refiner.state_dict().items():
+            self.average[name].lerp_(value, 1 - decay)
+
+    def save(self) -> None:
+        """Keep the state, and the averaged weights apart."""
+        folder = self.settings.out
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {
+            "step": self.step,
+            "refiner": self.refiner.state_dict(),
+            "heads": self.heads.state_dict(),
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+            "random": json.dumps(self.sampler.random.bit_generator.state),
+        }
+        torch.save(state, folder / "state.new")
+        (folder / "state.new").replace(folder / "state.pt")
+        weights = {name: value.contiguous() for name, value in self.average.items()}
+        save_file(weights, folder / f"{self.settings.variant}-refiner.safetensors")
+
+    def resume(self) -> bool:
+        """Go on from the folder's state; False where there is none."""
+        path = self.settings.out / "state.pt"
+        if not path.is_file():
+            return False
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        self.refiner.load_state_dict(state["refiner"])
+        self.heads.load_state_dict(state["heads"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.average = state["step"], state["average"]
+        self.sampler.random.bit_generator.state = json.loads(state["random"])
+        return True
+
+
+def train_refiner(
+    settings: TrainingSettings, base: NetworkStylizer, progress: Progress = lambda step, losses: None
+) -> Path:
+    """Train to `settings.steps`, going on where an earlier run in the same folder stopped.
+
+    Returns:
+        The file of the averaged weights, `VARIANT-refiner.safetensors`.
+
+    Raises:
+        BadSetting, BadCheckpoint: as `RefinerRun`.
+    """
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    run = RefinerRun(settings, base)
+    run.resume()
+    since: list[dict[str, float]] = []
+    while run.step < settings.steps:
+        since.append(run.advance())
+        if run.step % settings.every == 0 or run.step == settings.steps:
+            named = {name: [losses[name] for losses in since if name in losses] for name in since[-1]}
+            means = {name: float(np.mean(values)) for name, values in named.items()}
+            since.clear()
+            run.save()
+            with (settings.out / "losses.jsonl").open("a") as file:
+                file.write(json.dumps({"step": run.step, "time": time.time(), **means}) + "\n")
+            progress(run.step, means)
+    return settings.out / f"{settings.variant}-refiner.safetensors"
+
+
+def _heads(refiner: Refiner, judge: Vgg19) -> nn.ModuleList:
+    widths = [judge.layers[layer.removeprefix("relu")].out_channels for layer in LAYERS]
+    pairs = zip(READ, widths, strict=True)
+    return nn.ModuleList(nn.Conv2d(refiner.shape.channels[place], int(width), 1) for place, width in pairs)
+
+
+def _rows(picture: Tensor) -> np.ndarray:
+    return picture.permute(1, 2, 0).contiguous().numpy()

@@ -1,0 +1,94 @@
+"""A refiner goes down the slope of its loss, in torch and by the kernels alike."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fairlead_stylization.errors import BadCheckpoint
+from fairlead_stylization.networks.refining import NativeRefiner
+from fairlead_stylization.networks.running import WEIGHTS, shipped_stylizer
+from fairlead_stylization.networks.shape import REFINERS
+from fairlead_stylization.stylizer import Style
+from fairlead_stylization.transform.tiles import Tiling, length
+
+torch = pytest.importorskip("torch", reason="torch is not installed: refiners are not compared with it")
+
+
+def blocks(seed: int, height: int = 64, width: int = 80) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    coarse = np.kron(rng.random((height // 8, width // 8, 3)), np.ones((8, 8, 1)))
+    return (0.8 * coarse + 0.1 + 0.1 * rng.random((height, width, 3))).astype(np.float32)
+
+
+def tensor(picture: np.ndarray):
+    return torch.from_numpy(picture).permute(2, 0, 1)[None]
+
+
+@pytest.fixture(params=["edge", "quality"])
+def made(request: pytest.FixtureRequest, tmp_path: Path):
+    from safetensors.torch import save_file
+
+    from fairlead_stylization.networks.refiner import Refiner
+
+    torch.manual_seed(5)
+    refiner = Refiner(REFINERS[request.param]).eval()
+    for weights in refiner.weights:
+        torch.nn.init.normal_(weights, 0, 0.3)
+    path = tmp_path / f"{request.param}-refiner.safetensors"
+    save_file(refiner.state_dict(), path)
+    return refiner, path, request.param
+
+
+def test_the_kernels_do_what_torch_does(made) -> None:
+    refiner, path, variant = made
+    picture, content, style = (blocks(seed) for seed in range(3))
+    native = NativeRefiner(path, variant, halves=False)
+    got, used = native.refine(picture, native.target(style), 0.7, content)
+    wanted = refiner(tensor(picture), refiner.target(tensor(style), tensor(content)), torch.tensor([0.7]))
+    np.testing.assert_allclose(got, wanted.detach()[0].permute(1, 2, 0).numpy(), atol=2e-5)
+    assert len(used) == sum(map(length, native.segments))
+
+
+def test_bfloat16_changes_little(made) -> None:
+    _, path, variant = made
+    picture, content, style = (blocks(seed) for seed in range(3))
+    whole, halves = (NativeRefiner(path, variant, halves=halved) for halved in (False, True))
+    got, wanted = (one.refine(picture, one.target(style), 1.0, content)[0] for one in (halves, whole))
+    assert np.abs(got - wanted).mean() < 0.15 * np.abs(wanted - picture).mean()
+
+
+def test_statistics_come_nearer_to_the_styles(made) -> None:
+    _, path, variant = made
+    native = NativeRefiner(path, variant)
+    picture, content, style = (blocks(seed) for seed in range(3))
+    target = native.target(style)
+    refined, _ = native.refine(picture, target, 1.0, content)
+    assert np.abs(native.target(refined) - target).mean() < 0.9 * np.abs(native.target(picture) - target).mean()
+    assert 0 <= refined.min() <= refined.max() <= 1
+
+
+def test_no_share_changes_nothing(made) -> None:
+    _, path, variant = made
+    native, picture = NativeRefiner(path, variant), blocks(0)
+    np.testing.assert_array_equal(native.refine(picture, native.target(blocks(1)), 0.0, blocks(2))[0], picture)
+
+
+def test_weights_of_another_shape_are_refused(made) -> None:
+    _, path, variant = made
+    other = "quality" if variant == "edge" else "edge"
+    with pytest.raises(BadCheckpoint, match=rf"gains: .*accepted for {other}"):
+        NativeRefiner(path, other)
+
+
+@pytest.mark.parametrize("variant", [name for name in REFINERS if (WEIGHTS / f"{name}-refiner.safetensors").is_file()])
+def test_tiles_are_refined_as_the_whole_is(variant: str) -> None:
+    stylizer = shipped_stylizer(variant, 1)
+    content, style = blocks(0, 192, 256), blocks(1)
+    code = Style(stylizer.encode_style(style))
+    whole = stylizer.stylize(content, [code])
+    stylizer.tiling = replace(Tiling(), tile=128, overlap=48, largest=1, sampled=99)
+    assert np.abs(stylizer.stylize(content, [code]) - whole).mean() < 0.02
