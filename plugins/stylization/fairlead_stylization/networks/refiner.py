@@ -47,7 +47,7 @@ class Refiner(nn.Module):
     """Four layers over 2 x 2 pixels' colours: two at 1/2, and after a mean of 2 x 2 places two at 1/4.
 
     Args:
-        shape: its channels, how many steps, and how much the content counts.
+        shape: its channels, how many steps, and whether the content counts.
     """
 
     def __init__(self, shape: RefinerShape) -> None:
@@ -58,9 +58,10 @@ class Refiner(nn.Module):
         for layer in self.layers:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")  # type: ignore[arg-type]
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-        #: Logarithms: how much each channel's means and deviations count, and of the steps' gains.
+        #: Logarithms: how much each channel's means and deviations count, and of the gain of every step.
         self.weights = nn.ParameterList(torch.zeros(2 * size) for size in shape.channels)
-        self.gains = nn.Parameter(torch.zeros(shape.steps))
+        self.gains = nn.Parameter(torch.zeros(1))
+        self.hold = nn.Parameter(torch.zeros(1)) if shape.content else None
 
     def features(self, picture: Tensor) -> list[Tensor]:
         """Of pictures [B, 3, H, W] in [0, 1], sides multiples of 4: after each layer's rectifier."""
@@ -83,22 +84,23 @@ class Refiner(nn.Module):
         style = torch.zeros(len(features[0]), device=features[0].device)
         for own, wanted, weight in zip(features, target.statistics, self.weights, strict=True):
             style = style + ((statistics(own) - wanted).square() * weight.exp()).sum(1)
-        if target.content is None:
+        if target.content is None or self.hold is None:
             return style, style
-        return style, style + self.shape.content * (features[-1] - target.content).square().mean((1, 2, 3))
+        distance = (features[-1] - target.content).square().sum(1).mean((1, 2))
+        return style, style + self.hold.exp() * distance
 
-    def step(self, picture: Tensor, target: Target, index: int, share: Tensor) -> Tensor:
+    def step(self, picture: Tensor, target: Target, share: Tensor) -> Tensor:
         """One step; its length is times `share`, [B]."""
         with torch.enable_grad():
             picture = picture if picture.requires_grad else picture.detach().requires_grad_()
             style, whole = self.loss(self.features(picture), target)
             (slope,) = torch.autograd.grad(whole.sum(), picture, create_graph=self.training)
-            length = share * self.gains[index].exp() * style / (slope.square().sum((1, 2, 3)) + TINY)
+            length = share * self.gains.exp() * style / (slope.square().sum((1, 2, 3)) + TINY)
             return (picture - length[:, None, None, None] * slope).clamp(0, 1)
 
     def forward(self, picture: Tensor, target: Target, share: Tensor | None = None) -> Tensor:
         """Pictures [B, 3, H, W] in [0, 1] -> refined ones."""
         share = torch.ones(len(picture), device=picture.device) if share is None else share
-        for index in range(self.shape.steps):
-            picture = self.step(picture, target, index, share)
+        for _ in range(self.shape.steps):
+            picture = self.step(picture, target, share)
         return picture

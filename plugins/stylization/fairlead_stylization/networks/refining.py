@@ -51,7 +51,8 @@ class NativeRefiner:
                 found = held[name].shape if name in held else "nothing"
                 raise BadCheckpoint(weights, f"{name}: {found}; accepted for {variant}: {wanted}")
         self._halves = feature_maps.halves_by() in ("amx", "avx512bf16") if halves is None else halves
-        self._gains = np.exp(held["gains"])
+        self._gain = float(np.exp(held["gains"][0]))
+        self._hold = float(np.exp(held["hold"][0])) if self.shape.content else 0.0
         self._weights = [np.exp(held[f"weights.{layer}"]) for layer in range(len(self.shape.channels))]
         kernels = [held[f"layers.{layer}.weight"].transpose(0, 2, 3, 1) for layer in range(len(self._weights))]
         kernels[0] = _by_places(kernels[0])
@@ -95,7 +96,7 @@ class NativeRefiner:
         Args:
             target: of the style.
             share: of each step's length.
-            content: picture [H, W, 3] that is held on to, where the shape has a weight for it.
+            content: picture [H, W, 3] that is held on to, where the shape says so.
             given: [N], statistics to go by.
         """
         ledger = Ledger(given)
@@ -105,8 +106,8 @@ class NativeRefiner:
             if content is not None and self.shape.content:
                 self._seen(content, maps)
                 kept = maps.swap_last()
-            for gain in self._gains:
-                picture = self._stepped(picture, wanted, float(gain) * share, kept, maps, ledger)
+            for _ in range(self.shape.steps):
+                picture = self._stepped(picture, wanted, share, kept, maps, ledger)
         return picture, np.concatenate(ledger.used)
 
     def _seen(self, picture: Array, maps: _Maps) -> list[Array]:
@@ -124,7 +125,7 @@ class NativeRefiner:
         return found
 
     def _stepped(
-        self, picture: Array, wanted: list[Array], gain: float, kept: FeatureMap | None, maps: _Maps, ledger: Ledger
+        self, picture: Array, wanted: list[Array], share: float, kept: FeatureMap | None, maps: _Maps, ledger: Ledger
     ) -> Array:
         own = [ledger.note(found) for found in self._seen(picture, maps)]
         loss = sum(
@@ -135,7 +136,7 @@ class NativeRefiner:
         flat = slope.ravel()
         # Of a place at 1/2, whose slopes are those of the loss times the number of such places.
         square = ledger.note(np.array([np.dot(flat, flat) / (flat.size / 12)], np.float32))
-        slope *= np.float32(-gain * loss / (float(square[0]) + TINY))
+        slope *= np.float32(-share * self._gain * loss / (float(square[0]) + TINY))
         slope += picture
         return np.clip(slope, 0, 1, out=slope)
 
@@ -145,8 +146,8 @@ class NativeRefiner:
             scale, shift = self._pull(layer, own[layer], wanted[layer])
             features, target = maps.features[layer], maps.slopes[layer]
             last = layer == len(own) - 1
-            # The mean over channels and places at 1/4, times places at 1/2.
-            weight = 2 * self.shape.content * 4 / features.channels if last and kept is not None else 0.0
+            # The mean over places at 1/4, times places at 1/2.
+            weight = 2 * self._hold * 4 if last and kept is not None else 0.0
             feature_maps.slope(features, above, scale, shift, target, kept if weight else None, weight)
             if layer == 0:
                 break
@@ -194,7 +195,7 @@ def _by_places(kernel: Array) -> Array:
 
 def shapes_of(shape: RefinerShape) -> dict[str, tuple[int, ...]]:
     """Every array of a refiner's weights, by name."""
-    found: dict[str, tuple[int, ...]] = {"gains": (shape.steps,)}
+    found: dict[str, tuple[int, ...]] = {"gains": (1,)} | ({"hold": (1,)} if shape.content else {})
     for layer, (inputs, outputs) in enumerate(zip((12, *shape.channels), shape.channels, strict=False)):
         found |= {f"layers.{layer}.weight": (outputs, inputs, 3, 3), f"layers.{layer}.bias": (outputs,)}
         found[f"weights.{layer}"] = (2 * outputs,)

@@ -50,17 +50,17 @@ class RefinerShape:
     Attributes:
         channels: of its four layers, two at 1/2 and two at 1/4.
         steps: that a picture takes.
-        content: weight of the content's features beside the style's statistics; it is not looked at where 0.
+        content: whether slopes also hold on to the content's features, by a weight that is learned.
     """
 
     channels: tuple[int, int, int, int]
     steps: int = 1
-    content: float = 0.0
+    content: bool = False
 
 
 REFINERS = {
     "edge": RefinerShape((16, 32, 48, 48)),
-    "quality": RefinerShape((32, 64, 96, 96), steps=6, content=0.05),
+    "quality": RefinerShape((32, 64, 96, 96), steps=8, content=True),
 }
 
 SHAPES = {"edge": EDGE, "quality": QUALITY}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,9 @@ from .settings import TrainingSettings
 
 #: Added to losses before their logarithm is taken.
 SMALL = 0.05
+
+#: Of a picture in training: every step has the same weights.
+MOST_STEPS = 2
 
 #: The refiner's layers off which those of VGG-19 are read.
 READ = (0, 1, 3)
@@ -72,7 +75,8 @@ class RefinerRun:
         if not set(LAYERS) <= {f"relu{name}" for name in self.judge.layers}:
             raise BadSetting(f"vgg: {settings.vgg} ends at {self.judge.last}; accepted: relu3_1 or deeper")
         self.judge.to(torch.bfloat16, memory_format=torch.channels_last)
-        self.refiner = Refiner(REFINERS[settings.variant])
+        shape = REFINERS[settings.variant]
+        self.refiner = Refiner(replace(shape, steps=min(shape.steps, MOST_STEPS)))
         self.heads = _heads(self.refiner, self.judge)
         self.average = {name: value.clone() for name, value in self.refiner.state_dict().items()}
         self.optimizer = torch.optim.Adam([*self.refiner.parameters(), *self.heads.parameters()], lr=settings.rate)

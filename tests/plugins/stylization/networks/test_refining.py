@@ -80,7 +80,7 @@ def test_no_share_changes_nothing(made) -> None:
 def test_weights_of_another_shape_are_refused(made) -> None:
     _, path, variant = made
     other = "quality" if variant == "edge" else "edge"
-    with pytest.raises(BadCheckpoint, match=rf"gains: .*accepted for {other}"):
+    with pytest.raises(BadCheckpoint, match=f"accepted for {other}"):
         NativeRefiner(path, other)
 
 
