@@ -10,7 +10,7 @@ from fairlead_agent.plugin import Description, Estimate, NodeFacts, Refusal, Wor
 
 from .cost import VARIANTS
 from .cost import estimate as predict
-from .settings import read_settings
+from .settings import Settings, read_settings
 
 WEIGHTS = Path(__file__).parent / "weights"
 INSTALL = "ONNX Runtime (`pip install 'fairlead-stylization[onnx]'`)"
@@ -41,7 +41,7 @@ class LightPlugin:
         answer = predict(settings, variant, facts)
         if settings.weights is None and not _ships(variant):
             return Refusal(reason=f"no weights of {variant} ship; name a folder with some as `weights`")
-        return _refuse(facts) or _refuse_memory(answer, facts) or answer
+        return _refuse(settings, facts) or _refuse_memory(answer, facts) or answer
 
     @hookimpl
     def validate(self, config: dict[str, Any]) -> dict[str, Any]:
@@ -58,10 +58,11 @@ def _software() -> dict[str, str]:
     return {name: "missing" if find_spec(module) is None else "found" for name, module in names.items()}
 
 
-def _refuse(facts: NodeFacts) -> Refusal | None:
+def _refuse(settings: Settings, facts: NodeFacts) -> Refusal | None:
+    """The kernels, which come with the plugin, draw where ONNX Runtime is missing, unless that is asked for."""
     software = {**_software(), **facts.software}
-    if software["stylization_onnxruntime"] == "missing":
-        return Refusal(reason="what runs the networks is not installed here", needs=INSTALL, has="no onnxruntime")
+    if settings.runtime == "onnx" and software["stylization_onnxruntime"] == "missing":
+        return Refusal(reason="`runtime: onnx`, and it is not installed here", needs=INSTALL, has="no onnxruntime")
     return None
 
 
