@@ -1,8 +1,8 @@
 """Different results of one generator: ``python -m benchmarks.stylization_diversity --vgg PATH``.
 
-The shipped network on a split's pictures: feature distance of pairs (unit-normalised VGG-19, which the search never
-sees: it looks with the network's own encoder), style loss and fine detail, beside random noise on the same lattice and
-by pixels; and the time of a search.
+The shipped networks on a split's pictures, as the service searches and draws: feature distance of pairs
+(unit-normalised VGG-19, which the search never sees: it looks with the network's own encoder), style loss and fine
+detail, beside random noise on the same lattice and by pixels, drawn alike; and the time of a search.
 
 Noise by pixels of the whole bound leaves grain in the results, and grain is what feature distances see first: it is
 promised for equal fine detail, so that this noise's bound is lowered until its results have as much as ours. What it
@@ -20,16 +20,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from benchmarks.options import Options, parse
 from benchmarks.results_file import Row, not_measured, row
-from fairlead_stylization.diversity.objectives import Objective, Spread
 from fairlead_stylization.diversity.request import BOUND, Search
-from fairlead_stylization.diversity.search import Generate, random_results, search
-from fairlead_stylization.networks.running import student_file
+from fairlead_stylization.diversity.search import random_results
+from fairlead_stylization.networks.running import shipped_stylizer, student_file
 from fairlead_stylization.pictures import read_picture
 from fairlead_stylization.quality.similarity import high_frequency_energy
 from fairlead_stylization.quality.split import split_pictures
+from fairlead_stylization.service.form import Asked
+from fairlead_stylization.service.varied import Searcher
+from fairlead_stylization.stylizer import NetworkStylizer, Style, StyleCode
+
+Picture = NDArray[np.float32]
 
 SIDE, COUNT = 256, 4
 APART = (
@@ -62,35 +67,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def measured(options: Options, images: Path, weights: Path) -> list[Row]:
     """Rows over all pairs of a content and a style."""
     from fairlead_stylization.checkpoints.vgg import read_vgg
-    from fairlead_stylization.diversity.generators.stylization import StyleTransfer
     from fairlead_stylization.diversity.report import diversity
-    from fairlead_stylization.networks.running import read_student
     from fairlead_stylization.quality.perceptual import LAYERS
 
-    student = read_student(weights).requires_grad_(False)
+    stylizer = shipped_stylizer(options.more.variant, 2)
+    searcher = Searcher(weights, stylizer)
     vgg = read_vgg(options.more.vgg)
     found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ("search", "lattice", "grain", "pixels")}
     spent: list[float] = []
     contents, styles = _of_split(options, images, "content", 3), _of_split(options, images, "style", 2)
+
+    def judged(pictures: torch.Tensor) -> list[torch.Tensor]:
+        return list(vgg(pictures, LAYERS).values())
+
     for content in contents:
         for style in styles:
             picture, look = _square(content), _square(style)
-            generate = StyleTransfer(student, look)
-
-            def judged(pictures: torch.Tensor) -> list[torch.Tensor]:
-                return list(vgg(pictures, LAYERS).values())
-
-            with torch.no_grad():
-                plain = generate(picture)
-            objective = Spread(student.encoder, plain)
-            tries = _tries(generate, picture, objective, Search(count=COUNT, seed=options.seed))
+            tries = _tries(searcher, stylizer, picture, look, options.seed)
             for name, made in tries.items():
-                told = diversity(made, judged, look)
+                told = diversity(made, judged, _tensor(look))
                 found[name].append((told.distance, told.style_loss or 0.0, told.high_frequency_energy))
             for _ in range(options.repeats):
                 began = time.perf_counter()
-                once = StyleTransfer(student, look)
-                search(once, picture, Spread(student.encoder, once(picture)), Search(count=1, seed=options.seed))
+                list(searcher(picture, look, _asked(1, options.seed))[0])
                 spent.append(time.perf_counter() - began)
     return [*_rows(found), row("a search", "one result, 10 steps at 256 px", "s", spent, limit=1.5, promise=SPEED)]
 
@@ -100,15 +99,42 @@ def _of_split(options: Options, images: Path, kind: str, most: int) -> list[Path
     return (test if options.more.split == "test" else development)[: 1 if options.quick else most]
 
 
-def _tries(generate: Generate, picture: torch.Tensor, objective: Objective, wanted: Search) -> dict[str, torch.Tensor]:
+def _asked(count: int, seed: int) -> Asked:
+    """A request for that many results."""
+    return Asked(b"", (), None, (1.0,), 1.0, False, count, seed, BOUND, "PNG", 92)
+
+
+def _tries(
+    searcher: Searcher, stylizer: NetworkStylizer, picture: Picture, look: Picture, seed: int
+) -> dict[str, torch.Tensor]:
     """Results of the search and of each kind of noise."""
-    ours = search(generate, picture, objective, wanted).results
+    code, wanted = stylizer.encode_style(look), Search(count=COUNT, seed=seed)
+    ours = torch.cat([_tensor(one) for one in searcher(picture, look, _asked(COUNT, seed))[0]])
 
     def noise(bound: float, smooth: bool = False) -> torch.Tensor:
-        return random_results(generate, picture, replace(wanted, bound=bound), smooth=smooth).results
+        return random_results(
+            _drawing(stylizer, code), _tensor(picture), replace(wanted, bound=bound), smooth=smooth
+        ).results
 
     whole = wanted.bound
     return {"search": ours, "lattice": noise(whole, True), "grain": _as_fine(ours, noise), "pixels": noise(whole)}
+
+
+def _drawing(stylizer: NetworkStylizer, code: StyleCode) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Pictures [n, 3, h, w] in a style, as the service draws them."""
+
+    def draw(pictures: torch.Tensor) -> torch.Tensor:
+        return torch.cat([_tensor(stylizer.stylize(_pixels(one), [Style(code)])) for one in pictures])
+
+    return draw
+
+
+def _tensor(picture: Picture) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)[None]))
+
+
+def _pixels(picture: torch.Tensor) -> Picture:
+    return np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
 
 
 def _as_fine(ours: torch.Tensor, noise: Callable[[float], torch.Tensor], steps: int = 7) -> torch.Tensor:
@@ -147,11 +173,10 @@ def _rows(found: dict[str, list[tuple[float, float, float]]]) -> list[Row]:
     return rows
 
 
-def _square(path: Path) -> torch.Tensor:
+def _square(path: Path) -> Picture:
     pixels = read_picture(path).pixels
     side = min(pixels.shape[:2])
-    tensor = torch.from_numpy(np.ascontiguousarray(pixels[:side, :side].transpose(2, 0, 1)[None]))
-    return torch.nn.functional.interpolate(tensor, size=(SIDE, SIDE), mode="area")
+    return _pixels(torch.nn.functional.interpolate(_tensor(pixels[:side, :side]), size=(SIDE, SIDE), mode="area")[0])
 
 
 if __name__ == "__main__":

@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from fairlead_agent.plugin import checked
 
+#: Of a picture in which different results are looked for: changes are smooth, and serve larger ones as well.
+DIVERSE_PIXELS = 160 * 160
+
 
 class Settings(BaseModel):
     """What a workload may set; unknown keys are refused, so that a typing error is not a silent default."""
@@ -24,7 +27,7 @@ class Settings(BaseModel):
     max_waiting: int = Field(default=32, ge=0, le=4096, description="Requests that wait; more are refused (429).")
     max_diverse: int = Field(default=8, ge=1, le=64, description="Different results of one request.")
     diverse_pixels: int = Field(
-        default=512 * 512,
+        default=DIVERSE_PIXELS,
         ge=1024,
         le=10**8,
         description="Of a picture that is searched for different results as it is; larger ones: smaller.",

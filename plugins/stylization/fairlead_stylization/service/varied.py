@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import BadSetting, MissingExtra
+from ..settings import DIVERSE_PIXELS
 from ..stylizer import Style, Stylizer, style_pixels
 from ..transform.colours import with_colours_of
 from .form import Asked
@@ -20,8 +21,8 @@ from .form import Asked
 F32 = NDArray[np.float32]
 
 
-#: Of a picture in which changes are looked for; they are smooth, and serve larger ones as well.
-SEARCHED_PIXELS = 512 * 512
+#: Pixels between two values of a change, in the content; fewer where a smaller picture is searched.
+CELL, LEAST_CELL = 16, 4
 
 
 class Searcher:
@@ -35,7 +36,7 @@ class Searcher:
     """
 
     def __init__(
-        self, weights: Path, stylizer: Stylizer, clip: Path | None = None, most_pixels: int = SEARCHED_PIXELS
+        self, weights: Path, stylizer: Stylizer, clip: Path | None = None, most_pixels: int = DIVERSE_PIXELS
     ) -> None:
         self._weights, self._stylizer, self._clip, self._most = weights, stylizer, clip, most_pixels
         self._student: Any = None
@@ -63,7 +64,8 @@ class Searcher:
             student = self._loaded()
             space = self._space_for(asked.text)
         small = smaller(content, self._most)
-        found, report = _search(student, small, style, asked, towards, space, stopped)
+        cell = max(LEAST_CELL, round(CELL * small.shape[0] / content.shape[0]))
+        found, report = _search(student, small, style, asked, towards, space, stopped, cell)
         changes = (found.inputs - _tensor(small)).permute(0, 2, 3, 1).numpy()
         made = takewhile(lambda _: not stopped(), self._drawn(content, style, changes, asked))
         return (with_colours_of(one, content) if asked.keep_colours else one for one in made), report
@@ -105,6 +107,7 @@ def _search(
     towards: F32 | None,
     space: Any,
     stopped: Callable[[], bool],
+    cell: int,
 ) -> tuple[Any, dict[str, Any]]:
     """What was found in a picture, and a report of it."""
     import torch
@@ -116,7 +119,7 @@ def _search(
 
     picture, look = _tensor(content), _tensor(style_pixels(style))
     transfer = StyleTransfer(student, look, asked.strength)
-    wanted = Search(count=asked.diverse, bound=asked.bound, seed=asked.seed)
+    wanted = Search(count=asked.diverse, bound=asked.bound, cell=cell, seed=asked.seed)
     with torch.no_grad():
         plain = transfer(picture)
     objective = _objective(transfer.features, plain, asked, towards, space)
