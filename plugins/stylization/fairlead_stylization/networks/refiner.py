@@ -61,7 +61,7 @@ class Refiner(nn.Module):
         #: Logarithms: how much each channel's means and deviations count, and of the gain of every step.
         self.weights = nn.ParameterList(torch.zeros(2 * size) for size in shape.channels)
         self.gains = nn.Parameter(torch.zeros(1))
-        self.hold = nn.Parameter(torch.zeros(1)) if shape.content else None
+        self.hold = nn.Parameter(torch.full((1,), -5.0)) if shape.content else None
 
     def features(self, picture: Tensor) -> list[Tensor]:
         """Of pictures [B, 3, H, W] in [0, 1], sides multiples of 4: after each layer's rectifier."""

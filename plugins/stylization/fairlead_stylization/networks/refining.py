@@ -97,7 +97,7 @@ class NativeRefiner:
             target: of the style.
             share: of each step's length.
             content: picture [H, W, 3] that is held on to, where the shape says so.
-            given: [N], statistics to go by.
+            given: [1, N], statistics to go by.
         """
         ledger = Ledger(given)
         wanted = np.split(target, np.cumsum([2 * size for size in self.shape.channels])[:-1])
@@ -227,7 +227,7 @@ class RefinedNetwork:
     def decode(self, content: Array, details: Array, look: Look, given: Array | None) -> tuple[Array, Array]:
         """See `stylizer.Network`."""
         target = look.statistics[0, -self._told :]
-        first, rest = (None, None) if given is None else (given[:, : self._noted], given[0, self._noted :])
+        first, rest = (None, None) if given is None else (given[:, : self._noted], given[:, self._noted :])
         drawn, used = self.base.decode(content, details, look.without(self._told), first)
         kept = _rows(content) if self.refiner.shape.content else None
         refined, more = self.refiner.refine(_rows(drawn), target, look.strength, kept, rest)

@@ -10,7 +10,7 @@ import pytest
 
 from fairlead_stylization.errors import BadCheckpoint
 from fairlead_stylization.networks.refining import NativeRefiner
-from fairlead_stylization.networks.running import WEIGHTS, shipped_stylizer
+from fairlead_stylization.networks.running import WEIGHTS, drawing_stylizer, shipped_stylizer
 from fairlead_stylization.networks.shape import REFINERS
 from fairlead_stylization.stylizer import Style
 from fairlead_stylization.transform.tiles import Tiling, length
@@ -86,9 +86,12 @@ def test_weights_of_another_shape_are_refused(made) -> None:
 
 @pytest.mark.parametrize("variant", [name for name in REFINERS if (WEIGHTS / f"{name}-refiner.safetensors").is_file()])
 def test_tiles_are_refined_as_the_whole_is(variant: str) -> None:
-    stylizer = shipped_stylizer(variant, 1)
     content, style = blocks(0, 192, 256), blocks(1)
-    code = Style(stylizer.encode_style(style))
-    whole = stylizer.stylize(content, [code])
-    stylizer.tiling = replace(Tiling(), tile=128, overlap=48, largest=1, sampled=99)
-    assert np.abs(stylizer.stylize(content, [code]) - whole).mean() < 0.02
+    apart = []
+    for stylizer in (drawing_stylizer(variant, 1), shipped_stylizer(variant, 1)):
+        code = Style(stylizer.encode_style(style))
+        whole = stylizer.stylize(content, [code])
+        stylizer.tiling = replace(Tiling(), tile=128, overlap=48, largest=1, sampled=99)
+        apart.append(np.abs(stylizer.stylize(content, [code]) - whole).mean())
+    # As near as tiles are drawn.
+    assert apart[1] < 1.2 * apart[0]
