@@ -18,5 +18,6 @@ NB_MODULE(_native, module) {
     fairlead::python::bind_radio(module);
     fairlead::python::bind_splat(module);
     fairlead::python::bind_quilt(module);
+    fairlead::python::bind_lattice(module);
     fairlead::python::bind_feature_maps(module);
 }

@@ -22,6 +22,7 @@ void bind_tier_graph(nanobind::module_& module);
 void bind_radio(nanobind::module_& module);
 void bind_splat(nanobind::module_& module);
 void bind_quilt(nanobind::module_& module);
+void bind_lattice(nanobind::module_& module);
 void bind_feature_maps(nanobind::module_& module);
 
 }  // namespace fairlead::python

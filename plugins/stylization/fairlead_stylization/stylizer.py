@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fairlead_kernels.lattice import remove_lattice
+
 from .errors import BadPicture, BadSetting
 from .transform.colours import Colours, colour_map, with_colours_of
 from .transform.details import Details
@@ -211,10 +213,12 @@ class NetworkStylizer:
 
     def _piece(self, content: Array, lent: Array, look: Look, given: Array | None) -> tuple[Array, Array]:
         height, width = content.shape[:2]
-        seen = (_planes(framed(part)) for part in (content, lent))
-        picture, used = self.network.decode(*seen, look, given)
-        whole = picture[0, :, MARGIN : MARGIN + height, MARGIN : MARGIN + width]
-        return np.ascontiguousarray(whole.transpose(1, 2, 0)), used
+        whole = framed(content)
+        picture, used = self.network.decode(_planes(whole), _planes(framed(lent)), look, given)
+        drawn = np.ascontiguousarray(picture[0].transpose(1, 2, 0))
+        # Networks draw 2 x 2 pixels at once.
+        remove_lattice(drawn, whole)
+        return np.ascontiguousarray(drawn[MARGIN : MARGIN + height, MARGIN : MARGIN + width]), used
 
 
 def _look(content: Array, codes: Sequence[StyleCode], weights: Array, strength: float) -> Look:

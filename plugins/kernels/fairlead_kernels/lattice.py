@@ -1,0 +1,38 @@
+"""What repeats every second pixel of a picture that was drawn by twos, taken away.
+
+Native where compiled; :mod:`fairlead_kernels.reference_lattice` is the same in NumPy and stands in otherwise.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead_kernels import reference_lattice
+from fairlead_kernels.backend import extension
+
+F32 = NDArray[np.float32]
+
+
+def remove_lattice(picture: F32, like: F32, cell: int = 8) -> None:
+    """Take away what repeats every second pixel of a picture and not of another, in place; clip to [0, 1].
+
+    Layers that draw 2 x 2 pixels at once give each of the four a value of its own, which shows as a faint lattice. Of
+    the difference of both pictures, the means of the four phases over cells, less those of all phases, are taken away,
+    linear between the cells' centres: lines and grain have means of nothing and stay.
+
+    Args:
+        picture: float32 [height, width, 3], even sides, contiguous.
+        like: of the same shape: a lattice that it has itself stays.
+        cell: places of 2 x 2 pixels a side.
+
+    Raises:
+        ValueError: arrays of other shapes.
+    """
+    shapes = (picture.shape, like.shape)
+    if picture.ndim != 3 or picture.shape[2] != 3 or shapes[0] != shapes[1] or any(side % 2 for side in shapes[0][:2]):
+        raise ValueError(f"picture, like: shapes {shapes}; accepted: [height, width, 3] twice, even sides")
+    if cell < 1:
+        raise ValueError(f"cell {cell}; accepted: 1 and above")
+    native = extension()
+    (reference_lattice if native is None else native).remove_lattice(picture, np.ascontiguousarray(like), cell)

@@ -1,0 +1,25 @@
+#include "arrays.hpp"
+#include "bindings.hpp"
+#include "fairlead/pictures/lattice.hpp"
+
+namespace fairlead::python {
+
+namespace nb = nanobind;
+
+void bind_lattice(nb::module_& module) {
+    using namespace nb::literals;
+    module.def(
+        "remove_lattice",
+        [](Array<float, 3> picture, Array<const float, 3> like, std::size_t cell) {
+            require(picture.shape(2) == 3 && picture.shape(0) % 2 == 0 && picture.shape(1) % 2 == 0 &&
+                        picture.shape(0) > 0 && picture.shape(1) > 0 && cell > 0,
+                    "picture: must be [height, width, 3] with even sides");
+            require(like.shape(0) == picture.shape(0) && like.shape(1) == picture.shape(1) && like.shape(2) == 3,
+                    "like: must be of the picture's shape");
+            const nb::gil_scoped_release released;
+            pictures::remove_lattice(picture.data(), like.data(), picture.shape(0), picture.shape(1), cell);
+        },
+        "picture"_a, "like"_a, "cell"_a);
+}
+
+}  // namespace fairlead::python
