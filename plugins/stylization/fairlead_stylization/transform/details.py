@@ -27,6 +27,8 @@ HOP = 3
 FADE = 8
 #: Squared colour difference that a distance of the whole style is worth.
 NEARNESS = 1.0
+#: Kinds of tiles along each axis.
+KINDS = 3
 
 #: Half a tile with what fades.
 _REACH = (HOP * CELL + FADE) // 2
@@ -72,19 +74,39 @@ class Details:
         cells = _cells(content) @ mapping[:, :3].T + mapping[:, 3]
         rows, columns = (np.arange(HOP // 2, length + HOP // 2, HOP) for length in cells.shape[:2])
         rows, columns = np.minimum(rows, cells.shape[0] - 1), np.minimum(columns, cells.shape[1] - 1)
-        chosen = self._nearest(_patches(cells, rows, columns, self.size)).reshape(len(rows), len(columns))
+        wanted = _patches(cells, rows, columns, self.size).reshape(len(rows), len(columns), -1)
+        chosen = self._chosen(wanted)
         # The padding makes of a cell's middle its tile's first pixel.
         tops, lefts = (part.astype(np.int32) * CELL + CELL // 2 for part in np.divmod(chosen, self.size[1]))
         return quilt(self.fine, tops, lefts, HOP * CELL, FADE)[:height, :width]
 
-    def _nearest(self, wanted: Array) -> Places:
-        """[T, D] -> the patch that is nearest to each, [T]."""
+    def _chosen(self, wanted: Array) -> Places:
+        """The patch that each tile takes, [rows, columns], of what they want, [rows, columns, D].
+
+        Tiles and places are of up to 3 x 3 kinds in turn, and a tile takes a place of its own kind: neighbours
+        never show the same thing, and what lies a tile further in the style is of the next tile's kind.
+        """
+        # A kind has places all over the style; small styles have too few for several.
+        down, across = (min(KINDS, max(1, length // HOP // KINDS)) for length in self.size)
+        rows, columns = np.divmod(np.arange(len(self.patches)), self.size[1])
+        kinds = rows // HOP % down * across + columns // HOP % across
         lengths = np.einsum("nd,nd->n", self.patches, self.patches)
-        found = [
-            (lengths - 2 * wanted[start : start + _AT_ONCE] @ self.patches.T).argmin(1)
-            for start in range(0, len(wanted), _AT_ONCE)
-        ]
-        return np.concatenate(found)
+        chosen = np.empty(wanted.shape[:2], np.intp)
+        for kind in range(down * across):
+            places = np.flatnonzero(kinds == kind)
+            tiles = (slice(kind // across, None, down), slice(kind % across, None, across))
+            chosen[tiles] = places[_nearest(wanted[tiles], self.patches[places], lengths[places])]
+        return chosen
+
+
+def _nearest(wanted: Array, patches: Array, lengths: Array) -> Places:
+    """The patch [n, D], of squared lengths [n], that is nearest to each that is wanted: [..., D] -> [...]."""
+    flat = wanted.reshape(-1, wanted.shape[-1])
+    found = [
+        (lengths - 2 * flat[start : start + _AT_ONCE] @ patches.T).argmin(1)
+        for start in range(0, max(1, len(flat)), _AT_ONCE)
+    ]
+    return np.concatenate(found).reshape(wanted.shape[:-1])
 
 
 def finer(picture: Array) -> Array:

@@ -55,6 +55,18 @@ def test_flat_areas_take_neighbouring_places_and_not_one_again_and_again() -> No
     assert all(np.abs(one - other).mean() > 0.02 for other in others)
 
 
+def test_neighbours_never_take_the_same_place() -> None:
+    # One place is the best for all tiles.
+    style = grained(np.full((256, 256, 3), 0.9, np.float32), slice(None), 5)
+    style[120:136, 120:136] -= 0.8
+    lent = Details.of(style.clip(0, 1)).carried(np.full((192, 192, 3), 0.1, np.float32), SAME)
+    tile = HOP * CELL
+    tiles = [[lent[y + 6 : y + 18, x + 6 : x + 18] for x in range(0, 168, tile)] for y in range(0, 168, tile)]
+    for y, x in np.ndindex(6, 6):
+        assert np.abs(tiles[y][x] - tiles[y][x + 1]).max() > 0.01
+        assert np.abs(tiles[y][x] - tiles[y + 1][x]).max() > 0.01
+
+
 def test_any_size_is_lent_details_of_its_size() -> None:
     details = Details.of(np.random.default_rng(4).random((40, 40, 3), np.float32))
     for size in ((1, 1), (7, 90), (25, 24), (83, 121)):
