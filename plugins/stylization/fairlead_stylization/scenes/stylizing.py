@@ -14,6 +14,9 @@ from .scene import Scene
 
 F32 = NDArray[np.float32]
 
+#: How much of what charts lack is given back to discs: all of it again and again would sharpen what views disagree on.
+GIVEN = 1.1
+
 
 @dataclass(frozen=True, slots=True)
 class StylizedScene:
@@ -54,7 +57,19 @@ def stylize_scene(
     atlas = stylize(np.clip(plain if prompt is None else plain + prompt, 0, 1).astype(np.float32))
     if atlas.shape != plain.shape or not np.isfinite(atlas).all():
         raise BadPicture(f"stylized atlas {atlas.shape}; accepted: finite values {plain.shape}")
-    colours = pattern.colours(atlas)
+    colours = settled(pattern, atlas, scene.background)
     if strength < 1:
         colours = scene.colours + np.float32(strength) * (colours - scene.colours)
     return StylizedScene(scene.with_colours(colours), scene, pattern, atlas)
+
+
+def settled(pattern: Pattern, atlas: F32, background: tuple[float, float, float]) -> F32:
+    """Colours [discs, 3] with which charts show about what was painted on them.
+
+    A pixel shows several discs at once, and a disc takes its colour from several pixels: painted strokes would come out
+    blurred. What charts lack is given back to the discs, once (a step of Landweber's iteration for the rendering, which
+    is linear).
+    """
+    colours = pattern.colours(atlas)
+    lacking = atlas - pattern.atlas(colours, background)
+    return np.clip(colours + np.float32(GIVEN) * pattern.colours(lacking), 0, 1)
