@@ -1,5 +1,8 @@
 #include <immintrin.h>
 
+#include <array>
+#include <utility>
+
 #include "kernels/map_lanes.hpp"
 
 namespace fairlead::pictures {
@@ -29,22 +32,33 @@ void block(const Convolution& work, const std::uint16_t* source, const std::uint
     finish(work, reinterpret_cast<const float*>(sums), kGroup, N, row, column, channel);
 }
 
+using Block = void (*)(const Convolution&, const std::uint16_t*, const std::uint16_t*, std::size_t, std::size_t,
+                       std::size_t);
+
+// Blocks of 1 to kPixels pixels.
+template <std::size_t... N>
+constexpr std::array<Block, sizeof...(N)> blocks(std::index_sequence<N...>) {
+    return {block<N + 1>...};
+}
+
+constexpr auto kBlocks = blocks(std::make_index_sequence<kPixels>());
+
 }  // namespace
 
 void convolve_avx512bf16(const Convolution& work, std::size_t first, std::size_t last) {
     const FeatureMap& map = work.source;
     const std::size_t packed = (work.run() + 31) / 32 * 32 * kGroup * work.side;
+    const std::size_t count = (work.width + kPixels - 1) / kPixels;
     for (std::size_t row = first; row < last; ++row) {
         for (std::size_t channel = 0; channel < work.outputs; channel += kGroup) {
             const auto* filters = static_cast<const std::uint16_t*>(work.filters) + channel / kGroup * packed;
-            const auto from = [&](std::size_t column) {
-                return static_cast<const std::uint16_t*>(map.data) +
-                       map.at(row * work.stride, column * work.stride, work.side / 2);
-            };
-            std::size_t column = 0;
-            for (; column + kPixels <= work.width; column += kPixels)
-                block<kPixels>(work, from(column), filters, row, column, channel);
-            for (; column < work.width; ++column) block<1>(work, from(column), filters, row, column, channel);
+            // As few blocks as there can be, all about as wide: sums of a single pixel would wait for one another.
+            for (std::size_t index = 0; index < count; ++index) {
+                const std::size_t column = index * work.width / count, next = (index + 1) * work.width / count;
+                const auto* from = static_cast<const std::uint16_t*>(map.data) +
+                                   map.at(row * work.stride, column * work.stride, work.side / 2);
+                kBlocks[next - column - 1](work, from, filters, row, column, channel);
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <utility>
 #include <vector>
 
 #include "kernels/map_lanes.hpp"
@@ -52,19 +54,30 @@ void block(const Convolution& work, const T* source, const T* filters, std::size
 }
 
 template <class T>
+using Block = void (*)(const Convolution&, const T*, const T*, std::size_t, std::size_t, std::size_t);
+
+// Blocks of 1 to kPixels pixels.
+template <class T, std::size_t... N>
+constexpr std::array<Block<T>, sizeof...(N)> blocks(std::index_sequence<N...>) {
+    return {block<T, N + 1>...};
+}
+
+template <class T>
 void convolve_rows(const Convolution& work, std::size_t first, std::size_t last) {
+    constexpr auto kBlocks = blocks<T>(std::make_index_sequence<kPixels>());
     const FeatureMap& map = work.source;
     const std::size_t run = work.run(), packed = (sizeof(T) == 2 ? (run + 31) / 32 * 32 : run) * kGroup * work.side;
+    const std::size_t count = (work.width + kPixels - 1) / kPixels;
     for (std::size_t row = first; row < last; ++row) {
         for (std::size_t channel = 0; channel < work.outputs; channel += kGroup) {
             const T* filters = static_cast<const T*>(work.filters) + channel / kGroup * packed;
-            const auto from = [&](std::size_t column) {
-                return static_cast<const T*>(map.data) + map.at(row * work.stride, column * work.stride, work.side / 2);
-            };
-            std::size_t column = 0;
-            for (; column + kPixels <= work.width; column += kPixels)
-                block<T, kPixels>(work, from(column), filters, row, column, channel);
-            for (; column < work.width; ++column) block<T, 1>(work, from(column), filters, row, column, channel);
+            // As few blocks as there can be, all about as wide: sums of a single pixel would wait for one another.
+            for (std::size_t index = 0; index < count; ++index) {
+                const std::size_t column = index * work.width / count, next = (index + 1) * work.width / count;
+                const T* from = static_cast<const T*>(map.data) +
+                                map.at(row * work.stride, column * work.stride, work.side / 2);
+                kBlocks[next - column - 1](work, from, filters, row, column, channel);
+            }
         }
     }
 }
