@@ -20,4 +20,5 @@ NB_MODULE(_native, module) {
     fairlead::python::bind_quilt(module);
     fairlead::python::bind_lattice(module);
     fairlead::python::bind_feature_maps(module);
+    fairlead::python::bind_local_stage(module);
 }

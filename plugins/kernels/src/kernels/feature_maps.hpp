@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/local_stage.hpp"
 #include "kernels/map_lanes.hpp"
 #include "kernels/map_slopes.hpp"
 
@@ -209,7 +210,7 @@ void recolour_pixels(float* pixels, const float* m, std::size_t first, std::size
 }
 
 constexpr MapKernels kMaps{convolve_any,    unshuffle_rows, sum_rows,    store_rows,
-                           recolour_pixels, pool_rows,      spread_rows, slope_rows};
+                           recolour_pixels, pool_rows,      spread_rows, slope_rows, &kStage};
 
 }  // namespace
 }  // namespace fairlead::pictures

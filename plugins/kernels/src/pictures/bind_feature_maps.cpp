@@ -1,37 +1,11 @@
 #include <optional>
 
-#include "arrays.hpp"
 #include "bindings.hpp"
 #include "fairlead/pictures/feature_map.hpp"
+#include "map_views.hpp"
 
 namespace fairlead::python {
 namespace {
-
-using pictures::FeatureMap;
-using pictures::Format;
-using Numbers = nb::ndarray<nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Picture = Array<const float, 3>;
-
-Format format_of(const nb::dlpack::dtype& type, const char* name) {
-    const auto code = [&](nb::dlpack::dtype_code wanted) { return type.code == static_cast<std::uint8_t>(wanted); };
-    if (code(nb::dlpack::dtype_code::Float) && type.bits == 32) return Format::floats;
-    require(code(nb::dlpack::dtype_code::UInt) && type.bits == 16, std::string(name) + ": must be float32 or uint16");
-    return Format::halves;
-}
-
-// The view of a Python FeatureMap, whose array the caller keeps alive.
-FeatureMap map_of(nb::handle object) {
-    const auto data = nb::cast<Numbers>(object.attr("data"), false);
-    const auto size = [&](const char* name) { return nb::cast<std::size_t>(object.attr(name)); };
-    const FeatureMap map{data.data(),    size("height"), size("width"), size("channels"), size("border"),
-                         format_of(data.dtype(), "data")};
-    require(map.height > 0 && map.width > 0 && map.channels > 0 && map.channels % pictures::kGroup == 0,
-            "map: must have rows, columns, and channels in multiples of 16");
-    require(map.channels <= 256 && map.border <= 1, "map: must have at most 256 channels and a border of 0 or 1");
-    require(data.shape(0) >= (map.height + 2 * map.border) * map.pitch() + pictures::slack(map.channels),
-            "data: must hold the map, its border and the slack");
-    return map;
-}
 
 std::optional<FeatureMap> map_or_none(nb::handle object) {
     return object.is_none() ? std::nullopt : std::optional<FeatureMap>(map_of(object));

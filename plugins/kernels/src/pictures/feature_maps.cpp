@@ -66,6 +66,11 @@ bool wide() {
     return isa == "avx512vnni" || isa == "avx512";
 }
 
+// Rows of one sum: always the same ones, so that results do not depend on threads.
+constexpr std::size_t kRowsOfASum = 12;
+
+}  // namespace
+
 const MapKernels& map_kernels() {
 #if defined(__x86_64__)
     if (wide()) return avx512_maps();
@@ -75,11 +80,6 @@ const MapKernels& map_kernels() {
 #endif
     return plain_maps();
 }
-
-// Rows of one sum: always the same ones, so that results do not depend on threads.
-constexpr std::size_t kRowsOfASum = 12;
-
-}  // namespace
 
 const char* halves_by() {
 #if defined(__x86_64__)

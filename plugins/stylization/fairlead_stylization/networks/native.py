@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from fairlead_kernels import feature_maps
 from fairlead_kernels.feature_maps import FeatureMap, Filters, Result
+from fairlead_kernels.local_stage import Patches, patches_of, restyle, statistics
 
 from ..errors import BadCheckpoint
 from ..stylizer import Look
 from ..transform.ledger import Ledger
 from ..transform.roots import apart, matching
-from ..transform.rows_form import Patches, global_local_transform, patches_of, statistics
 from ..transform.tiles import length
 from .arrays import read_arrays
 from .kept import Kept
@@ -56,6 +56,7 @@ class NativeNetwork:
         self.segments = self._shape.segments
         self.weights_digest = digest or hashlib.sha256(weights.read_bytes()).hexdigest()
         self._blocks = 2 * self._shape.depth + 1
+        self._matching = self._shape.matching or self._shape.channels[2]
         names = [
             *(f"encoder.{name}" for name in ("first", "second", "third")),
             *(f"encoder.blocks.{index}" for index in range(self._blocks)),
@@ -70,9 +71,10 @@ class NativeNetwork:
         with self._maps.lent(*picture.shape[:2]) as maps:
             feature_maps.unshuffle(picture, fine, SAME, 1.0, 0.0, maps.seen)
             coarse = self._encoded(maps)
-            feature_maps.store(coarse, maps.deep, rectify=True)
-            found = np.concatenate([statistics(coarse), *self._itself(maps)])
-            patches = patches_of(coarse, self._shape.matching)
+            own = statistics(coarse)
+            feature_maps.store(coarse.inside(), maps.deep, rectify=True)
+            found = np.concatenate([own, *self._itself(maps)])
+            patches = patches_of(coarse, own, self._matching)
         return found[None], *(part[None] for part in patches)
 
     def decode(self, content: Array, details: Array, look: Look, given: Array | None) -> tuple[Array, Array]:
@@ -91,14 +93,11 @@ class NativeNetwork:
         coarse, code = self._encoded(maps), look.statistics[0]
         first, wanted = self._split(code)
         own = ledger.note(statistics(coarse))
-        patches = Patches(look.filters, look.means, look.deviations, look.weights, self._shape.matching)
-        stylized = global_local_transform(coarse, own, first, patches)
-        if look.strength < 1:
-            stylized = coarse + np.float32(look.strength) * (stylized - coarse)
-        feature_maps.store(stylized, maps.deep, rectify=True)
+        patches = Patches(look.filters, look.means, look.deviations, look.weights, self._matching)
+        restyle(coarse, own, first, patches, look.strength, maps.deep)
         return self._drawn(maps, _Places(self, wanted, self._asked(code), look.strength, ledger), richer)
 
-    def _encoded(self, maps: Maps) -> Array:
+    def _encoded(self, maps: Maps) -> FeatureMap:
         self._convolve("first", maps.seen, Result(kept=maps.fine, rectified=maps.fine_in))
         self._convolve("second", maps.fine_in, Result(kept=maps.middle, rectified=maps.middle_in), 2)
         self._convolve("third", maps.middle_in, Result(kept=maps.coarse, rectified=maps.deep), 2)
@@ -108,7 +107,7 @@ class NativeNetwork:
             result = Result(skip=maps.coarse, kept=maps.coarse, rectified=None if last else target)
             self._convolve(f"blocks.{index}", source, result)
             source, target = target, source
-        return maps.coarse.inside()
+        return maps.coarse
 
     def _itself(self, maps: Maps) -> list[Array]:
         """Moments of a style at the decoder's places."""

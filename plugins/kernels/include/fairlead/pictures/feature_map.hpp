@@ -74,6 +74,8 @@ struct Slope {
     FeatureMap target = {};
 };
 
+struct StageKernels;
+
 // One ISA's kernels of feature maps; each does rows [first, last) of the result.
 struct MapKernels {
     void (*convolve)(const Convolution& work, std::size_t first, std::size_t last);
@@ -89,7 +91,11 @@ struct MapKernels {
     // Sums of channels [C], then of their squares [C].
     void (*spread)(const FeatureMap& map, std::size_t first, std::size_t last, double* sums);
     void (*slope)(const Slope& work, std::size_t first, std::size_t last);
+    const StageKernels* stage;
 };
+
+// Those in use.
+const MapKernels& map_kernels();
 
 const MapKernels& plain_maps();
 #if defined(__x86_64__)
