@@ -75,35 +75,47 @@ def convolve(source: FeatureMap, filters: Filters, result: Result, stride: int =
     do(source, filters, stride, result.growth, result.skip, result.kept, result.rectified)
 
 
-def draw(source: FeatureMap, filters: Filters, under: F32) -> F32:
-    """Convolve to 2 x 2 pixels a place, channels (row, column, colour), plus a picture [2 height, 2 width, 3]."""
-    drawn = np.empty_like(under)
-    native = extension()
-    (reference if native is None else native).map_draw(source, filters, under, drawn)
-    return drawn
-
-
-def unshuffle(picture: F32, details: F32, mapping: F32, share: float, lent: float, target: FeatureMap) -> F32:
-    """Fill a map with 2 x 2 pixels a place.
+def draw(source: FeatureMap, filters: Filters, under: F32 | None, drawn: F32) -> None:
+    """Convolve to 2 x 2 pixels a place, channels (row, column, colour).
 
     Args:
-        picture: float32 [2 height, 2 width, 3].
-        details: of the same shape.
-        mapping: float32 [3, 4], a matrix and an offset for the picture's colours.
-        share: of the details.
-        lent: of that share, how much is added to the colours.
-        target: [height, width, 16]; channels are (row, column, twice a colour less 1 or the mean detail).
-
-    Returns:
-        The colours that the map shows, [2 height, 2 width, 3].
+        source: with a border where filters are 3 x 3.
+        filters: 12 of them.
+        under: a picture [2 height, 2 width, 3] that is added, or None.
+        drawn: gets the result; of that shape, or the same array.
 
     Raises:
         ValueError: arrays of other shapes.
     """
-    richer = np.empty_like(picture)
+    native = extension()
+    (reference if native is None else native).map_draw(source, filters, under, drawn)
+
+
+def unshuffle(
+    picture: F32,
+    details: F32 | None,
+    mapping: F32,
+    share: float,
+    lent: float,
+    target: FeatureMap,
+    richer: F32 | None = None,
+) -> None:
+    """Fill a map with 2 x 2 pixels a place.
+
+    Args:
+        picture: float32 [2 height, 2 width, 3].
+        details: of the same shape; None: nothing.
+        mapping: float32 [3, 4], a matrix and an offset for the picture's colours.
+        share: of the details.
+        lent: of that share, how much is added to the colours.
+        target: [height, width, 16]; channels are (row, column, twice a colour less 1 or the mean detail).
+        richer: gets the colours that the map shows, [2 height, 2 width, 3].
+
+    Raises:
+        ValueError: arrays of other shapes.
+    """
     native = extension()
     (reference if native is None else native).map_unshuffle(picture, details, mapping, share, lent, target, richer)
-    return richer
 
 
 def moments(source: FeatureMap, step: int = 1) -> tuple[F32, F32]:

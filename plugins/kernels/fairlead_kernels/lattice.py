@@ -14,8 +14,8 @@ from fairlead_kernels.backend import extension
 F32 = NDArray[np.float32]
 
 
-def remove_lattice(picture: F32, like: F32, cell: int = 8) -> None:
-    """Take away what repeats every second pixel of a picture and not of another, in place; clip to [0, 1].
+def remove_lattice(picture: F32, like: F32, cell: int = 8, target: F32 | None = None, margin: int = 0) -> None:
+    """Take away what repeats every second pixel of a picture and not of another; clip to [0, 1].
 
     Layers that draw 2 x 2 pixels at once give each of the four a value of its own, which shows as a faint lattice. Of
     the difference of both pictures, the means of the four phases over cells, less those of all phases, are taken away,
@@ -25,6 +25,8 @@ def remove_lattice(picture: F32, like: F32, cell: int = 8) -> None:
         picture: float32 [height, width, 3], even sides, contiguous.
         like: of the same shape: a lattice that it has itself stays.
         cell: places of 2 x 2 pixels a side.
+        target: float32 [h, w, 3], gets the picture's rows and columns from the margin on; None: in place.
+        margin: in pixels.
 
     Raises:
         ValueError: arrays of other shapes.
@@ -34,5 +36,9 @@ def remove_lattice(picture: F32, like: F32, cell: int = 8) -> None:
         raise ValueError(f"picture, like: shapes {shapes}; accepted: [height, width, 3] twice, even sides")
     if cell < 1:
         raise ValueError(f"cell {cell}; accepted: 1 and above")
+    target = picture if target is None else target
+    if any(inner + margin > side for inner, side in zip(target.shape[:2], picture.shape[:2], strict=True)):
+        raise ValueError(f"target: shape {target.shape}, margin {margin}; accepted: what lies in {picture.shape}")
     native = extension()
-    (reference_lattice if native is None else native).remove_lattice(picture, np.ascontiguousarray(like), cell)
+    do = reference_lattice if native is None else native
+    do.remove_lattice(picture, np.ascontiguousarray(like), cell, target, margin)

@@ -152,18 +152,28 @@ def map_convolve(
         _fill(rectified, np.maximum(result, 0))
 
 
-def map_draw(source: FeatureMap, filters: Filters, under: F32, drawn: F32) -> None:
+def map_draw(source: FeatureMap, filters: Filters, under: F32 | None, drawn: F32) -> None:
     """See `fairlead_kernels.feature_maps.draw`; fills ``drawn``."""
     blocks = _convolved(source, filters, 1)[..., :12].reshape(source.height, source.width, 2, 2, 3)
-    drawn[...] = under + blocks.transpose(0, 2, 1, 3, 4).reshape(under.shape)
+    found = blocks.transpose(0, 2, 1, 3, 4).reshape(drawn.shape)
+    drawn[...] = found if under is None else under + found
 
 
 def map_unshuffle(
-    picture: F32, details: F32, mapping: F32, share: float, lent: float, target: FeatureMap, richer: F32
+    picture: F32,
+    details: F32 | None,
+    mapping: F32,
+    share: float,
+    lent: float,
+    target: FeatureMap,
+    richer: F32 | None,
 ) -> None:
     """See `fairlead_kernels.feature_maps.unshuffle`; fills ``target`` and ``richer``."""
-    richer[...] = picture @ mapping[:, :3].T + mapping[:, 3] + share * lent * details
-    seen = np.concatenate([2 * richer - 1, share * details.mean(2, keepdims=True)], 2)
+    details = np.zeros_like(picture) if details is None else details
+    colours = picture @ mapping[:, :3].T + mapping[:, 3] + share * lent * details
+    seen = np.concatenate([2 * colours - 1, share * details.mean(2, keepdims=True)], 2)
+    if richer is not None:
+        richer[...] = colours
     blocks = seen.reshape(target.height, 2, target.width, 2, 4).transpose(0, 2, 1, 3, 4)
     _fill(target, blocks.reshape(target.height, target.width, GROUP))
 

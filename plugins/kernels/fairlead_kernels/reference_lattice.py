@@ -23,7 +23,7 @@ def _means(values: F32, axis: int, cell: int) -> F32:
     return np.add.reduceat(values, starts, axis) / counts.reshape(shape)
 
 
-def remove_lattice(picture: F32, like: F32, cell: int) -> None:
+def remove_lattice(picture: F32, like: F32, cell: int, target: F32, margin: int) -> None:
     """See `fairlead_kernels.lattice.remove_lattice`."""
     height, width = picture.shape[0] // 2, picture.shape[1] // 2
     places = (picture - like).reshape(height, 2, width, 2, 3)
@@ -31,4 +31,5 @@ def remove_lattice(picture: F32, like: F32, cell: int) -> None:
     cells = cells - cells.mean((1, 3), keepdims=True)
     down, across = _between(height, cells.shape[0], cell), _between(width, cells.shape[2], cell)
     pattern = np.einsum("ir,jc,rvcuk->ivjuk", down, across, cells, optimize=True)
-    np.clip(picture - pattern.reshape(picture.shape), 0, 1, out=picture)
+    inside = tuple(slice(margin, margin + side) for side in target.shape[:2])
+    np.clip((picture - pattern.reshape(picture.shape))[inside], 0, 1, out=target)

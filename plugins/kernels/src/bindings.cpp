@@ -21,4 +21,5 @@ NB_MODULE(_native, module) {
     fairlead::python::bind_lattice(module);
     fairlead::python::bind_feature_maps(module);
     fairlead::python::bind_local_stage(module);
+    fairlead::python::bind_pixels(module);
 }

@@ -8,11 +8,12 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from fairlead_kernels import pixels
 from fairlead_kernels.lattice import remove_lattice
 
 from .errors import BadPicture, BadSetting
+from .networks.kept import Kept
 from .transform.colours import Colours, colour_map, with_colours_of
 from .transform.details import Details
 from .transform.tiles import Piece, Segment, Tiling, pooled
@@ -140,6 +141,7 @@ class NetworkStylizer:
 
     def __init__(self, network: Network, tiling: Tiling | None = None) -> None:
         self.network, self.tiling = network, tiling or Tiling()
+        self._framed = Kept(lambda height, width: np.empty((2, height, width, 3), np.float32))
 
     @property
     def variant(self) -> str:
@@ -212,28 +214,31 @@ class NetworkStylizer:
         return self.tiling.blended(content.shape, lambda at: piece(at, given)[0])
 
     def _piece(self, content: Array, lent: Array, look: Look, given: Array | None) -> tuple[Array, Array]:
-        height, width = content.shape[:2]
-        whole = framed(content)
-        picture, used = self.network.decode(_planes(whole), _planes(framed(lent)), look, given)
-        drawn = np.ascontiguousarray(picture[0].transpose(1, 2, 0))
-        # Networks draw 2 x 2 pixels at once.
-        remove_lattice(drawn, whole)
-        return np.ascontiguousarray(drawn[MARGIN : MARGIN + height, MARGIN : MARGIN + width]), used
+        with self._framed.lent(*_framed_size(*content.shape[:2])) as (whole, fine):
+            framed(content, whole), framed(lent, fine)
+            planes, used = self.network.decode(_planes(whole), _planes(fine), look, given)
+            drawn = np.empty(content.shape, np.float32)
+            # Networks draw 2 x 2 pixels at once.
+            remove_lattice(np.ascontiguousarray(planes[0].transpose(1, 2, 0)), whole, target=drawn, margin=MARGIN)
+        return drawn, used
 
 
 def _look(content: Array, codes: Sequence[StyleCode], weights: Array, strength: float) -> Look:
-    most = max(len(code.filters) for code in codes)
-    # Fewer patches are repeated: the same one is found either way.
-    stacked = [
-        np.stack([np.resize(getattr(code, name), (most, getattr(code, name).shape[1])) for code in codes])
-        for name in ("filters", "means", "deviations")
-    ]
+    stacked = [_stacked([getattr(code, name) for code in codes]) for name in ("filters", "means", "deviations")]
     statistics = _mean([code.statistics for code in codes], weights)
     target = Colours(
         *(_mean([getattr(code.colours, name) for code in codes], weights) for name in ("mean", "covariance"))
     )
     colours = colour_map(Colours.of(content), target, strength)
     return Look(colours[None], statistics[None], *stacked, weights, strength)
+
+
+def _stacked(patches: list[Array]) -> Array:
+    """Patches of S styles, [n, D] each, as [S, most, D]; of fewer, some are repeated: the same is found either way."""
+    if len(patches) == 1:
+        return patches[0][None]
+    most = max(map(len, patches))
+    return np.stack([np.resize(one, (most, one.shape[1])) for one in patches])
 
 
 def _lent(content: Array, codes: Sequence[StyleCode], look: Look) -> Array:
@@ -248,10 +253,10 @@ def _lent(content: Array, codes: Sequence[StyleCode], look: Look) -> Array:
 
 
 def _checked(picture: Array, name: str) -> Array:
-    picture = np.asarray(picture, np.float32)
+    picture = np.ascontiguousarray(picture, np.float32)
     if picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
         raise BadPicture(f"{name}: shape {picture.shape}; accepted: [height, width, 3]")
-    if not np.isfinite(picture).all():
+    if not pixels.finite(picture):
         raise BadPicture(f"{name}: holds NaN or infinite numbers; accepted: numbers in [0, 1]")
     return picture
 
@@ -274,10 +279,8 @@ def _resized(picture: Array, side: int) -> Array:
     factor = side / np.sqrt(picture.shape[0] * picture.shape[1])
     if factor >= 1:
         return picture
-    size = [max(CELL, round(length * factor / CELL) * CELL) for length in (picture.shape[1], picture.shape[0])]
-    levels = picture * np.float32(255)
-    image = Image.fromarray(np.rint(levels, out=levels).clip(0, 255, out=levels).astype(np.uint8))
-    return np.asarray(image.resize((size[0], size[1]), Image.Resampling.LANCZOS), np.float32) / 255
+    rows, columns = (max(CELL, round(length * factor / CELL) * CELL) for length in picture.shape[:2])
+    return pixels.resized(picture, rows, columns)
 
 
 def looked_at(picture: Array) -> Array:
@@ -302,27 +305,23 @@ def framing(height: int, width: int) -> tuple[NDArray[np.intp], NDArray[np.intp]
 
     Layers see nothing beyond a picture's borders, which would draw a frame.
     """
-    wanted = [max(SMALLEST, -(-(length + 2 * MARGIN) // CELL) * CELL) for length in (height, width)]
     rows, columns = (
         np.pad(np.arange(length), (MARGIN, want - length - MARGIN), mode="symmetric")
-        for length, want in zip((height, width), wanted, strict=True)
+        for length, want in zip((height, width), _framed_size(height, width), strict=True)
     )
     return rows, columns
 
 
-def framed(picture: Array) -> Array:
-    """A content [h, w, 3], mirrored at all borders (see `framing`)."""
-    height, width = picture.shape[:2]
-    rows, columns = framing(height, width)
-    whole = np.empty((len(rows), len(columns), 3), np.float32)
-    inside = whole[MARGIN : MARGIN + height]
-    # Its middle as a whole: an index for each pixel costs more than the copy.
-    inside[:, MARGIN : MARGIN + width] = picture
-    inside[:, :MARGIN] = picture[:, columns[:MARGIN]]
-    inside[:, MARGIN + width :] = picture[:, columns[MARGIN + width :]]
-    whole[:MARGIN] = inside[rows[:MARGIN]]
-    whole[MARGIN + height :] = inside[rows[MARGIN + height :]]
-    return whole
+def _framed_size(height: int, width: int) -> tuple[int, int]:
+    rows, columns = (max(SMALLEST, -(-(length + 2 * MARGIN) // CELL) * CELL) for length in (height, width))
+    return rows, columns
+
+
+def framed(picture: Array, target: Array | None = None) -> Array:
+    """A content [h, w, 3], mirrored at all borders (see `framing`); in the target, where one is given."""
+    target = np.empty((*_framed_size(*picture.shape[:2]), 3), np.float32) if target is None else target
+    pixels.frame(picture, MARGIN, target)
+    return target
 
 
 def _planes(picture: Array) -> Array:

@@ -23,7 +23,11 @@ def smooth(height: int, width: int) -> np.ndarray:
 def test_native_is_the_reference(height: int, width: int, cell: int, seed: int) -> None:
     picture, like = np.random.default_rng(seed).random((2, 2 * height, 2 * width, 3), np.float32)
     expected = picture.copy()
-    reference_lattice.remove_lattice(expected, like, cell)
+    reference_lattice.remove_lattice(picture, like, cell, expected, 0)
+    margin = seed % (2 * min(height, width))
+    inside = np.empty((2 * height - margin, max(1, 2 * width - margin - 1), 3), np.float32)
+    remove_lattice(picture, like, cell, inside, margin)
+    np.testing.assert_allclose(inside, expected[margin:, margin : margin + inside.shape[1]], atol=1e-5)
     remove_lattice(picture, like, cell)
     np.testing.assert_allclose(picture, expected, atol=1e-5)
 

@@ -8,6 +8,7 @@
 #include "kernels/local_stage.hpp"
 #include "kernels/map_lanes.hpp"
 #include "kernels/map_slopes.hpp"
+#include "kernels/pixel_rows.hpp"
 
 namespace fairlead::pictures {
 namespace {
@@ -91,22 +92,53 @@ void convolve_any(const Convolution& work, std::size_t first, std::size_t last) 
     }
 }
 
-// A row's colours m x + o plus `lent` of its details, and `share` of the details' mean.
-void enrich(const Unshuffle& work, std::size_t row, float* __restrict richer, float* __restrict grey) {
-    const std::size_t pixels = 2 * work.target.width;
-    const float* __restrict x = work.picture + row * pixels * 3;
-    const float* __restrict d = work.details + row * pixels * 3;
-    const float m0 = work.mapping[0], m1 = work.mapping[1], m2 = work.mapping[2], m3 = work.mapping[3];
-    const float m4 = work.mapping[4], m5 = work.mapping[5], m6 = work.mapping[6], m7 = work.mapping[7];
-    const float m8 = work.mapping[8], m9 = work.mapping[9], m10 = work.mapping[10], m11 = work.mapping[11];
+// Numbers of as many pixels as make whole lanes.
+inline constexpr std::size_t kTurn = 3 * kGroup;
+
+// A map of colours as factors of a row's numbers: of that which lies d - 2 further, for sixteen pixels.
+struct ColourMap {
+    alignas(64) float factors[5][kTurn] = {};
+    alignas(64) float offsets[kTurn] = {};
+
+    explicit ColourMap(const float* mapping) {
+        for (std::size_t i = 0; i < kTurn; ++i) {
+            const std::size_t colour = i % 3;
+            offsets[i] = mapping[4 * colour + 3];
+            for (std::size_t from = 0; from < 3; ++from) factors[2 + from - colour][i] = mapping[4 * colour + from];
+        }
+    }
+};
+
+// A row's numbers with nothing around them, which lanes that begin before and end behind it read.
+class PaddedRow {
+public:
+    explicit PaddedRow(std::size_t length) : length_(length), held_(length + kTurn + 2 * kGroup, 0.0f) {}
+    void take(const float* row) { std::memcpy(held_.data() + kGroup, row, length_ * sizeof(float)); }
+    const float* data() const { return held_.data() + kGroup; }
+
+private:
+    std::size_t length_;
+    std::vector<float> held_;
+};
+
+// A row's colours under the map plus `lent` of its details, and at each pixel's first number `share` of their mean.
+void enrich(const Unshuffle& work, const ColourMap& map, const PaddedRow& picture, const PaddedRow& details,
+            float* richer, float* grey) {
     const float lent = work.lent * work.share, third = work.share / 3;
-    for (std::size_t i = 0; i < pixels; ++i) {
-        const float r = x[3 * i], g = x[3 * i + 1], b = x[3 * i + 2];
-        const float s = d[3 * i], t = d[3 * i + 1], u = d[3 * i + 2];
-        richer[3 * i] = m0 * r + m1 * g + m2 * b + m3 + lent * s;
-        richer[3 * i + 1] = m4 * r + m5 * g + m6 * b + m7 + lent * t;
-        richer[3 * i + 2] = m8 * r + m9 * g + m10 * b + m11 + lent * u;
-        grey[i] = third * (s + t + u);
+    const float *x = picture.data(), *d = details.data();
+    for (std::size_t start = 0; start < 6 * work.target.width; start += kTurn) {
+        for (std::size_t part = 0; part < kTurn; part += kGroup) {
+            const std::size_t i = start + part;
+            Lanes sum = load(map.offsets + part);
+#pragma GCC unroll 5
+            for (std::size_t near = 0; near < 5; ++near) sum += load(map.factors[near] + part) * load(x + i + near - 2);
+            if (work.details != nullptr) {
+                const Lanes detail = load(d + i);
+                sum += detail * lent;
+                save((detail + load(d + i + 1) + load(d + i + 2)) * third, grey + i);
+            }
+            save(sum, richer + i);
+        }
     }
 }
 
@@ -117,7 +149,7 @@ inline Lanes colours_of_four(const Lanes& above, const Lanes& below) {
 }
 
 inline Lanes greys_of_four(const Lanes& above, const Lanes& below) {
-    return __builtin_shufflevector(above, below, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 16, 0, 0, 0, 17);
+    return __builtin_shufflevector(above, below, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 16, 0, 0, 0, 19);
 }
 #else
 inline Lanes colours_of_four(const Lanes& above, const Lanes& below) {
@@ -125,25 +157,33 @@ inline Lanes colours_of_four(const Lanes& above, const Lanes& below) {
 }
 
 inline Lanes greys_of_four(const Lanes& above, const Lanes& below) {
-    return __builtin_shuffle(above, below, Signs{0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 16, 0, 0, 0, 17});
+    return __builtin_shuffle(above, below, Signs{0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 16, 0, 0, 0, 19});
 }
 #endif
 
 void unshuffle_rows(const Unshuffle& work, std::size_t first, std::size_t last) {
-    const std::size_t width = work.target.width, length = 6 * width;
-    // Of two rows, with what a load of sixteen reads beyond them.
-    std::vector<float> colours(2 * length + kGroup), greys(4 * width + kGroup);
-    float *above = colours.data(), *below = above + length, *first_grey = greys.data(), *second_grey = first_grey + 2 * width;
+    const std::size_t width = work.target.width, length = 6 * width, held = length + kTurn + kGroup;
+    const ColourMap map(work.mapping);
+    PaddedRow picture(length), details(length);
+    // Of two rows, with what lanes reach beyond them.
+    std::vector<float> colours(2 * held), greys(2 * held, 0.0f);
     constexpr Signs kGrey = {0, 0, 0, -1, 0, 0, 0, -1, 0, 0, 0, -1, 0, 0, 0, -1};
     for (std::size_t row = first; row < last; ++row) {
-        enrich(work, 2 * row, above, first_grey);
-        enrich(work, 2 * row + 1, below, second_grey);
-        std::memcpy(work.richer + 2 * row * length, above, 2 * length * sizeof(float));
-        for (std::size_t column = 0; column < width; ++column) {
-            const Lanes seen = colours_of_four(load(above + 6 * column), load(below + 6 * column)) * 2.0f - 1.0f;
-            const Lanes grey = greys_of_four(load(first_grey + 2 * column), load(second_grey + 2 * column));
-            save(kGrey ? grey : seen, work.target, work.target.at(row, column));
+        for (std::size_t down = 0; down < 2; ++down) {
+            const std::size_t start = (2 * row + down) * length;
+            picture.take(work.picture + start);
+            if (work.details != nullptr) details.take(work.details + start);
+            enrich(work, map, picture, details, &colours[down * held], &greys[down * held]);
+            if (work.richer != nullptr)
+                std::memcpy(work.richer + start, &colours[down * held], length * sizeof(float));
         }
+        in_format(work.target, work.target.at(row, 0), [&](auto* to) {
+            for (std::size_t i = 0; i < length; i += 6, to += kGroup) {
+                const Lanes seen = colours_of_four(load(&colours[i]), load(&colours[held + i])) * 2.0f - 1.0f;
+                const Lanes grey = greys_of_four(load(&greys[i]), load(&greys[held + i]));
+                save(kGrey ? grey : seen, to);
+            }
+        });
     }
 }
 
@@ -210,7 +250,8 @@ void recolour_pixels(float* pixels, const float* m, std::size_t first, std::size
 }
 
 constexpr MapKernels kMaps{convolve_any,    unshuffle_rows, sum_rows,    store_rows,
-                           recolour_pixels, pool_rows,      spread_rows, slope_rows, &kStage};
+                           recolour_pixels, pool_rows,      spread_rows, slope_rows, &kStage,
+                           &kPixelRows};
 
 }  // namespace
 }  // namespace fairlead::pictures

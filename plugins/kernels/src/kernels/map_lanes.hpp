@@ -73,22 +73,28 @@ inline void in_format(const FeatureMap& map, std::size_t at, Use use) {
     }
 }
 
-// Six numbers of a row of 2 x 2 pixels' twelve; what goes beyond them is written anew by the next pixel.
-inline void draw(const Convolution& work, Lanes value, std::size_t row, std::size_t column) {
-    using Eight = float __attribute__((vector_size(32)));
-    alignas(64) float numbers[2 * kGroup] = {};
+// Six numbers of each row of 2 x 2 pixels' twelve.
+inline void draw(const Convolution& work, const Lanes& value, std::size_t row, std::size_t column) {
+    using Four = float __attribute__((vector_size(16)));
+    using Two = float __attribute__((vector_size(8)));
+    alignas(64) float numbers[kGroup];
     save(value, numbers);
     for (std::size_t down = 0; down < 2; ++down) {
         const std::size_t at = ((2 * row + down) * 2 * work.width + 2 * column) * 3;
-        if (column + 1 == work.width) {
-            for (std::size_t i = 0; i < 6; ++i) work.drawn[at + i] = work.under[at + i] + numbers[6 * down + i];
-            continue;
+        Four four;
+        Two two;
+        std::memcpy(&four, numbers + 6 * down, sizeof four);
+        std::memcpy(&two, numbers + 6 * down + 4, sizeof two);
+        if (work.under != nullptr) {
+            Four under_four;
+            Two under_two;
+            std::memcpy(&under_four, work.under + at, sizeof under_four);
+            std::memcpy(&under_two, work.under + at + 4, sizeof under_two);
+            four += under_four;
+            two += under_two;
         }
-        Eight under, more;
-        std::memcpy(&under, work.under + at, sizeof under);
-        std::memcpy(&more, numbers + 6 * down, sizeof more);
-        under += more;
-        std::memcpy(work.drawn + at, &under, sizeof under);
+        std::memcpy(work.drawn + at, &four, sizeof four);
+        std::memcpy(work.drawn + at + 4, &two, sizeof two);
     }
 }
 

@@ -1,3 +1,5 @@
+#include <nanobind/stl/optional.h>
+
 #include <optional>
 
 #include "bindings.hpp"
@@ -50,31 +52,32 @@ void convolve(nb::handle source, nb::handle filters, std::size_t stride, std::si
     pictures::convolve(work);
 }
 
-void draw(nb::handle source, nb::handle filters, Picture under, Array<float, 3> drawn) {
+void draw(nb::handle source, nb::handle filters, std::optional<Picture> under, Array<float, 3> drawn) {
     const FeatureMap from = map_of(source);
     auto work = convolution_of(from, filters, 1);
     require(work.outputs == pictures::kGroup, "filters: must be 12, packed as 16");
     const auto fits = [&](const auto& picture) {
         return picture.shape(0) == 2 * work.height && picture.shape(1) == 2 * work.width && picture.shape(2) == 3;
     };
-    require(fits(under) && fits(drawn), "under, drawn: must be [2 height, 2 width, 3]");
-    work.under = under.data();
+    require((!under || fits(*under)) && fits(drawn), "under, drawn: must be [2 height, 2 width, 3]");
+    work.under = under ? under->data() : nullptr;
     work.drawn = drawn.data();
     const nb::gil_scoped_release released;
     pictures::convolve(work);
 }
 
-void unshuffle(Picture picture, Picture details, Array<const float, 2> mapping, float share, float lent,
-               nb::handle target, Array<float, 3> richer) {
+void unshuffle(Picture picture, std::optional<Picture> details, Array<const float, 2> mapping, float share, float lent,
+               nb::handle target, std::optional<Array<float, 3>> richer) {
     const FeatureMap map = map_of(target);
     const auto fits = [&](const auto& given) {
         return given.shape(0) == 2 * map.height && given.shape(1) == 2 * map.width && given.shape(2) == 3;
     };
-    require(fits(picture) && fits(details) && fits(richer) && map.channels == pictures::kGroup,
+    require(fits(picture) && (!details || fits(*details)) && (!richer || fits(*richer)) && map.channels == pictures::kGroup,
             "picture, details, richer: must be [2 height, 2 width, 3] of a target of 16 channels");
     require(mapping.shape(0) == 3 && mapping.shape(1) == 4, "mapping: must be [3, 4]");
     const nb::gil_scoped_release released;
-    pictures::unshuffle({picture.data(), details.data(), mapping.data(), share, lent, richer.data(), map});
+    pictures::unshuffle({picture.data(), details ? details->data() : nullptr, mapping.data(), share, lent,
+                         richer ? richer->data() : nullptr, map});
 }
 
 void moments(nb::handle source, std::size_t step, Array<float, 1> mean, Array<float, 2> covariance) {
@@ -139,9 +142,9 @@ void bind_feature_maps(nb::module_& module) {
     module.def("map_halves_by", &pictures::halves_by);
     module.def("map_convolve", &convolve, "source"_a, "filters"_a, "stride"_a, "growth"_a, "skip"_a.none(),
                "kept"_a.none(), "rectified"_a.none());
-    module.def("map_draw", &draw, "source"_a, "filters"_a, "under"_a, "drawn"_a);
-    module.def("map_unshuffle", &unshuffle, "picture"_a, "details"_a, "mapping"_a, "share"_a, "lent"_a, "target"_a,
-               "richer"_a);
+    module.def("map_draw", &draw, "source"_a, "filters"_a, "under"_a.none(), "drawn"_a);
+    module.def("map_unshuffle", &unshuffle, "picture"_a, "details"_a.none(), "mapping"_a, "share"_a, "lent"_a,
+               "target"_a, "richer"_a.none());
     module.def("map_moments", &moments, "source"_a, "step"_a, "mean"_a, "covariance"_a);
     module.def("map_store", &store, "values"_a, "target"_a, "rectify"_a);
     module.def("map_recolour", &recolour, "picture"_a, "mapping"_a);

@@ -1,7 +1,6 @@
 #include "fairlead/pictures/lattice.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
 #include "fairlead/thread_pool.hpp"
@@ -34,22 +33,19 @@ struct Cells {
 void measure(const float* picture, const float* like, std::size_t height, std::size_t width, std::size_t row,
              Cells& cells) {
     const std::size_t first = row * cells.cell, last = std::min(height / 2, first + cells.cell);
-    std::vector<float> sums(width / 2 * kPhases, 0.0f);
+    const std::size_t length = width * kColours;
+    std::vector<float> sums(2 * length, 0.0f);
     for (std::size_t place = first; place < last; ++place) {
-        for (std::size_t down = 0; down < 2; ++down) {
-            const std::size_t start = (2 * place + down) * width * kColours;
-            // A pixel row's numbers are those of places side by side, six each.
-            for (std::size_t column = 0; column < width / 2; ++column)
-                for (std::size_t i = 0; i < 6; ++i)
-                    sums[column * kPhases + 6 * down + i] +=
-                        picture[start + column * 6 + i] - like[start + column * 6 + i];
-        }
+        // Two pixel rows lie one after the other.
+        const float *drawn = picture + 2 * place * length, *was = like + 2 * place * length;
+        for (std::size_t i = 0; i < 2 * length; ++i) sums[i] += drawn[i] - was[i];
     }
     for (std::size_t at = 0; at < cells.columns; ++at) {
         const std::size_t left = at * cells.cell, right = std::min(width / 2, left + cells.cell);
         float* mean = &cells.means[(row * cells.columns + at) * kPhases];
-        for (std::size_t column = left; column < right; ++column)
-            for (std::size_t i = 0; i < kPhases; ++i) mean[i] += sums[column * kPhases + i];
+        for (std::size_t down = 0; down < 2; ++down)
+            for (std::size_t column = left; column < right; ++column)
+                for (std::size_t i = 0; i < 6; ++i) mean[6 * down + i] += sums[down * length + 6 * column + i];
         const float scale = 1.0f / static_cast<float>((last - first) * (right - left));
         for (std::size_t colour = 0; colour < kColours; ++colour) {
             float all = 0;
@@ -60,41 +56,48 @@ void measure(const float* picture, const float* like, std::size_t height, std::s
     }
 }
 
-void take_away(float* picture, std::size_t width, std::size_t place, const Cells& cells,
-               const std::vector<Between>& across, std::vector<float>& line) {
-    const Between down = between(place, cells.rows, cells.cell);
-    const float* upper = &cells.means[down.first * cells.columns * kPhases];
-    const float* lower = &cells.means[down.second * cells.columns * kPhases];
-    for (std::size_t i = 0; i < line.size(); ++i) line[i] = upper[i] + down.share * (lower[i] - upper[i]);
-    float* above = picture + 2 * place * width * kColours;
-    float* below = above + width * kColours;
+// Of each row of cells, the pattern of both pixel rows, linear between cells' centres: [rows, 2, width, 3].
+std::vector<float> spread_along(const Cells& cells, std::size_t width) {
+    const std::size_t length = width * kColours;
+    std::vector<float> found(cells.rows * 2 * length);
     for (std::size_t column = 0; column < width / 2; ++column) {
-        const Between& at = across[column];
-        const float *left = &line[at.first * kPhases], *right = &line[at.second * kPhases];
-        for (std::size_t i = 0; i < 6; ++i) {
-            float& first = above[column * 6 + i];
-            float& second = below[column * 6 + i];
-            first = std::clamp(first - (left[i] + at.share * (right[i] - left[i])), 0.0f, 1.0f);
-            second = std::clamp(second - (left[6 + i] + at.share * (right[6 + i] - left[6 + i])), 0.0f, 1.0f);
+        const Between at = between(column, cells.columns, cells.cell);
+        for (std::size_t row = 0; row < cells.rows; ++row) {
+            const float* left = &cells.means[(row * cells.columns + at.first) * kPhases];
+            const float* right = &cells.means[(row * cells.columns + at.second) * kPhases];
+            float* to = &found[row * 2 * length + 6 * column];
+            for (std::size_t down = 0; down < 2; ++down)
+                for (std::size_t i = 0; i < 6; ++i)
+                    to[down * length + i] = left[6 * down + i] + at.share * (right[6 * down + i] - left[6 * down + i]);
         }
     }
+    return found;
 }
 
 }  // namespace
 
-void remove_lattice(float* picture, const float* like, std::size_t height, std::size_t width, std::size_t cell) {
+void remove_lattice(const float* picture, const float* like, std::size_t height, std::size_t width, std::size_t cell,
+                    const Inside& inside) {
     Cells cells{(height / 2 + cell - 1) / cell, (width / 2 + cell - 1) / cell, cell, {}};
     cells.means.assign(cells.rows * cells.columns * kPhases, 0.0f);
     parallel_for(cells.rows, 1, 1, [&](std::size_t first, std::size_t last) {
         for (std::size_t row = first; row < last; ++row) measure(picture, like, height, width, row, cells);
     });
-    std::vector<Between> across(width / 2);
-    for (std::size_t column = 0; column < across.size(); ++column)
-        across[column] = between(column, cells.columns, cell);
-    parallel_for(height / 2, 16, 1, [&](std::size_t first, std::size_t last) {
-        std::vector<float> line(cells.columns * kPhases);
-        for (std::size_t place = first; place < last; ++place)
-            take_away(picture, width, place, cells, across, line);
+    const auto wide = spread_along(cells, width);
+    const std::size_t length = width * kColours, most = inside.width * kColours;
+    parallel_for(inside.height, 32, 1, [&](std::size_t first, std::size_t last) {
+        for (std::size_t row = first; row < last; ++row) {
+            const std::size_t whole = row + inside.margin, skipped = inside.margin * kColours;
+            const Between down = between(whole / 2, cells.rows, cell);
+            const float* upper = &wide[(2 * down.first + whole % 2) * length + skipped];
+            const float* lower = &wide[(2 * down.second + whole % 2) * length + skipped];
+            const float* from = picture + whole * length + skipped;
+            float* to = inside.target + row * most;
+            for (std::size_t i = 0; i < most; ++i) {
+                const float value = from[i] - (upper[i] + down.share * (lower[i] - upper[i]));
+                to[i] = value < 0.0f ? 0.0f : value > 1.0f ? 1.0f : value;
+            }
+        }
     });
 }
 

@@ -17,6 +17,13 @@ std::vector<float> weights(std::size_t hop, std::size_t fade, bool first, bool l
     return line;
 }
 
+// Each weight three times.
+std::vector<float> of_colours(const std::vector<float>& line) {
+    std::vector<float> found(3 * line.size());
+    for (std::size_t i = 0; i < found.size(); ++i) found[i] = line[i / 3];
+    return found;
+}
+
 }  // namespace
 
 void quilt(const float* source, std::size_t width, const Tiles& tiles, float* laid) {
@@ -26,7 +33,7 @@ void quilt(const float* source, std::size_t width, const Tiles& tiles, float* la
     for (std::size_t row = 0; row < tiles.rows; ++row) {
         const auto down = weights(hop, fade, row == 0, row + 1 == tiles.rows);
         for (std::size_t column = 0; column < tiles.columns; ++column) {
-            const auto along = weights(hop, fade, column == 0, column + 1 == tiles.columns);
+            const auto along = of_colours(weights(hop, fade, column == 0, column + 1 == tiles.columns));
             const auto top = static_cast<std::size_t>(tiles.tops[row * tiles.columns + column]);
             const auto left = static_cast<std::size_t>(tiles.lefts[row * tiles.columns + column]);
             // Of the tile, what lies on the picture.
@@ -35,10 +42,8 @@ void quilt(const float* source, std::size_t width, const Tiles& tiles, float* la
             for (std::size_t v = v0; v < v1; ++v) {
                 const float* from = source + ((top + v) * width + left) * 3;
                 float* to = laid + ((row * hop + v - margin) * across + column * hop - margin) * 3;
-                for (std::size_t u = u0; u < u1; ++u) {
-                    const float weight = down[v] * along[u];
-                    for (std::size_t c = 0; c < 3; ++c) to[3 * u + c] += weight * from[3 * u + c];
-                }
+                const float weight = down[v];
+                for (std::size_t i = 3 * u0; i < 3 * u1; ++i) to[i] += weight * along[i] * from[i];
             }
         }
     }

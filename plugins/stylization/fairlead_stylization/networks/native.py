@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead_kernels import feature_maps
+from fairlead_kernels import feature_maps, pixels
 from fairlead_kernels.feature_maps import FeatureMap, Filters, Result
 from fairlead_kernels.local_stage import Patches, patches_of, restyle, statistics
 
@@ -82,20 +82,21 @@ class NativeNetwork:
         picture, lent = (_rows(part) for part in (content, details))
         ledger = Ledger(given)
         with self._maps.lent(*picture.shape[:2]) as maps:
-            richer = feature_maps.unshuffle(picture, lent, look.colours[0], look.strength, LENT, maps.seen)
-            drawn = self._stylized(maps, look, ledger, richer)
+            drawn = np.empty_like(picture)
+            feature_maps.unshuffle(picture, lent, look.colours[0], look.strength, LENT, maps.seen, drawn)
+            self._stylize(maps, look, ledger, drawn)
         colours = ledger.note(_under(_pixel_moments(picture, self._step), look.colours[0]))
         matrix, offset = matching(ledger.note(_pixel_moments(drawn, self._step)), colours, 1.0)
         feature_maps.recolour(drawn, np.concatenate([matrix, offset[:, None]], 1).astype(np.float32))
         return drawn.transpose(2, 0, 1)[None], np.concatenate(ledger.used)[None]
 
-    def _stylized(self, maps: Maps, look: Look, ledger: Ledger, richer: Array) -> Array:
+    def _stylize(self, maps: Maps, look: Look, ledger: Ledger, drawn: Array) -> None:
         coarse, code = self._encoded(maps), look.statistics[0]
         first, wanted = self._split(code)
         own = ledger.note(statistics(coarse))
         patches = Patches(look.filters, look.means, look.deviations, look.weights, self._matching)
         restyle(coarse, own, first, patches, look.strength, maps.deep)
-        return self._drawn(maps, _Places(self, wanted, self._asked(code), look.strength, ledger), richer)
+        self._draw(maps, _Places(self, wanted, self._asked(code), look.strength, ledger), drawn)
 
     def _encoded(self, maps: Maps) -> FeatureMap:
         self._convolve("first", maps.seen, Result(kept=maps.fine, rectified=maps.fine_in))
@@ -121,7 +122,8 @@ class NativeNetwork:
         convolve("fine", maps.fine_in, Result(kept=maps.fine_out))
         return [*noted, _moments(maps.fine_out, self._step)]
 
-    def _drawn(self, maps: Maps, place: _Places, richer: Array) -> Array:
+    def _draw(self, maps: Maps, place: _Places, drawn: Array) -> None:
+        """Draw over the colours that the encoder saw."""
         convolve = self._convolve
         convolve("to_middle", maps.deep, Result(maps.middle, maps.middle_out, growth=2))
         place(maps.middle_out, maps.middle_in, 1)
@@ -131,7 +133,7 @@ class NativeNetwork:
         place(maps.fine_out, maps.fine_in, self._step)
         convolve("fine", maps.fine_in, Result(kept=maps.fine_out))
         place(maps.fine_out, maps.fine_in, self._step)
-        return feature_maps.draw(maps.fine_in, self._filters["decoder.picture"], richer)
+        feature_maps.draw(maps.fine_in, self._filters["decoder.picture"], drawn, drawn)
 
     def _convolve(self, name: str, source: FeatureMap, result: Result, stride: int = 1) -> None:
         own = f"encoder.{name}"
@@ -229,10 +231,8 @@ def _moments(source: FeatureMap, step: int = 1) -> Array:
 
 
 def _pixel_moments(picture: Array, step: int) -> Array:
-    pixels = picture[::step, ::step].reshape(-1, 3).astype(np.float64)
-    mean = pixels.mean(0)
-    covariance = pixels.T @ pixels / len(pixels) - np.outer(mean, mean)
-    return np.concatenate([mean, covariance.ravel()]).astype(np.float32)
+    mean, covariance = pixels.moments(picture, step)
+    return np.concatenate([mean, covariance.ravel()])
 
 
 def _under(moments: Array, mapping: Array) -> Array:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead_kernels import feature_maps
+from fairlead_kernels import feature_maps, pixels
 from fairlead_kernels.feature_maps import FeatureMap, Filters, Result
 
 from ..errors import BadCheckpoint
@@ -112,7 +112,7 @@ class NativeRefiner:
 
     def _seen(self, picture: Array, maps: _Maps) -> list[Array]:
         """Means, then deviations, of each layer."""
-        feature_maps.unshuffle(picture, np.zeros_like(picture), SAME, 0.0, 0.0, maps.picture)
+        feature_maps.unshuffle(picture, None, SAME, 0.0, 0.0, maps.picture)
         source, found = maps.picture, []
         for layer, (filters, features) in enumerate(zip(self._down, maps.features, strict=True)):
             if layer == FINE:
@@ -136,9 +136,8 @@ class NativeRefiner:
         flat = slope.ravel()
         # Of a place at 1/2, whose slopes are those of the loss times the number of such places.
         square = ledger.note(np.array([np.dot(flat, flat) / (flat.size / 12)], np.float32))
-        slope *= np.float32(-share * self._gain * loss / (float(square[0]) + TINY))
-        slope += picture
-        return np.clip(slope, 0, 1, out=slope)
+        pixels.step(picture, -share * self._gain * loss / (float(square[0]) + TINY), slope)
+        return slope
 
     def _slope(self, own: list[Array], wanted: list[Array], kept: FeatureMap | None, maps: _Maps) -> Array:
         above = None
@@ -154,7 +153,9 @@ class NativeRefiner:
             above = maps.slopes[layer - 1]
             growth = 2 if layer == FINE else 1
             feature_maps.convolve(target, self._back[layer], Result(kept=above, growth=growth))
-        return feature_maps.draw(maps.slopes[0], self._back[0], np.zeros((*maps.size, 3), np.float32))
+        slope = np.empty((*maps.size, 3), np.float32)
+        feature_maps.draw(maps.slopes[0], self._back[0], None, slope)
+        return slope
 
     def _pull(self, layer: int, own: Array, wanted: Array) -> tuple[Array, Array]:
         """What a feature of each channel is scaled by, and shifted."""

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fairlead_kernels import pixels
+
 Array = NDArray[np.float32]
 
 #: Added to variances of colours in [0, 1]: what a nearly grey picture's noise is not amplified beyond.
@@ -30,11 +32,7 @@ class Colours:
     def of(cls, picture: Array, most: int = 65536) -> Colours:
         """Of a picture [H, W, 3], by about `most` of its pixels, evenly spaced."""
         step = max(1, int(np.sqrt(picture.shape[0] * picture.shape[1] / most)))
-        pixels = picture[::step, ::step].reshape(-1, 3).astype(np.float64)
-        # In doubles the difference of moments is exact enough, and both are matrix products.
-        mean = np.full(len(pixels), 1 / len(pixels)) @ pixels
-        covariance = pixels.T @ pixels / len(pixels) - np.outer(mean, mean)
-        return cls(mean.astype(np.float32), covariance.astype(np.float32))
+        return cls(*pixels.moments(np.asarray(picture, np.float32), step))
 
 
 def colour_map(content: Colours, style: Colours, strength: float = 1.0) -> Array:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fairlead_kernels import pixels
 from fairlead_kernels.quilting import quilt
 
 Array = NDArray[np.float32]
@@ -53,8 +54,10 @@ class Details:
     @classmethod
     def of(cls, style: Array) -> Details:
         """Of a style [h, w, 3] in [0, 1], sides multiples of 8."""
-        cells = _cells(style)
-        fine = np.pad(finer(style), [(_REACH, _REACH), (_REACH, _REACH), (0, 0)], mode="reflect")
+        cells = pixels.cells(style, CELL)
+        fine = np.pad(
+            pixels.less_cells(style, cells, CELL), [(_REACH, _REACH), (_REACH, _REACH), (0, 0)], mode="reflect"
+        )
         rows, columns = (np.arange(length) for length in cells.shape[:2])
         size = cells.shape[0], cells.shape[1]
         return cls(fine, _patches(cells, rows, columns, size), size)
@@ -71,7 +74,7 @@ class Details:
         height, width = content.shape[:2]
         if height % CELL or width % CELL:
             content = np.pad(content, [(0, -height % CELL), (0, -width % CELL), (0, 0)], mode="edge")
-        cells = _cells(content) @ mapping[:, :3].T + mapping[:, 3]
+        cells = pixels.cells(content, CELL) @ mapping[:, :3].T + mapping[:, 3]
         rows, columns = (np.arange(HOP // 2, length + HOP // 2, HOP) for length in cells.shape[:2])
         rows, columns = np.minimum(rows, cells.shape[0] - 1), np.minimum(columns, cells.shape[1] - 1)
         wanted = _patches(cells, rows, columns, self.size).reshape(len(rows), len(columns), -1)
@@ -111,27 +114,7 @@ def _nearest(wanted: Array, patches: Array, lengths: Array) -> Places:
 
 def finer(picture: Array) -> Array:
     """A picture [h, w, 3] less what its cells show of it: their means, interpolated between their centres."""
-    return picture - _grown(_grown(_cells(picture), 0), 1)
-
-
-def _grown(cells: Array, axis: int) -> Array:
-    """Cells -> pixels along an axis, linearly between centres, constant beyond the outer ones."""
-    count = cells.shape[axis]
-    at = (np.arange(count * CELL, dtype=np.float32) + 0.5) / CELL - 0.5
-    low = np.floor(at).astype(np.intp)
-    shape = [1] * cells.ndim
-    shape[axis] = -1
-    share = (at - low).astype(np.float32).reshape(shape)
-    below, above = (np.take(cells, np.clip(index, 0, count - 1), axis) for index in (low, low + 1))
-    return below + share * (above - below)
-
-
-def _cells(picture: Array) -> Array:
-    """Mean colours of cells: [h, w, 3] -> [h / 8, w / 8, 3]."""
-    height, width = picture.shape[:2]
-    # Rows first: long sums over neighbouring memory.
-    rows = picture.reshape(height // CELL, CELL, width * 3).sum(1, dtype=np.float32)
-    return rows.reshape(height // CELL, width // CELL, CELL, 3).sum(2) / np.float32(CELL * CELL)
+    return pixels.less_cells(picture, pixels.cells(picture, CELL), CELL)
 
 
 def _patches(cells: Array, rows: Places, columns: Places, size: tuple[int, int]) -> Array:

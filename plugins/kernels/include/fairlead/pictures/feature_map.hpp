@@ -45,7 +45,7 @@ struct Convolution {
     const FeatureMap* rectified = nullptr;
 
     // In place of those: channels (dy, dx, colour), the first 12, are the colours of 2 x 2 pixels; plus `under`.
-    const float* under = nullptr;  // [2 height, 2 width, 3]
+    const float* under = nullptr;  // [2 height, 2 width, 3], or the same as `drawn`; none: nothing
     float* drawn = nullptr;        // [2 height, 2 width, 3]
 
     std::size_t run() const { return side * source.channels; }
@@ -55,10 +55,10 @@ struct Convolution {
 // the details' mean, of 2 x 2 pixels: 16 channels (dy, dx, colour or detail).
 struct Unshuffle {
     const float* picture;  // [2 height, 2 width, 3]
-    const float* details;  // [2 height, 2 width, 3]
+    const float* details;  // [2 height, 2 width, 3]; none: nothing
     const float* mapping;  // [3, 4]
     float share, lent;
-    float* richer;  // [2 height, 2 width, 3]: the colours
+    float* richer;  // [2 height, 2 width, 3], gets the colours; or none
     FeatureMap target;
 };
 
@@ -74,6 +74,7 @@ struct Slope {
     FeatureMap target = {};
 };
 
+struct PixelKernels;
 struct StageKernels;
 
 // One ISA's kernels of feature maps; each does rows [first, last) of the result.
@@ -92,6 +93,7 @@ struct MapKernels {
     void (*spread)(const FeatureMap& map, std::size_t first, std::size_t last, double* sums);
     void (*slope)(const Slope& work, std::size_t first, std::size_t last);
     const StageKernels* stage;
+    const PixelKernels* pixels;
 };
 
 // Those in use.

@@ -1,0 +1,103 @@
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "fairlead/pictures/pixels.hpp"
+#include "kernels/map_lanes.hpp"
+
+namespace fairlead::pictures {
+namespace {
+
+// Four pixels' colours side by side: what a row's products are summed in.
+constexpr std::size_t kRunOfPixels = 4, kRunOfNumbers = 3 * kRunOfPixels;
+using Four = float __attribute__((vector_size(16)));
+
+inline Four four(const float* from) {
+    Four numbers;
+    std::memcpy(&numbers, from, sizeof numbers);
+    return numbers;
+}
+
+// Each weight three times, and nothing in what fills the last run.
+inline std::vector<float> weights_of_colours(const Taps& taps, std::size_t run) {
+    std::vector<float> found(taps.count * run, 0.0f);
+    for (std::size_t at = 0; at < taps.count; ++at)
+        for (std::size_t i = 0; i < 3 * taps.taps; ++i) found[at * run + i] = taps.weights[at * taps.taps + i / 3];
+    return found;
+}
+
+void resample_rows(const Resampling& work, std::size_t first, std::size_t last) {
+    const std::size_t length = 3 * work.width, taps = work.rows.taps, columns = work.columns.count;
+    const std::size_t run = (3 * work.columns.taps + kRunOfNumbers - 1) / kRunOfNumbers * kRunOfNumbers;
+    const auto weights = weights_of_colours(work.columns, run);
+    std::vector<float> line(length + run + kGroup, 0.0f);
+    for (std::size_t row = first; row < last; ++row) {
+        const float* from = work.picture + static_cast<std::size_t>(work.rows.starts[row]) * length;
+        const float* by = work.rows.weights + row * taps;
+        std::size_t i = 0;
+        for (; i + kGroup <= length; i += kGroup) {
+            Lanes sum = {};
+            for (std::size_t t = 0; t < taps; ++t) {
+                const Lanes value = rectified(load(from + t * length + i));
+                sum += (value < 1.0f ? value : Lanes{} + 1.0f) * by[t];
+            }
+            save(sum, line.data() + i);
+        }
+        for (; i < length; ++i) {
+            line[i] = 0;
+            for (std::size_t t = 0; t < taps; ++t) line[i] += by[t] * std::clamp(from[t * length + i], 0.0f, 1.0f);
+        }
+        float* to = work.target + row * columns * 3;
+        for (std::size_t column = 0; column < columns; ++column) {
+            const float* numbers = line.data() + 3 * static_cast<std::size_t>(work.columns.starts[column]);
+            const float* shares = weights.data() + column * run;
+            Four sums[3] = {};
+            for (std::size_t k = 0; k < run; k += kRunOfNumbers)
+                for (std::size_t part = 0; part < 3; ++part)
+                    sums[part] += four(numbers + k + 4 * part) * four(shares + k + 4 * part);
+            float all[kRunOfNumbers];
+            std::memcpy(all, sums, sizeof all);
+            for (std::size_t c = 0; c < 3; ++c)
+                to[3 * column + c] = std::clamp(all[c] + all[c + 3] + all[c + 6] + all[c + 9], 0.0f, 1.0f);
+        }
+    }
+}
+
+void sum_pixels(const float* row, std::size_t width, std::size_t step, const float* pivot, double* sums) {
+    constexpr std::size_t kAtOnce = 256;
+    alignas(64) float colours[3][kAtOnce];
+    for (std::size_t column = 0; column < width;) {
+        std::size_t held = 0;
+        for (; held < kAtOnce && column < width; ++held, column += step)
+            for (std::size_t c = 0; c < 3; ++c) colours[c][held] = row[3 * column + c] - pivot[c];
+        for (; held % kGroup != 0; ++held)
+            for (auto& colour : colours) colour[held] = 0;
+        for (std::size_t one = 0; one < 3; ++one) {
+            Lanes total = {}, products[3] = {};
+            for (std::size_t i = 0; i < held; i += kGroup) {
+                const Lanes value = load(colours[one] + i);
+                total += value;
+                for (std::size_t other = one; other < 3; ++other) products[other] += value * load(colours[other] + i);
+            }
+            for (std::size_t i = 0; i < kGroup; ++i) {
+                sums[one] += total[i];
+                for (std::size_t other = one; other < 3; ++other) sums[3 + 3 * one + other] += products[other][i];
+            }
+        }
+    }
+}
+
+void step_numbers(const float* picture, float factor, float* slope, std::size_t first, std::size_t last) {
+    std::size_t i = first;
+    for (; i + kGroup <= last; i += kGroup) {
+        const Lanes value = rectified(load(picture + i) + load(slope + i) * factor);
+        save(value < 1.0f ? value : Lanes{} + 1.0f, slope + i);
+    }
+    for (; i < last; ++i) slope[i] = std::clamp(picture[i] + factor * slope[i], 0.0f, 1.0f);
+}
+
+constexpr PixelKernels kPixelRows{resample_rows, sum_pixels, step_numbers};
+
+}  // namespace
+}  // namespace fairlead::pictures
