@@ -15,7 +15,7 @@ F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 
 
-def quilt(source: F32, tops: I32, lefts: I32, hop: int, fade: int) -> F32:
+def quilt(source: F32, tops: I32, lefts: I32, hop: int, fade: int, size: tuple[int, int] | None = None) -> F32:
     """Lay tiles.
 
     Args:
@@ -23,9 +23,10 @@ def quilt(source: F32, tops: I32, lefts: I32, hop: int, fade: int) -> F32:
         tops, lefts: int32 [rows, columns], each tile's first pixel; a tile's side is ``hop + fade``.
         hop: pixels between two tiles.
         fade: pixels in which a tile fades linearly into its neighbour; even, at most ``hop``.
+        size: height and width of the result; less than a hop smaller than all tiles, which they are where None.
 
     Returns:
-        float32 [rows * hop, columns * hop, 3]; weights of tiles sum to 1 everywhere.
+        float32 [height, width, 3]; weights of tiles sum to 1 everywhere.
 
     Raises:
         ValueError: arrays of other shapes, or tiles that do not lie in the source.
@@ -40,7 +41,11 @@ def quilt(source: F32, tops: I32, lefts: I32, hop: int, fade: int) -> F32:
     for name, starts, length in (("tops", tops, source.shape[0]), ("lefts", lefts, source.shape[1])):
         if starts.size and not (starts.min() >= 0 and starts.max() + hop + fade <= length):
             raise ValueError(f"{name} from {starts.min()} to {starts.max()}; accepted: 0 to {length - hop - fade}")
-    laid = np.empty((tops.shape[0] * hop, tops.shape[1] * hop, 3), np.float32)
+    most = tops.shape[0] * hop, tops.shape[1] * hop
+    size = most if size is None else size
+    if not all(whole - hop < side <= whole for side, whole in zip(size, most, strict=True)):
+        raise ValueError(f"size {size}; accepted: {most}, or less than {hop} below")
+    laid = np.empty((*size, 3), np.float32)
     arrays = np.ascontiguousarray(source, np.float32), *(np.ascontiguousarray(at, np.int32) for at in (tops, lefts))
     native = extension()
     (reference_quilting if native is None else native).quilt(*arrays, hop, fade, laid)

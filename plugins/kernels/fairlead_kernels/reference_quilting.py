@@ -15,15 +15,17 @@ def quilt(source: F32, tops: I32, lefts: I32, hop: int, fade: int, laid: F32) ->
     ramp = ((np.arange(fade) + 0.5) / max(fade, 1)).astype(np.float32)
     line = np.concatenate([ramp, np.ones(hop - fade, np.float32), ramp[::-1]])
     window = (line[:, None] * line)[..., None]
-    whole = np.zeros((laid.shape[0] + fade, laid.shape[1] + fade, 3), np.float32)
+    height, width = tops.shape[0] * hop, tops.shape[1] * hop
+    whole = np.zeros((height + fade, width + fade, 3), np.float32)
     for row, column in np.ndindex(*tops.shape):
         top, left = tops[row, column], lefts[row, column]
         tile = source[top : top + side, left : left + side]
         whole[row * hop : row * hop + side, column * hop : column * hop + side] += tile * window
-    laid[...] = whole[margin : margin + laid.shape[0], margin : margin + laid.shape[1]]
+    inside = whole[margin : margin + height, margin : margin + width]
     if margin:
         # At the borders there is no neighbour to fade into.
         rise = 1 / ramp[margin:, None, None]
-        for turned in (laid, laid.transpose(1, 0, 2)):
+        for turned in (inside, inside.transpose(1, 0, 2)):
             turned[:margin] *= rise
             turned[-margin:] *= rise[::-1]
+    laid[...] = inside[: laid.shape[0], : laid.shape[1]]

@@ -22,6 +22,9 @@ def test_native_is_the_reference(rows: int, columns: int, hop: int, half: int, s
     expected = np.empty((rows * hop, columns * hop, 3), np.float32)
     reference_quilting.quilt(source, tops, lefts, hop, fade, expected)
     np.testing.assert_allclose(quilt(source, tops, lefts, hop, fade), expected, atol=1e-5)
+    size = rows * hop - seed % hop, columns * hop - seed // hop % hop
+    part = quilt(source, tops, lefts, hop, fade, size)
+    np.testing.assert_allclose(part, expected[: size[0], : size[1]], atol=1e-5)
 
 
 def test_neighbouring_tiles_of_a_picture_are_the_picture() -> None:
@@ -39,3 +42,5 @@ def test_what_is_not_accepted_is_named() -> None:
         quilt(source, at, at, 8, 3)
     with pytest.raises(ValueError, match="shapes"):
         quilt(source, at, at[:1], 8, 4)
+    with pytest.raises(ValueError, match="size"):
+        quilt(source, at, at, 8, 4, (8, 16))

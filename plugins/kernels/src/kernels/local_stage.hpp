@@ -115,7 +115,20 @@ float dot_floats(const float* one, const float* other, std::size_t count) {
     return total;
 }
 
-constexpr StageKernels kStage{normalize_rows, measure_rows, restyle_rows, dot_floats};
+float round_floats(const float* values, std::size_t count, std::uint16_t* halves) {
+    Lanes lost = {};
+    for (std::size_t i = 0; i < count; i += kGroup) {
+        const Lanes value = load(values + i);
+        save(value, halves + i);
+        const Lanes rest = value - load(halves + i);
+        lost += rest * rest;
+    }
+    float total = 0;
+    for (std::size_t c = 0; c < kGroup; ++c) total += lost[c];
+    return std::sqrt(total);
+}
+
+constexpr StageKernels kStage{normalize_rows, measure_rows, restyle_rows, dot_floats, round_floats};
 
 }  // namespace
 }  // namespace fairlead::pictures

@@ -40,19 +40,33 @@ void spread_rows(const FeatureMap& map, std::size_t first, std::size_t last, dou
     }
 }
 
+// A row's slopes; maps that are not there give nothing.
+template <class From, class To>
+void slope_row(const Slope& work, const From* features, const From* above, const From* other, To* target) {
+    const std::size_t channels = work.features.channels;
+    for (std::size_t column = 0; column < work.features.width; ++column) {
+        for (std::size_t c = 0; c < channels; c += kGroup) {
+            const std::size_t at = column * channels + c;
+            const Lanes value = load(features + at);
+            Lanes slope = load(work.scale + c) * value + load(work.shift + c);
+            if (above != nullptr) slope += load(above + at);
+            if (other != nullptr) slope += (value - load(other + at)) * work.weight;
+            save(value > Lanes{} ? slope : Lanes{}, target + at);
+        }
+    }
+}
+
 void slope_rows(const Slope& work, std::size_t first, std::size_t last) {
     const FeatureMap& map = work.features;
     for (std::size_t row = first; row < last; ++row) {
-        for (std::size_t column = 0; column < map.width; ++column) {
-            for (std::size_t c = 0; c < map.channels; c += kGroup) {
-                const Lanes value = load(map, map.at(row, column) + c);
-                Lanes slope = load(work.scale + c) * value + load(work.shift + c);
-                if (work.above != nullptr) slope += load(*work.above, work.above->at(row, column) + c);
-                if (work.other != nullptr)
-                    slope += (value - load(*work.other, work.other->at(row, column) + c)) * work.weight;
-                save(value > Lanes{} ? slope : Lanes{}, work.target, work.target.at(row, column) + c);
-            }
-        }
+        in_format(map, map.at(row, 0), [&](const auto* features) {
+            using From = decltype(features);
+            const auto from = [&](const FeatureMap* one) -> From {
+                return one == nullptr ? nullptr : static_cast<From>(one->data) + one->at(row, 0);
+            };
+            in_format(work.target, work.target.at(row, 0),
+                      [&](auto* to) { slope_row(work, features, from(work.above), from(work.other), to); });
+        });
     }
 }
 

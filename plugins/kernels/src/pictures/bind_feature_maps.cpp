@@ -129,6 +129,8 @@ void slope(nb::handle features, nb::handle above, Array<const float, 1> scale, A
     };
     require(fits(to) && (!more || fits(*more)) && (!against || fits(*against)),
             "above, other, target: must be of the features' shape");
+    require((!more || more->format == map.format) && (!against || against->format == map.format),
+            "above, other: must be of the features' format");
     require(scale.shape(0) == map.channels && shift.shape(0) == map.channels, "scale, shift: must be [channels]");
     const nb::gil_scoped_release released;
     pictures::slope(

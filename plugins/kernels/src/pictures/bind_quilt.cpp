@@ -13,7 +13,10 @@ void quilt(Array<const float, 3> source, Array<const std::int32_t, 2> tops, Arra
     require(source.shape(2) == 3 && laid.shape(2) == 3, "source, laid: must have three colours");
     require(hop >= 1 && fade <= hop && fade % 2 == 0, "fade: must be even and at most the hop");
     require(lefts.shape(0) == rows && lefts.shape(1) == columns, "tops, lefts: must be of one shape");
-    require(laid.shape(0) == rows * hop && laid.shape(1) == columns * hop, "laid: must be as large as the tiles");
+    const auto fits = [&](std::size_t length, std::size_t count) {
+        return length <= count * hop && length + hop > count * hop;
+    };
+    require(fits(laid.shape(0), rows) && fits(laid.shape(1), columns), "laid: must be as large as the tiles");
     for (std::size_t i = 0; i < rows * columns; ++i) {
         const std::int64_t top = tops.data()[i], left = lefts.data()[i];
         require(top >= 0 && left >= 0 && static_cast<std::size_t>(top) + side <= source.shape(0) &&
@@ -21,7 +24,8 @@ void quilt(Array<const float, 3> source, Array<const std::int32_t, 2> tops, Arra
                 "tops, lefts: tiles must lie in the source");
     }
     const nb::gil_scoped_release released;
-    pictures::quilt(source.data(), source.shape(1), {tops.data(), lefts.data(), rows, columns, hop, fade}, laid.data());
+    pictures::quilt(source.data(), source.shape(1), {tops.data(), lefts.data(), rows, columns, hop, fade},
+                    {laid.data(), laid.shape(0), laid.shape(1)});
 }
 
 }  // namespace

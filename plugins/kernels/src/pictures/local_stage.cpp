@@ -21,20 +21,6 @@ constexpr std::size_t kTiles = 48;
 
 std::size_t rounded_up(std::size_t count, std::size_t by) { return (count + by - 1) / by * by; }
 
-// To the nearest, ties to even; numbers are finite.
-std::uint16_t to_half(float value) {
-    std::uint32_t word;
-    std::memcpy(&word, &value, sizeof word);
-    return static_cast<std::uint16_t>((word + 0x7fffu + (word >> 16 & 1u)) >> 16);
-}
-
-float of_half(std::uint16_t half) {
-    const std::uint32_t word = static_cast<std::uint32_t>(half) << 16;
-    float value;
-    std::memcpy(&value, &word, sizeof value);
-    return value;
-}
-
 // The first channels of [height, width, channels], one plane after another.
 std::vector<float> planes(const Grid& grid, const float* normal, std::size_t count) {
     const std::size_t places = grid.height * grid.width;
@@ -55,17 +41,6 @@ void take_square(const Grid& grid, const float* planes, std::size_t count, std::
 
 float norm(const float* values, std::size_t count, const StageKernels& kernels) {
     return std::sqrt(kernels.dot(values, values, count));
-}
-
-// Rounds `count` numbers; the length of what was lost.
-float round_row(const float* values, std::size_t count, std::uint16_t* halves) {
-    double lost = 0;
-    for (std::size_t i = 0; i < count; ++i) {
-        halves[i] = to_half(values[i]);
-        const double difference = static_cast<double>(values[i]) - static_cast<double>(of_half(halves[i]));
-        lost += difference * difference;
-    }
-    return static_cast<float>(std::sqrt(lost));
 }
 
 // A style's filters as convolutions of a run of numbers take them; the last group is filled with nothing.
@@ -89,6 +64,7 @@ Packed packed(const float* filters, std::size_t count, std::size_t length, bool 
     }
     parallel_for(groups, 4, 1, [&](std::size_t first, std::size_t last) {
         std::vector<std::uint16_t> rounded(kGroup * run);
+        std::vector<float> filled(run);
         for (std::size_t group = first; group < last; ++group) {
             const std::size_t start = group * kGroup, most = std::min(kGroup, count - start);
             std::fill(rounded.begin(), rounded.end(), std::uint16_t{0});
@@ -96,7 +72,8 @@ Packed packed(const float* filters, std::size_t count, std::size_t length, bool 
                 const float* from = filters + (start + f) * length;
                 if (halved) {
                     sizes[start + f] = norm(from, length, kernels);
-                    rests[start + f] = round_row(from, length, &rounded[f * run]);
+                    std::copy_n(from, length, filled.data());
+                    rests[start + f] = kernels.round(filled.data(), length, &rounded[f * run]);
                 } else {
                     for (std::size_t k = 0; k < length; ++k) found.floats[(group * run + k) * kGroup + f] = from[k];
                 }
@@ -133,7 +110,7 @@ struct Tiles {
             take_square(grid, planar, by.length / kSquare, at / grid.columns(), at % grid.columns(), to);
             if (!by.halved) continue;
             sizes[tile] = norm(to, by.length, kernels);
-            rests[tile] = round_row(to, by.length, &halves[tile * by.run]);
+            rests[tile] = kernels.round(to, by.length, &halves[tile * by.run]);
         }
     }
 

@@ -26,10 +26,10 @@ std::vector<float> of_colours(const std::vector<float>& line) {
 
 }  // namespace
 
-void quilt(const float* source, std::size_t width, const Tiles& tiles, float* laid) {
+void quilt(const float* source, std::size_t width, const Tiles& tiles, const Laid& laid) {
     const std::size_t hop = tiles.hop, fade = tiles.fade, side = hop + fade, margin = fade / 2;
-    const std::size_t height = tiles.rows * hop, across = tiles.columns * hop;
-    std::fill_n(laid, height * across * 3, 0.0f);
+    const std::size_t across = laid.width;
+    std::fill_n(laid.pixels, laid.height * across * 3, 0.0f);
     for (std::size_t row = 0; row < tiles.rows; ++row) {
         const auto down = weights(hop, fade, row == 0, row + 1 == tiles.rows);
         for (std::size_t column = 0; column < tiles.columns; ++column) {
@@ -37,11 +37,11 @@ void quilt(const float* source, std::size_t width, const Tiles& tiles, float* la
             const auto top = static_cast<std::size_t>(tiles.tops[row * tiles.columns + column]);
             const auto left = static_cast<std::size_t>(tiles.lefts[row * tiles.columns + column]);
             // Of the tile, what lies on the picture.
-            const std::size_t u0 = column == 0 ? margin : 0, u1 = column + 1 == tiles.columns ? side - margin : side;
-            const std::size_t v0 = row == 0 ? margin : 0, v1 = row + 1 == tiles.rows ? side - margin : side;
+            const std::size_t u0 = column == 0 ? margin : 0, u1 = std::min(side, across + margin - column * hop);
+            const std::size_t v0 = row == 0 ? margin : 0, v1 = std::min(side, laid.height + margin - row * hop);
             for (std::size_t v = v0; v < v1; ++v) {
                 const float* from = source + ((top + v) * width + left) * 3;
-                float* to = laid + ((row * hop + v - margin) * across + column * hop - margin) * 3;
+                float* to = laid.pixels + ((row * hop + v - margin) * across + column * hop - margin) * 3;
                 const float weight = down[v];
                 for (std::size_t i = 3 * u0; i < 3 * u1; ++i) to[i] += weight * along[i] * from[i];
             }

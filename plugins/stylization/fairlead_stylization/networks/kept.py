@@ -7,11 +7,24 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import Generic, TypeVar
 
+import numpy as np
+
 T = TypeVar("T")
 
 #: What larger pictures were computed in is not kept for the next one.
 LARGEST_PIXELS = 1024 * 1024
 COUNT = 3
+#: Bytes.
+LARGEST_ARRAY = 24 * 1024 * 1024
+
+
+def keep_freed_memory() -> None:
+    """Let the allocator keep what arrays of pictures have freed for the next ones.
+
+    glibc gives large arrays back to the system at once, and takes them again page by page, until it has seen one of
+    that size go; other allocators do not mind.
+    """
+    np.empty(LARGEST_ARRAY, np.uint8)
 
 
 class Kept(Generic[T]):

@@ -17,6 +17,7 @@ from fairlead_kernels.feature_maps import halves_by
 from ..errors import BadCheckpoint, BadSetting
 from ..stylizer import Look, Network, NetworkStylizer
 from ..transform.tiles import length
+from .kept import keep_freed_memory
 from .native import NativeNetwork
 from .refining import NativeRefiner, RefinedNetwork
 from .sessions import Graph
@@ -175,6 +176,7 @@ def _native(variant: str, threads: int, folder: Path) -> NativeNetwork:
     digest = _digest(*graphs) if all(graph.is_file() for graph in graphs) else None
     network = NativeNetwork(folder / f"{variant}.safetensors", variant, digest=digest)
     set_threads(min(256, threads or os.cpu_count() or 1))
+    keep_freed_memory()
     return network
 
 

@@ -55,9 +55,7 @@ class Details:
     def of(cls, style: Array) -> Details:
         """Of a style [h, w, 3] in [0, 1], sides multiples of 8."""
         cells = pixels.cells(style, CELL)
-        fine = np.pad(
-            pixels.less_cells(style, cells, CELL), [(_REACH, _REACH), (_REACH, _REACH), (0, 0)], mode="reflect"
-        )
+        fine = _reflected(pixels.less_cells(style, cells, CELL), _REACH)
         rows, columns = (np.arange(length) for length in cells.shape[:2])
         size = cells.shape[0], cells.shape[1]
         return cls(fine, _patches(cells, rows, columns, size), size)
@@ -81,7 +79,7 @@ class Details:
         chosen = self._chosen(wanted)
         # The padding makes of a cell's middle its tile's first pixel.
         tops, lefts = (part.astype(np.int32) * CELL + CELL // 2 for part in np.divmod(chosen, self.size[1]))
-        return quilt(self.fine, tops, lefts, HOP * CELL, FADE)[:height, :width]
+        return quilt(self.fine, tops, lefts, HOP * CELL, FADE, (height, width))
 
     def _chosen(self, wanted: Array) -> Places:
         """The patch that each tile takes, [rows, columns], of what they want, [rows, columns, D].
@@ -131,6 +129,19 @@ def _patches(cells: Array, rows: Places, columns: Places, size: tuple[int, int])
     down, across = (_mirrored((at + 0.5) / length) for at, length in zip((rows, columns), size, strict=True))
     place = np.stack(np.meshgrid(down, across, indexing="ij"), 2).reshape(-1, 2) * np.sqrt(NEARNESS)
     return np.concatenate([colours, place], 1).astype(np.float32)
+
+
+def _reflected(picture: Array, margin: int) -> Array:
+    """Mirrored beyond its borders, which are not repeated: [h, w, 3] -> [h + 2 margin, w + 2 margin, 3]."""
+    height, width = picture.shape[:2]
+    whole = np.empty((height + 2 * margin, width + 2 * margin, 3), np.float32)
+    inside = whole[margin : margin + height]
+    inside[:, margin : margin + width] = picture
+    inside[:, :margin] = picture[:, margin:0:-1]
+    inside[:, margin + width :] = picture[:, -2 : -margin - 2 : -1]
+    whole[:margin] = inside[margin:0:-1]
+    whole[margin + height :] = inside[-2 : -margin - 2 : -1]
+    return whole
 
 
 def _mirrored(place: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -43,6 +43,8 @@ struct StageKernels {
     void (*restyle)(const LocalStage& work, const float* normal, const float* coefficients, std::size_t first,
                     std::size_t last);
     float (*dot)(const float* one, const float* other, std::size_t count);
+    // To bfloat16; the length of what that took. Reads and writes up to a multiple of 16.
+    float (*round)(const float* values, std::size_t count, std::uint16_t* halves);
 };
 
 void restyle(const LocalStage& work);

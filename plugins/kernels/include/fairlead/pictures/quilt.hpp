@@ -14,7 +14,13 @@ struct Tiles {
     std::size_t fade;  // pixels in which a tile fades into its neighbour, even; a tile's side is hop + fade
 };
 
-// Lays tiles of source [height, width, 3] side by side: fills laid [rows * hop, columns * hop, 3].
-void quilt(const float* source, std::size_t width, const Tiles& tiles, float* laid);
+// What tiles are laid on: [height, width, 3], at most rows * hop high and columns * hop wide, and part of every tile.
+struct Laid {
+    float* pixels;
+    std::size_t height, width;
+};
+
+// Lays tiles of source [height, width, 3] side by side.
+void quilt(const float* source, std::size_t width, const Tiles& tiles, const Laid& laid);
 
 }  // namespace fairlead::pictures
