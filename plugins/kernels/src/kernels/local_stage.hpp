@@ -106,13 +106,49 @@ void restyle_rows(const LocalStage& work, const float* normal, const float* coef
 }
 
 float dot_floats(const float* one, const float* other, std::size_t count) {
-    Lanes sums = {};
+    Lanes sums = {}, more = {};
     std::size_t i = 0;
+    for (; i + 2 * kGroup <= count; i += 2 * kGroup) {
+        sums += load(one + i) * load(other + i);
+        more += load(one + i + kGroup) * load(other + i + kGroup);
+    }
     for (; i + kGroup <= count; i += kGroup) sums += load(one + i) * load(other + i);
+    sums += more;
     float total = 0;
     for (std::size_t c = 0; c < kGroup; ++c) total += sums[c];
     for (; i < count; ++i) total += one[i] * other[i];
     return total;
+}
+
+float most_of(const float* numbers, std::size_t count) {
+    float found = numbers[0];
+    std::size_t i = 0;
+    if (count >= kGroup) {
+        Lanes most = load(numbers);
+        for (; i + kGroup <= count; i += kGroup) {
+            const Lanes lanes = load(numbers + i);
+            most = lanes > most ? lanes : most;
+        }
+        for (std::size_t c = 0; c < kGroup; ++c) found = std::max(found, most[c]);
+    }
+    for (; i < count; ++i) found = std::max(found, numbers[i]);
+    return found;
+}
+
+std::size_t places_above(const float* numbers, std::size_t count, float least, std::size_t* places) {
+    std::size_t found = 0, i = 0;
+    for (; i + kGroup <= count; i += kGroup) {
+        const Signs holds = load(numbers + i) >= least;
+        std::uint64_t words[sizeof holds / sizeof(std::uint64_t)], any = 0;
+        std::memcpy(words, &holds, sizeof words);
+        for (const std::uint64_t word : words) any |= word;
+        if (any == 0) continue;
+        for (std::size_t c = 0; c < kGroup; ++c)
+            if (holds[c] != 0) places[found++] = i + c;
+    }
+    for (; i < count; ++i)
+        if (numbers[i] >= least) places[found++] = i;
+    return found;
 }
 
 float round_floats(const float* values, std::size_t count, std::uint16_t* halves) {
@@ -128,7 +164,8 @@ float round_floats(const float* values, std::size_t count, std::uint16_t* halves
     return std::sqrt(total);
 }
 
-constexpr StageKernels kStage{normalize_rows, measure_rows, restyle_rows, dot_floats, round_floats};
+constexpr StageKernels kStage{normalize_rows, measure_rows, restyle_rows, dot_floats,
+                              most_of,        places_above, round_floats};
 
 }  // namespace
 }  // namespace fairlead::pictures

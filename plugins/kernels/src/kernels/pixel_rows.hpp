@@ -64,27 +64,39 @@ void resample_rows(const Resampling& work, std::size_t first, std::size_t last) 
     }
 }
 
+inline Four turned(const Four& colours) {
+#if defined(__clang__)
+    return __builtin_shufflevector(colours, colours, 1, 2, 0, 3);
+#else
+    using Places = std::int32_t __attribute__((vector_size(16)));
+    return __builtin_shuffle(colours, Places{1, 2, 0, 3});
+#endif
+}
+
 void sum_pixels(const float* row, std::size_t width, std::size_t step, const float* pivot, double* sums) {
-    constexpr std::size_t kAtOnce = 256;
-    alignas(64) float colours[3][kAtOnce];
-    for (std::size_t column = 0; column < width;) {
-        std::size_t held = 0;
-        for (; held < kAtOnce && column < width; ++held, column += step)
-            for (std::size_t c = 0; c < 3; ++c) colours[c][held] = row[3 * column + c] - pivot[c];
-        for (; held % kGroup != 0; ++held)
-            for (auto& colour : colours) colour[held] = 0;
-        for (std::size_t one = 0; one < 3; ++one) {
-            Lanes total = {}, products[3] = {};
-            for (std::size_t i = 0; i < held; i += kGroup) {
-                const Lanes value = load(colours[one] + i);
-                total += value;
-                for (std::size_t other = one; other < 3; ++other) products[other] += value * load(colours[other] + i);
-            }
-            for (std::size_t i = 0; i < kGroup; ++i) {
-                sums[one] += total[i];
-                for (std::size_t other = one; other < 3; ++other) sums[3 + 3 * one + other] += products[other][i];
-            }
+    // Several sums each, which do not wait for one another.
+    constexpr std::size_t kChains = 4;
+    Four totals[kChains] = {}, squares[kChains] = {}, products[kChains] = {};
+    const Four around = {pivot[0], pivot[1], pivot[2], 0};
+    const auto add = [&](Four pixel, std::size_t chain) {
+        pixel -= around;
+        totals[chain] += pixel;
+        squares[chain] += pixel * pixel;
+        products[chain] += pixel * turned(pixel);
+    };
+    std::size_t column = 0;
+    // Four numbers are loaded of each pixel, whose fourth is not looked at.
+    for (; column + kChains * step < width; column += kChains * step)
+        for (std::size_t chain = 0; chain < kChains; ++chain) add(four(row + 3 * (column + chain * step)), chain);
+    for (; column < width; column += step) add(Four{row[3 * column], row[3 * column + 1], row[3 * column + 2], 0}, 0);
+    for (std::size_t chain = 0; chain < kChains; ++chain) {
+        for (std::size_t c = 0; c < 3; ++c) {
+            sums[c] += totals[chain][c];
+            sums[3 + 4 * c] += squares[chain][c];
         }
+        sums[4] += products[chain][0];
+        sums[8] += products[chain][1];
+        sums[5] += products[chain][2];
     }
 }
 

@@ -105,10 +105,13 @@ void moments(const FeatureMap& map, std::size_t step, float* mean, float* covari
     const std::size_t channels = map.channels, size = channels * (channels + 1);
     const std::size_t parts = (map.height + kRowsOfASum - 1) / kRowsOfASum;
     std::vector<double> sums(parts * size, 0.0);
-    const MapKernels& kernels = map_kernels();
+    auto* sum = map_kernels().sums;
+#if defined(__x86_64__)
+    if (map.format == Format::halves && wide() && halves().convolve != nullptr) sum = sum_rows_avx512bf16;
+#endif
     parallel_for(parts, 1, 1, [&](std::size_t first, std::size_t last) {
         for (std::size_t part = first; part < last; ++part)
-            kernels.sums(map, step, part * kRowsOfASum, std::min(map.height, (part + 1) * kRowsOfASum), &sums[part * size]);
+            sum(map, step, part * kRowsOfASum, std::min(map.height, (part + 1) * kRowsOfASum), &sums[part * size]);
     });
     for (std::size_t part = 1; part < parts; ++part)
         for (std::size_t i = 0; i < size; ++i) sums[i] += sums[part * size + i];

@@ -99,7 +99,7 @@ Packed packed(const float* filters, std::size_t count, std::size_t length, bool 
 struct Tiles {
     Tiles(std::size_t width, const Packed& by)
         : by(by), whole(width * by.run), halves(by.halved ? width * by.run + slack(by.run) : 0), sizes(width),
-          rests(width), scores(width * by.outputs + slack(by.outputs)) {
+          rests(width), scores(width * by.outputs + slack(by.outputs)), places(by.count) {
         if (!by.halved) whole.resize(width * by.run + slack(by.run));
     }
 
@@ -128,18 +128,19 @@ struct Tiles {
 
     // A tile's best filter. Where correlations are those of rounded numbers, all that may be the best by what rounding
     // can have changed are compared once more as they were.
-    std::size_t best(std::size_t tile, const StageKernels& kernels) const {
+    std::size_t best(std::size_t tile, const StageKernels& kernels) {
         const float* score = &scores[tile * by.outputs];
-        std::size_t found = static_cast<std::size_t>(std::max_element(score, score + by.count) - score);
-        if (!by.halved) return found;
+        float least = kernels.most(score, by.count);
         // |<t, f> - <t', f'>| <= |t - t'| |f| + |t'| |f - f'|; sums in float32 are exact to much less.
-        const float bound = rests[tile] * by.size + (sizes[tile] + rests[tile]) * by.rest + 1e-5f * sizes[tile] * by.size;
-        const float least = score[found] - 2 * bound;
+        if (by.halved)
+            least -= 2 * (rests[tile] * by.size + (sizes[tile] + rests[tile]) * by.rest + 1e-5f * sizes[tile] * by.size);
+        const std::size_t count = kernels.above(score, by.count, least, places.data());
+        if (count == 1 || !by.halved) return places[0];
+        std::size_t found = places[0];
         float most = -std::numeric_limits<float>::infinity();
-        for (std::size_t i = 0; i < by.count; ++i) {
-            if (score[i] < least) continue;
-            const float exact = kernels.dot(&whole[tile * by.run], by.filters + i * by.length, by.length);
-            if (exact > most) found = i, most = exact;
+        for (std::size_t i = 0; i < count; ++i) {
+            const float exact = kernels.dot(&whole[tile * by.run], by.filters + places[i] * by.length, by.length);
+            if (exact > most) found = places[i], most = exact;
         }
         return found;
     }
@@ -149,6 +150,7 @@ struct Tiles {
     std::vector<std::uint16_t> halves;  // [width, run]
     std::vector<float> sizes, rests;    // of each tile, of what was rounded away
     std::vector<float> scores;          // [width, outputs]
+    std::vector<std::size_t> places;    // of filters that may be the best
 };
 
 // Of each tile, the patch of a style that correlates best.

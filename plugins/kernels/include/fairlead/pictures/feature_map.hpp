@@ -103,8 +103,9 @@ const MapKernels& plain_maps();
 #if defined(__x86_64__)
 const MapKernels& avx2_maps();
 const MapKernels& avx512_maps();
-// Convolutions of halves alone.
+// Convolutions, and sums, of halves alone.
 void convolve_avx512bf16(const Convolution& work, std::size_t first, std::size_t last);
+void sum_rows_avx512bf16(const FeatureMap& map, std::size_t step, std::size_t first, std::size_t last, double* sums);
 void convolve_amx(const Convolution& work, std::size_t first, std::size_t last);
 #endif
 #if defined(__aarch64__)

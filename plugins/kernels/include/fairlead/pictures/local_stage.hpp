@@ -43,6 +43,9 @@ struct StageKernels {
     void (*restyle)(const LocalStage& work, const float* normal, const float* coefficients, std::size_t first,
                     std::size_t last);
     float (*dot)(const float* one, const float* other, std::size_t count);
+    // The largest of `count` numbers, and where those of at least `least` are: how many, and their places.
+    float (*most)(const float* numbers, std::size_t count);
+    std::size_t (*above)(const float* numbers, std::size_t count, float least, std::size_t* places);
     // To bfloat16; the length of what that took. Reads and writes up to a multiple of 16.
     float (*round)(const float* values, std::size_t count, std::uint16_t* halves);
 };
