@@ -12,12 +12,26 @@ namespace {
 // Four pixels' colours side by side: what a row's products are summed in.
 constexpr std::size_t kRunOfPixels = 4, kRunOfNumbers = 3 * kRunOfPixels;
 using Four = float __attribute__((vector_size(16)));
+using Places = std::int32_t __attribute__((vector_size(16)));
 
 inline Four four(const float* from) {
     Four numbers;
     std::memcpy(&numbers, from, sizeof numbers);
     return numbers;
 }
+
+// Of four pixels' colours, their sum; the fourth number is nothing's.
+#if defined(__clang__)
+inline Four sum_of_four(const Four* x) {
+    return (x[0] + __builtin_shufflevector(x[0], x[1], 3, 4, 5, 5)) +
+           (__builtin_shufflevector(x[1], x[2], 2, 3, 4, 4) + __builtin_shufflevector(x[2], x[2], 1, 2, 3, 3));
+}
+#else
+inline Four sum_of_four(const Four* x) {
+    return (x[0] + __builtin_shuffle(x[0], x[1], Places{3, 4, 5, 5})) +
+           (__builtin_shuffle(x[1], x[2], Places{2, 3, 4, 4}) + __builtin_shuffle(x[2], Places{1, 2, 3, 3}));
+}
+#endif
 
 // Each weight three times, and nothing in what fills the last run.
 inline std::vector<float> weights_of_colours(const Taps& taps, std::size_t run) {
@@ -27,26 +41,33 @@ inline std::vector<float> weights_of_colours(const Taps& taps, std::size_t run) 
     return found;
 }
 
+inline void clip(const float* from, std::size_t count, float* to) {
+    for (std::size_t i = 0; i < count; ++i) {
+        const float value = from[i] < 0.0f ? 0.0f : from[i];
+        to[i] = value > 1.0f ? 1.0f : value;
+    }
+}
+
 void resample_rows(const Resampling& work, std::size_t first, std::size_t last) {
     const std::size_t length = 3 * work.width, taps = work.rows.taps, columns = work.columns.count;
     const std::size_t run = (3 * work.columns.taps + kRunOfNumbers - 1) / kRunOfNumbers * kRunOfNumbers;
     const auto weights = weights_of_colours(work.columns, run);
-    std::vector<float> line(length + run + kGroup, 0.0f);
+    constexpr std::size_t kChains = 4;
+    const std::size_t pitch = (length + kChains * kGroup - 1) / (kChains * kGroup) * (kChains * kGroup);
+    std::vector<float> line(pitch + run, 0.0f), clipped(taps * pitch, 0.0f);
+    std::vector<const float*> rows(taps);
+    std::size_t held = 0;  // rows of the picture before this one are clipped, each in its turn's place
     for (std::size_t row = first; row < last; ++row) {
-        const float* from = work.picture + static_cast<std::size_t>(work.rows.starts[row]) * length;
+        const auto start = static_cast<std::size_t>(work.rows.starts[row]);
         const float* by = work.rows.weights + row * taps;
-        std::size_t i = 0;
-        for (; i + kGroup <= length; i += kGroup) {
-            Lanes sum = {};
-            for (std::size_t t = 0; t < taps; ++t) {
-                const Lanes value = rectified(load(from + t * length + i));
-                sum += (value < 1.0f ? value : Lanes{} + 1.0f) * by[t];
-            }
-            save(sum, line.data() + i);
-        }
-        for (; i < length; ++i) {
-            line[i] = 0;
-            for (std::size_t t = 0; t < taps; ++t) line[i] += by[t] * std::clamp(from[t * length + i], 0.0f, 1.0f);
+        for (held = std::max(held, start); held < start + taps; ++held)
+            clip(work.picture + held * length, length, clipped.data() + held % taps * pitch);
+        for (std::size_t t = 0; t < taps; ++t) rows[t] = clipped.data() + (start + t) % taps * pitch;
+        for (std::size_t i = 0; i < length; i += kChains * kGroup) {
+            Lanes sums[kChains] = {};
+            for (std::size_t t = 0; t < taps; ++t)
+                for (std::size_t k = 0; k < kChains; ++k) sums[k] += load(rows[t] + i + k * kGroup) * by[t];
+            for (std::size_t k = 0; k < kChains; ++k) save(sums[k], line.data() + i + k * kGroup);
         }
         float* to = work.target + row * columns * 3;
         for (std::size_t column = 0; column < columns; ++column) {
@@ -56,10 +77,10 @@ void resample_rows(const Resampling& work, std::size_t first, std::size_t last) 
             for (std::size_t k = 0; k < run; k += kRunOfNumbers)
                 for (std::size_t part = 0; part < 3; ++part)
                     sums[part] += four(numbers + k + 4 * part) * four(shares + k + 4 * part);
-            float all[kRunOfNumbers];
-            std::memcpy(all, sums, sizeof all);
-            for (std::size_t c = 0; c < 3; ++c)
-                to[3 * column + c] = std::clamp(all[c] + all[c + 3] + all[c + 6] + all[c + 9], 0.0f, 1.0f);
+            Four colours = sum_of_four(sums);
+            colours = colours < 0.0f ? Four{} : colours;
+            colours = colours > 1.0f ? Four{1, 1, 1, 1} : colours;
+            std::memcpy(to + 3 * column, &colours, 3 * sizeof(float));
         }
     }
 }
@@ -68,7 +89,6 @@ inline Four turned(const Four& colours) {
 #if defined(__clang__)
     return __builtin_shufflevector(colours, colours, 1, 2, 0, 3);
 #else
-    using Places = std::int32_t __attribute__((vector_size(16)));
     return __builtin_shuffle(colours, Places{1, 2, 0, 3});
 #endif
 }

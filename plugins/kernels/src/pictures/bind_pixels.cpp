@@ -27,6 +27,7 @@ pictures::Taps taps_of(const Starts& starts, const Weights& weights, std::size_t
         const std::int32_t start = starts.data()[i];
         require(start >= 0 && static_cast<std::size_t>(start) + weights.shape(1) <= length,
                 "starts: weights must lie on the picture");
+        require(i == 0 || starts.data()[i - 1] <= start, "starts: must not go back");
     }
     return {starts.data(), weights.data(), weights.shape(0), weights.shape(1)};
 }

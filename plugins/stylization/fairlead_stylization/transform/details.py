@@ -123,12 +123,16 @@ def _patches(cells: Array, rows: Places, columns: Places, size: tuple[int, int])
     """
     edge = PATCH // 2
     padded = np.pad(cells, [(edge, edge), (edge, edge), (0, 0)], mode="edge")
-    around = np.lib.stride_tricks.sliding_window_view(padded, (PATCH, PATCH), (0, 1))[rows[:, None], columns]
-    # Mean squared differences of numbers, so that the patch's size does not matter.
-    colours = around.reshape(len(rows) * len(columns), -1) / np.sqrt(3 * PATCH * PATCH)
+    lines = padded.reshape(len(padded), -1)
+    around = np.lib.stride_tricks.sliding_window_view(lines, (PATCH, 3 * PATCH))[:, ::3][rows[:, None], columns]
     down, across = (_mirrored((at + 0.5) / length) for at, length in zip((rows, columns), size, strict=True))
-    place = np.stack(np.meshgrid(down, across, indexing="ij"), 2).reshape(-1, 2) * np.sqrt(NEARNESS)
-    return np.concatenate([colours, place], 1).astype(np.float32)
+    found = np.empty((len(rows), len(columns), 3 * PATCH * PATCH + 2), np.float32)
+    # Mean squared differences of numbers, so that the patch's size does not matter.
+    np.multiply(
+        around.reshape(len(rows), len(columns), -1), np.float32(1 / np.sqrt(3 * PATCH * PATCH)), found[..., :-2]
+    )
+    found[..., -2], found[..., -1] = down[:, None] * np.sqrt(NEARNESS), across * np.sqrt(NEARNESS)
+    return found.reshape(-1, found.shape[2])
 
 
 def _reflected(picture: Array, margin: int) -> Array:

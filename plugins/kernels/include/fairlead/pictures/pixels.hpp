@@ -8,7 +8,7 @@ namespace fairlead::pictures {
 
 // Of each of `count` places along a side: the first pixel that it is a mean of, and the weights of `taps` from there on.
 struct Taps {
-    const std::int32_t* starts;  // [count]
+    const std::int32_t* starts;  // [count], none before the last
     const float* weights;        // [count, taps]
     std::size_t count, taps;
 };
