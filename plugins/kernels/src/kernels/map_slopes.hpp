@@ -6,38 +6,60 @@
 namespace fairlead::pictures {
 namespace {
 
-void pool_rows(const FeatureMap& map, const FeatureMap& target, std::size_t first, std::size_t last) {
-    const std::size_t channels = map.channels;
-    for (std::size_t row = first; row < last; ++row) {
-        for (std::size_t column = 0; column < target.width; ++column) {
-            const std::size_t above = map.at(2 * row, 2 * column), below = map.at(2 * row + 1, 2 * column);
-            for (std::size_t c = 0; c < channels; c += kGroup) {
-                const Lanes upper = load(map, above + c) + load(map, above + channels + c);
-                const Lanes lower = load(map, below + c) + load(map, below + channels + c);
-                save((upper + lower) * 0.25f, target, target.at(row, column) + c);
-            }
+// Of two rows of a map, the means of 2 x 2 places.
+template <class From, class To>
+void pool_row(const From* above, const From* below, std::size_t width, std::size_t channels, To* target) {
+    for (std::size_t column = 0; column < width; ++column) {
+        const std::size_t left = 2 * column * channels, right = left + channels;
+        for (std::size_t c = 0; c < channels; c += kGroup) {
+            const Lanes upper = load(above + left + c) + load(above + right + c);
+            const Lanes lower = load(below + left + c) + load(below + right + c);
+            save((upper + lower) * 0.25f, target + column * channels + c);
         }
     }
 }
 
-// Sums of channels [C], then of their squares [C], over rows.
-void spread_rows(const FeatureMap& map, std::size_t first, std::size_t last, double* sums) {
-    const std::size_t channels = map.channels;
+void pool_rows(const FeatureMap& map, const FeatureMap& target, std::size_t first, std::size_t last) {
     for (std::size_t row = first; row < last; ++row) {
-        const std::size_t start = map.at(row, 0);
-        for (std::size_t c = 0; c < channels; c += kGroup) {
-            Lanes total = {}, square = {};
-            for (std::size_t column = 0; column < map.width; ++column) {
-                const Lanes value = load(map, start + column * channels + c);
-                total += value;
-                square += value * value;
-            }
-            for (std::size_t i = 0; i < kGroup; ++i) {
-                sums[c + i] += total[i];
-                sums[channels + c + i] += square[i];
-            }
+        in_format(map, map.at(2 * row, 0), [&](const auto* above) {
+            in_format(target, target.at(row, 0), [&](auto* to) {
+                pool_row(above, above + map.pitch(), target.width, map.channels, to);
+            });
+        });
+    }
+}
+
+// Adds a row's sums of channels [C], then those of their squares [C].
+template <class From>
+void spread_row(const From* row, std::size_t width, std::size_t channels, double* sums) {
+    for (std::size_t c = 0; c < channels; c += kGroup) {
+        // Two of each, which do not wait for one another.
+        Lanes total = {}, square = {}, next_total = {}, next_square = {};
+        std::size_t column = 0;
+        for (; column + 2 <= width; column += 2) {
+            const Lanes value = load(row + column * channels + c), next = load(row + (column + 1) * channels + c);
+            total += value;
+            square += value * value;
+            next_total += next;
+            next_square += next * next;
+        }
+        if (column < width) {
+            const Lanes value = load(row + column * channels + c);
+            total += value;
+            square += value * value;
+        }
+        total += next_total;
+        square += next_square;
+        for (std::size_t i = 0; i < kGroup; ++i) {
+            sums[c + i] += total[i];
+            sums[channels + c + i] += square[i];
         }
     }
+}
+
+void spread_rows(const FeatureMap& map, std::size_t first, std::size_t last, double* sums) {
+    for (std::size_t row = first; row < last; ++row)
+        in_format(map, map.at(row, 0), [&](const auto* from) { spread_row(from, map.width, map.channels, sums); });
 }
 
 // A row's slopes; maps that are not there give nothing.
