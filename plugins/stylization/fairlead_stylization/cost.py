@@ -1,7 +1,7 @@
 """Predicts what an instance does on a node: convolutions cost by the pixel, and each picture is decoded and encoded.
 
-T = T_request + n (c_codec + c_network / cores). The costs of a pixel were measured on an EPYC with AVX512-BF16 (pictures
-of 512 pixels a side, refined); those of a request and the bytes are assumed.
+T = T_request + n (c_codec + c_network / cores). The costs of a pixel were measured on an EPYC with AVX512-BF16, on
+refined pictures of 512 pixels a side; those of a request and the bytes are assumed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from .settings import Settings
 
 VARIANTS = ("edge", "quality")
 #: Processor time of the network for a pixel, on one core.
-NETWORK_S = {"edge": 3.0e-7, "quality": 2.4e-6}
+NETWORK_S = {"edge": 2.7e-7, "quality": 1.85e-6}
 #: Of reading a JPEG and writing a PNG, for a pixel, and of a request whatever its size.
 CODEC_S, REQUEST_S = 2.4e-7, 4e-3
 #: Interpreter, numpy, ONNX Runtime, web server; graphs and what they keep.

@@ -29,11 +29,11 @@ def test_styles_of_any_size_serve(tmp_path: Path, size: tuple[int, int]) -> None
 
 def test_what_is_searched_is_what_a_stylizer_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed: searches are not tested")
+    from fairlead_stylization import stylizer as drawing
     from fairlead_stylization.diversity.generators.stylization import StyleTransfer
     from fairlead_stylization.networks.running import TorchNetwork
     from fairlead_stylization.networks.shape import StudentShape
     from fairlead_stylization.networks.student import Student
-    from fairlead_stylization import stylizer as drawing
     from fairlead_stylization.stylizer import NetworkStylizer, Style
 
     def cropped(picture: np.ndarray, like: np.ndarray, *, target: np.ndarray, margin: int) -> None:
