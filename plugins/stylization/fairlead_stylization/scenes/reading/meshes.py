@@ -16,6 +16,9 @@ F32 = NDArray[np.float32]
 #: A band-0 spherical harmonic's value: what Gaussians' colours are stored by (Kerbl et al., 2023).
 _HARMONIC = 0.28209479177387814
 #: Gaussians that let more through than this are fog.
+#: Radius of a mesh's discs beside that of a circle of their share of the area: they lie at random, and what they leave
+#: open shows what is behind.
+_COVER = 2.1
 _LEAST_OPACITY = 0.3
 
 
@@ -129,14 +132,21 @@ def _covered(library: ModuleType, mesh: Any, path: Path, discs: int, seed: int) 
     weights = np.asarray(library.triangles.points_to_barycentric(corners, np.asarray(points)), np.float32)
     colours, said = _colours(mesh, weights, np.asarray(faces), texture, places)
     normals = np.asarray(mesh.face_normals, np.float32)[faces]
-    radius = np.sqrt(area / discs / np.pi) * 1.6
+    radius = np.sqrt(area / discs / np.pi) * _COVER
     kept = Mesh(vertices, np.asarray(mesh.faces, np.int32), places, texture, np.asarray(faces, np.int32), weights)
     return Scene(
         np.asarray(points, np.float32), colours, np.full(len(points), radius, np.float32),
         # Triangles of open or badly wound meshes show both sides.
-        normals if mesh.is_watertight and mesh.is_winding_consistent else None,
+        normals if _closed(mesh) else None,
         source=str(path), mesh=kept, conversions=said,
     )  # fmt: skip
+
+
+def _closed(mesh: Any) -> bool:
+    """Whether a mesh has an inside; files with places on a texture have vertices several times along its seams."""
+    joined = mesh.copy()
+    joined.merge_vertices(merge_tex=True, merge_norm=True)
+    return bool(joined.is_watertight and joined.is_winding_consistent)
 
 
 def _texture(mesh: Any) -> tuple[F32 | None, F32 | None]:
