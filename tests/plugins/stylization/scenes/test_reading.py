@@ -44,6 +44,24 @@ def test_a_mesh_without_colours_is_lit(tmp_path: Path) -> None:
     assert top > bottom + 0.1
 
 
+def test_seams_of_a_texture_do_not_open_a_mesh(tmp_path: Path) -> None:
+    ball = trimesh.creation.icosphere(subdivisions=3)
+    # Every triangle has vertices of its own, with places on a texture, as files have them along seams.
+    parted = trimesh.Trimesh(
+        ball.triangles.reshape(-1, 3), np.arange(3 * len(ball.faces)).reshape(-1, 3), process=False
+    )
+    places = np.random.default_rng(0).random((len(parted.vertices), 2))
+    parted.visual = trimesh.visual.TextureVisuals(uv=places)
+    parted.export(tmp_path / "parted.glb")
+    scene = read_scene(tmp_path / "parted.glb", discs=60_000)
+    assert scene.normals is not None
+    # No view shows the far side, or what is behind the ball, through its middle.
+    camera = scene.views(1, (96, 96))[0]
+    view = splat(scene, camera)
+    distance = np.linalg.norm(camera.position - scene.centre)
+    assert view.depth[38:58, 38:58].max() < distance
+
+
 def test_points_with_colours(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     points, colours = rng.random((300, 3)), rng.integers(0, 256, (300, 4), np.uint8)
