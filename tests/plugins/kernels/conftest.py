@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 import fairlead_kernels as fk
+from fairlead_kernels.backend import available_isas, backend, select
 
 
 @pytest.fixture(autouse=True)
@@ -15,3 +16,12 @@ def restore_backend() -> Iterator[None]:
     yield
     fk.select()
     fk.set_threads(1)
+
+
+@pytest.fixture(params=[*available_isas(), "numpy"])
+def each_isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each set of instructions that runs here, and NumPy."""
+    before = backend()
+    select(request.param)
+    yield request.param
+    select(before.isa if before.name == "native" else "numpy")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,21 +9,13 @@ from hypothesis import strategies as st
 
 from fairlead_kernels import feature_maps
 from fairlead_kernels import reference_feature_maps as reference
-from fairlead_kernels.backend import available_isas, backend, extension, select, set_threads, threads
+from fairlead_kernels.backend import extension, set_threads, threads
 from fairlead_kernels.feature_maps import FeatureMap, Filters, Result
 
 compiled = pytest.mark.skipif(
     extension() is None, reason="the kernels are not compiled: native feature maps are not tested"
 )
 SIDES = st.integers(1, 21)
-
-
-@pytest.fixture(params=[*available_isas(), "numpy"])
-def each_isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = backend()
-    select(request.param)
-    yield request.param
-    select(before.isa if before.name == "native" else "numpy")
 
 
 def filled(rng: np.random.Generator, height: int, width: int, channels: int, border: int, halves: bool) -> FeatureMap:

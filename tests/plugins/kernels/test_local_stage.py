@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead_kernels import reference_local_stage as reference
-from fairlead_kernels.backend import available_isas, backend, extension, select, set_threads, threads
+from fairlead_kernels.backend import extension, set_threads, threads
 from fairlead_kernels.feature_maps import FeatureMap
 from fairlead_kernels.local_stage import Patches, patches_of, restyle, statistics
 
 compiled = pytest.mark.skipif(extension() is None, reason="the kernels are not compiled: the stage is not tested")
 SIDES = st.integers(5, 23)
-
-
-@pytest.fixture(params=[*available_isas(), "numpy"])
-def each_isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = backend()
-    select(request.param)
-    yield request.param
-    select(before.isa if before.name == "native" else "numpy")
 
 
 def filled(rng: np.random.Generator, height: int, width: int, channels: int = 32) -> FeatureMap:

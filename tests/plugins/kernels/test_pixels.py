@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,18 +10,10 @@ from PIL import Image
 
 from fairlead_kernels import pixels
 from fairlead_kernels import reference_pixels as reference
-from fairlead_kernels.backend import available_isas, backend, extension, select, set_threads, threads
+from fairlead_kernels.backend import extension, set_threads, threads
 
 compiled = pytest.mark.skipif(extension() is None, reason="the kernels are not compiled: native pixels are not tested")
 SIDES = st.integers(1, 70)
-
-
-@pytest.fixture(params=[*available_isas(), "numpy"])
-def each_isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = backend()
-    select(request.param)
-    yield request.param
-    select(before.isa if before.name == "native" else "numpy")
 
 
 def picture(height: int, width: int, seed: int) -> np.ndarray:

@@ -104,7 +104,7 @@ class RefinerRun:
             self.optimizer.step()
         self.step += 1
         self._follow()
-        if self.step % self.settings.every % 5 == 0:
+        if self.step % 5 == 0 or self.step % self.settings.every == 0:
             with torch.no_grad():
                 before = self._losses(start, batch)[0] + SMALL
             terms["ratio"] = (terms["style"] + SMALL) / before
