@@ -25,7 +25,17 @@ from ..index import Found, Limits, Progress, Sizes, Told
 from ..space import Space
 from ..tiers.local import DramRegion
 from ..tiers.region import Region, TierError
-from .calibration import NEIGHBOURS, QUERIES, Measured, effort_for, from_json, measure, to_json
+from .calibration import (
+    FILE_READ_COST,
+    NEIGHBOURS,
+    QUERIES,
+    READ_COST,
+    Measured,
+    effort_for,
+    from_json,
+    measure,
+    to_json,
+)
 from .closing import Closing, as_asked_for, closing
 from .tier_pool import TierPool
 
@@ -35,7 +45,7 @@ _CHUNK, _PIECE = 1 << 14, 1 << 20
 #: Files are read in blocks: what lies this near is read along.
 _FILE_GAP = 2048
 #: Searches of so many queries, with so many exact vectors each, join those of others that are under way.
-_FEW, _MOST_READS = 8, 64
+_FEW, _MOST_READS = 8, 256
 _TRAINING = ("mean", "reflectors", "triangle", "steps", "signs")
 
 
@@ -92,7 +102,7 @@ class ListIndex:
             region: for the vectors; None: this process's memory.
             told: how far the build is.
             list_size: vectors of a list on average.
-            code_bytes: of a vector's codes at most; None: 0.06 of four bytes a dimension.
+            code_bytes: of a vector's codes at most; None: 0.06 to 0.0655 of four bytes a dimension.
             copies: further lists that a vector is entered in at most, by its codes (closure, 0 to 7); None: one, if
                 that saves scanning on a sample and its memory is there.
 
@@ -144,7 +154,7 @@ class ListIndex:
     ) -> Found:
         """Return the nearest k of each query; where the tier does not answer, by the codes alone (not `complete`)."""
         lists = self._lists.lists
-        effort = effort_for(self.table, recall, k)
+        effort = self._effort(recall, k)
         if allowed is not None:
             # The nearest of those that are allowed lie in more lists, but in much fewer than as many more.
             share = max(number_in(allowed), 1) / max(self.count, 1)
@@ -170,7 +180,7 @@ class ListIndex:
             TieredRetrievalError: k or recall ask for too many exact vectors; there are no compiled kernels.
             TierError: the tier does not answer.
         """
-        effort = effort_for(self.table, recall, k)
+        effort = self._effort(recall, k)
         with self._pool.streaming(threads, self._stream) as stream:
             if stream is None or max(k, effort.reads) > _MOST_READS:
                 raise TieredRetrievalError(f"replay: needs compiled kernels and at most {_MOST_READS} reads a query")
@@ -315,6 +325,10 @@ class ListIndex:
     def _stream(self, region: Region, tiers: Sequence[Any]) -> ListStream | None:
         return self._lists.stream(tiers, most_reads=_MOST_READS, gap=_gap(region))
 
+    def _effort(self, recall: float, k: int) -> ListEffort:
+        read_cost = FILE_READ_COST if self._pool.region.kind == "file" else READ_COST
+        return effort_for(self.table, recall, k, read_cost)
+
     def _suited(self, effort: ListEffort) -> ListEffort:
         return replace(effort, gap=_gap(self._pool.region))
 
@@ -420,7 +434,7 @@ def _spare_memory(space: Space, slots: NDArray, limits: Limits, region: Any, cod
 
 def _needed(space: Space, slots: NDArray, region: Any, code_bytes: float | None) -> int:
     """Bytes of a build without copies."""
-    codes = 0.06 * 4 * space.dim if code_bytes is None else code_bytes
+    codes = 0.0655 * 4 * space.dim if code_bytes is None else code_bytes
     needed = int(1.15 * len(slots) * (codes + 8)) + 5 * int(slots[-1])
     needed += 4 * space.dim * (3 * min(SAMPLE, len(slots)) + 2 * _CHUNK + 4 * space.dim) + 24 * len(slots)
     if region is None:
