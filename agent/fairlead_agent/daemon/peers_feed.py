@@ -7,31 +7,68 @@ import contextlib
 
 from fairlead_agent.bus.bus import Bus
 from fairlead_agent.bus.transport import Received, Unsubscribe
-from fairlead_agent.messages import Envelope, InstanceReport, InstanceState, NodeInstances
+from fairlead_agent.messages import Envelope, InstanceReport, InstanceState, NodeInstances, NodeStatus
 from fairlead_agent.plugin.context import Peer
 from fairlead_agent.runtime.instance import Instance, InstanceError
 from fairlead_agent.runtime.supervisor import Supervisor
 
 
 class PeersFeed:
-    """Listens to all nodes' reports while an instance runs here, and not otherwise."""
+    """Listens to all nodes' reports while an instance runs here, and not otherwise.
 
-    def __init__(self, bus: Bus, supervisor: Supervisor) -> None:
-        self._bus, self._supervisor = bus, supervisor
+    What a node reported stays when it dies. Its instances are peers until their leases have ended: they may serve so
+    long, also without their agent, and whoever left them out before would write past them.
+
+    Args:
+        bus: where nodes report.
+        supervisor: of the instances here.
+        lease_ttl_s: how long an instance serves without its agent.
+    """
+
+    def __init__(self, bus: Bus, supervisor: Supervisor, lease_ttl_s: float) -> None:
+        self._bus, self._supervisor, self._lease_ttl_s = bus, supervisor, lease_ttl_s
         self._reports: dict[str, NodeInstances] = {}
+        self._incarnations: dict[str, int] = {}
+        self._lost: dict[str, asyncio.TimerHandle] = {}
+        self._gone: set[str] = set()
         self._told: dict[int, tuple[Peer, ...]] = {}
-        self._unsubscribe: Unsubscribe | None = None
+        self._unsubscribe: list[Unsubscribe] = []
         self._tasks: set[asyncio.Task[None]] = set()
         supervisor.subscribe(self._changed)
 
     def _changed(self, _: InstanceReport) -> None:
         running = any(not instance.ended for instance in self._supervisor.instances())
-        if running and self._unsubscribe is None:
-            self._unsubscribe = self._bus.watch(self._bus.topics.all_nodes("instances"), NodeInstances, self._heard)
-        elif not running and self._unsubscribe is not None:
-            self._unsubscribe()
-            self._unsubscribe = None
+        if running and not self._unsubscribe:
+            topics = self._bus.topics
+            self._unsubscribe = [
+                self._bus.watch(topics.all_nodes("instances"), NodeInstances, self._heard),
+                self._bus.watch(topics.all_nodes("status"), NodeStatus, self._status),
+            ]
+        elif not running and self._unsubscribe:
+            for unsubscribe in self._unsubscribe:
+                unsubscribe()
+            self._unsubscribe.clear()
             self._told.clear()
+        self._tell()
+
+    async def _status(self, envelope: Envelope, _: Received) -> None:
+        status = envelope.data
+        # A stale will says nothing about an agent that was started after it.
+        if not isinstance(status, NodeStatus) or status.incarnation < self._incarnations.get(status.node, 0):
+            return
+        self._incarnations[status.node] = status.incarnation
+        if status.online:
+            if status.node in self._lost:
+                self._lost.pop(status.node).cancel()
+            self._gone.discard(status.node)
+            self._tell()
+        elif status.node not in self._lost and status.node not in self._gone:
+            loop = asyncio.get_running_loop()
+            self._lost[status.node] = loop.call_later(self._lease_ttl_s, self._ended, status.node)
+
+    def _ended(self, node: str) -> None:
+        del self._lost[node]
+        self._gone.add(node)
         self._tell()
 
     async def _heard(self, envelope: Envelope, _: Received) -> None:
@@ -51,20 +88,30 @@ class PeersFeed:
                 task.add_done_callback(self._tasks.discard)
 
     def peers_of(self, instance: Instance) -> tuple[Peer, ...]:
-        """The other ready instances of the same workload, as their nodes report them."""
-        return tuple(
-            Peer(
-                workload=report.key.workload,
-                replica=report.key.replica,
-                node=node.node,
-                epoch=report.epoch,
-                address=report.address,
-            )
-            for node in sorted(self._reports.values(), key=lambda node: node.node)
-            for report in node.instances
-            if report.state is InstanceState.READY
+        """The other ready instances of the same workload, as their nodes report them: of a replica the newest."""
+        found: dict[int, Peer] = {}
+        for node in sorted(self._reports.values(), key=lambda node: node.node):
+            for report in node.instances:
+                if not self._is_peer(instance, node.node, report):
+                    continue
+                key = report.key
+                before = found.get(key.replica)
+                if before is None or before.epoch < report.epoch:
+                    found[key.replica] = Peer(
+                        workload=key.workload,
+                        replica=key.replica,
+                        node=node.node,
+                        epoch=report.epoch,
+                        address=report.address,
+                    )
+        return tuple(found.values())
+
+    def _is_peer(self, instance: Instance, node: str, report: InstanceReport) -> bool:
+        return (
+            report.state is InstanceState.READY
             and report.key.workload == instance.key.workload
-            and (report.key, node.node) != (instance.key, self._bus.node)
+            and (report.key, node) != (instance.key, self._bus.node)
+            and node not in self._gone
         )
 
     async def _show(self, instance: Instance, peers: tuple[Peer, ...]) -> None:

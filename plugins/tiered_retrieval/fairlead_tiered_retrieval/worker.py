@@ -72,7 +72,7 @@ class Worker:
 
     def _routes(self, context: Context, settings: Settings, local: Local) -> Any:
         peers = Peers(context.replica, context)
-        own = Replica(local, context.log.warning)
+        own = Replica(local, context.log.warning, peers.known)
         backend = Sharded(own, peers, settings.shards, settings.scatter)
         application = Application(
             backend,

@@ -22,7 +22,7 @@ from fairlead_tiered_retrieval.worker import Worker
 class Given:
     """What the worker host gives."""
 
-    workload, node, host = "retrieval", "edge", "127.0.0.1"
+    workload, node, host, epoch = "retrieval", "edge", "127.0.0.1", 1
 
     def __init__(self, folder: Path, replica: int = 0, variant: str = "dram", **config: Any) -> None:
         self.replica, self.variant, self.cache_dir = replica, variant, folder

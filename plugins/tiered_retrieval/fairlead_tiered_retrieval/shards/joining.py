@@ -8,6 +8,7 @@ instance may have missed, its collection is made anew.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -23,8 +24,8 @@ from .peers import PeerLost, Peers
 
 PAGE = 500
 TIMEOUT_S = 60.0
-#: Within this the others have heard of this instance too, and pass on what is written.
-KNOWN_S = 1.0
+#: Within this the others have heard of this instance too, and pass on what is written; how often they are asked.
+KNOWN_S, ASK_S = 30.0, 0.1
 
 
 class Replica:
@@ -33,10 +34,16 @@ class Replica:
     Args:
         local: its store.
         warn: hears of peers from which nothing could be fetched.
+        known: the others to whom this instance passes writes on, replica and epoch of each.
     """
 
-    def __init__(self, local: Local, warn: Callable[..., object] = lambda event, **values: None) -> None:
-        self._local, self._warn = local, warn
+    def __init__(
+        self,
+        local: Local,
+        warn: Callable[..., object] = lambda event, **values: None,
+        known: Callable[[], list[list[int]]] = list,
+    ) -> None:
+        self._local, self._warn, self._known = local, warn, known
         self._written: set[tuple[str, Id]] = set()
         self._turn = asyncio.Lock()
         self.joining = False
@@ -66,8 +73,8 @@ class Replica:
         return await self._write(name, body.ids or (), lambda: self._local.delete(name, body))
 
     async def stats(self) -> Fields:
-        """Of the store, and whether it is joining."""
-        return {**await self._local.stats(), "joining": self.joining}
+        """Of the store, whether it is joining, and whom it passes writes on to."""
+        return {**await self._local.stats(), "joining": self.joining, "known": self._known()}
 
     async def join(self, peers: Peers, others: Iterable[Holder]) -> int:
         """Fetch what the other replicas of the shard hold; returns how many documents came.
@@ -79,7 +86,6 @@ class Replica:
             return 0
         self.joining = True
         try:
-            await asyncio.sleep(KNOWN_S)
             for peer in others:
                 try:
                     count += await self._from(peers, peer)
@@ -91,7 +97,7 @@ class Replica:
         return count
 
     async def _from(self, peers: Peers, peer: Holder) -> int:
-        said = await peers.call(peer, "GET", "/stats", None, TIMEOUT_S, "own")
+        said = await self._introduced(peers, peer)
         known = not said.get("joining")
         if known:
             await self._drop_missed(said.get("dropped") or {})
@@ -108,6 +114,21 @@ class Replica:
                 count += await self._apply(each["name"], page["documents"], newer=known)
                 after = page["next"]
         return count
+
+    async def _introduced(self, peers: Peers, peer: Holder) -> Fields:
+        """What a peer says of itself, once it passes on to this instance what is written.
+
+        What it took before is fetched from it after this; nothing lies between.
+        """
+        end = time.monotonic() + KNOWN_S
+        while True:
+            said = await peers.call(peer, "GET", "/stats", None, TIMEOUT_S, "own")
+            if [peers.replica, peers.epoch] in said["known"]:
+                return said
+            if time.monotonic() > end:
+                self._warn("a replica of this shard does not know this one", replica=peer.replica, seconds=KNOWN_S)
+                return said
+            await asyncio.sleep(ASK_S)
 
     async def _drop_missed(self, dropped: dict[str, int]) -> None:
         """Drop collections that a peer dropped, but those that were written here after that."""

@@ -23,6 +23,11 @@ class PeerLost(ConnectionError):
 class NamesPeers(Protocol):
     """The part of a worker's context that names peers."""
 
+    @property
+    def epoch(self) -> int:
+        """Of this instance's lease."""
+        ...
+
     def peers(self) -> AsyncIterator[tuple[Peer, ...]]:
         """The instances of the workload: once at first, then at every change."""
         ...
@@ -82,6 +87,15 @@ class Peers:
     def holders(self) -> Sequence[Holder]:
         """All instances, this one first."""
         return (Holder(self.replica, 0, None), *self._others)
+
+    @property
+    def epoch(self) -> int:
+        """Of this instance's lease."""
+        return self._named.epoch
+
+    def known(self) -> list[list[int]]:
+        """The others that this instance passes writes on to: replica and epoch of each."""
+        return [[holder.replica, holder.epoch] for holder in self._others]
 
     async def call(self, peer: Holder, method: str, path: str, body: Any, timeout_s: float, role: str) -> Any:
         """Ask a peer; it answers for what it holds itself.

@@ -115,6 +115,23 @@ def test_a_replica_that_comes_late_fetches_what_the_others_hold(start: Starter, 
         late.stop()
 
 
+def test_a_late_replica_answers_only_once_the_others_pass_writes_on_to_it(start: Starter, tmp_path: Path) -> None:
+    """Or what is written between its fetching and their hearing of it would be on neither way."""
+    (first,) = start(1)
+    with first.client() as client:
+        client.create("books", dim=8, metric="l2").upsert(range(200), ROWS)
+        late = Served(tmp_path, 1, embedding=None, peers=[first.peer])
+        try:
+            time.sleep(1.5)
+            with late.client(attempts=6) as other:
+                assert other.stats()["joining"]
+                client.collection("books").upsert([999], ROWS[:1] * 0.5)
+                know_each_other(first, late)
+                assert late.worker._local.store.collection("books").count() == 201
+        finally:
+            late.stop()
+
+
 def test_a_replica_that_was_away_learns_what_was_deleted(start: Starter, tmp_path: Path) -> None:
     first, away = start(2)
     with first.client() as client:
