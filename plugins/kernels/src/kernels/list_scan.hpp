@@ -5,6 +5,7 @@
 
 #include "fairlead/inline.hpp"
 #include "fairlead/vectors/list_kernels.hpp"
+#include "kernels/unpack_floats.hpp"
 
 #if defined(__AVX512F__)
 #include <immintrin.h>
@@ -290,7 +291,8 @@ constexpr ListKernels kKernels{.scan = scan,
                                .randomize = randomize,
                                .combine = combine,
                                .smallest_but = smallest_but,
-                               .round_to_bytes = round_to_bytes};
+                               .round_to_bytes = round_to_bytes,
+                               .unpack = unpack};
 
 }  // namespace
 }  // namespace fairlead::vectors

@@ -10,6 +10,7 @@
 #include "arrays.hpp"
 #include "bindings.hpp"
 #include "fairlead/vectors/crc32c.hpp"
+#include "fairlead/vectors/packed_floats.hpp"
 #include "fairlead/vectors/tier.hpp"
 
 namespace fairlead::python {
@@ -128,6 +129,42 @@ void bind_kinds(nb::module_& module) {
         nb::arg("broken") = std::vector<std::pair<std::uint64_t, std::uint64_t>>{});
 }
 
+using Rows = Array<const std::uint8_t, 2>;
+
+void pack_rows(vectors::SpilledRows& spilled, std::uint64_t first, const Rows& rows, const Array<std::uint8_t, 2>& out) {
+    require(rows.shape(1) % 4 == 0, "rows: must be bytes of float32");
+    const vectors::PackedFloats packing(rows.shape(1) / 4);
+    require(out.shape(0) == rows.shape(0) && out.shape(1) == packing.stride(), "out: must be uint8 [n, stride]");
+    const nb::gil_scoped_release released;
+    vectors::pack_rows(packing, spilled, first, reinterpret_cast<const std::byte*>(rows.data()), rows.shape(0), out.data());
+}
+
+void unpack_rows(const vectors::SpilledRows& spilled, std::uint64_t first, const Rows& packed,
+                 const Array<std::uint8_t, 2>& out) {
+    const vectors::PackedFloats packing(out.shape(1) / 4);
+    require(out.shape(1) % 4 == 0, "out: must be bytes of float32");
+    require(packed.shape(0) == out.shape(0) && packed.shape(1) == packing.stride(), "packed: must be uint8 [n, stride]");
+    const nb::gil_scoped_release released;
+    for (std::size_t i = 0; i < out.shape(0); ++i) {
+        const std::uint8_t* from = packed.data() + i * packing.stride();
+        auto* row = reinterpret_cast<std::byte*>(out.data() + i * packing.row_bytes());
+        if (packing.spilled(from)) {
+            spilled.copy(first + i, row, packing.row_bytes());
+        } else {
+            packing.unpack(from, row);
+        }
+    }
+}
+
+void bind_packed_floats(nb::module_& module) {
+    nb::class_<vectors::SpilledRows>(module, "SpilledRows")
+        .def(nb::init<>())
+        .def_prop_ro("count", &vectors::SpilledRows::size)
+        .def("pack", &pack_rows, nb::arg("first"), nb::arg("rows"), nb::arg("out").noconvert())
+        .def("unpack", &unpack_rows, nb::arg("first"), nb::arg("packed"), nb::arg("out").noconvert());
+    module.def("packed_tier", &make_packed_tier, nb::arg("inner"), nb::arg("dim"), nb::arg("spilled"));
+}
+
 }  // namespace
 
 void bind_tier_servers(nb::module_& module);
@@ -157,6 +194,7 @@ void bind_tiers(nb::module_& module) {
             },
             nb::arg("offset"), nb::arg("bytes"));
     bind_kinds(module);
+    bind_packed_floats(module);
     module.def(
         "crc32c",
         [](const Array<const std::uint8_t, 1>& bytes, std::uint32_t before) {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from ..errors import BudgetExceeded, CorruptFile, NotFound, StoreFull, TieredRet
 from ..index import Found, Limits, Progress, Sizes, Told
 from ..space import Space
 from ..tiers.local import DramRegion
+from ..tiers.packed import in_memory, in_tier, packed
 from ..tiers.region import Region, TierError
 from .calibration import (
     FILE_READ_COST,
@@ -125,7 +126,7 @@ class ListIndex:
             lists = Lists(training, chosen.closure)
             tell(0.2)
             own = region is None
-            place = _memory(space, len(slots) + len(slots) // 16 + 16) if own else region
+            place = _memory(space, len(slots) + len(slots) // 16 + 16) if own else _packed(region, space, sample)
             index = cls(space, lists, place, own, [], list_size, chosen.reason)
             held = np.sort(random.permutation(slots)[: min(QUERIES, len(slots) // 4)])
             # All have their places first: those held out come back to theirs.
@@ -166,7 +167,8 @@ class ListIndex:
             for into, more in zip(found, again, strict=True):
                 into[short] = more
             complete = complete and whole
-        return Found(found.slots, found.distances, found.reads, found.round_trips, found.tier_bytes, complete)
+        tier_bytes = in_tier(self._pool.region, found.tier_bytes)
+        return Found(found.slots, found.distances, found.reads, found.round_trips, tier_bytes, complete)
 
     def replay(
         self, queries: NDArray, k: int, due: NDArray[np.float64], *, recall: float = 0.95, threads: int = 1
@@ -185,7 +187,7 @@ class ListIndex:
             if stream is None or max(k, effort.reads) > _MOST_READS:
                 raise TieredRetrievalError(f"replay: needs compiled kernels and at most {_MOST_READS} reads a query")
             f, waited = stream.replay(queries, k, self._suited(effort), due)
-        return Found(f.slots, f.distances, f.reads, f.round_trips, f.tier_bytes), waited
+        return Found(f.slots, f.distances, f.reads, f.round_trips, in_tier(self._pool.region, f.tier_bytes)), waited
 
     def add(self, slots: NDArray[np.int64], vectors: NDArray) -> None:
         """Add vectors to their nearest lists; own memory grows where it has no room."""
@@ -220,7 +222,9 @@ class ListIndex:
 
     def sizes(self) -> Sizes:
         """Return what the index takes; own memory counts as the tier's."""
-        return Sizes(self._lists.dram_bytes, self._lists.rows * self.space.bytes)
+        region = self._pool.region
+        rows = self._lists.rows * self.space.bytes
+        return Sizes(self._lists.dram_bytes + in_memory(region), in_tier(region, rows))
 
     @property
     def requests(self) -> int:
@@ -256,8 +260,8 @@ class ListIndex:
         np.savez(folder / "lists.npz", **arrays)
         with (folder / "rows.bin").open("wb") as file:
             size = self._lists.rows * self.space.bytes
-            for start in range(0, size, _PIECE):
-                file.write(self._pool.region.read(start, min(_PIECE, size - start)))
+            for start, length in _pieces(self.space, size):
+                file.write(self._pool.region.read(start, length))
         codes = {"bytes_dims": t.bytes_dims, "nibble_dims": t.nibble_dims, "tail": t.tail}
         content = {"codes": codes, "list_size": self._list_size, "table": to_json(self.table)}
         content |= {"closure": asdict(self._lists.closure), "reason": self.reason}
@@ -281,11 +285,11 @@ class ListIndex:
             problem = (str(error).splitlines() or ["?"])[0]
             raise CorruptFile(folder / "lists.npz", 0, problem, "the vectors are kept elsewhere") from error
         own = region is None
-        place = _memory(space, lists.rows + 256) if own else region
-        _check_region(place, size)
         rows = np.memmap(folder / "rows.bin", np.uint8, "r") if size else np.zeros(0, np.uint8)
-        for start in range(0, size, _PIECE):
-            place.write(start, np.asarray(rows[start : start + _PIECE]))
+        place = _memory(space, lists.rows + 256) if own else _packed(region, space, rows)
+        _check_region(place, size)
+        for start, length in _pieces(space, size):
+            place.write(start, np.asarray(rows[start : start + length]))
         return cls(space, lists, place, own, table, int(content["list_size"]), str(content.get("reason", "")))
 
     def move(self, region: Any) -> None:
@@ -295,13 +299,23 @@ class ListIndex:
 
     def _copy_to(self, region: Region) -> None:
         size = self._lists.rows * self.space.bytes
+        region = packed(region, self.space.element, self.space.dim, self._sampled)
         _check_region(region, size)
-        for start in range(0, size, _PIECE):
-            piece = self._pool.region.read(start, min(_PIECE, size - start))
+        for start, length in _pieces(self.space, size):
+            piece = self._pool.region.read(start, length)
             region.write(start, piece)
             if not np.array_equal(region.read(start, len(piece)), piece):
                 raise TieredRetrievalError(f"{region.url}: holds other bytes than were written at {start}")
         self._pool.switch(region)
+
+    def _sampled(self) -> NDArray:
+        """Vectors from everywhere in the region, [n, dim]."""
+        places = _spread(self._lists.rows)
+        return (
+            self._pool.region.read_batch(places * self.space.bytes, self.space.bytes)
+            .view(np.float32)
+            .reshape(-1, self.space.dim)
+        )
 
     def _grow(self, rows: int) -> None:
         self._copy_to(_memory(self.space, (self._lists.rows + rows) * 5 // 4))
@@ -413,6 +427,27 @@ def _adopted(space: Space, codes: dict, arrays: dict[str, NDArray], closure: Clo
 
 def _memory(space: Space, rows: int) -> Region:
     return DramRegion("dram:", max(1, rows) * space.bytes)
+
+
+def _packed(region: Region, space: Space, vectors: NDArray) -> Region:
+    """The region for packed rows, where these vectors (rows, or their bytes) can be."""
+
+    def sample() -> NDArray:
+        rows = vectors.reshape(-1).view(np.float32).reshape(-1, space.dim)
+        return np.asarray(rows[_spread(len(rows))])
+
+    return packed(region, space.element, space.dim, sample)
+
+
+def _spread(count: int) -> NDArray[np.int64]:
+    """So many of `count` places, from the first to the last, as a sample needs."""
+    return np.unique(np.linspace(0, count - 1, min(count, 1000)).astype(np.int64))
+
+
+def _pieces(space: Space, size: int) -> Iterator[tuple[int, int]]:
+    """Offsets and lengths of pieces of whole rows."""
+    step = max(1, _PIECE // space.bytes) * space.bytes
+    return ((start, min(step, size - start)) for start in range(0, size, step))
 
 
 def _check_region(region: Region, size: int) -> None:

@@ -27,7 +27,10 @@ class Region(ABC):
         url: where it lies; in every error.
         kind: of tier: ``dram``, ``numa``, ``shm``, ``file``, ``memory``, ``process`` or ``ucx``.
         size: in bytes.
+        piece: bytes that long reads are divided into.
     """
+
+    piece = 1 << 16
 
     def __init__(self, url: str, kind: str, size: int) -> None:
         self.url, self.kind, self.size = url, kind, size
@@ -76,9 +79,9 @@ class Region(ABC):
             raise
 
     def read(self, offset: int, length: int) -> NDArray[np.uint8]:
-        """Read one range, however long: in batches of pieces of 64 KiB, at most 4 MiB at once."""
+        """Read one range, however long: in batches of 64 pieces (4 MiB)."""
         out = np.empty(length, np.uint8)
-        piece, batch = 1 << 16, 1 << 22
+        piece, batch = self.piece, 64 * self.piece
         for begin in range(0, length, batch):
             starts = np.arange(begin, min(begin + batch, length), piece)
             sizes = np.minimum(piece, length - starts)

@@ -21,6 +21,15 @@ struct ListScan {
 
 inline constexpr std::size_t block_bytes(std::uint32_t row) { return kLanes * (row + sizeof(float)); }
 
+// Planes of a packed row of float32 (fairlead/vectors/packed_floats.hpp).
+struct PackedRow {
+    const std::uint8_t* low;      // [dim, 2]
+    const std::uint8_t* high;     // [dim]
+    const std::uint8_t* nibbles;  // [dim / 2]
+    const std::uint8_t* bits;     // [dim / 8]
+    std::uint32_t top;
+};
+
 // One ISA's kernels of cluster indexes.
 struct ListKernels {
     // Entries of `count` blocks whose estimate is below the threshold: estimates and positions (block * 16 + lane), in
@@ -41,6 +50,8 @@ struct ListKernels {
     float (*smallest_but)(float* values, std::size_t count, std::size_t k, float* scratch);
     // Rounds x [size] to whole steps of the largest magnitude / 127, which is returned; total is the sum of all of them.
     float (*round_to_bytes)(const float* x, std::size_t size, std::int8_t* out, std::int32_t& total);
+    // Bits of the float32 [dim] that a row was packed from.
+    void (*unpack)(const PackedRow& row, std::size_t dim, std::byte* out);
 };
 
 const ListKernels& plain_lists();

@@ -14,6 +14,10 @@
 
 namespace fairlead {
 
+namespace vectors {
+class SpilledRows;
+}
+
 // A region's memory cannot be had: what happened, with the region's URL.
 class TierError : public std::runtime_error {
 public:
@@ -105,6 +109,12 @@ std::unique_ptr<Tier> make_memory_tier(std::string url, std::shared_ptr<TierMemo
 // Copies of one region: reads go to the first that answers; one that is lost or late is left out from then on. Writes go
 // to all.
 std::unique_ptr<Tier> make_replicated_tier(std::string url, std::vector<std::shared_ptr<Tier>> replicas);
+
+// Rows of `dim` float32 that lie packed in `inner` (fairlead/vectors/packed_floats.hpp): the region's bytes are those of
+// the plain rows. They are read and written whole; bytes count as they are read from `inner`. Throws
+// std::invalid_argument where rows take no less packed.
+std::unique_ptr<Tier> make_packed_tier(std::shared_ptr<Tier> inner, std::size_t dim,
+                                       std::shared_ptr<vectors::SpilledRows> spilled);
 
 struct FileTierOptions {
     std::size_t depth = 128;  // reads in flight
