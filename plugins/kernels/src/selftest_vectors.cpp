@@ -3,8 +3,11 @@
 
 #include <cmath>
 #include <cstdio>
+#include <cstring>
+#include <memory>
 #include <numeric>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -12,6 +15,8 @@
 #include "fairlead/half.hpp"
 #include "fairlead/vectors/bit_codes.hpp"
 #include "fairlead/vectors/codes.hpp"
+#include "fairlead/vectors/packed_floats.hpp"
+#include "fairlead/vectors/tier.hpp"
 
 namespace {
 
@@ -118,6 +123,26 @@ bool as_plain(const std::string& isa, float tolerance, const F& f) {
     return near(f(), expected, tolerance);
 }
 
+// Rows written to a tier that packs them, some of which cannot be packed, and read in runs: the same bits.
+bool packed_rows_return(std::mt19937& generator) {
+    constexpr std::size_t kDim = 203, kCount = 40, kRow = 4 * kDim, kRun = 5;
+    const auto spilled = std::make_shared<SpilledRows>();
+    auto memory = fairlead::TierMemory::anonymous(kCount * PackedFloats(kDim).stride());
+    const auto tier = fairlead::make_packed_tier(fairlead::make_memory_tier("dram:", std::move(memory)), kDim, spilled);
+    std::normal_distribution<float> normal;
+    std::vector<float> rows(kCount * kDim);
+    for (float& value : rows) value = normal(generator);
+    for (std::size_t i = 0; i < kCount; i += 8) rows[i * kDim + i] = 1e-30F;
+    rows[kDim + 1] = -0.0F;
+    rows[kDim + 2] = 1e-41F;
+    tier->write(0, std::as_bytes(std::span(rows)));
+    std::vector<std::byte> found(kCount * kRow);
+    std::vector<fairlead::TierRead> reads;
+    for (std::size_t i = 0; i < kCount; i += kRun) reads.push_back({i * kRow, kRun * kRow, found.data() + i * kRow});
+    tier->wait(tier->submit(reads));
+    return spilled->size() == kCount / 8 && std::memcmp(found.data(), rows.data(), found.size()) == 0;
+}
+
 }  // namespace
 
 int vector_failures() {
@@ -139,6 +164,7 @@ int vector_failures() {
             }
         }
         expect(same, "distances equal the plain ones");
+        expect(packed_rows_return(generator), "packed rows return as they were");
         const Space space{Element::float32, Metric::l2, 203};
         const std::vector<std::byte> rows = stored(space, generator);
         expect(as_plain(isa, 1e-3F, [&] { return leading(space, rows); }), "leading codes equal the plain ones");

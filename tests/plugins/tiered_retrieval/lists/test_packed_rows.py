@@ -69,8 +69,7 @@ def changed(index: ListIndex, rows: np.ndarray) -> None:
 
 def test_answers_are_those_of_plain_rows(region: Region, tmp_path: Path) -> None:
     rows, queries = drawn(COUNT, 1), drawn(60, 2)
-    build = lambda: ListIndex.build(SPACE, np.arange(1200), rows, list_size=50, code_bytes=40)  # noqa: E731
-    plain, index = build(), build()
+    plain, index = (ListIndex.build(SPACE, np.arange(1200), rows, list_size=50, code_bytes=40) for _ in range(2))
     same(plain, index, queries)
     index.move(region)
     assert isinstance(index._pool.region, PackedRegion)
