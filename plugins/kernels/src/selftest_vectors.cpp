@@ -1,6 +1,7 @@
 // The kernels for vectors against the plain ones, as selftest.cpp does it for those of language models.
 #include "selftest_vectors.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -132,7 +133,8 @@ bool packed_rows_return(std::mt19937& generator) {
     std::normal_distribution<float> normal;
     std::vector<float> rows(kCount * kDim);
     for (float& value : rows) value = normal(generator);
-    for (std::size_t i = 0; i < kCount; i += 8) rows[i * kDim + i] = 1e-30F;
+    for (std::size_t i = 0; i < kCount; ++i) rows[i * kDim + i] = 1e-30F;
+    for (std::size_t i = 0; i < kCount; i += 8) std::fill_n(&rows[i * kDim + 50], 60, 1e-30F);
     rows[kDim + 1] = -0.0F;
     rows[kDim + 2] = 1e-41F;
     tier->write(0, std::as_bytes(std::span(rows)));

@@ -20,7 +20,7 @@ native_only = pytest.mark.skipif(not fk.available_isas(), reason="no compiled ke
 
 
 def drawn(count: int, dim: int, seed: int) -> np.ndarray:
-    """Rows like embeddings; a few have zeros of both signs, denormals, infinity, NaN and exponents far apart."""
+    """Rows like embeddings; some have zeros of both signs, denormals, infinity, NaN, exponents far apart."""
     random = np.random.default_rng(seed)
     rows = random.normal(0, 0.05, (count, dim)).astype(np.float32)
     kind = random.integers(0, 8, count)
@@ -29,6 +29,8 @@ def drawn(count: int, dim: int, seed: int) -> np.ndarray:
     rows[kind == 2] *= np.float32(1e-38)
     rows[kind == 3, ::5] = 1e-42
     rows[kind == 4, 0] = 1e30
+    rows[kind == 7, dim // 3] = 1e-33
+    rows[kind == 7, dim - 1] = -1e-36
     rows[kind == 5, dim - 1] = np.inf
     rows[kind == 5, 0] = np.nan
     rows[kind == 6] = 0
@@ -45,6 +47,7 @@ def test_the_reference_gives_every_bit_back(dim: int, seed: int, spread: int) ->
     random = np.random.default_rng(seed)
     exponents = random.integers(100, 101 + spread, (20, dim)).astype(np.uint32)
     exponents[random.random((20, dim)) < 0.1] = 0
+    exponents[:10, random.integers(0, dim, 2)] = 17
     given_bits = random.integers(0, 1 << 23, (20, dim), np.uint32) | exponents << 23
     rows = (given_bits | random.integers(0, 2, (20, dim), np.uint32) << 31).view(np.float32)
     there = packable(rows)
@@ -71,7 +74,7 @@ def test_all_instructions_give_every_bit_back(dim: int, seed: int) -> None:
         assert packing.spilled == np.count_nonzero(~packable(rows))
         np.testing.assert_array_equal(packing.unpack(7, packed), rows.view(np.uint8))
         noise = np.random.default_rng(seed).integers(0, 256, packed.shape, np.uint8)
-        noise[:, -16:] = 77  # none is marked as spilled
+        noise[:, 3 * dim + (dim + 1) // 2 + (dim + 7) // 8] = 77  # none is marked as spilled
         np.testing.assert_array_equal(
             packing.unpack(0, noise).view(np.uint32), bits(reference.unpack(noise, dim)), "bytes that nobody wrote"
         )

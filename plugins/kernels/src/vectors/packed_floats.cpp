@@ -19,20 +19,22 @@ std::uint32_t bits_of(const std::byte* row, std::size_t i) {
 
 bool PackedFloats::pack(const std::byte* row, std::uint8_t* out) const {
     std::memset(out, 0, stride());
-    std::uint32_t top = 0, least = 255;
+    std::uint32_t top = 0;
+    for (std::size_t i = 0; i < dim_; ++i) top = std::max(top, bits_of(row, i) >> 23 & 255);
+    std::size_t apart = 0;
     for (std::size_t i = 0; i < dim_; ++i) {
         const std::uint32_t exponent = bits_of(row, i) >> 23 & 255;
-        top = std::max(top, exponent);
-        least = std::min(least, exponent == 0 ? 255U : exponent);
+        apart += exponent != 0 && exponent + kWidest < top ? 1 : 0;
     }
-    if (top == 255 || least + kWidest < top) {
+    if (top == 255 || apart > stride() - far_at()) {
         out[top_at()] = kSpilled;
         return false;
     }
-    std::uint8_t *high = out + 2 * dim_, *nibbles = out + nibbles_at(), *flags = out + bits_at();
+    std::uint8_t *high = out + 2 * dim_, *nibbles = out + nibbles_at(), *flags = out + bits_at(), *far = out + far_at();
     for (std::size_t i = 0; i < dim_; ++i) {
         const std::uint32_t bits = bits_of(row, i), exponent = bits >> 23 & 255;
-        const std::uint32_t code = exponent == 0 ? kZero : top - exponent;
+        const std::uint32_t code = exponent == 0 ? kZero : std::min(top - exponent, kFar);
+        if (code == kFar) *far++ = static_cast<std::uint8_t>(exponent);
         const auto low = static_cast<std::uint16_t>(bits);
         std::memcpy(out + 2 * i, &low, sizeof(low));
         high[i] = static_cast<std::uint8_t>((bits >> 24 & 128) | (bits >> 16 & 127));
@@ -44,7 +46,8 @@ bool PackedFloats::pack(const std::byte* row, std::uint8_t* out) const {
 }
 
 void PackedFloats::unpack(const std::uint8_t* packed, std::byte* row) const {
-    const PackedRow planes{packed, packed + 2 * dim_, packed + nibbles_at(), packed + bits_at(), packed[top_at()]};
+    const PackedRow planes{packed, packed + 2 * dim_, packed + nibbles_at(), packed + bits_at(), packed[top_at()],
+                           packed + far_at(), packed + stride()};
     list_kernels().unpack(planes, dim_, row);
 }
 

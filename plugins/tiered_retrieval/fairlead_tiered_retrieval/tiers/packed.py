@@ -23,7 +23,7 @@ Bytes = TypeVar("Bytes", int, NDArray[np.int64])
 class PackedRegion(Region):
     """The bytes of plain rows, `size` of them, in a region that has them packed; they are read and written whole.
 
-    Rows that cannot be packed (exponents more than 30 apart, infinity, NaN) are kept in this process's memory.
+    Rows that cannot be packed (many exponents far below the largest, infinity, NaN) are kept in this process's memory.
 
     Args:
         inner: has the packed rows; belongs to this object.

@@ -28,6 +28,7 @@ struct PackedRow {
     const std::uint8_t* nibbles;  // [dim / 2]
     const std::uint8_t* bits;     // [dim / 8]
     std::uint32_t top;
+    const std::uint8_t *far, *end;  // fields of exponents far below the top
 };
 
 // One ISA's kernels of cluster indexes.
@@ -51,7 +52,7 @@ struct ListKernels {
     // Rounds x [size] to whole steps of the largest magnitude / 127, which is returned; total is the sum of all of them.
     float (*round_to_bytes)(const float* x, std::size_t size, std::int8_t* out, std::int32_t& total);
     // Bits of the float32 [dim] that a row was packed from.
-    void (*unpack)(const PackedRow& row, std::size_t dim, std::byte* out);
+    void (*unpack)(PackedRow row, std::size_t dim, std::byte* out);
 };
 
 const ListKernels& plain_lists();

@@ -10,23 +10,26 @@
 namespace fairlead::vectors {
 
 // A row of float32 without loss in less space: mantissas and signs as they are, of each exponent only how far it lies
-// below the row's largest, in 5 bits (31: the field is 0, so zeros and denormals). In order: the lower 16 bits of the
-// mantissas [dim, 2], sign and upper 7 bits [dim], lower 4 bits of the codes two a byte (the even one low), their upper
-// bits eight a byte, the largest exponent field. Bytes of 0 are a row of zeros.
+// below the row's largest, in 5 bits (31: the field is 0, so zeros and denormals; 30: it lies further below). In order:
+// the lower 16 bits of the mantissas [dim, 2], sign and upper 7 bits [dim], lower 4 bits of the codes two a byte (the
+// even one low), their upper bits eight a byte, the largest exponent field, and the fields of those further below, in
+// order, to the end of the row. Bytes of 0 are a row of zeros. Models leave some dimensions at 1e-33: there are a few
+// such fields in every row.
 class PackedFloats {
 public:
     explicit PackedFloats(std::size_t dim) : dim_(dim) {}
 
     static constexpr std::uint8_t kSpilled = 255;  // in place of the largest exponent: the row does not lie here
-    static constexpr std::uint32_t kWidest = 30, kZero = 31;
+    static constexpr std::uint32_t kWidest = 29, kFar = 30, kZero = 31;
 
     std::size_t dim() const { return dim_; }
     std::size_t row_bytes() const { return 4 * dim_; }
-    std::size_t stride() const { return (top_at() + 1 + 15) / 16 * 16; }
+    std::size_t stride() const { return (far_at() + 2 + dim_ / 128 + 15) / 16 * 16; }
     // Where packing takes less than the row.
     bool saves() const { return dim_ > 0 && stride() < row_bytes(); }
 
-    // Packs a row [4 dim] into [stride]; false: its exponents lie too far apart, or are those of infinity or NaN.
+    // Packs a row [4 dim] into [stride]; false: too many exponents lie far below the largest, or
+    // it is that of infinity or NaN.
     bool pack(const std::byte* row, std::uint8_t* out) const;
     // Unpacks a row that is not spilled; the two must not overlap.
     void unpack(const std::uint8_t* packed, std::byte* row) const;
@@ -36,6 +39,7 @@ private:
     std::size_t nibbles_at() const { return 3 * dim_; }
     std::size_t bits_at() const { return nibbles_at() + (dim_ + 1) / 2; }
     std::size_t top_at() const { return bits_at() + (dim_ + 7) / 8; }
+    std::size_t far_at() const { return top_at() + 1; }
 
     std::size_t dim_;
 };
