@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,20 +37,29 @@ def drawn(count: int, seed: int) -> np.ndarray:
 def node() -> Iterator[Node]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FAIRLEAD_MEMORY_TOKEN", TOKEN)
-        running = Node("--lease", "30")
+        running = Node("--shared", "--lease", "30")
         yield running
         running.end()
 
 
-@pytest.fixture(params=["file", "memory"])
-def region(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Region]:
+def lent(kind: str, node: Node) -> Iterator[Region]:
+    name = f"packed{secrets.token_hex(4)}"
+    with open_region(node.url(name), 2 * COUNT * ROW) as base:
+        if kind == "memory":
+            yield base
+        elif kind == "process":
+            yield open_region(node.url(name, "process"))
+        else:
+            yield open_region(f"shm:{name}?delay_us=20")
+
+
+@pytest.fixture(params=["file", "memory", "process", "delay"])
+def region(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Region]:
     if request.param == "file":
         yield open_region(f"file:{tmp_path / 'rows'}", 2 * COUNT * ROW)
         return
-    running: Node = request.getfixturevalue("node")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FAIRLEAD_MEMORY_TOKEN", TOKEN)
-        yield open_region(running.url(f"rows{id(request)}"), 2 * COUNT * ROW)
+    monkeypatch.setenv("FAIRLEAD_MEMORY_TOKEN", TOKEN)
+    yield from lent(request.param, request.getfixturevalue("node"))
 
 
 def same(one: ListIndex, other: ListIndex, queries: np.ndarray) -> None:
