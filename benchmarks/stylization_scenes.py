@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import tempfile
 import time
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,7 +45,7 @@ SCENES: dict[str, tuple[str, Intrinsics | None]] = {
     "office (RGB-D)": ("scenes/rgbd_office", Intrinsics((518, 519), (325.5, 253.5))),
     "garden (points)": ("scenes/gsplat_garden/test_garden.npz", None),
     "chair (radiance field)": ("scenes/nerf_pretrained/chair.pth", None),
-    "cow (mesh)": ("scenes/mesh_spot/spot.obj", None),
+    "cow (mesh)": ("scenes/mesh_spot/spot.zip", None),
 }
 
 
@@ -67,12 +69,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows: list[Row] = []
     drawn: list[list[F32]] = []
     for name, (path, numbers) in scenes:
-        rows += measured(options, name, read_scene(Path(data) / path, intrinsics=numbers), styles, drawn)
+        rows += measured(options, name, _read(Path(data) / path, numbers), styles, drawn)
     if options.more.picture is not None:
         write_picture(Picture(np.concatenate([np.concatenate(line, axis=1) for line in drawn])), options.more.picture)
     conditions = {"views": VIEWS, "side": SIDE, "variant": options.more.variant, "prompt": "none", "threads": 2,
                   "split": options.more.split}  # fmt: skip
     options.finish(conditions, rows)
+
+
+def _read(path: Path, numbers: Intrinsics | None) -> Scene:
+    """A scene; the mesh with the texture that lies beside it in its archive and is not named in it."""
+    if path.suffix != ".zip":
+        return read_scene(path, intrinsics=numbers)
+    with tempfile.TemporaryDirectory() as name, zipfile.ZipFile(path) as archive:
+        folder = Path(name)
+        (folder / "skin.png").write_bytes(archive.read("spot/spot_texture.png"))
+        (folder / "skin.mtl").write_text("newmtl skin\nKd 1 1 1\nmap_Kd skin.png\n")
+        mesh = archive.read("spot/spot_triangulated.obj").decode()
+        (folder / "mesh.obj").write_text(f"mtllib skin.mtl\nusemtl skin\n{mesh}")
+        return read_scene(folder / "mesh.obj")
 
 
 def measured(options: Options, name: str, scene: Scene, styles: Sequence[Path], drawn: list[list[F32]]) -> list[Row]:

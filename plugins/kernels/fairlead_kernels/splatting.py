@@ -20,7 +20,9 @@ def splat(at: F32, depth: F32, radius: F32, slack: F32, size: tuple[int, int]) -
     """Splat discs onto a picture.
 
     A disc covers the pixels whose middles are at most a quarter pixel beyond its radius, with Gaussian weights. Of
-    those, a pixel shows what is not hidden: discs at most ``slack`` times as far as its nearest one.
+    those, a pixel shows what is not hidden: discs at most ``slack`` times as far as its nearest one. Weights are then
+    changed so that the mean place of what a pixel shows is its middle, where discs lie on all of its sides (moving
+    least squares, Lancaster and Salkauskas, 1981): otherwise views would show places beside those that are meant.
 
     Args:
         at: float32 [discs, 2], (x, y) in pixels; the first pixel's middle is at 0.5, 0.5.
@@ -30,8 +32,9 @@ def splat(at: F32, depth: F32, radius: F32, slack: F32, size: tuple[int, int]) -
         size: (width, height) of the picture.
 
     Returns:
-        pixels int32 [n] (row by row), discs int32 [n], weights float32 [n] that sum to 1 for each pixel, in no order
-        that is promised, and the nearest depth float32 [height, width], infinite where there is nothing.
+        pixels int32 [n] (row by row), discs int32 [n], weights float32 [n] above 0 that sum to 1 for each pixel, in no
+        order that is promised, and the mean depth of what is shown, float32 [height, width], infinite where there is
+        nothing.
 
     Raises:
         ValueError: arrays of other shapes, or a radius that is not accepted.
@@ -45,7 +48,7 @@ def splat(at: F32, depth: F32, radius: F32, slack: F32, size: tuple[int, int]) -
     if count and not (radius.min() >= 0 and radius.max() <= MOST_PIXELS):
         raise ValueError(f"radius from {radius.min()} to {radius.max()}; accepted: from 0 to {MOST_PIXELS} pixels")
     arrays = [np.ascontiguousarray(values, np.float32) for values in (at, depth, radius, slack)]
-    nearest = np.empty((size[1], size[0]), np.float32)
+    shown = np.empty((size[1], size[0]), np.float32)
     native = extension()
-    found = reference_splatting.splat(*arrays, nearest) if native is None else native.splat(*arrays, nearest)
-    return (*found, nearest)
+    found = reference_splatting.splat(*arrays, shown) if native is None else native.splat(*arrays, shown)
+    return (*found, shown)

@@ -32,9 +32,9 @@ def dense(found: tuple[np.ndarray, ...], count: int, size: tuple[int, int]) -> n
 def test_native_is_the_reference(count: int, width: int, height: int, seed: int) -> None:
     given_discs = discs(count, seed, (width, height))
     found = splat(*given_discs, (width, height))
-    nearest = np.empty((height, width), np.float32)
-    expected = reference_splatting.splat(*given_discs, nearest)
-    np.testing.assert_array_equal(found[3], nearest)
+    shown = np.empty((height, width), np.float32)
+    expected = reference_splatting.splat(*given_discs, shown)
+    np.testing.assert_allclose(found[3], shown, rtol=1e-5)
     np.testing.assert_allclose(dense(found, count, (width, height)), dense(expected, count, (width, height)), atol=1e-5)
 
 
@@ -42,6 +42,29 @@ def test_weights_of_a_pixel_sum_to_one() -> None:
     found = splat(*discs(200, 3, (16, 12)), (16, 12))
     total = np.bincount(found[0], found[2], minlength=192)
     np.testing.assert_allclose(total[np.isfinite(found[3]).ravel()], 1, atol=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31), st.floats(0.05, 1.0), st.floats(-0.02, 0.02))
+def test_a_pixel_shows_its_middle(seed: int, spread: float, slope: float) -> None:
+    """What changes evenly over the discs changes evenly over pixels, wherever the discs happen to lie."""
+    rng = np.random.default_rng(seed)
+    grid = np.stack(np.meshgrid(np.arange(-3, 16, 0.6), np.arange(-3, 16, 0.6)), axis=2).reshape(-1, 2)
+    at = (grid + rng.uniform(-0.5, 0.5, grid.shape) * spread * 0.6).astype(np.float32)
+    depth = (3 + slope * at[:, 0]).astype(np.float32)
+    radius, slack = np.full(len(at), 1.5, np.float32), np.full(len(at), 1.5, np.float32)
+    pixels, found, weights, shown = splat(at, depth, radius, slack, (12, 12))
+    middle = np.arange(12) + 0.5
+    place = np.stack([np.bincount(pixels, weights * at[found, axis], minlength=144) for axis in (0, 1)], axis=1)
+    expected = np.stack(np.meshgrid(middle, middle), axis=2).reshape(-1, 2)
+    assert np.abs(place - expected).max() < 0.05
+    np.testing.assert_allclose(shown, np.broadcast_to(3 + slope * middle, (12, 12)), atol=1e-3 + 0.05 * abs(slope))
+
+
+def test_the_depth_is_that_of_what_is_shown() -> None:
+    at, radius = np.float32([[2.5, 2.5], [2.5, 2.5], [2.5, 2.5]]), np.ones(3, np.float32)
+    found = splat(at, np.float32([1.0, 1.2, 9.0]), radius, np.full(3, 1.5, np.float32), (5, 5))
+    assert set(found[1].tolist()) == {0, 1} and found[3][2, 2] == pytest.approx(1.1)
 
 
 def test_what_is_hidden_or_no_number_is_not_shown() -> None:

@@ -17,8 +17,8 @@ nb::ndarray<nb::numpy, T, nb::ndim<1>> array_of(std::vector<T>&& values) {
 }
 
 nb::tuple splat(Array<const float, 2> at, Array<const float, 1> depth, Array<const float, 1> radius,
-                Array<const float, 1> slack, Array<float, 2> nearest) {
-    const std::size_t count = at.shape(0), height = nearest.shape(0), width = nearest.shape(1);
+                Array<const float, 1> slack, Array<float, 2> shown) {
+    const std::size_t count = at.shape(0), height = shown.shape(0), width = shown.shape(1);
     require(at.shape(1) == 2 && depth.shape(0) == count && radius.shape(0) == count && slack.shape(0) == count,
             "at, depth, radius, slack: must be [discs, 2] and [discs] each");
     require(count <= std::numeric_limits<std::int32_t>::max() &&
@@ -29,7 +29,7 @@ nb::tuple splat(Array<const float, 2> at, Array<const float, 1> depth, Array<con
     pictures::Splats found;
     {
         const nb::gil_scoped_release released;
-        found = pictures::splat({at.data(), depth.data(), radius.data(), slack.data(), count}, width, height, nearest.data());
+        found = pictures::splat({at.data(), depth.data(), radius.data(), slack.data(), count}, width, height, shown.data());
     }
     return nb::make_tuple(array_of(std::move(found.pixels)), array_of(std::move(found.discs)),
                           array_of(std::move(found.weights)));
@@ -38,7 +38,7 @@ nb::tuple splat(Array<const float, 2> at, Array<const float, 1> depth, Array<con
 }  // namespace
 
 void bind_splat(nb::module_& module) {
-    module.def("splat", &splat, nb::arg("at"), nb::arg("depth"), nb::arg("radius"), nb::arg("slack"), nb::arg("nearest"));
+    module.def("splat", &splat, nb::arg("at"), nb::arg("depth"), nb::arg("radius"), nb::arg("slack"), nb::arg("shown"));
 }
 
 }  // namespace fairlead::python

@@ -23,6 +23,8 @@ F32 = NDArray[np.float32]
 _SHARED, _SHARPNESS = 2, 6.0
 #: Share of a chart's side at its borders over which its weight falls to nothing.
 _BORDER = 0.08
+#: Half the side of the largest square that is a hole in a surface and no background, in pixels.
+_HOLE = 2
 #: Cameras among which charts are chosen, and the share of discs that may be left to the nearest chart.
 _CANDIDATES, _LEFT = 24, 0.01
 
@@ -59,7 +61,8 @@ class Pattern:
     def atlas(self, colours: F32, background: tuple[float, float, float]) -> F32:
         """Paint discs' colours [discs, 3]: all charts in one picture, so that they share its statistics.
 
-        Where a chart shows nothing, the colours around are spread: an empty background would count as content.
+        Charts are what views are, with their background: a stylizer makes of them what it makes of views, outlines
+        included. Only holes of a few pixels take the colours around: they are no content.
         """
         width, height = self.size
         columns, rows = self.grid
@@ -67,10 +70,20 @@ class Pattern:
         for place in range(rows * columns):
             # Places without a chart repeat others.
             found = self.splats[place % len(self.splats)]
-            chart = spread_inwards(found.render(colours, background), found.seen)
+            chart = spread_inwards(found.render(colours, background), found.seen | wide(~found.seen, _HOLE))
             row, column = divmod(place, columns)
             painted[row * height : (row + 1) * height, column * width : (column + 1) * width] = chart
         return painted
+
+    def charts_of(self, atlas: F32, background: tuple[float, float, float]) -> list[F32]:
+        """Charts cut from an atlas, float32 [height, width, 3] each, with the background where they show nothing."""
+        width, height = self.size
+        cut = []
+        for place, found in enumerate(self.splats):
+            row, column = divmod(place, self.grid[0])
+            chart = atlas[row * height : (row + 1) * height, column * width : (column + 1) * width]
+            cut.append(np.where(found.seen[..., None], chart, np.float32(background)))
+        return cut
 
     def colours(self, atlas: F32) -> F32:
         """Take discs' colours [discs, 3] from an atlas, bilinearly."""
@@ -191,6 +204,24 @@ def _behind(scene: Scene, camera: Camera, view: Splats) -> F32:
     nearest = view.depth[at[:, 1], at[:, 0]]
     gap = (depth - np.where(np.isfinite(nearest), nearest, 0)) / (2 * scene.radii)
     return np.where(inside, np.maximum(gap, 0), np.inf).astype(np.float32)
+
+
+def wide(mask: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
+    """Where a mask [height, width] holds whole squares of 2 reach + 1 pixels: its opening; it goes on past its border.
+
+    Args:
+        mask: of anything.
+        reach: half the squares' side.
+    """
+    return _grown(~_grown(~mask, reach), reach)
+
+
+def _grown(mask: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
+    """A mask and all within a square around it."""
+    for axis in (0, 1):
+        padded = np.pad(mask, [(reach, reach) if axis == place else (0, 0) for place in (0, 1)])
+        mask = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis=axis).any(axis=-1)
+    return mask
 
 
 def spread_inwards(picture: F32, known: NDArray[np.bool_]) -> F32:

@@ -33,7 +33,7 @@ class Splats:
         size: (width, height).
         pixels, discs: int32 [splats], which pixel (row by row) shows how much of which disc.
         weights: float32 [splats], that sum to 1 for each pixel which shows anything.
-        depth: float32 [height, width], of the nearest disc; infinite where there is none.
+        depth: float32 [height, width], mean of what is shown; infinite where there is nothing.
     """
 
     size: tuple[int, int]
@@ -71,8 +71,8 @@ def splat(scene: Scene, camera: Camera, *, least_pixels: float = 0.6) -> Splats:
     radius = np.clip(scene.radii * max(camera.focal) / np.maximum(depth, 1e-6), least_pixels, _MOST_PIXELS)
     slack = 1 + _BEHIND + _BEHIND_RADII * scene.radii / np.maximum(depth, 1e-6)
     shown = np.where(_facing(scene, camera), depth, -1)
-    places, discs, weights, nearest = kernels.splat(pixels, shown, radius, slack, camera.size)
-    return Splats(camera.size, places, discs, weights, nearest)
+    places, discs, weights, mean = kernels.splat(pixels, shown, radius, slack, camera.size)
+    return Splats(camera.size, places, discs, weights, mean)
 
 
 def _facing(scene: Scene, camera: Camera) -> NDArray[np.bool_]:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadPicture
+from ..quality.similarity import high_frequency_energy
 from .pattern import Pattern, fit_pattern
 from .scene import Scene
 
 F32 = NDArray[np.float32]
 
-#: How much of what charts lack is given back to discs: all of it again and again would sharpen what views disagree on.
-GIVEN = 1.1
+#: Standard deviations in pixels: of what discs are painted without, and of what is coarse enough as it is.
+FINEST, COARSER = 0.6, 2.0
+#: Share of the painted charts' high-frequency energy that rendered ones are to have.
+DETAIL = 0.92
+#: What lies between both deviations is made stronger so many times at most; found in so many steps.
+MOST, STEPS = 4.0, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +69,57 @@ def stylize_scene(
 
 
 def settled(pattern: Pattern, atlas: F32, background: tuple[float, float, float]) -> F32:
-    """Colours [discs, 3] with which charts show about what was painted on them.
+    """Colours [discs, 3] with which charts show what was painted on them, with about its amount of fine detail.
 
-    A pixel shows several discs at once, and a disc takes its colour from several pixels: painted strokes would come out
-    blurred. What charts lack is given back to the discs, once (a step of Landweber's iteration for the rendering, which
-    is linear).
+    Discs take the painted charts without their finest detail: single pixels come out differently in every view, as no
+    two views' pixels show the same places. What is a little coarser agrees, and is made stronger until rendered charts
+    have their share of the painted charts' high-frequency energy. Rendering is linear in colours and clipping rare, so
+    that the energy grows nearly with the square of the amount, and a few charts that are rendered find it.
     """
-    colours = pattern.colours(atlas)
-    lacking = atlas - pattern.atlas(colours, background)
-    return np.clip(colours + np.float32(GIVEN) * pattern.colours(lacking), 0, 1)
+    smooth = blurred(atlas, FINEST)
+    base, more = pattern.colours(smooth), pattern.colours(smooth - blurred(atlas, COARSER))
+
+    def made(amount: float) -> F32:
+        return np.clip(base + np.float32(amount) * more, 0, 1)
+
+    def lacking(amount: float) -> float:
+        return wanted - _detail([view.render(made(amount), background) for view in pattern.splats])
+
+    wanted = DETAIL * _detail(pattern.charts_of(atlas, background))
+    return made(_root(lacking, MOST))
+
+
+def _detail(charts: Sequence[F32]) -> float:
+    return float(np.mean([high_frequency_energy(chart) for chart in charts]))
+
+
+def _root(lacking: Callable[[float], float], most: float) -> float:
+    """Where a falling function is 0, within [0, most], by a few steps of false position (Illinois)."""
+    low, high = 0.0, most
+    at_low, at_high = lacking(low), lacking(high)
+    if at_low <= 0 or at_high >= 0:
+        return low if at_low <= 0 else high
+    middle = high
+    for _ in range(STEPS):
+        middle = low + (high - low) * at_low / (at_low - at_high)
+        found = lacking(middle)
+        if found > 0:
+            low, at_low, at_high = middle, found, at_high / 2
+        else:
+            high, at_high, at_low = middle, found, at_low / 2
+    return middle
+
+
+def blurred(picture: F32, deviation: float) -> F32:
+    """A picture [height, width, channels] under a Gaussian of so many pixels, its edges going on."""
+    reach = int(np.ceil(3 * deviation))
+    places = np.arange(-reach, reach + 1)
+    weights = np.exp(-0.5 * (places / deviation) ** 2)
+    weights = (weights / weights.sum()).astype(np.float32)
+    for axis in (0, 1):
+        padded = np.pad(picture, [(reach, reach) if axis == place else (0, 0) for place in range(3)], mode="edge")
+        size = picture.shape[axis]
+        picture = sum(
+            weight * padded.take(range(shift, shift + size), axis=axis) for shift, weight in enumerate(weights)
+        )
+    return picture

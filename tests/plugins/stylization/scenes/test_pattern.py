@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from fairlead_stylization.errors import BadPicture, BadSetting
+from fairlead_stylization.quality.similarity import high_frequency_energy
 from fairlead_stylization.scenes.consistency import consistency, warped_error
-from fairlead_stylization.scenes.pattern import fit_pattern, spread_inwards
+from fairlead_stylization.scenes.pattern import fit_pattern, spread_inwards, wide
 from fairlead_stylization.scenes.scene import Scene
 from fairlead_stylization.scenes.splatting import splat
-from fairlead_stylization.scenes.stylizing import stylize_scene
+from fairlead_stylization.scenes.stylizing import DETAIL, blurred, settled, stylize_scene
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +77,27 @@ def test_unknown_pixels_take_the_colours_around() -> None:
     filled = spread_inwards(picture, known)
     np.testing.assert_allclose(filled, np.broadcast_to(np.float32([1, 0, 0]), filled.shape), atol=1e-5)
     np.testing.assert_array_equal(spread_inwards(picture, np.zeros((20, 20), bool)), picture)
+
+
+def test_holes_are_no_background() -> None:
+    nothing = np.zeros((24, 24), bool)
+    nothing[:, :8] = True
+    nothing[12:15, 15:18] = True
+    kept = wide(nothing, 2)
+    assert kept[:, :8].all() and not kept[:, 8:].any()
+    assert wide(np.ones((9, 9), bool), 2).all() and not wide(np.zeros((9, 9), bool), 2).any()
+
+
+def test_views_have_the_detail_that_was_painted(ball: Scene) -> None:
+    pattern = fit_pattern(ball, charts=4, size=64)
+    atlas = pattern.atlas(ball.colours, ball.background)
+    strokes = np.random.default_rng(2).random(atlas.shape).astype(np.float32)
+    painted = np.clip(0.5 + 2.0 * (blurred(strokes, 0.8) - 0.5), 0, 1).astype(np.float32)
+    colours = settled(pattern, painted, ball.background)
+    wanted = np.mean([high_frequency_energy(chart) for chart in pattern.charts_of(painted, ball.background)])
+    found = np.mean([high_frequency_energy(view.render(colours, ball.background)) for view in pattern.splats])
+    assert found == pytest.approx(DETAIL * wanted, rel=0.05)
+    np.testing.assert_array_equal(colours, settled(pattern, painted, ball.background))
 
 
 def test_charts_out_of_range_are_refused(ball: Scene) -> None:

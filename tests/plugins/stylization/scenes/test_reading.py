@@ -44,6 +44,17 @@ def test_a_mesh_without_colours_is_lit(tmp_path: Path) -> None:
     assert top > bottom + 0.1
 
 
+def test_discs_lie_evenly_on_a_mesh(tmp_path: Path) -> None:
+    trimesh.creation.box((2, 1, 1)).export(tmp_path / "box.ply")
+    points = read_scene(tmp_path / "box.ply", discs=8000).points
+    side = points[np.abs(points[:, 2] - 0.5) < 1e-5]
+    assert len(side) == pytest.approx(8000 * 2 / 10, rel=0.01)
+    cells = np.floor((side[:, :2] + [1, 0.5]) * 10).astype(int).clip(0, [19, 9])
+    counts = np.bincount(cells[:, 0] * 10 + cells[:, 1], minlength=200)
+    # At random, 8 in a cell would vary by 2.8.
+    assert counts.std() < 1.7 and counts.min() >= 3
+
+
 def test_seams_of_a_texture_do_not_open_a_mesh(tmp_path: Path) -> None:
     ball = trimesh.creation.icosphere(subdivisions=3)
     # Every triangle has vertices of its own, with places on a texture, as files have them along seams.

@@ -15,13 +15,13 @@ struct Discs {
     std::size_t count;
 };
 
-// Which pixel shows how much of which disc; the weights of a pixel sum to 1.
+// Which pixel shows how much of which disc; the weights of a pixel are above 0 and sum to 1.
 struct Splats {
     std::vector<std::int32_t> pixels, discs;
     std::vector<float> weights;
 };
 
-// Fills depth [height * width], infinite where there is nothing.
+// Fills depth [height * width] with the mean of what a pixel shows, infinite where there is nothing.
 Splats splat(const Discs& discs, std::size_t width, std::size_t height, float* depth);
 
 }  // namespace fairlead::pictures

@@ -15,11 +15,12 @@ from ..scene import Mesh, Scene
 F32 = NDArray[np.float32]
 #: A band-0 spherical harmonic's value: what Gaussians' colours are stored by (Kerbl et al., 2023).
 _HARMONIC = 0.28209479177387814
+#: Radius of a mesh's discs beside that of a circle of their share of the area: what they leave open shows the far side.
+_COVER = 1.6
 #: Gaussians that let more through than this are fog.
-#: Radius of a mesh's discs beside that of a circle of their share of the area: they lie at random, and what they leave
-#: open shows what is behind.
-_COVER = 2.1
 _LEAST_OPACITY = 0.3
+#: Steps of the sequence that fills a square most evenly (Roberts' R2: powers of the plastic number's inverse).
+_EVEN = (0.7548776662466927, 0.5698402909980532)
 
 
 def trimesh() -> ModuleType:
@@ -126,20 +127,38 @@ def _covered(library: ModuleType, mesh: Any, path: Path, discs: int, seed: int) 
     area = float(mesh.area)
     if not area > 0:
         raise BadPicture(f"{path}: its triangles have no area; accepted: at least one that has")
-    points, faces = library.sample.sample_surface(mesh, discs, seed=seed)
+    faces, weights = _spread(np.asarray(mesh.area_faces, np.float64), discs, seed)
+    points = (weights[..., None] * np.asarray(mesh.triangles, np.float32)[faces]).sum(axis=1)
     texture, places = _texture(mesh)
-    corners = np.asarray(mesh.triangles)[faces]
-    weights = np.asarray(library.triangles.points_to_barycentric(corners, np.asarray(points)), np.float32)
-    colours, said = _colours(mesh, weights, np.asarray(faces), texture, places)
+    colours, said = _colours(mesh, weights, faces, texture, places)
     normals = np.asarray(mesh.face_normals, np.float32)[faces]
     radius = np.sqrt(area / discs / np.pi) * _COVER
-    kept = Mesh(vertices, np.asarray(mesh.faces, np.int32), places, texture, np.asarray(faces, np.int32), weights)
+    kept = Mesh(vertices, np.asarray(mesh.faces, np.int32), places, texture, faces.astype(np.int32), weights)
     return Scene(
-        np.asarray(points, np.float32), colours, np.full(len(points), radius, np.float32),
+        points.astype(np.float32), colours, np.full(len(points), radius, np.float32),
         # Triangles of open or badly wound meshes show both sides.
         normals if _closed(mesh) else None,
         source=str(path), mesh=kept, conversions=said,
     )  # fmt: skip
+
+
+def _spread(areas: NDArray[np.float64], count: int, seed: int) -> tuple[NDArray[np.int64], F32]:
+    """Triangles int64 [count] and barycentric places float32 [count, 3] that lie evenly on a surface.
+
+    Every triangle has its share of the count, up to one, and within it places follow a sequence of low discrepancy:
+    places drawn at random would leave open what others cover several times.
+    """
+    rng = np.random.default_rng(seed)
+    ends = np.cumsum(areas)
+    faces = np.searchsorted(ends, (np.arange(count) + rng.random()) / count * ends[-1], side="right")
+    faces = np.minimum(faces, len(areas) - 1)
+    starts = np.searchsorted(faces, np.arange(len(areas)))
+    number = np.arange(count) - starts[faces]
+    square = (rng.random((len(areas), 2))[faces] + number[:, None] * np.float64(_EVEN)) % 1
+    # The square's upper half is folded onto the triangle.
+    over = square.sum(axis=1) > 1
+    square[over] = 1 - square[over]
+    return faces, np.concatenate([1 - square.sum(axis=1, keepdims=True), square], axis=1).astype(np.float32)
 
 
 def _closed(mesh: Any) -> bool:
