@@ -1,7 +1,8 @@
 """A graph of vectors in NumPy: the same algorithms as the native one on exact distances, small and slow.
 
-Where the native graph walks by 8 bit codes this one walks by distances, so both find the same nearest vectors where the
-codes tell the candidates apart, and need not pass through the same vertices on the way.
+Where the native graph walks by codes this one walks by distances, so both find the same nearest vectors where the codes
+tell the candidates apart, and need not pass through the same vertices on the way. What codes hold, and what they are
+worth, is here too: `coordinates`, `walk_scores` and `code_distances`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,41 @@ from numpy.typing import NDArray
 from fairlead_kernels import reference_vectors
 
 I64 = NDArray[np.int64]
+I8 = NDArray[np.int8]
 F32 = NDArray[np.float32]
+U8 = NDArray[np.uint8]
+LINE, NORM_BYTES = 64, 4
+
+
+def coordinates(codes: U8, bits: int) -> I64:
+    """Return the coordinates, in steps, of walk codes [n, bytes]: [n, leading], -127 to 127, or -7 to 7 of 4 bits."""
+    packed = codes[:, :-NORM_BYTES].astype(np.int64)
+    return packed - 128 if bits == 8 else np.concatenate([packed & 15, packed >> 4], 1) - 8
+
+
+def half_norms(codes: U8) -> I64:
+    """Return the half squared norms [n] of walk codes [n, bytes], in units of a score."""
+    return np.ascontiguousarray(codes[:, -NORM_BYTES:]).view(np.int32)[:, 0].astype(np.int64)
+
+
+def factors(walked: I8, bits: int) -> I64:
+    """Return what a query [bytes of a query], as walks take it, multiplies each leading coordinate with: [leading]."""
+    if bits == 8:
+        return walked[:-NORM_BYTES].astype(np.int64)
+    halves = walked.reshape(-1, 2, LINE).transpose(1, 0, 2).reshape(2, -1)
+    return halves[:, :-NORM_BYTES].reshape(-1).astype(np.int64)
+
+
+def walk_scores(codes: U8, bits: int, walked: I8) -> I64:
+    """Return the scores [n] of walk codes [n, bytes] for a query, the nearest the smallest."""
+    stored = coordinates(codes, bits) + (128 if bits == 8 else 8)
+    return half_norms(codes) + stored @ factors(walked, bits)
+
+
+def code_distances(codes: U8, bits: int, at: int) -> I64:
+    """Return squared distances [n], in squared steps, of walk codes [n, bytes] from one of them."""
+    whole = coordinates(codes, bits)
+    return np.square(whole - whole[at]).sum(1)
 
 
 def robust_prune(distances: F32, between: F32, degree: int, alpha: float) -> list[int]:

@@ -1,4 +1,4 @@
-"""A graph of vectors (Vamana) that is walked by 8 bit codes of their leading coordinates, all in memory."""
+"""A graph of vectors (Vamana) that is walked by 8 or 4 bit codes of their leading coordinates, all in memory."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Keep = Literal["exact", "codes", "fine", "walk"]
 
 #: Parts of a saved graph, in the order in which native code gives them.
 PARTS = ("slots", "edges", "codes", "rows", "more", "removed", "entries")
-#: Of what is kept beside the walk's codes: bits that refine a leading coordinate, and bits of a trailing one.
-ROW_BITS = {"exact": (0, 0), "codes": (1, 6), "fine": (4, 12), "walk": (0, 0)}
+#: Of what is kept beside the walk's codes: bits of a leading coordinate, the code's included, and of a trailing one.
+ROW_BITS = {"exact": (0, 0), "codes": (9, 6), "fine": (12, 12), "walk": (0, 0)}
 CHUNK = 8192
 SLACK = 32
 #: Codes that are scanned rather than one is met by a walk. They cost less each, and a scan misses none: a walk does
@@ -52,12 +52,14 @@ class GraphOptions:
         degree: neighbours of a vertex, a multiple of 16.
         beam: of the searches for a new vertex's candidates.
         alpha: of the pruning (Subramanya et al. 2019), for squared distances.
-        lines: cache lines of a code, 1 and above: 64 bytes hold 60 coordinates. None: up to 4, as many as hold 95 % of
-            the vectors' variance.
+        lines: cache lines of a code, 1 and above: 64 bytes hold 60 coordinates of 8 bits or 120 of 4. None: up to 4, as
+            many as hold 95 % of the vectors' variance.
         keep: what orders the last candidates. ``exact``: the vectors themselves; ``codes``: 9 bits of the
             leading coordinates and 6 of the others; ``fine``: 12 bits of all; ``walk``: nothing, for a graph that goes
             to a tier (`vector_tier_graph`), whose own searches are as good as the walk's codes.
         seed: of everything that is drawn.
+        bits: of a code's coordinate, 8 or 4. None: 4 where 8 would take 3 lines or more and the vectors are kept, else
+            8: rows that refine 4 bits cost more than the walk saves. Graphs that go to a tier have 8.
     """
 
     degree: int = 32
@@ -66,6 +68,7 @@ class GraphOptions:
     lines: int | None = None
     keep: Keep = "exact"
     seed: int = 0
+    bits: int | None = None
 
     def __post_init__(self) -> None:
         if self.degree < 16 or self.degree % 16 or self.degree > 256:
@@ -76,6 +79,10 @@ class GraphOptions:
             raise VectorError(f"alpha: must be 1..4, got {self.alpha}")
         if self.lines is not None and not 1 <= self.lines <= 64:
             raise VectorError(f"lines: must be 1..64, got {self.lines}")
+        if self.bits not in (None, 4, 8):
+            raise VectorError(f"bits: must be 4 or 8, got {self.bits}")
+        if self.keep == "walk" and self.bits == 4:
+            raise VectorError("bits: must be 8 for a graph that goes to a tier")
         if self.keep not in ROW_BITS:
             raise VectorError(f"keep: must be one of {', '.join(ROW_BITS)}, got {self.keep!r}")
 
@@ -91,14 +98,15 @@ class Graph:
         """Make an empty graph; `build` and `load` are the ways to have one with vectors."""
         self.space, self.options, self.codes = space, options, codes
         native = extension()
+        leading_bits, tail_bits = ROW_BITS[options.keep]
         if native is None or codes is None:
             self._native: Any = None
             self._reference = ReferenceGraph(space, options.degree, options.beam, options.alpha)
         else:
             self._native = native.VectorGraph(
-                *space.codes, codes.rotation, codes.center, codes.lines, codes.step, codes.tail_step, codes.longest,
-                options.degree, options.beam, options.alpha, options.seed, options.keep == "exact",
-                ROW_BITS[options.keep][0], ROW_BITS[options.keep][1] or 8,
+                *space.codes, codes.rotation, codes.center, codes.lines, codes.bits, codes.step, codes.tail_step,
+                codes.longest, options.degree, options.beam, options.alpha, options.seed, options.keep == "exact",
+                max(0, leading_bits - codes.bits), tail_bits or 8,
             )  # fmt: skip
 
     @classmethod
@@ -136,7 +144,8 @@ class Graph:
             raise VectorError("slots: one is there twice")
         if len(slots) and int(slots.max()) >= len(vectors):
             raise VectorError(f"slots: {int(slots.max())} has no row; vectors has {len(vectors)}")
-        codes = train_walk_codes(space, vectors, slots, options.lines, ROW_BITS[options.keep][1], options.seed)
+        bits = options.bits or (None if options.keep == "exact" else 8)
+        codes = train_walk_codes(space, vectors, slots, options.lines, bits, ROW_BITS[options.keep][1], options.seed)
         graph = cls(space, options, codes)
         needed = graph.build_bytes(len(slots), threads)
         if memory_bytes is not None and needed > memory_bytes:
@@ -321,6 +330,14 @@ class Graph:
         """Return the slots where walks begin."""
         found = self._reference.entries if self._native is None else self._native.entries()
         return [s for s in found if s != 0xFFFFFFFF]
+
+    def walked(self, queries: Vectors) -> NDArray[np.int8]:
+        """Return queries as walks take them: int8 [n, bytes of a query], negated; of a graph of compiled kernels."""
+        if self._native is None or self.codes is None:
+            raise VectorError("walked: needs the compiled kernels")
+        out = np.empty((len(queries), self.codes.query_bytes), np.int8)
+        self._native.walked(as_bytes(queries), out)
+        return out
 
     def save(self) -> dict[str, NDArray[Any]]:
         """Return all that `load` needs, as arrays; of a graph of compiled kernels."""

@@ -86,8 +86,10 @@ class TierGraph:
         """Make an empty graph; `from_graph` and `load` are the ways to have one with vectors.
 
         Raises:
-            VectorError: there are no compiled kernels.
+            VectorError: there are no compiled kernels, or the codes have other than 8 bits.
         """
+        if codes.bits != 8:
+            raise VectorError(f"bits: a graph in a tier has codes of 8, got {codes.bits}")
         self.native: Any = extension()
         if self.native is None:
             raise VectorError("a graph in a tier: needs the compiled kernels; accepted: clusters, or a graph in memory")

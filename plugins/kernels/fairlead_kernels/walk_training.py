@@ -20,6 +20,12 @@ MOST_LINES = 4
 ENOUGH = 0.95
 #: Of the coordinates' magnitudes, what an 8 bit code reaches.
 REACH = 0.9999
+#: Where 8 bit codes would take so many lines, codes have 4 bits: a walk waits for lines.
+FEW_BITS_FROM = 3
+#: Numbers by which the step of 4 bit codes is chosen.
+NIBBLE_SAMPLE = 1 << 17
+#: Of a 4 bit code: the largest coordinate, and how many steps rows reach that refine it.
+MOST_NIBBLE, NIBBLE_REACH = 7, 10.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,7 @@ class WalkCodes:
         rotation: float32 [leading + trailing, columns]; rows beyond the vectors' dimension are 0.
         center: float32 [columns]: subtracted first.
         lines: cache lines of a code.
+        bits: of a code's coordinate, 8 or 4.
         step, tail_step: of leading and of trailing coordinates.
         longest: for inner products, the squared norm of the longest vector; all get a further coordinate that makes
             them as long (Bachrach et al. 2014).
@@ -41,6 +48,17 @@ class WalkCodes:
     step: float
     tail_step: float
     longest: float
+    bits: int = 8
+
+    @property
+    def leading(self) -> int:
+        """Coordinates that a code holds."""
+        return leading_coordinates(self.lines, self.bits)
+
+    @property
+    def query_bytes(self) -> int:
+        """Bytes of a query: one for each coordinate and for what lies beside them."""
+        return self.lines * LINE_COORDINATES * 8 // self.bits
 
     @property
     def training_bytes(self) -> int:
@@ -55,14 +73,27 @@ class WalkCodes:
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> WalkCodes:
         """Return what `arrays` returned the arrays of; KeyError where one is missing."""
-        values = {field.name: arrays[f"walk_{field.name}"] for field in fields(cls)}
+        # Graphs that were saved before there were other codes have 8 bits.
+        values = {field.name: arrays[f"walk_{field.name}"] for field in fields(cls) if field.name != "bits"}
         scalars = {name: values[name].item() for name in ("lines", "step", "tail_step", "longest")}
+        scalars["bits"] = arrays["walk_bits"].item() if "walk_bits" in arrays else 8
         turned = {name: np.ascontiguousarray(values[name], np.float32) for name in ("rotation", "center")}
         return cls(**turned, **scalars)
 
 
+def leading_coordinates(lines: int, bits: int) -> int:
+    """Return how many coordinates codes of so many cache lines hold."""
+    return (lines * LINE_COORDINATES - NORM_COORDINATES) * 8 // bits
+
+
 def train_walk_codes(
-    space: Space, vectors: Vectors, slots: NDArray[np.uint32], lines: int | None, tail_bits: int, seed: int
+    space: Space,
+    vectors: Vectors,
+    slots: NDArray[np.uint32],
+    lines: int | None,
+    bits: int | None,
+    tail_bits: int,
+    seed: int,
 ) -> WalkCodes:
     """Learn from a sample of the rows ``vectors[slots]``.
 
@@ -74,6 +105,7 @@ def train_walk_codes(
         vectors: rows by slot.
         slots: which of them.
         lines: cache lines of a code; None: up to MOST_LINES, as many as hold ENOUGH of the variance.
+        bits: of a code's coordinate, 8 or 4; None: 4 where 8 would take FEW_BITS_FROM lines or more.
         tail_bits: of a trailing coordinate; 0: those are left out.
         seed: of the sample and the rotations.
     """
@@ -85,18 +117,20 @@ def train_walk_codes(
     centered = sample - center
     variances, components = np.linalg.eigh(centered.T @ centered)
     components = components[:, ::-1].T
-    lines = lines or _enough_lines(variances[::-1])
-    lead = min(lines * LINE_COORDINATES - NORM_COORDINATES, len(center))
-    rotation = np.zeros((lines * LINE_COORDINATES - NORM_COORDINATES, len(center)))
+    bits = bits or (4 if _enough_lines(variances[::-1], 8) >= FEW_BITS_FROM else 8)
+    lines = lines or _enough_lines(variances[::-1], bits)
+    lead = min(leading_coordinates(lines, bits), len(center))
+    rotation = np.zeros((leading_coordinates(lines, bits), len(center)))
     rotation[:lead] = _random_rotation(lead, random) @ components[:lead]
     tail = _random_rotation(len(center) - lead, random) @ components[lead:] if tail_bits else components[:0]
     return WalkCodes(
         np.ascontiguousarray(np.concatenate([rotation, tail]), np.float32),
         center.astype(np.float32),
         lines,
-        _step(centered @ rotation[:lead].T, 8),
+        _leading_step(centered @ rotation[:lead].T, bits, refined=tail_bits > 0),
         _step(centered @ tail.T, tail_bits),
         longest,
+        bits,
     )
 
 
@@ -120,10 +154,10 @@ def _longest(space: Space, vectors: Vectors, slots: NDArray[np.uint32]) -> float
     return most
 
 
-def _enough_lines(variances: F64) -> int:
+def _enough_lines(variances: F64, bits: int) -> int:
     shares = np.cumsum(variances) / max(float(variances.sum()), 1e-30)
     for lines in range(1, MOST_LINES):
-        lead = lines * LINE_COORDINATES - NORM_COORDINATES
+        lead = leading_coordinates(lines, bits)
         if lead >= len(shares) or shares[lead - 1] >= ENOUGH:
             return lines
     return MOST_LINES
@@ -137,5 +171,29 @@ def _random_rotation(size: int, random: np.random.Generator) -> F64:
 
 
 def _step(coordinates: F64, bits: int) -> float:
-    reach = float(np.quantile(np.abs(coordinates), REACH)) if coordinates.size else 0.0
+    reach = _reach(coordinates)
     return reach / (2 ** (bits - 1) - 1) if reach > 0 else 1.0
+
+
+def _reach(coordinates: F64) -> float:
+    return float(np.quantile(np.abs(coordinates), REACH)) if coordinates.size else 0.0
+
+
+def _leading_step(coordinates: F64, bits: int, refined: bool) -> float:
+    if bits == 8:
+        return _step(coordinates, 8)
+    step = _nibble_step(coordinates)
+    return max(step, _reach(coordinates) / NIBBLE_REACH) if refined else step
+
+
+def _nibble_step(coordinates: F64) -> float:
+    """Return the step by which coordinates [n, leading], clipped, are rounded with the least squared error."""
+    some = coordinates.ravel()[:: max(1, coordinates.size // NIBBLE_SAMPLE)]
+    deviation = float(np.sqrt(np.mean(np.square(some)))) if some.size else 0.0
+    if deviation == 0.0:
+        return 1.0
+    steps = deviation * np.linspace(1.5, 5.0, 36) / MOST_NIBBLE
+    errors = [
+        np.square(np.clip(np.rint(some / step), -MOST_NIBBLE, MOST_NIBBLE) * step - some).mean() for step in steps
+    ]
+    return float(steps[int(np.argmin(errors))])

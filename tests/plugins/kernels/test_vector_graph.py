@@ -11,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fairlead_kernels as fk
-from fairlead_kernels.backend import available_isas
+from fairlead_kernels import reference_vector_graph as reference
+from fairlead_kernels.backend import available_isas, extension
 from fairlead_kernels.vector_graph import Graph, GraphOptions
+from fairlead_kernels.vector_tier_graph import TierGraph
+from fairlead_kernels.vector_tiers import memory_tier, tier_memory
 from fairlead_kernels.vectors import Space, VectorError, check_vectors, distances
 
-from .cases import examples, needs_native
+from .cases import each_isa, examples, needs_native
 
 BACKENDS = ["numpy", *available_isas()]
 SMALL = GraphOptions(degree=16, beam=32)
@@ -67,14 +70,15 @@ def test_nearest_are_found(choice: str) -> None:
 @pytest.mark.parametrize("metric", ["l2", "dot", "cosine"])
 @pytest.mark.parametrize("element", ["float32", "float16", "bfloat16", "int8", "uint8", "bit"])
 @pytest.mark.parametrize("keep", ["exact", "codes", "fine"])
-def test_elements_and_metrics(element: Any, metric: Any, keep: Any) -> None:
+@pytest.mark.parametrize(("bits", "lines"), [(8, 2), (4, 1)])
+def test_elements_and_metrics(element: Any, metric: Any, keep: Any, bits: int, lines: int) -> None:
     space = Space(element, metric, 72)
     vectors, queries = made(space, clustered(600, 72)), made(space, clustered(20, 72, 1))
     if keep != "exact" and metric == "dot":
         with pytest.raises(VectorError, match="keep: must be exact for dot"):
             Graph.build(space, np.arange(600), vectors, GraphOptions(keep=keep))
         return
-    graph = Graph.build(space, np.arange(600), vectors, GraphOptions(degree=16, beam=48, keep=keep, lines=2))
+    graph = Graph.build(space, np.arange(600), vectors, GraphOptions(16, 48, keep=keep, lines=lines, bits=bits))
     found = graph.search(queries, 5, beam=64)
     true = distances(space, queries, vectors)
     reached_distances = np.take_along_axis(true, found.slots, 1)
@@ -84,6 +88,99 @@ def test_elements_and_metrics(element: Any, metric: Any, keep: Any) -> None:
     np.testing.assert_allclose(
         found.distances, reached_distances, rtol=0.02, atol=(1e-4 if keep == "exact" else 0.02) * scale + 1e-5
     )
+
+
+def turned(graph: Graph, vectors: Any) -> Any:
+    """Return vectors as a graph of l2 rounds them: rotated, leading coordinates alone, float64 [n, leading]."""
+    codes = graph.codes
+    assert codes is not None
+    return (vectors - codes.center).astype(np.float64) @ codes.rotation[: codes.leading].T.astype(np.float64)
+
+
+@each_isa
+@examples(6)
+@given(st.sampled_from([4, 8]), st.integers(1, 5), st.integers(1, 300), st.integers(1, 150), st.integers(0, 50))
+def test_codes_scores_and_distances_are_the_reference_s(
+    isa: str, bits: int, lines: int, dim: int, count: int, seed: int
+) -> None:
+    fk.select(isa)
+    vectors, queries = clustered(count, dim, seed), clustered(3, dim, seed + 1000)
+    options = GraphOptions(degree=16, beam=16, lines=lines, bits=bits)
+    graph = Graph.build(Space("float32", "l2", dim), np.arange(count), vectors, options)
+    native, codes = extension(), graph.save()["codes"].reshape(count, lines * 64)
+    assert graph.codes is not None and graph.codes.bits == bits and native is not None
+    step, most, finer = graph.codes.step, (7 if bits == 4 else 127), (16 if bits == 4 else 1)
+    wanted = np.clip(np.rint(turned(graph, vectors) / step), -most, most)
+    off = np.abs(reference.coordinates(codes, bits) - wanted)
+    assert off.max() <= 1 and off.mean() < 1e-3  # where rounding is a matter of the last bit
+    squares = np.square((vectors - graph.codes.center).astype(np.float64)).sum(1)
+    np.testing.assert_allclose(reference.half_norms(codes), squares / 2 / step**2 * finer, rtol=1e-4, atol=1)
+    for query, walked in zip(queries, graph.walked(queries), strict=True):
+        aimed = np.clip(np.rint(turned(graph, query[None])[0] / step * finer), -127, 127)
+        assert np.abs(reference.factors(walked, bits) + aimed).max() <= 1
+        scores, near = np.empty(count, np.int32), np.empty(count, bool)
+        expected = reference.walk_scores(codes, bits, walked)
+        below = int(np.median(expected))
+        native.walk_scores(codes, bits, walked, below, scores, near)
+        np.testing.assert_array_equal(scores, expected)
+        np.testing.assert_array_equal(near, expected < below)
+    out = np.empty(count, np.float32)
+    native.walk_distances(codes, bits, count // 2, out)
+    np.testing.assert_array_equal(out, reference.code_distances(codes, bits, count // 2))
+
+
+@needs_native
+@pytest.mark.parametrize("keep", ["exact", "codes", "fine"])
+def test_four_bits_change_and_answer_the_same_on_every_isa(keep: Any) -> None:
+    space, vectors, queries = Space("float32", "cosine", 150), clustered(700, 150), clustered(20, 150, 1)
+    options = GraphOptions(degree=16, beam=48, bits=4, keep=keep)
+    graph = Graph.build(space, np.arange(500), vectors, options)
+    graph.insert(np.arange(500, 700), vectors[500:])
+    graph.remove(np.arange(0, 500, 5))
+    graph.consolidate()
+    arrays, found = graph.save(), graph.search(queries, 5, beam=160)
+    there = np.setdiff1d(np.arange(700), np.arange(0, 500, 5))
+    true = distances(space, queries, vectors[there])
+    best = there[np.argsort(true, 1)[:, :5]]
+    assert np.mean([len(np.intersect1d(a, b)) for a, b in zip(found.slots, best, strict=True)]) >= 4.3
+    for isa in available_isas():
+        fk.select(isa)
+        again = Graph.load(space, options, arrays).search(queries, 5, beam=160)
+        assert (again.slots == found.slots).mean() >= 0.97
+        np.testing.assert_allclose(again.distances, found.distances, rtol=1e-3, atol=1e-5)
+
+
+@needs_native
+def test_bits_are_few_where_lines_would_be_many() -> None:
+    random, lines = np.random.default_rng(0), {}
+    for dim in (100, 160, 400):
+        vectors = random.normal(size=(800, dim)).astype(np.float32)
+        graph = Graph.build(Space("float32", "l2", dim), np.arange(800), vectors, SMALL)
+        assert graph.codes is not None
+        lines[dim] = (graph.codes.bits, graph.codes.lines)
+    assert lines == {100: (8, 2), 160: (4, 2), 400: (4, 3)}
+    few = Graph.build(
+        Space("float32", "l2", 400), np.arange(800), vectors, GraphOptions(degree=16, beam=32, keep="fine")
+    )
+    assert few.codes is not None and few.codes.bits == 8
+
+
+@needs_native
+def test_graphs_saved_without_bits_have_eight_and_tiers_take_no_others() -> None:
+    space, vectors = Space("float32", "l2", 40), clustered(100, 40)
+    graph = Graph.build(space, np.arange(100), vectors, SMALL)
+    arrays = {name: array for name, array in graph.save().items() if name != "walk_bits"}
+    again = Graph.load(space, SMALL, arrays)
+    np.testing.assert_array_equal(again.search(vectors[:9], 5).slots, graph.search(vectors[:9], 5).slots)
+    few = Graph.build(space, np.arange(100), vectors, GraphOptions(degree=16, bits=4))
+    with pytest.raises(VectorError, match="do not fit together"):
+        Graph.load(space, SMALL, few.save() | {"walk_bits": np.array(5)})
+    tier = memory_tier("dram:test", tier_memory(1 << 20))
+    with pytest.raises(VectorError, match="bits: a graph in a tier has codes of 8"):
+        TierGraph.from_graph(few, tier, vectors)
+    for bits, keep in ((5, "exact"), (4, "walk")):
+        with pytest.raises(VectorError, match="bits: must be"):
+            GraphOptions(bits=bits, keep=keep)
 
 
 @needs_native

@@ -8,12 +8,13 @@ namespace fairlead {
 
 // One ISA's kernels. Each works on a range and knows nothing of threads: whoever calls it splits the work,
 // and an output element's order of summation depends neither on the split nor on the batch.
-// Vectors of whole numbers in two parts: walk codes, a byte for each leading coordinate (128 is 0), and rows (see
-// packed_rows.hpp) with `extra` bits that refine each of those, then `tail_bits` of each trailing coordinate.
+// Vectors of whole numbers in two parts: walk codes (see walk_codes.hpp), and rows (see packed_rows.hpp) with `extra`
+// bits that refine each coordinate of those, then `tail_bits` of each trailing coordinate.
 struct CodedRows {
     const std::uint8_t* codes;
     std::size_t code_stride;
     std::size_t leading;
+    std::uint32_t bits;  // of a code's coordinate: 8 or 4
     std::uint32_t extra;
     const std::uint8_t* rows;
     std::size_t row_stride;
@@ -109,9 +110,16 @@ struct KernelTable {
     // for each of the (at most 64) scores that is smaller than `below`.
     std::uint64_t (*score_lines)(const std::uint8_t* codes, std::size_t lines, const std::uint32_t* ids,
                                  std::size_t count, const std::int8_t* query, std::int32_t below, std::int32_t* out);
+    // The same of codes that hold two coordinates a byte: the query has 64 factors of the low halves of a line, then 64
+    // of the high ones.
+    std::uint64_t (*score_nibbles)(const std::uint8_t* codes, std::size_t lines, const std::uint32_t* ids,
+                                   std::size_t count, const std::int8_t* query, std::int32_t below, std::int32_t* out);
     // out[i] = the squared Euclidean distance of row ids[i] to the query, exact below 2^15 columns.
     void (*byte_distances)(const std::uint8_t* query, const std::uint8_t* rows, std::size_t stride,
                            std::size_t columns, const std::uint32_t* ids, std::size_t count, float* out);
+    // The same of rows with two coordinates a byte.
+    void (*nibble_distances)(const std::uint8_t* query, const std::uint8_t* rows, std::size_t stride, std::size_t bytes,
+                             const std::uint32_t* ids, std::size_t count, float* out);
     // out[i] = the dot product of the query [leading + trailing] and the whole numbers of row ids[i]; values [as many]
     // is scratch.
     void (*coded_products)(const CodedRows& coded, const std::uint32_t* ids, std::size_t count, const float* query,

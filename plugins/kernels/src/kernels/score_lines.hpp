@@ -47,7 +47,22 @@ FAIRLEAD_INLINE __m512i score_line_vnni(const std::uint8_t* code, std::size_t li
     return sum;
 }
 
+// Two coordinates a byte, two registers of the query a line.
 template <int Lines>
+FAIRLEAD_INLINE __m512i score_nibbles_vnni(const std::uint8_t* code, std::size_t lines, const std::int8_t* query) {
+    const std::size_t n = Lines > 0 ? static_cast<std::size_t>(Lines) : lines;
+    const __m512i low = _mm512_set1_epi8(15);
+    __m512i sum = _mm512_maskz_loadu_epi32(0x8000, code + (n - 1) * kCodeLine);
+    for (std::size_t at = 0; at < n * kCodeLine; at += kCodeLine) {
+        const __m512i bytes = _mm512_loadu_si512(code + at);
+        sum = _mm512_dpbusd_epi32(sum, _mm512_and_si512(bytes, low), _mm512_loadu_si512(query + 2 * at));
+        sum = _mm512_dpbusd_epi32(sum, _mm512_and_si512(_mm512_srli_epi16(bytes, 4), low),
+                                  _mm512_loadu_si512(query + 2 * at + kCodeLine));
+    }
+    return sum;
+}
+
+template <int Lines, bool Nibbles>
 std::uint64_t score_lines_vnni(const std::uint8_t* codes, std::size_t lines, const std::uint32_t* ids,
                                std::size_t count, const std::int8_t* query, std::int32_t below, std::int32_t* out) {
     const std::size_t stride = lines * kCodeLine;
@@ -58,7 +73,8 @@ std::uint64_t score_lines_vnni(const std::uint8_t* codes, std::size_t lines, con
         FAIRLEAD_UNROLL
         for (std::size_t i = 0; i < 16; ++i) {
             const std::size_t at = begin + (i < some ? i : some - 1);
-            v[i] = score_line_vnni<Lines>(codes + (ids != nullptr ? ids[at] : at) * stride, lines, query);
+            const std::uint8_t* code = codes + (ids != nullptr ? ids[at] : at) * stride;
+            v[i] = Nibbles ? score_nibbles_vnni<Lines>(code, lines, query) : score_line_vnni<Lines>(code, lines, query);
         }
         const __m512i scores = sums_of_16(v);
         const auto lanes = static_cast<__mmask16>((1U << some) - 1U);
@@ -69,16 +85,22 @@ std::uint64_t score_lines_vnni(const std::uint8_t* codes, std::size_t lines, con
     return found;
 }
 
+template <bool Nibbles>
+std::uint64_t score_vnni(const std::uint8_t* codes, std::size_t lines, const std::uint32_t* ids, std::size_t count,
+                         const std::int8_t* query, std::int32_t below, std::int32_t* out) {
+    if (lines == 1) return score_lines_vnni<1, Nibbles>(codes, 1, ids, count, query, below, out);
+    if (lines == 2) return score_lines_vnni<2, Nibbles>(codes, 2, ids, count, query, below, out);
+    if (lines == 3) return score_lines_vnni<3, Nibbles>(codes, 3, ids, count, query, below, out);
+    return score_lines_vnni<0, Nibbles>(codes, lines, ids, count, query, below, out);
+}
+
 #endif
 
 template <class V>
 std::uint64_t score_lines(const std::uint8_t* codes, std::size_t lines, const std::uint32_t* ids, std::size_t count,
                           const std::int8_t* query, std::int32_t below, std::int32_t* out) {
 #if defined(__AVX512VNNI__)
-    if (lines == 1) return score_lines_vnni<1>(codes, 1, ids, count, query, below, out);
-    if (lines == 2) return score_lines_vnni<2>(codes, 2, ids, count, query, below, out);
-    if (lines == 3) return score_lines_vnni<3>(codes, 3, ids, count, query, below, out);
-    return score_lines_vnni<0>(codes, lines, ids, count, query, below, out);
+    return score_vnni<false>(codes, lines, ids, count, query, below, out);
 #else
     const std::size_t stride = lines * kCodeLine, bytes = stride - sizeof(std::int32_t);
     std::uint64_t found = 0;
@@ -87,6 +109,31 @@ std::uint64_t score_lines(const std::uint8_t* codes, std::size_t lines, const st
         std::int32_t sum;
         __builtin_memcpy(&sum, code + bytes, sizeof sum);
         for (std::size_t d = 0; d < bytes; ++d) sum += code[d] * query[d];
+        out[i] = sum;
+        if (sum < below) found |= std::uint64_t{1} << i;
+    }
+    return found;
+#endif
+}
+
+template <class V>
+std::uint64_t score_nibbles(const std::uint8_t* codes, std::size_t lines, const std::uint32_t* ids, std::size_t count,
+                            const std::int8_t* query, std::int32_t below, std::int32_t* out) {
+#if defined(__AVX512VNNI__)
+    return score_vnni<true>(codes, lines, ids, count, query, below, out);
+#else
+    const std::size_t stride = lines * kCodeLine;
+    std::uint64_t found = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+        const std::uint8_t* code = codes + (ids != nullptr ? ids[i] : i) * stride;
+        std::int32_t sum;
+        __builtin_memcpy(&sum, code + stride - sizeof sum, sizeof sum);
+        for (std::size_t at = 0; at < stride; at += kCodeLine) {
+            const std::int8_t *low = query + 2 * at, *high = low + kCodeLine;
+            for (std::size_t d = 0; d < kCodeLine; ++d) {
+                sum += (code[at + d] & 15) * low[d] + (code[at + d] >> 4) * high[d];
+            }
+        }
         out[i] = sum;
         if (sum < below) found |= std::uint64_t{1} << i;
     }

@@ -60,7 +60,9 @@ inline constexpr KernelTable table_of = {
     .update_scores = update_scores<V>,
     .add_received = add_received<V>,
     .score_lines = score_lines<V>,
+    .score_nibbles = score_nibbles<V>,
     .byte_distances = byte_distances<V>,
+    .nibble_distances = nibble_distances<V>,
     .coded_products = coded_products<V>,
 };
 

@@ -1,13 +1,16 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/vector.h>
 
-#include <memory>
-#include <optional>
+#include <algorithm>
 #include <cstring>
+#include <memory>
+#include <numeric>
+#include <optional>
 #include <vector>
 
 #include "arrays.hpp"
 #include "bindings.hpp"
+#include "fairlead/dispatch.hpp"
 #include "fairlead/vectors/graph.hpp"
 #include "fairlead/vectors/graph_stream.hpp"
 #include "vectors/bind_walk_encoder.hpp"
@@ -23,11 +26,11 @@ using Vectors = Array<const std::uint8_t, 2>;
 class BoundGraph {
 public:
     BoundGraph(int element, int metric, std::uint32_t dim, const Array<const float, 2>& rotation,
-               const Array<const float, 1>& center, std::size_t lines, float step, float tail_step, float longest,
-               std::uint32_t degree, std::uint32_t beam, float alpha, std::uint64_t seed, bool exact, std::uint32_t extra,
-               std::uint32_t tail_bits) {
-        WalkEncoder encoder =
-            walk_encoder(element, metric, dim, rotation, center, lines, step, tail_step, longest, extra, tail_bits);
+               const Array<const float, 1>& center, std::size_t lines, std::uint32_t bits, float step, float tail_step,
+               float longest, std::uint32_t degree, std::uint32_t beam, float alpha, std::uint64_t seed, bool exact,
+               std::uint32_t extra, std::uint32_t tail_bits) {
+        WalkEncoder encoder = walk_encoder(element, metric, dim, rotation, center, lines, bits, step, tail_step, longest,
+                                           extra, tail_bits);
         require(degree > 0 && degree % 16 == 0 && beam > 0, "degree: must be a multiple of 16; beam: at least 1");
         GraphSettings settings;
         settings.degree = degree;
@@ -109,6 +112,15 @@ public:
     }
 
     const Graph& graph() const { return *graph_; }
+
+    // Queries as walks take them.
+    void walked(const Vectors& queries, const Array<std::int8_t, 2>& out) const {
+        const WalkEncoder& encoder = graph_->encoder();
+        require(queries.shape(1) == encoder.space.bytes(), "queries: have another length");
+        require(out.shape(0) == queries.shape(0) && out.shape(1) == encoder.query_bytes(),
+                "out: must be [queries, bytes of a query]");
+        encoder.encode_queries(bytes_of(queries), queries.shape(0), out.data(), nullptr);
+    }
 
     // Rows [count, bytes] of slots; IndexError for one that is not there.
     void vectors(const Slots& slots, const Array<std::uint8_t, 2>& out) const {
@@ -205,13 +217,43 @@ private:
     std::unique_ptr<Graph> graph_;
 };
 
+// Scores of codes [count, bytes], as walks compute them.
+void walk_scores(const Vectors& codes, std::uint32_t bits, const Array<const std::int8_t, 1>& walked, std::int32_t below,
+                 const Array<std::int32_t, 1>& out, const Array<bool, 1>& near) {
+    const std::size_t bytes = codes.shape(1), count = codes.shape(0), lines = bytes / kLine;
+    require(bits == 4 || bits == 8, "bits: must be 4 or 8");
+    require(lines > 0 && bytes % kLine == 0 && walked.shape(0) == bytes * 8 / bits, "walked: fits no such codes");
+    require(out.shape(0) == count && near.shape(0) == count, "out, near: must be [codes]");
+    const KernelTable& kernels = kernels_in_use();
+    for (std::size_t first = 0; first < count; first += 64) {
+        const std::size_t some = std::min<std::size_t>(64, count - first);
+        const std::uint64_t found = (bits == 4 ? kernels.score_nibbles : kernels.score_lines)(
+            codes.data() + first * bytes, lines, nullptr, some, walked.data(), below, out.data() + first);
+        for (std::size_t i = 0; i < some; ++i) near.data()[first + i] = (found >> i & 1) != 0;
+    }
+}
+
+// Squared distances of codes [count, bytes] from one of them.
+void walk_distances(const Vectors& codes, std::uint32_t bits, std::uint32_t from, const Array<float, 1>& out) {
+    const std::size_t bytes = codes.shape(1), count = codes.shape(0);
+    require((bits == 4 || bits == 8) && bytes > sizeof(std::int32_t), "bits: must be 4 or 8");
+    require(from < count && out.shape(0) == count, "from: must be one of them; out: must be [codes]");
+    std::vector<std::uint32_t> ids(count);
+    std::iota(ids.begin(), ids.end(), 0U);
+    const KernelTable& kernels = kernels_in_use();
+    (bits == 4 ? kernels.nibble_distances : kernels.byte_distances)(
+        codes.data() + from * bytes, codes.data(), bytes, bytes - sizeof(std::int32_t), ids.data(), count, out.data());
+}
+
 }  // namespace
 
 void bind_graph(nb::module_& module) {
+    module.def("walk_scores", &walk_scores);
+    module.def("walk_distances", &walk_distances);
     nb::class_<BoundGraph>(module, "VectorGraph")
         .def(nb::init<int, int, std::uint32_t, const Array<const float, 2>&, const Array<const float, 1>&, std::size_t,
-                      float, float, float, std::uint32_t, std::uint32_t, float, std::uint64_t, bool, std::uint32_t,
-                      std::uint32_t>())
+                      std::uint32_t, float, float, float, std::uint32_t, std::uint32_t, float, std::uint64_t, bool,
+                      std::uint32_t, std::uint32_t>())
         .def("reserve", &BoundGraph::reserve)
         .def("append", &BoundGraph::append)
         .def("insert", &BoundGraph::insert)
@@ -223,6 +265,7 @@ void bind_graph(nb::module_& module) {
              nb::arg("distances"), nb::arg("counters"))
         .def("search_streamed", &BoundGraph::search_streamed, nb::arg("stream"), nb::arg("vectors"), nb::arg("beam"),
              nb::arg("rerank"), nb::arg("allowed").none(), nb::arg("slots"), nb::arg("distances"), nb::arg("counters"))
+        .def("walked", &BoundGraph::walked)
         .def("vectors", &BoundGraph::vectors)
         .def("neighbours", &BoundGraph::neighbours)
         .def("entries", &BoundGraph::entries)

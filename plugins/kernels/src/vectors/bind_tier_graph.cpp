@@ -158,7 +158,7 @@ void bind_tier_graph(nb::module_& module) {
                 const Array<const float, 1>& center, std::size_t lines, float step, float longest, std::uint32_t degree,
                 std::uint32_t beam, float alpha, std::uint64_t seed, std::uint32_t id_bits, std::uint32_t group) {
                  WalkEncoder encoder =
-                     walk_encoder(element, metric, dim, rotation, center, lines, step, 1.0F, longest, 0, 8);
+                     walk_encoder(element, metric, dim, rotation, center, lines, 8, step, 1.0F, longest, 0, 8);
                  require(degree >= 1 && degree <= 256 && beam >= 1, "degree: must be 1..256; beam: at least 1");
                  require(id_bits >= 1 && id_bits <= 31 && group >= 1 && group <= 4096, "id_bits: must be 1..31; group: 1..4096");
                  const TierGraphLayout layout{degree, id_bits, group, encoder.space.bytes()};

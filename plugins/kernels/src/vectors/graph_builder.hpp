@@ -39,7 +39,7 @@ private:
     struct Worker {
         Worker(const Graph& graph, const GraphRows& rows, std::size_t most)
             : walk(graph), pruner(rows, graph.settings_.degree, graph.settings_.alpha, most),
-              query(graph.encoder_.code_bytes()) {}
+              query(graph.encoder_.query_bytes()) {}
         GraphWalk walk;
         GraphPruner pruner;
         std::vector<std::int8_t> query;

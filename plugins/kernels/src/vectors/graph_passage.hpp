@@ -24,15 +24,12 @@ public:
     // vectors: [count] of the graph's space.
     QueryCodes(const Graph& graph, const std::byte* vectors, std::size_t count) : graph_(graph), vectors_(vectors) {
         const WalkEncoder& encoder = graph.encoder();
-        const std::size_t size = encoder.code_bytes();
-        codes_.resize(count * size);
-        walked_.resize(count * size);
+        walked_.resize(count * encoder.query_bytes());
         whole_.resize(graph.exact() ? 0 : count * encoder.query_floats());
-        encoder.encode_queries(vectors, count, codes_.data(), whole_.empty() ? nullptr : whole_.data());
-        for (std::size_t i = 0; i < count; ++i) encoder.query_of_code(codes_.data() + i * size, walked_.data() + i * size);
+        encoder.encode_queries(vectors, count, walked_.data(), whole_.empty() ? nullptr : whole_.data());
     }
 
-    const std::int8_t* walked(std::size_t i) const { return walked_.data() + i * graph_.encoder().code_bytes(); }
+    const std::int8_t* walked(std::size_t i) const { return walked_.data() + i * graph_.encoder().query_bytes(); }
 
     // What rows are compared with.
     const std::byte* exact(std::size_t i) const {
@@ -43,7 +40,6 @@ public:
 private:
     const Graph& graph_;
     const std::byte* vectors_;
-    std::vector<std::uint8_t> codes_;
     std::vector<float> whole_;
     std::vector<std::int8_t> walked_;
 };

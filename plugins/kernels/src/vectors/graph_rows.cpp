@@ -78,8 +78,10 @@ public:
     void to_query(const std::byte*, const std::uint32_t*, std::size_t, float*) const override {}
     void between(std::uint32_t id, const std::uint32_t* ids, std::size_t count, float* out) const override {
         const auto* codes = codes_.as<std::uint8_t>();
-        kernels_in_use().byte_distances(codes + id * encoder_.code_bytes(), codes, encoder_.code_bytes(),
-                                        encoder_.leading(), ids, count, out);
+        const std::size_t stride = encoder_.code_bytes();
+        const KernelTable& kernels = kernels_in_use();
+        const auto distances = encoder_.bits == 4 ? kernels.nibble_distances : kernels.byte_distances;
+        distances(codes + id * stride, codes, stride, encoder_.packed(), ids, count, out);
     }
     void prefetch(std::uint32_t) const override {}
 
@@ -105,15 +107,16 @@ public:
         const auto* given = reinterpret_cast<const float*>(query);
         const float fine = encoder_.step / static_cast<float>(1U << encoder_.extra);
         for (std::size_t d = 0; d < all; ++d) scaled[d] = given[d] * (d < lead ? fine : encoder_.tail_step);
-        const CodedRows coded{codes_.as<std::uint8_t>(), encoder_.code_bytes(), lead, encoder_.extra,
+        const CodedRows coded{codes_.as<std::uint8_t>(), encoder_.code_bytes(), lead, encoder_.bits, encoder_.extra,
                               rows_.as<std::uint8_t>(), stride(), encoder_.trailing, encoder_.tail_bits};
         kernels_in_use().coded_products(coded, ids, count, scaled.data(), values.data(), out);
-        const float unit = 2.0F * encoder_.step * encoder_.step;
+        const float unit = 2.0F * encoder_.score_unit();
         // With equally long vectors half of it is 1 - cos.
         const bool cosine = encoder_.space.metric == Metric::cosine && encoder_.space.element != Element::bit;
         for (std::size_t i = 0; i < count; ++i) {
             std::int32_t half_norm;
-            std::memcpy(&half_norm, codes_.data() + ids[i] * encoder_.code_bytes() + lead, sizeof half_norm);
+            std::memcpy(&half_norm, codes_.data() + ids[i] * encoder_.code_bytes() + encoder_.packed(),
+                        sizeof half_norm);
             out[i] = std::max(0.0F, unit * static_cast<float>(half_norm) + given[all] - 2.0F * out[i]);
             if (cosine) out[i] /= 2.0F;
         }

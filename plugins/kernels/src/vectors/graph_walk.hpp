@@ -33,7 +33,7 @@ public:
     void start(const std::int8_t* code, std::size_t beam, std::size_t most, const GraphFilter& filter,
                const KernelTable& kernels) {
         code_ = code;
-        kernels_ = &kernels;
+        score_ = graph_->encoder_.bits == 4 ? kernels.score_nibbles : kernels.score_lines;
         filter_ = filter;
         beam_.reset(beam);
         passed_.reset(filter.everything ? 0 : most);
@@ -46,8 +46,8 @@ public:
     void score(const std::uint32_t* vertices, std::size_t count) {
         std::int32_t scores[64];
         const std::int32_t limit = filter_.everything ? beam_.limit() : std::max(beam_.limit(), passed_.limit());
-        std::uint64_t near = kernels_->score_lines(graph_->codes_.as<std::uint8_t>(), graph_->encoder_.lines, vertices,
-                                                   count, code_, limit, scores);
+        std::uint64_t near = score_(graph_->codes_.as<std::uint8_t>(), graph_->encoder_.lines, vertices, count, code_,
+                                    limit, scores);
         scored_ += static_cast<std::uint32_t>(count);
         for (; near != 0; near &= near - 1) {
             const auto i = static_cast<std::size_t>(__builtin_ctzll(near));
@@ -100,10 +100,9 @@ private:
         std::int32_t scores[64];
         starts_.reset(kStarts);
         for (std::size_t first = 0; first < count; first += 64) {
-            std::uint64_t near = kernels_->score_lines(graph_->entry_codes_.as<std::uint8_t>() + first * stride,
-                                                       graph_->encoder_.lines, nullptr,
-                                                       std::min<std::size_t>(64, count - first), code_,
-                                                       starts_.limit(), scores);
+            std::uint64_t near = score_(graph_->entry_codes_.as<std::uint8_t>() + first * stride, graph_->encoder_.lines,
+                                        nullptr, std::min<std::size_t>(64, count - first), code_, starts_.limit(),
+                                        scores);
             for (; near != 0; near &= near - 1) {
                 const auto i = static_cast<std::size_t>(__builtin_ctzll(near));
                 starts_.insert(Beam::key(scores[i], graph_->entries_[first + i]));
@@ -124,7 +123,7 @@ private:
     }
 
     const Graph* graph_;
-    const KernelTable* kernels_ = nullptr;
+    decltype(KernelTable::score_lines) score_ = nullptr;
     const std::int8_t* code_ = nullptr;
     GraphFilter filter_;
     Beam beam_, passed_, starts_;

@@ -58,10 +58,7 @@ std::byte* TierGraph::kept(std::uint32_t vertex) const {
 }
 
 void TierGraph::walked(const std::byte* queries, std::size_t count, std::int8_t* out) const {
-    const std::size_t size = encoder_.code_bytes();
-    std::vector<std::uint8_t> codes(count * size);
-    encoder_.encode_queries(queries, count, codes.data(), nullptr);
-    for (std::size_t i = 0; i < count; ++i) encoder_.query_of_code(codes.data() + i * size, out + i * size);
+    encoder_.encode_queries(queries, count, out, nullptr);
 }
 
 TierGraph::Lengths TierGraph::lengths(const std::byte* query) const {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <iterator>
 #include <numeric>
@@ -13,6 +14,9 @@ namespace {
 
 constexpr std::size_t kBlock = 16;
 constexpr int kMiddle = 128;
+constexpr int kMiddleNibble = 8;
+// A query's steps of 4 bit codes are so much smaller.
+constexpr int kQuerySteps = 16;
 constexpr float kLargestHalfNorm = 1.0e9F;
 
 // To the nearest integer, ties to even, for magnitudes below 2^22. Adding 1.5 * 2^23 leaves it in the lowest bits; rintf
@@ -78,19 +82,26 @@ void WalkEncoder::encode(const std::byte* vectors, std::size_t count, std::uint8
     const std::size_t lead = leading(), lead_bytes = packed_bytes(lead, extra);
     const std::int32_t fine = 1 << extra, half = fine >> 1;
     const std::int32_t middle = static_cast<std::int32_t>((1U << tail_bits) >> 1);
-    const float scale = static_cast<float>(fine) / step, most = 127.0F * static_cast<float>(fine);
+    const std::int32_t largest = bits == 4 ? kMostNibble : 127;
+    const float scale = static_cast<float>(fine) / step;
+    const float most = static_cast<float>((bits == 4 ? kMostNibble + kEdge : 127) * fine);
     std::vector<std::uint16_t> rest(std::max(lead, trailing));
     turn(vectors, count, false, rows != nullptr, [&](std::size_t i, const float* plain, const float* x) {
         std::uint8_t* code = codes + i * code_bytes();
         for (std::size_t d = 0; d < lead; ++d) {
-            const std::int32_t value = std::min(rounded(x[d] * scale, most), 127 * fine + std::max(half - 1, 0));
-            const std::int32_t near = (value + half) >> extra;
-            code[d] = static_cast<std::uint8_t>(near + kMiddle);
-            rest[d] = static_cast<std::uint16_t>(value - near * fine + half);
+            const std::int32_t value = rounded(x[d] * scale, most);
+            const std::int32_t near = std::clamp((value + half) >> extra, -largest, largest);
+            put(code, d, near);
+            std::int32_t more = value - near * fine + half;
+            if (bits == 4 && std::abs(near) == kMostNibble) {
+                const std::int32_t outwards = std::abs(value) - kMostNibble * fine + half;
+                more = std::min((outwards + kEdge / 2) / kEdge, fine - 1);
+            }
+            rest[d] = static_cast<std::uint16_t>(more);
         }
         const float norm = squared_distance(plain, center.data(), columns());
-        const auto whole = static_cast<std::int32_t>(std::min(kLargestHalfNorm, norm / 2.0F / (step * step)));
-        std::memcpy(code + lead, &whole, sizeof whole);
+        const auto whole = static_cast<std::int32_t>(std::min(kLargestHalfNorm, norm / 2.0F / score_unit()));
+        std::memcpy(code + packed(), &whole, sizeof whole);
         if (more != nullptr) more[i] = augmented() ? plain[space.dim] : 0.0F;
         if (rows == nullptr) return;
         pack(rest.data(), lead, extra, rows + i * row_bytes());
@@ -101,13 +112,15 @@ void WalkEncoder::encode(const std::byte* vectors, std::size_t count, std::uint8
     });
 }
 
-void WalkEncoder::encode_queries(const std::byte* vectors, std::size_t count, std::uint8_t* codes, float* whole) const {
+void WalkEncoder::encode_queries(const std::byte* vectors, std::size_t count, std::int8_t* walked, float* whole) const {
     const std::size_t lead = leading(), all = lead + trailing;
-    const float scale = 1.0F / step;
+    const float scale = static_cast<float>(bits == 4 ? kQuerySteps : 1) / step;
+    std::memset(walked, 0, count * query_bytes());
     turn(vectors, count, true, whole != nullptr, [&](std::size_t i, const float* plain, const float* x) {
-        std::uint8_t* code = codes + i * code_bytes();
-        for (std::size_t d = 0; d < lead; ++d) code[d] = static_cast<std::uint8_t>(rounded(x[d] * scale, 127.0F) + kMiddle);
-        std::memset(code + lead, 0, sizeof(std::int32_t));  // never looked at
+        std::int8_t* query = walked + i * query_bytes();
+        for (std::size_t d = 0; d < lead; ++d) {
+            query[factor(d)] = static_cast<std::int8_t>(-rounded(x[d] * scale, 127.0F));
+        }
         if (whole == nullptr) return;
         float* out = whole + i * query_floats();
         std::copy_n(x, all, out);
@@ -116,8 +129,32 @@ void WalkEncoder::encode_queries(const std::byte* vectors, std::size_t count, st
 }
 
 void WalkEncoder::query_of_code(const std::uint8_t* code, std::int8_t* query) const {
-    for (std::size_t d = 0; d < leading(); ++d) query[d] = static_cast<std::int8_t>(kMiddle - code[d]);
-    std::memset(query + leading(), 0, sizeof(std::int32_t));
+    std::memset(query, 0, query_bytes());
+    if (bits == 8) {
+        for (std::size_t d = 0; d < leading(); ++d) query[d] = static_cast<std::int8_t>(kMiddle - code[d]);
+        return;
+    }
+    for (std::size_t d = 0; d < packed(); ++d) {
+        query[factor(d)] = static_cast<std::int8_t>((kMiddleNibble - (code[d] & 15)) * kQuerySteps);
+        query[factor(d + packed())] = static_cast<std::int8_t>((kMiddleNibble - (code[d] >> 4)) * kQuerySteps);
+    }
+}
+
+// The low half of a byte is put before the high one.
+void WalkEncoder::put(std::uint8_t* code, std::size_t d, std::int32_t value) const {
+    if (bits == 8) {
+        code[d] = static_cast<std::uint8_t>(value + kMiddle);
+    } else if (d < packed()) {
+        code[d] = static_cast<std::uint8_t>(value + kMiddleNibble);
+    } else {
+        code[d - packed()] |= static_cast<std::uint8_t>((value + kMiddleNibble) << 4);
+    }
+}
+
+std::size_t WalkEncoder::factor(std::size_t d) const {
+    if (bits == 8) return d;
+    const std::size_t high = d < packed() ? 0 : 1, byte = d - high * packed();
+    return byte / kLine * 2 * kLine + high * kLine + byte % kLine;
 }
 
 }  // namespace fairlead::vectors

@@ -56,8 +56,8 @@ class GraphIndex:
     ) -> Index:
         """Build the graph without a few vectors, measure with those which beam a recall takes, and add them.
 
-        `options` are `GraphOptions`' own (degree, beam, alpha, lines, keep). With a region it is a graph in a tier
-        (`TierGraphIndex`).
+        `options` are `GraphOptions`' own (degree, beam, alpha, lines, bits, keep). With a region it is a graph in a
+        tier (`TierGraphIndex`).
         """
         if region is not None:
             return TierGraphIndex.build(space, slots, vectors, limits=limits, region=region, told=told, **options)
@@ -175,7 +175,7 @@ class GraphIndex:
         """Write arrays and facts."""
         np.savez(folder / _ARRAYS, **self._graph.save())
         options = self._graph.options
-        names = ("degree", "beam", "alpha", "lines", "keep", "seed")
+        names = ("degree", "beam", "alpha", "lines", "bits", "keep", "seed")
         facts = {
             "options": {name: getattr(options, name) for name in names},
             "beams": self.calibration.beams,

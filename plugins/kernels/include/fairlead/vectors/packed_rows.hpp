@@ -9,6 +9,9 @@ namespace fairlead::vectors {
 // ceil(n w / 8) bytes; byte j holds the numbers j, j + bytes, j + 2 bytes, ...: loops over bytes are loops of vectors.
 inline constexpr std::uint32_t kPlanes[] = {8, 4, 2, 1};
 
+// Of 4 bit codes, the largest coordinate, and how many times as much that counts which refines it.
+inline constexpr std::int32_t kMostNibble = 7, kEdge = 4;
+
 constexpr std::size_t packed_bytes(std::size_t count, std::uint32_t bits) {
     std::size_t sum = 0;
     for (const std::uint32_t width : kPlanes) {
