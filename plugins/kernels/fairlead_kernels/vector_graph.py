@@ -58,8 +58,8 @@ class GraphOptions:
             leading coordinates and 6 of the others; ``fine``: 12 bits of all; ``walk``: nothing, for a graph that goes
             to a tier (`vector_tier_graph`), whose own searches are as good as the walk's codes.
         seed: of everything that is drawn.
-        bits: of a code's coordinate, 8 or 4. None: 4 where 8 would take 3 lines or more and the vectors are kept, else
-            8: rows that refine 4 bits cost more than the walk saves. Graphs that go to a tier have 8.
+        bits: of a code's coordinate, 8 or 4. None: 4 where 8 would take 3 lines or more, except for ``codes``, whose
+            rows then cost about as much more to unpack as walks save. Graphs that go to a tier have 8.
     """
 
     degree: int = 32
@@ -144,7 +144,7 @@ class Graph:
             raise VectorError("slots: one is there twice")
         if len(slots) and int(slots.max()) >= len(vectors):
             raise VectorError(f"slots: {int(slots.max())} has no row; vectors has {len(vectors)}")
-        bits = options.bits or (None if options.keep == "exact" else 8)
+        bits = options.bits or (None if options.keep in ("exact", "fine") else 8)
         codes = train_walk_codes(space, vectors, slots, options.lines, bits, ROW_BITS[options.keep][1], options.seed)
         graph = cls(space, options, codes)
         needed = graph.build_bytes(len(slots), threads)

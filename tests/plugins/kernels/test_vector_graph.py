@@ -160,7 +160,7 @@ def test_bits_are_few_where_lines_would_be_many() -> None:
         lines[dim] = (graph.codes.bits, graph.codes.lines)
     assert lines == {100: (8, 2), 160: (4, 2), 400: (4, 3)}
     few = Graph.build(
-        Space("float32", "l2", 400), np.arange(800), vectors, GraphOptions(degree=16, beam=32, keep="fine")
+        Space("float32", "l2", 400), np.arange(800), vectors, GraphOptions(degree=16, beam=32, keep="codes")
     )
     assert few.codes is not None and few.codes.bits == 8
 
