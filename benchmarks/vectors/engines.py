@@ -8,6 +8,9 @@ import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from benchmarks.vectors.data import Part, VectorData
 
 ROOT = Path(__file__).parents[2]
 K = 10
+OURS = "benchmarks.vectors.fairlead_engines"
 #: The name of our settings.
 ASKED = "recall asked"
 #: Recall that a setting must add to the one before it.
@@ -52,12 +56,26 @@ class Spec:
     @classmethod
     def ours(cls, name: str, engine: str, **options: Any) -> Spec:
         """One of `benchmarks.vectors.fairlead_engines.ENGINES`."""
-        return cls(name, Path(sys.executable), "benchmarks.vectors.fairlead_engines", engine, options)
+        return cls(name, Path(sys.executable), OURS, engine, options)
 
     @property
     def key(self) -> str:
         """A name for a folder."""
         return "".join(letter if letter.isalnum() else "-" for letter in self.name).strip("-").lower()
+
+
+@cache
+def _own_code() -> str:
+    """A digest of our kernels and indexes: what other code has built is not measured as this one's."""
+    packages = ("fairlead_kernels", "fairlead_tiered_retrieval")
+    folders = [Path(found.origin).parent for name in packages if (found := find_spec(name)) and found.origin]
+    files = sorted(file for folder in folders for ending in ("*.py", "*.so") for file in folder.rglob(ending))
+    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+
+
+def code_of(spec: Spec) -> str:
+    """What an index was built by; empty for peers, whose environments stay as they are."""
+    return _own_code() if spec.module == OURS else ""
 
 
 class VectorEngine:
@@ -94,7 +112,7 @@ class VectorEngine:
         self._out = self.folder.with_suffix(f".{os.getpid()}.ids.npy")
         marker = self.folder.with_suffix(".json")
         options = {key: value for key, value in spec.options.items() if key != "region"}
-        wanted = {"options": options, "engine": spec.engine, "threads": threads}
+        wanted = {"options": options, "engine": spec.engine, "threads": threads, "code": code_of(spec)}
         kept = json.loads(marker.read_text()) if marker.exists() else {}
         if rebuild or {key: kept.get(key) for key in wanted} != wanted:
             builder = self._started(None)
