@@ -97,7 +97,7 @@ class Daemon:
         )
         self.learning = Learning(self.supervisor, self.bidder.calibration, self.calibration)
         self.keeping = Keeping(self.supervisor, self.sensor)
-        self.peers = PeersFeed(self.bus, self.supervisor, settings.lease_ttl_s)
+        self.peers = PeersFeed(self.bus, self.supervisor)
         self.supervisor.subscribe_facts(self._fact)
         self.streams = StreamServer(self.bus, NodeHttp(settings.site, self.supervisor).answer)
 

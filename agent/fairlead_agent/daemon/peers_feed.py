@@ -21,16 +21,14 @@ class PeersFeed:
 
     Args:
         bus: where nodes report.
-        supervisor: of the instances here.
-        lease_ttl_s: how long an instance serves without its agent.
+        supervisor: of the instances here, whose leases' lengths are those of their workloads.
     """
 
-    def __init__(self, bus: Bus, supervisor: Supervisor, lease_ttl_s: float) -> None:
-        self._bus, self._supervisor, self._lease_ttl_s = bus, supervisor, lease_ttl_s
+    def __init__(self, bus: Bus, supervisor: Supervisor) -> None:
+        self._bus, self._supervisor = bus, supervisor
         self._reports: dict[str, NodeInstances] = {}
         self._incarnations: dict[str, int] = {}
-        self._lost: dict[str, asyncio.TimerHandle] = {}
-        self._gone: set[str] = set()
+        self._lost_at: dict[str, float] = {}
         self._told: dict[int, tuple[Peer, ...]] = {}
         self._unsubscribe: list[Unsubscribe] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -58,18 +56,14 @@ class PeersFeed:
             return
         self._incarnations[status.node] = status.incarnation
         if status.online:
-            if status.node in self._lost:
-                self._lost.pop(status.node).cancel()
-            self._gone.discard(status.node)
+            self._lost_at.pop(status.node, None)
             self._tell()
-        elif status.node not in self._lost and status.node not in self._gone:
+        elif status.node not in self._lost_at:
             loop = asyncio.get_running_loop()
-            self._lost[status.node] = loop.call_later(self._lease_ttl_s, self._ended, status.node)
-
-    def _ended(self, node: str) -> None:
-        del self._lost[node]
-        self._gone.add(node)
-        self._tell()
+            self._lost_at[status.node] = loop.time()
+            for ttl_s in {instance.spec.ttl_s for instance in self._supervisor.instances()}:
+                # A timer may come a little early. Instances that start later hear of it with the next report.
+                loop.call_later(ttl_s + 0.01, self._tell)
 
     async def _heard(self, envelope: Envelope, _: Received) -> None:
         if isinstance(envelope.data, NodeInstances):
@@ -111,8 +105,12 @@ class PeersFeed:
             report.state is InstanceState.READY
             and report.key.workload == instance.key.workload
             and (report.key, node) != (instance.key, self._bus.node)
-            and node not in self._gone
+            and not self._is_gone(node, instance.spec.ttl_s)
         )
+
+    def _is_gone(self, node: str, ttl_s: float) -> bool:
+        lost_at = self._lost_at.get(node)
+        return lost_at is not None and asyncio.get_running_loop().time() - lost_at >= ttl_s
 
     async def _show(self, instance: Instance, peers: tuple[Peer, ...]) -> None:
         # An instance that ends meanwhile needs no peers.

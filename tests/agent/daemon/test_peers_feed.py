@@ -21,10 +21,10 @@ class Site:
         self.node, self.topics = "here", Topics("site")
         self.handlers: dict[type, Any] = {}
         key = LeaseKey(site="site", workload="store", replica=0)
-        spec = SimpleNamespace(negotiation="")
+        spec = SimpleNamespace(negotiation="", ttl_s=TTL_S)
         self.mine = SimpleNamespace(key=key, spec=spec, state=InstanceState.READY, ended=False)
         self.shown: list[tuple[Peer, ...]] = []
-        self.feed = PeersFeed(self, self, TTL_S)  # type: ignore[arg-type]
+        self.feed = PeersFeed(self, self)  # type: ignore[arg-type]
         self.feed._changed(None)  # type: ignore[arg-type]
 
     def watch(self, pattern: str, body: type, handler: Any) -> Any:

@@ -46,8 +46,7 @@ class Measured:
 def measure(
     search: Callable[[ListEffort], ListsFound], nearest: NDArray[np.int64], lists: int, gap: int
 ) -> list[Measured]:
-    """Try efforts; of those that reach a recall the cheapest are returned, by recall, for reads
-    that cost little and much.
+    """Try efforts; of those that reach a recall the cheapest are returned, where reads cost little and where much.
 
     Args:
         search: for the held-out vectors.

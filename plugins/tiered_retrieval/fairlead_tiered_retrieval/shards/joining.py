@@ -123,7 +123,8 @@ class Replica:
         end = time.monotonic() + KNOWN_S
         while True:
             said = await peers.call(peer, "GET", "/stats", None, TIMEOUT_S, "own")
-            if [peers.replica, peers.epoch] in said["known"]:
+            # A peer of an older version does not say it.
+            if "known" not in said or [peers.replica, peers.epoch] in said["known"]:
                 return said
             if time.monotonic() > end:
                 self._warn("a replica of this shard does not know this one", replica=peer.replica, seconds=KNOWN_S)
