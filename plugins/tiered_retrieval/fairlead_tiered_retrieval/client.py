@@ -291,9 +291,18 @@ class CollectionClient:
         """Its size, where its vectors lie, its index."""
         return self._client.call("GET", _path(self.name))
 
-    def recall(self, sample: int = 100, k: int = 10) -> dict[str, Any]:
-        """Compare searches with exact ones on a sample."""
-        return self._call("/recall", {"sample": sample, "k": k}, timeout_s=600)
+    def recall(self, sample: int = 100, k: int = 10, of: str = "vectors") -> dict[str, Any]:
+        """Compare searches with exact ones on a sample of its vectors, or of the ``queries`` that came of late."""
+        return self._call("/recall", {"sample": sample, "k": k, "of": of}, timeout_s=600)
+
+    def calibrate(self, vectors: ArrayLike | None = None) -> dict[str, Any]:
+        """Measure anew what effort a recall takes, by queries [n, columns] (None: those that came of late).
+
+        Returns:
+            ``before`` and ``after``: recall as half of the queries show it, which the index was not measured by.
+        """
+        rows = None if vectors is None else np.atleast_2d(np.asarray(vectors)).tolist()
+        return self._call("/calibrate", {} if rows is None else {"vectors": rows}, timeout_s=3600)
 
     def move(self, tier: str, url: str | None = None, index: str | None = None) -> dict[str, Any]:
         """Move its vectors to another tier; searches go on. Returns what was moved.

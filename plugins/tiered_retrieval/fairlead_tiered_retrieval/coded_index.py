@@ -223,6 +223,9 @@ class CodedIndex:
         """Return that nothing is left to do."""
         return Progress()
 
+    def calibrate(self, queries: NDArray, true: NDArray[np.int64]) -> None:
+        """Nothing: what is compared does not depend on the recall."""
+
     def save(self, folder: Path) -> None:
         """Write codes and tables; the vectors stay in the region."""
         for name, array in zip(_FILES, (self._slots, self._codes, self._scales), strict=True):

@@ -137,6 +137,9 @@ class FlatIndex:
         """Do nothing: removed rows are used again as they are."""
         return Progress()
 
+    def calibrate(self, queries: NDArray, true: NDArray[np.int64]) -> None:
+        """Nothing: what is compared does not depend on the recall."""
+
     def save(self, folder: Path) -> None:
         """Write rows and which of them are there."""
         np.save(folder / "rows.npy", self._rows)

@@ -153,6 +153,15 @@ class Index(Protocol):
         """Work about so many seconds on what removals and additions have left behind; say what is left."""
         ...
 
+    def calibrate(self, queries: NDArray, true: NDArray[np.int64]) -> None:
+        """Measure anew what effort a recall takes, by queries as they come; searches go on meanwhile.
+
+        Args:
+            queries: [n, columns], some dozens at least.
+            true: [n, 10], slots of the nearest of each, -1 where there are fewer.
+        """
+        ...
+
     def save(self, folder: Path) -> None:
         """Write the index into an empty folder."""
         ...

@@ -6,7 +6,7 @@ import click
 
 from .adapting import bench_adapter
 from .importing import import_files
-from .looking import info, list_collections, recall, search, tiers
+from .looking import calibrate, info, list_collections, recall, search, tiers
 from .managing import create, delete, drop, maintain, move, restore, snapshot
 from .studying import advise_command, study
 
@@ -34,6 +34,7 @@ for command in (
     tiers,
     move,
     recall,
+    calibrate,
     snapshot,
     restore,
     maintain,

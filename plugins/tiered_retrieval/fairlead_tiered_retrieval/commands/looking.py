@@ -139,15 +139,37 @@ def tiers(as_json: bool, client: Client) -> None:
 @click.argument("collection")
 @click.option("--sample", type=click.IntRange(1), default=100, show_default=True, help="Queries.")
 @click.option("--k", "-k", type=click.IntRange(1), default=10, show_default=True)
+@click.option(
+    "--of",
+    type=click.Choice(["vectors", "queries"]),
+    default="vectors",
+    show_default=True,
+    help="Of the sample.",
+)
 @json_option
 @with_service
-def recall(collection: str, sample: int, k: int, as_json: bool, client: Client) -> None:
-    """Compare searches of COLLECTION with exact ones on a sample of its own vectors."""
-    found = client.collection(collection).recall(sample, k)
+def recall(collection: str, sample: int, k: int, of: str, as_json: bool, client: Client) -> None:
+    """Compare searches of COLLECTION with exact ones, for a sample of its vectors or the queries that came of late."""
+    found = client.collection(collection).recall(sample, k, of)
     if as_json:
         print_json(found)
     else:
         click.echo(_recall_line(found))
+
+
+@click.command()
+@click.argument("collection")
+@click.option("--queries", type=click.Path(path_type=Path), help="A file of vectors. Default: those that came of late.")
+@json_option
+@with_service
+def calibrate(collection: str, queries: Path | None, as_json: bool, client: Client) -> None:
+    """Measure anew what effort a recall of COLLECTION takes, by queries as they come; half of them check it."""
+    found = client.collection(collection).calibrate(None if queries is None else read_queries(queries))
+    if as_json:
+        print_json(found)
+        return
+    for when in ("before", "after"):
+        click.echo(f"{when}: {_recall_line(found[when])}")
 
 
 def _recall_line(found: dict[str, Any]) -> str:

@@ -76,7 +76,13 @@ def calibrate(
     """
     if len(queries) == 0 or len(slots) < K:
         return Calibration()
-    true = nearest(queries, vectors, slots, K, space)[0]
+    return measured(queries, nearest(queries, vectors, slots, K, space)[0], search)
+
+
+def measured(
+    queries: NDArray, true: NDArray[np.int64], search: Callable[[NDArray, int, int], NDArray[np.int64]]
+) -> Calibration:
+    """Measure recalls of queries whose nearest are known: true [n, 10]; `search` as `calibrate` has it."""
     beams: list[int] = []
     recalls: list[float] = []
 

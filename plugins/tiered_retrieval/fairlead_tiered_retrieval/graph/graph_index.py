@@ -16,7 +16,7 @@ from fairlead_kernels.vectors import VectorError
 from ..errors import BudgetExceeded, CorruptFile, NotFound, TieredRetrievalError
 from ..index import Found, Index, Limits, Progress, Sizes, Told
 from ..space import Space
-from .calibration import Calibration, calibrate, held_out
+from .calibration import Calibration, calibrate, held_out, measured
 from .joined import Joined
 from .tier_graph_index import TierGraphIndex
 
@@ -75,7 +75,7 @@ class GraphIndex:
 
         graph = Graph.build(space, kept, vectors, chosen, threads=limits.threads, told=tell)
         queries = np.ascontiguousarray(vectors[slots[out]])
-        measured = calibrate(
+        calibration = calibrate(
             space,
             queries,
             vectors,
@@ -83,7 +83,7 @@ class GraphIndex:
             lambda q, beam, rerank: graph.search(q, 10, beam=beam, rerank=rerank, threads=limits.threads).slots,
         )
         graph.insert(slots[out], queries, threads=limits.threads)
-        return cls(space, graph, measured, limits.threads)
+        return cls(space, graph, calibration, limits.threads)
 
     @classmethod
     def load(cls, folder: Path, space: Space, *, region: Any = None) -> Index:
@@ -96,11 +96,11 @@ class GraphIndex:
             facts = json.loads((folder / _FACTS).read_text())
             with np.load(folder / _ARRAYS, allow_pickle=False) as arrays:
                 graph = Graph.load(space, GraphOptions(**facts["options"]), dict(arrays))
-            measured = Calibration(tuple(facts["beams"]), tuple(facts["recalls"]), facts["rerank"])
+            calibration = Calibration(tuple(facts["beams"]), tuple(facts["recalls"]), facts["rerank"])
         except Exception as error:  # zip files have many ways to be broken
             problem = str(error).splitlines()[:1] or [type(error).__name__]
             raise CorruptFile(folder / _ARRAYS, 0, problem[0], _SAVED) from error
-        return cls(space, graph, measured, facts["threads"])
+        return cls(space, graph, calibration, facts["threads"])
 
     @property
     def count(self) -> int:
@@ -170,6 +170,14 @@ class GraphIndex:
                 self._linking = False
                 return Progress(before, before, "linking around removed vectors")
         return Progress(0, self._graph.removed, "linking around removed vectors")
+
+    def calibrate(self, queries: NDArray, true: NDArray[np.int64]) -> None:
+        """Measure with these queries which beam a recall takes."""
+        self.calibration = measured(
+            queries,
+            true,
+            lambda q, beam, rerank: self._graph.search(q, 10, beam=beam, rerank=rerank, threads=self._threads).slots,
+        )
 
     def save(self, folder: Path) -> None:
         """Write arrays and facts."""

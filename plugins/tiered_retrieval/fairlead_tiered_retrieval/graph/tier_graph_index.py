@@ -31,7 +31,7 @@ from ..lists.tier_pool import TierPool
 from ..space import Space
 from ..tiers.local import DramRegion
 from ..tiers.region import Region, TierError, TierLost
-from .calibration import Calibration, K, calibrate, held_out
+from .calibration import Calibration, K, calibrate, held_out, measured
 
 #: Records of up to so many bytes hold edges and vector together: memory tiers read them in about the time of a shorter
 #: one. A file is read in blocks anyway.
@@ -252,6 +252,10 @@ class TierGraphIndex:
                     self._linking = False
                     return Progress(before, before, "linking around removed vectors")
         return Progress(0, self._graph.removed, "linking around removed vectors")
+
+    def calibrate(self, queries: NDArray, true: NDArray[np.int64]) -> None:
+        """Measure with these queries which beam a recall takes."""
+        self.calibration = measured(queries, true, self._tried)
 
     def save(self, folder: Path) -> None:
         """Write codes, tables and records: a region's records move on after this, what is saved must not."""

@@ -253,6 +253,10 @@ class ListIndex:
             done += 1
         return Progress(done, done + self._lists.wanting(self._list_size), "balancing lists")
 
+    def calibrate(self, queries: NDArray, true: NDArray[np.int64]) -> None:
+        """Measure with these queries what recall costs."""
+        self.table = self._measured(queries, true, 1)
+
     def save(self, folder: Path) -> None:
         """Write codes, training, table and rows: a region's rows move on after this, what is saved must not."""
         t = self._lists.training
@@ -377,7 +381,10 @@ class ListIndex:
             return
         queries = np.ascontiguousarray(vectors[held])
         exact = nearest(queries, vectors, np.setdiff1d(slots, held), NEIGHBOURS, self.space)[0]
-        self.table = measure(
+        self.table = self._measured(queries, exact, threads)
+
+    def _measured(self, queries: NDArray, exact: NDArray[np.int64], threads: int) -> list[Measured]:
+        return measure(
             lambda effort: self._search(queries, NEIGHBOURS, effort, None, threads)[0],
             exact,
             len(self._lists.sizes()),

@@ -60,7 +60,7 @@ class Application:
     def asgi(self, lifespan: Any = None) -> Starlette:
         """Return the ASGI application; `lifespan` as Starlette has it."""
         below = "/collections/{name}"
-        posts = ("upsert", "delete", "get", "scan", "search", "recall", "move", "snapshot")
+        posts = ("upsert", "delete", "get", "scan", "search", "recall", "calibrate", "move", "snapshot")
         posts += ("restore", "maintain", "deletions")
         routes = [
             Route("/health", self.health),
@@ -149,6 +149,10 @@ class Application:
     async def recall(self, request: Request) -> Response:
         """POST /collections/NAME/recall."""
         return JSONResponse(await self._of(request).recall(*await self._asked(request, bodies.Recall)))
+
+    async def calibrate(self, request: Request) -> Response:
+        """POST /collections/NAME/calibrate."""
+        return JSONResponse(await self._of(request).calibrate(*await self._asked(request, bodies.Calibrate)))
 
     async def move(self, request: Request) -> Response:
         """POST /collections/NAME/move."""

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from .bodies import (
     Body,
+    Calibrate,
     CreateCollection,
     Delete,
     Deletions,
@@ -83,6 +84,8 @@ class Backend(Protocol):
     async def search(self, name: str, body: Search) -> Answer: ...
 
     async def recall(self, name: str, body: Recall) -> Fields: ...
+
+    async def calibrate(self, name: str, body: Calibrate) -> Fields: ...
 
     async def move(self, name: str, body: Move) -> Fields: ...
 

@@ -131,6 +131,17 @@ class Recall(Body):
 
     sample: int = Field(default=100, ge=1, le=10_000, description="Queries.")
     k: int = Field(default=10, ge=1, le=1000)
+    of: Literal["vectors", "queries"] = Field(
+        default="vectors", description="What is searched for: stored vectors, or queries that came of late."
+    )
+
+
+class Calibrate(Body):
+    """POST /collections/NAME/calibrate: measure anew what effort a recall takes, by queries."""
+
+    vectors: Any = Field(
+        default=None, description="Queries, 40 and more, as rows of numbers. Default: those that came of late."
+    )
 
 
 class Move(Body):

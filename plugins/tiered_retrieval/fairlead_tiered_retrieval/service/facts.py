@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from ..errors import TieredRetrievalError
+from ..store.collection import Collection
+from ..store.recall import RecallReport
+from ..store.seen import ENOUGH
 from .local import Local
 from .placement import tier_of
 
@@ -57,6 +60,8 @@ class Facts:
         self._told: dict[str, tuple[float, float]] = {}
         self._queries: list[tuple[float, int]] = []
         self._reported_s = clock()
+        #: Queries that had come when a collection's index was last measured by them.
+        self._measured: dict[str, int] = {}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="facts", daemon=True)
 
@@ -101,7 +106,21 @@ class Facts:
         for name in self._local.store.names():
             collection = self._local.store.collection(name)
             if collection.count() > REPORT_QUERIES:
-                self._local.recalls[name] = collection.recall_report(queries=REPORT_QUERIES)
+                self._local.recalls[name] = self._checked(name, collection)
+
+    def _checked(self, name: str, collection: Collection) -> RecallReport:
+        """Recall on queries where enough came; where it is short, the index is measured by them."""
+        recall, (seen, came) = self._local.settings.recall, collection.seen
+        if seen < ENOUGH:
+            return collection.recall_report(queries=REPORT_QUERIES, recall=recall)
+        report = collection.recall_report(queries=REPORT_QUERIES, recall=recall, sample="queries")
+        # Of the same queries another measurement would not come out otherwise.
+        if not report.short or came < 2 * self._measured.get(name, 0):
+            return report
+        self._measured[name] = came
+        before, after = collection.calibrate(recall=recall)
+        self._warn("measured by queries", collection=name, asked=recall, before=before.recall, after=after.recall)
+        return after
 
     def _changed(self, values: Mapping[str, float], now_s: float) -> dict[str, float]:
         old = {name: value for name, (value, at_s) in self._told.items() if now_s - at_s < REPEAT_S}

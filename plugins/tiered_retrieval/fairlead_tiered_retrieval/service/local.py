@@ -23,6 +23,7 @@ from ..store.store import Store
 from .backend import Answer, Fields
 from .bodies import (
     Body,
+    Calibrate,
     CreateCollection,
     Delete,
     Deletions,
@@ -55,7 +56,7 @@ class Local:
     """
 
     def __init__(self, store: Store, placement: Placement, model: LazyModel, settings: Settings, threads: int) -> None:
-        self.store, self.placement, self._model, self._settings = store, placement, model, settings
+        self.store, self.placement, self._model, self.settings = store, placement, model, settings
         self._searching = ThreadPoolExecutor(max(2, threads), thread_name_prefix="search")
         self._writing = ThreadPoolExecutor(4, thread_name_prefix="write")
         self._long = ThreadPoolExecutor(2, thread_name_prefix="long")
@@ -149,11 +150,23 @@ class Local:
 
         def compare() -> Fields:
             collection = self.store.collection(name)
-            report = collection.recall_report(body.k, body.sample, self._settings.recall)
+            report = collection.recall_report(body.k, body.sample, self.settings.recall, sample=body.of)
             self.recalls[name] = report
             return _recall(report)
 
         return await self._in(self._long, compare)
+
+    async def calibrate(self, name: str, body: Calibrate) -> Fields:
+        """Measure effort by queries."""
+
+        def measure() -> Fields:
+            collection = self.store.collection(name)
+            rows = None if body.vectors is None else _array("vectors", body.vectors, collection.space)
+            before, after = collection.calibrate(rows, self.settings.recall)
+            self.recalls[name] = after
+            return {"before": _recall(before), "after": _recall(after)}
+
+        return await self._in(self._long, measure)
 
     async def move(self, name: str, body: Move) -> Fields:
         """Move vectors to another tier."""
@@ -260,7 +273,7 @@ class Local:
             words,
             body.k,
             filter=body.filter,
-            recall=body.recall or self._settings.recall,
+            recall=body.recall or self.settings.recall,
             include=body.include,
         )
         answer = Answer(
@@ -297,8 +310,8 @@ class Local:
         return self._model.embed(texts)
 
     def _check_batch(self, field: str, count: int) -> None:
-        if not 1 <= count <= self._settings.max_batch:
-            raise bad_field(field, f"{count} rows", f"1 to {self._settings.max_batch} in one request")
+        if not 1 <= count <= self.settings.max_batch:
+            raise bad_field(field, f"{count} rows", f"1 to {self.settings.max_batch} in one request")
 
     def _tiers(self) -> Fields:
         where = {"dram": "this process", "file": str(self.placement.folder)}

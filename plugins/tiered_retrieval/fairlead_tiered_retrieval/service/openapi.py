@@ -8,6 +8,7 @@ from typing import Any
 from . import arrow
 from .bodies import (
     Body,
+    Calibrate,
     CreateCollection,
     Delete,
     Deletions,
@@ -31,6 +32,7 @@ _POSTS: dict[str, tuple[type[Body], str]] = {
     "scan": (Scan, "All documents that this instance holds, a page at a time."),
     "search": (Search, "Search for vectors, words or both."),
     "recall": (Recall, "Compare searches with exact ones on a sample of the collection."),
+    "calibrate": (Calibrate, "Measure anew what effort a recall takes, by queries; recall before and after."),
     "move": (Move, "Move the vectors to another tier; searches go on meanwhile."),
     "snapshot": (Snapshot, "Write a consistent copy on the node."),
     "restore": (Restore, "Make a new collection of a snapshot."),

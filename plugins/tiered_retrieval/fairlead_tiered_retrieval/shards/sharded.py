@@ -15,6 +15,7 @@ from ..service.application import LEAD, OWN
 from ..service.backend import Answer, Fields
 from ..service.bodies import (
     Body,
+    Calibrate,
     CreateCollection,
     Delete,
     Deletions,
@@ -220,13 +221,15 @@ class Sharded:
 
     async def recall(self, name: str, body: Recall) -> Fields:
         """Take the mean over all instances, weighted by their queries."""
-        found = await self._all("POST", _path(name, "/recall"), _plain(body), lambda: self._own.recall(name, body))
-        queries = sum(each["queries"] for each in found)
-        mean = {
-            key: sum(each[key] * each["queries"] for each in found) / max(1, queries)
-            for key in ("recall", "low", "high")
-        }
-        return {**found[0], **mean, "queries": queries}
+        return _mean(
+            await self._all("POST", _path(name, "/recall"), _plain(body), lambda: self._own.recall(name, body))
+        )
+
+    async def calibrate(self, name: str, body: Calibrate) -> Fields:
+        """Measure every instance's index by the queries."""
+        path = _path(name, "/calibrate")
+        found = await self._all("POST", path, _plain(body), lambda: self._own.calibrate(name, body))
+        return {key: _mean([each[key] for each in found]) for key in ("before", "after")}
 
     async def move(self, name: str, body: Move) -> Fields:
         """Move the vectors of every instance."""
@@ -351,3 +354,12 @@ def _chosen(vectors: Any, rows: Sequence[int]) -> Any:
     if vectors is None:
         return None
     return vectors[list(rows)] if isinstance(vectors, np.ndarray) else [vectors[row] for row in rows]
+
+
+def _mean(found: Sequence[Fields]) -> Fields:
+    """Of reports of recall, weighted by their queries."""
+    queries = sum(each["queries"] for each in found)
+    mean = {
+        key: sum(each[key] * each["queries"] for each in found) / max(1, queries) for key in ("recall", "low", "high")
+    }
+    return {**found[0], **mean, "queries": queries}

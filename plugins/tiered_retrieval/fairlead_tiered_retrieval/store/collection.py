@@ -26,7 +26,7 @@ from .memory import MemoryBudget, used_bytes
 from .opening import LOG, close_parts, open_parts
 from .operations import Delete, Operation, Update, Upsert, encode
 from .policy import IndexPolicy, Plan
-from .recall import RecallReport, recall_report
+from .recall import RecallReport, Sample, calibrated, recall_report, seen_queries
 from .searching import Results, Searcher
 from .settings import StoreSettings
 from .snapshots import delete_snapshot, snapshots, take_snapshot
@@ -280,9 +280,35 @@ class Collection:
         """Remove a snapshot; raises NotFound where there is none."""
         delete_snapshot(self.folder, name)
 
-    def recall_report(self, k: int = 10, queries: int = 100, recall: float = 0.95, seed: int = 0) -> RecallReport:
-        """Measure recall against exact search on a sample."""
-        return recall_report(self._searcher, k, queries, recall, seed)
+    def recall_report(
+        self, k: int = 10, queries: int = 100, recall: float = 0.95, seed: int = 0, sample: Sample = "vectors"
+    ) -> RecallReport:
+        """Measure recall against exact search on a sample of the vectors, or of the queries that came of late."""
+        return recall_report(self._searcher, k, queries, recall, seed, sample)
+
+    @property
+    def seen(self) -> tuple[int, int]:
+        """Different queries of late that recall can be measured on, and how many came in all."""
+        return len(self._searcher.seen.rows()), self._searcher.seen.came
+
+    def calibrate(
+        self, queries: ArrayLike | None = None, recall: float = 0.95, seed: int = 0
+    ) -> tuple[RecallReport, RecallReport]:
+        """Measure anew what effort a recall takes, by queries; return recall before and after.
+
+        A build measures it on vectors that it holds out. Queries may look otherwise (questions, where passages are
+        stored): then a search finds less than it was asked for, until the index has been measured by some of them.
+
+        Args:
+            queries: [n, columns], 40 and more: half to measure by, half to check; None: those that came of late.
+            recall: that is checked.
+            seed: of what is drawn.
+
+        Raises:
+            BadVectors, TieredRetrievalError: they are not of the space, or too few.
+        """
+        rows = seen_queries(self._searcher) if queries is None else check_vectors(queries, self.space, "queries")
+        return self._maintenance.calibrate(lambda: calibrated(self._searcher, rows, recall, seed))
 
     def maintain(self) -> Progress:
         """Do a step of the work that otherwise goes on in the background; return what is left."""

@@ -43,11 +43,14 @@ class SavedIndex:
     live: NDArray[np.int64]
 
 
-def save_index(folder: Path, serving: Serving, entry: int, live: NDArray[np.int64]) -> Path:
-    """Save an index aside, rename it into place, and remove older ones; nothing may change it meanwhile."""
+def save_index(folder: Path, serving: Serving, entry: int, live: NDArray[np.int64], *, measured: bool = False) -> Path:
+    """Save an index aside, rename it into place, and remove older ones; nothing may change it meanwhile.
+
+    One that holds the same already stays, unless what recall takes was `measured` anew.
+    """
     folder.mkdir(exist_ok=True)
     aside, place = folder / "new", folder / f"{entry:020}"
-    if place.exists() and _is_saved(place, serving.plan):
+    if place.exists() and not measured and _is_saved(place, serving.plan):
         return place
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from .served_index import Serving
 from .settings import StoreSettings
 from .writer import Writer
 
+T = TypeVar("T")
 _logger = logging.getLogger(__name__)
 #: Of an index's own work at a time: writers wait so long.
 _SLICE_S = 0.02
@@ -95,6 +96,14 @@ class Maintenance:
             self._checkpoint()
             if self._parts.served.serving.plan.kind != FLAT and self._parts.served.changes:
                 self._save()
+
+    def calibrate(self, work: Callable[[], T]) -> T:
+        """Measure what recall costs while no other index takes the place of this one, and keep it."""
+        with self._one:
+            found = work()
+            if self._parts.served.serving.plan.kind != FLAT:
+                self._save()
+            return found
 
     def move(self, url: str) -> None:
         """Move what the index has in a tier to another region while searches go on."""
@@ -183,8 +192,9 @@ class Maintenance:
         def save(index: Index) -> None:
             # Nothing changes the index now; an entry that was committed and is not shown yet comes again on loading.
             entry, live = self._shown(), served.live_slots()
-            save_index(self._folder / INDEX, served.serving, entry, np.setdiff1d(live, served.beside.slots))
-            served.changes = 0
+            there = np.setdiff1d(live, served.beside.slots)
+            save_index(self._folder / INDEX, served.serving, entry, there, measured=served.measured)
+            served.changes, served.measured = 0, False
 
         served.exclusively(save)
 

@@ -1,17 +1,25 @@
-"""How many of the true nearest a collection finds: by exact search for a sample of its own vectors."""
+"""How many of the true nearest a collection finds, by exact search: for a sample of its own vectors, or for the
+queries that came of late; and an index measured anew by those.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..distances import nearest
 from ..errors import TieredRetrievalError
 from .searching import Searcher
+from .seen import ENOUGH, KEPT
 
-MOST_QUERIES = 10_000
+MOST_QUERIES, MOST_CALIBRATED = 10_000, 1_000
+#: Neighbours that an index is calibrated by, and queries that this takes: half to measure by, half to check.
+CALIBRATED_K, LEAST_QUERIES = 10, 40
+Sample = Literal["vectors", "queries"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +36,7 @@ class RecallReport:
         index: kind of the index.
         reads: exact vectors that a query read from the tier, on average.
         tier_bytes: that a query read from the tier, on average.
+        sample: what was searched for: stored ``vectors``, or ``queries`` as they came.
     """
 
     recall: float
@@ -39,28 +48,84 @@ class RecallReport:
     index: str
     reads: float
     tier_bytes: float
+    sample: Sample = "vectors"
+
+    @property
+    def short(self) -> bool:
+        """Whether what was asked for lies above the upper 95 % confidence bound."""
+        return 2 * self.recall - self.low < self.asked
 
 
-def recall_report(searcher: Searcher, k: int, queries: int, recall: float, seed: int) -> RecallReport:
-    """Search for stored vectors, drawn by a seed, and compare with exact search; each query itself is left out.
+def recall_report(
+    searcher: Searcher, k: int, queries: int, recall: float, seed: int, sample: Sample = "vectors"
+) -> RecallReport:
+    """Search for stored vectors, drawn by a seed, or for queries that came, and compare with exact search.
 
-    A tie at the last place counts as found (as ann-benchmarks has it, by distance).
+    A stored vector that is searched for is itself left out. A tie at the last place counts as found (as ann-benchmarks
+    has it, by distance).
 
     Raises:
-        TieredRetrievalError: a value that is not accepted, or fewer than two vectors.
+        TieredRetrievalError: a value that is not accepted, fewer than two vectors, or too few queries came.
     """
     if not 1 <= k <= 1000 or not 1 <= queries <= MOST_QUERIES:
         raise TieredRetrievalError(f"k = {k}, queries = {queries}; accepted: 1 to 1000, 1 to {MOST_QUERIES}")
     parts = searcher.parts
     with parts.slots.reading():
-        live = parts.served.live_slots()
-        if len(live) < 2:
-            raise TieredRetrievalError(f"a recall report of {len(live)} vectors; accepted: 2 and more")
-        drawn = np.random.default_rng(seed).choice(live, min(queries, len(live)), replace=False)
-        rows = np.ascontiguousarray(parts.file.rows[drawn])
-        found, _ = searcher.nearest(rows, k + 1, None, recall)
-        slots, distances = nearest(rows, parts.file.rows, live, k + 1, parts.space)
-    shares = [_share(*of_query) for of_query in zip(drawn, found.slots, slots, distances, strict=True)]
+        live = _live(searcher, 2)
+        if sample == "queries":
+            rows = seen_queries(searcher, queries)
+            return _report(searcher, rows, np.full(len(rows), -1, np.int64), live, k, recall)
+        own = np.random.default_rng(seed).choice(live, min(queries, len(live)), replace=False)
+        return _report(searcher, np.ascontiguousarray(parts.file.rows[own]), own, live, k, recall)
+
+
+def calibrated(searcher: Searcher, queries: NDArray, recall: float, seed: int) -> tuple[RecallReport, RecallReport]:
+    """Measure the index anew by one half of some queries; return what the other half showed before and shows after.
+
+    Raises:
+        TieredRetrievalError: there are too few queries or vectors.
+    """
+    if len(queries) < LEAST_QUERIES:
+        raise TieredRetrievalError(f"{len(queries)} queries to calibrate by; accepted: {LEAST_QUERIES} and more")
+    parts = searcher.parts
+    drawn = np.random.default_rng(seed).permutation(len(queries))[:MOST_CALIBRATED]
+    measured_by, checked_by = (np.ascontiguousarray(queries[part]) for part in np.array_split(drawn, 2))
+    with parts.slots.reading():
+        live = _live(searcher, CALIBRATED_K)
+        none = np.full(len(checked_by), -1, np.int64)
+        before = _report(searcher, checked_by, none, live, CALIBRATED_K, recall)
+        true, _ = nearest(measured_by, parts.file.rows, live, CALIBRATED_K, parts.space)
+        parts.served.calibrate(measured_by, true)
+        return before, _report(searcher, checked_by, none, live, CALIBRATED_K, recall)
+
+
+def seen_queries(searcher: Searcher, most: int = KEPT) -> NDArray:
+    """Return distinct queries that came of late.
+
+    Raises:
+        TieredRetrievalError: they are too few to say anything.
+    """
+    rows = searcher.seen.rows(most)
+    if len(rows) < min(ENOUGH, most):
+        raise TieredRetrievalError(f"{len(rows)} different queries came since the start; accepted: {ENOUGH} and more")
+    return rows
+
+
+def _live(searcher: Searcher, least: int) -> NDArray[np.int64]:
+    live = searcher.parts.served.live_slots()
+    if len(live) < least:
+        raise TieredRetrievalError(f"recall of {len(live)} vectors; accepted: {least} and more")
+    return live
+
+
+def _report(
+    searcher: Searcher, rows: NDArray, own: NDArray[np.int64], live: NDArray[np.int64], k: int, recall: float
+) -> RecallReport:
+    """Of rows that are searched for; own [rows]: the slot of each, -1: it is none of those stored."""
+    parts, stored = searcher.parts, bool((own >= 0).any())
+    found, _ = searcher.nearest(rows, k + stored, None, recall)
+    slots, _ = nearest(rows, parts.file.rows, live, k + stored, parts.space)
+    shares = [_share(*of_query) for of_query in zip(own, found.slots, slots, [k] * len(rows), strict=True)]
     # Exact distances of what was found decide ties; slots alone would not.
     mean = float(np.mean(shares))
     deviation = float(np.std(shares, ddof=1)) if len(shares) > 1 else 0.0
@@ -69,15 +134,15 @@ def recall_report(searcher: Searcher, k: int, queries: int, recall: float, seed:
         low=max(0.0, mean - 1.96 * deviation / math.sqrt(len(shares))),
         asked=recall,
         k=k,
-        queries=len(drawn),
+        queries=len(rows),
         count=len(live),
         index=parts.served.serving.plan.kind,
         reads=float(found.reads.mean()),
         tier_bytes=float(found.tier_bytes.mean()),
+        sample="vectors" if stored else "queries",
     )
 
 
-def _share(own: int, found: np.ndarray, true: np.ndarray, distances: np.ndarray) -> float:
-    wanted = [int(slot) for slot in true if slot >= 0 and slot != own]
-    wanted = wanted[: len(true) - 1]
+def _share(own: int, found: NDArray[np.int64], true: NDArray[np.int64], k: int) -> float:
+    wanted = [int(slot) for slot in true if slot >= 0 and slot != own][:k]
     return len(set(wanted).intersection(found.tolist())) / max(1, len(wanted))

@@ -20,6 +20,7 @@ from .applying import Parts
 from .documents import Id
 from .filters import Filter
 from .fusion import Fusion, Ranked, fuse
+from .seen import SeenQueries
 
 MOST_K = 1 << 16
 INCLUDES = ("metadata", "text", "vector")
@@ -140,6 +141,7 @@ class Searcher:
     Attributes:
         parts: of the collection.
         threads: that share a batch of queries.
+        seen: queries by vectors that came without a filter.
         clock: seconds, only differences count.
     """
 
@@ -147,6 +149,7 @@ class Searcher:
     threads: int
     clock: Callable[[], float] = time.perf_counter
     speeds: Speeds = field(default_factory=Speeds)
+    seen: SeenQueries = field(default_factory=SeenQueries)
     _masks: dict[tuple[str, int, int], Allowed] = field(default_factory=dict)
 
     def search(
@@ -166,6 +169,8 @@ class Searcher:
         queries = None if vectors is None else check_vectors(vectors, self.parts.space, "queries")
         if queries is not None and texts is not None and len(queries) != len(texts):
             raise TieredRetrievalError(f"{len(texts)} texts for {len(queries)} vectors; accepted: as many of both")
+        if queries is not None and condition is None and recall < 1:
+            self.seen.note(queries)
         lost = np.zeros(0, np.int64)
         for _ in range(_TRIES):
             with self.parts.slots.reading():

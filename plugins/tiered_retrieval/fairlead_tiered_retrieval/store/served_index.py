@@ -62,6 +62,8 @@ class ServedIndex:
         """Of the log: the last one that is shown."""
         self.changes = 0
         """Slots added or removed since the index was built or loaded."""
+        self.measured = False
+        """Whether the index was measured anew since it was saved."""
         self._journal: list[tuple[Slots, Slots]] | None = None
         self._meanwhile: list[Slots] | None = None
         """What was removed while slots went over from beside the index into it."""
@@ -140,6 +142,11 @@ class ServedIndex:
         if added and len(some) < len(waiting):
             return Progress(len(some), len(waiting), "adding what waits beside the index")
         return index.maintain(_PIECE_S)
+
+    def calibrate(self, queries: NDArray, true: Slots) -> None:
+        """Let the index measure its effort by these queries (`Index.calibrate`)."""
+        self.serving.index.calibrate(queries, true)
+        self.measured = True
 
     def exclusively(self, work: Callable[[Index], Any]) -> Any:
         """Do something with the index while nothing changes it; searches go on."""

@@ -74,6 +74,19 @@ def test_documents_are_got_replaced_and_deleted(filled: Any) -> None:
     assert filled.info()["count"] == 291
 
 
+def test_an_index_is_measured_by_queries(filled: Any) -> None:
+    with pytest.raises(RequestRefused, match="0 different queries came since the start; accepted: 50"):
+        filled.calibrate()
+    with pytest.raises(RequestRefused, match="2 queries to calibrate by; accepted: 40"):
+        filled.calibrate(ROWS[:2])
+    for row in ROWS[:80]:
+        filled.search(row)
+    found = filled.calibrate()
+    assert found["before"]["sample"] == "queries" and found["after"]["recall"] == 1.0
+    assert filled.recall(of="queries")["queries"] == 80
+    assert filled.calibrate(ROWS[:60])["after"]["queries"] == 30
+
+
 def test_moves_snapshots_and_recall(filled: Any, client: Client) -> None:
     before = filled.search(ROWS[:20], k=5).ids()
     moved = filled.move("file")

@@ -53,6 +53,7 @@ def test_two_shards_answer_as_one(start: Starter) -> None:
         assert books.delete([0, 1, 2]) == 3 and books.delete(filter={"row": {"ge": 190}}) == 10
         assert second.collection("books").info()["count"] == 187
         assert books.recall(sample=20)["recall"] == 1.0
+        assert books.calibrate(ROWS[:60])["after"] == {**books.calibrate(ROWS[:60])["before"], "queries": 60}
         with pytest.raises(RequestRefused, match=r"accepted: \[n, 8\]"):
             books.search(ROWS[:1, :3])
 
