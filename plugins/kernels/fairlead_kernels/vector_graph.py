@@ -23,6 +23,8 @@ PARTS = ("slots", "edges", "codes", "rows", "more", "removed", "entries")
 ROW_BITS = {"exact": (0, 0), "codes": (9, 6), "fine": (12, 12), "walk": (0, 0)}
 CHUNK = 8192
 SLACK = 32
+#: Neighbours of a vertex unless they are given, by the bits of a code's coordinate.
+DEGREES = {8: 32, 4: 48}
 #: Codes that are scanned rather than one is met by a walk. They cost less each, and a scan misses none: a walk does
 #: where what is allowed does not lie around the query.
 SCAN_FACTOR = 3.0
@@ -49,7 +51,8 @@ class GraphOptions:
     """How a graph is made.
 
     Attributes:
-        degree: neighbours of a vertex, a multiple of 16.
+        degree: neighbours of a vertex, a multiple of 16. None: 32, and 48 where codes have 4 bits: such vectors have
+            neighbours in more directions, and a walk finds them in fewer turns.
         beam: of the searches for a new vertex's candidates.
         alpha: of the pruning (Subramanya et al. 2019), for squared distances.
         lines: cache lines of a code, 1 and above: 64 bytes hold 60 coordinates of 8 bits or 120 of 4. None: up to 4, as
@@ -62,7 +65,7 @@ class GraphOptions:
             rows then cost about as much more to unpack as walks save. Graphs that go to a tier have 8.
     """
 
-    degree: int = 32
+    degree: int | None = None
     beam: int = 96
     alpha: float = 1.1
     lines: int | None = None
@@ -71,7 +74,7 @@ class GraphOptions:
     bits: int | None = None
 
     def __post_init__(self) -> None:
-        if self.degree < 16 or self.degree % 16 or self.degree > 256:
+        if self.degree is not None and (self.degree < 16 or self.degree % 16 or self.degree > 256):
             raise VectorError(f"degree: must be a multiple of 16 up to 256, got {self.degree}")
         if not 1 <= self.beam <= 4096:
             raise VectorError(f"beam: must be 1..4096, got {self.beam}")
@@ -86,6 +89,10 @@ class GraphOptions:
         if self.keep not in ROW_BITS:
             raise VectorError(f"keep: must be one of {', '.join(ROW_BITS)}, got {self.keep!r}")
 
+    def neighbours(self, bits: int) -> int:
+        """Return the neighbours of a vertex, where a code's coordinate has so many bits."""
+        return self.degree or DEGREES[bits]
+
 
 class Graph:
     """Vectors by slot. Searches and changes may run in any number of threads; changes come one after the other.
@@ -97,15 +104,17 @@ class Graph:
     def __init__(self, space: Space, options: GraphOptions, codes: WalkCodes | None) -> None:
         """Make an empty graph; `build` and `load` are the ways to have one with vectors."""
         self.space, self.options, self.codes = space, options, codes
+        self.degree = options.neighbours(8 if codes is None else codes.bits)
+        """Neighbours of a vertex."""
         native = extension()
         leading_bits, tail_bits = ROW_BITS[options.keep]
         if native is None or codes is None:
             self._native: Any = None
-            self._reference = ReferenceGraph(space, options.degree, options.beam, options.alpha)
+            self._reference = ReferenceGraph(space, self.degree, options.beam, options.alpha)
         else:
             self._native = native.VectorGraph(
                 *space.codes, codes.rotation, codes.center, codes.lines, codes.bits, codes.step, codes.tail_step,
-                codes.longest, options.degree, options.beam, options.alpha, options.seed, options.keep == "exact",
+                codes.longest, self.degree, options.beam, options.alpha, options.seed, options.keep == "exact",
                 max(0, leading_bits - codes.bits), tail_bits or 8,
             )  # fmt: skip
 
@@ -156,13 +165,13 @@ class Graph:
     def build_bytes(self, count: int, threads: int = 1) -> int:
         """Return what building a graph of so many vectors takes, the graph included."""
         sample = 0 if self.codes is None else self.codes.training_bytes
-        return count * (self.vertex_bytes + (self.options.degree + SLACK) * 4 + 24) + threads * (1 << 20) + sample
+        return count * (self.vertex_bytes + (self.degree + SLACK) * 4 + 24) + threads * (1 << 20) + sample
 
     @property
     def vertex_bytes(self) -> int:
         """Bytes that one more vector takes."""
         if self._native is None:
-            return self.space.row_bytes + self.options.degree * 8
+            return self.space.row_bytes + self.degree * 8
         return self._native.vertex_bytes
 
     def _fill(self, slots: U32, vectors: Vectors, threads: int, told: Callable[[int, int], object] | None) -> None:
@@ -248,7 +257,7 @@ class Graph:
         share = min(1.0, max(1, count) / max(1, self.count))
         # All that are met count, not only those that stay in the beam.
         wide = int(beam * min(16.0, share**-0.5))
-        if count <= SCAN_FACTOR * wide * self.options.degree:
+        if count <= SCAN_FACTOR * wide * self.degree:
             return beam, True
         return wide, False
 

@@ -98,7 +98,8 @@ class TierGraph:
         lead = codes.lines * LINE_COORDINATES - NORM_COORDINATES
         self._graph: Any = self.native.TierGraph(
             *space.codes, np.ascontiguousarray(codes.rotation[:lead]), codes.center, codes.lines, codes.step,
-            codes.longest, options.degree, options.beam, options.alpha, options.seed, id_bits, 1 if beside else GROUP,
+            codes.longest, options.neighbours(codes.bits), options.beam, options.alpha, options.seed, id_bits,
+            1 if beside else GROUP,
         )  # fmt: skip
 
     @classmethod
@@ -124,7 +125,7 @@ class TierGraph:
         made = cls(graph.space, graph.options, graph.codes, id_bits=id_bits_for(len(parts["slots"])), beside=beside)
         none = np.zeros(0, np.uint32)
         made._graph.restore(parts["slots"], parts["codes"], none, parts["entries"])
-        edges = parts["edges"].reshape(-1, graph.options.degree)
+        edges = parts["edges"].reshape(-1, graph.degree)
         slots = np.where(parts["slots"] == 0xFFFFFFFF, 0, parts["slots"])
         for first in range(0, len(edges), CHUNK):
             some = slice(first, first + CHUNK)

@@ -166,6 +166,18 @@ def test_bits_are_few_where_lines_would_be_many() -> None:
 
 
 @needs_native
+def test_vertices_have_more_neighbours_where_codes_have_4_bits() -> None:
+    space, flat = Space("float32", "l2", 400), np.random.default_rng(2).standard_normal((600, 400)).astype(np.float32)
+    graph = Graph.build(space, np.arange(600), flat, GraphOptions(beam=64))
+    assert graph.codes is not None and graph.codes.bits == 4 and graph.degree == 48
+    assert 32 < max(len(graph.neighbours(slot)) for slot in range(600)) <= 48
+    again = Graph.load(space, GraphOptions(beam=64), graph.save())
+    np.testing.assert_array_equal(again.search(flat[:9], 5).slots, graph.search(flat[:9], 5).slots)
+    few = Graph.build(space, np.arange(600), flat, GraphOptions(beam=64, bits=8))
+    assert few.degree == 32
+
+
+@needs_native
 def test_graphs_saved_without_bits_have_eight_and_tiers_take_no_others() -> None:
     space, vectors = Space("float32", "l2", 40), clustered(100, 40)
     graph = Graph.build(space, np.arange(100), vectors, SMALL)

@@ -185,7 +185,7 @@ class GraphIndex:
         options = self._graph.options
         names = ("degree", "beam", "alpha", "lines", "bits", "keep", "seed")
         facts = {
-            "options": {name: getattr(options, name) for name in names},
+            "options": {name: getattr(options, name) for name in names} | {"degree": self._graph.degree},
             "beams": self.calibration.beams,
             "recalls": self.calibration.recalls,
             "rerank": self.calibration.rerank,
@@ -209,7 +209,7 @@ def _check_memory(space: Space, options: GraphOptions, count: int, limits: Limit
         return
     row = space.row_bytes if options.keep == "exact" else space.dim
     # Codes, edges while building and afterwards, ids, the sample that the rotation is learned from.
-    each = row + 64 * (options.lines or 4) + (2 * options.degree + 32 + 10) * 4
+    each = row + 64 * (options.lines or 4) + (2 * options.neighbours(options.bits or 4) + 32 + 10) * 4
     needed = count * each + 8192 * space.dim * 16 + space.dim**2 * 32 + limits.threads * (1 << 20)
     if needed > limits.memory_bytes:
         raise BudgetExceeded(f"a graph of {count} vectors", needed, limits.memory_bytes)

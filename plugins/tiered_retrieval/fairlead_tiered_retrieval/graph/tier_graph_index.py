@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead_kernels.vector_graph import Graph, GraphOptions
+from fairlead_kernels.vector_graph import DEGREES, Graph, GraphOptions
 from fairlead_kernels.vector_tier_graph import (
     TierGraph,
     TierGraphEffort,
@@ -114,7 +114,7 @@ class TierGraphIndex:
                 threads=limits.threads,
                 told=lambda done, total: tell(0.8 * done / max(1, total)),
             )
-            record = space.bytes + 4 * -(-chosen.degree * id_bits_for(len(slots)) // 32)
+            record = space.bytes + 4 * -(-chosen.neighbours(8) * id_bits_for(len(slots)) // 32)
             short = record <= (BLOCK if place.kind == "file" else BESIDE)
             keep = int(KEPT_SHARE * 4 * space.dim * len(slots))
             lower = TierGraph.from_graph(
@@ -336,7 +336,7 @@ def _options(space: Space, options: dict[str, Any], seed: int) -> GraphOptions:
     most = int((CODE_SHARE * 4 * space.dim - 8) // LINE_COORDINATES)
     lines = options.pop("lines", None) or (None if most >= MOST_LINES else max(1, most))
     try:
-        return GraphOptions(**options, lines=lines, keep="walk", seed=seed)
+        return GraphOptions(**{"degree": DEGREES[8], **options}, lines=lines, keep="walk", seed=seed)
     except (TypeError, VectorError) as error:
         raise TieredRetrievalError(f"options of a graph: {error}") from None
 
@@ -346,7 +346,7 @@ def _pieces(size: int) -> Iterator[tuple[int, int]]:
 
 
 def _memory(space: Space, options: GraphOptions, count: int) -> Region:
-    return DramRegion("dram:", (count + count // 16 + 128) * (space.bytes + 4 * options.degree))
+    return DramRegion("dram:", (count + count // 16 + 128) * (space.bytes + 4 * options.neighbours(8)))
 
 
 def _check_region(region: Region, size: int) -> None:
@@ -362,8 +362,8 @@ def _check_memory(space: Space, options: GraphOptions, count: int, limits: Limit
     if limits.memory_bytes is None:
         return
     # Codes three times (the graph, its copy for the tier, the one that stays), edges twice, ids, the sample.
-    each = 3 * LINE_COORDINATES * (options.lines or MOST_LINES) + (2 * options.degree + 32 + 10) * 4
-    each += 0 if region is not None else space.bytes + 4 * options.degree
+    each = 3 * LINE_COORDINATES * (options.lines or MOST_LINES) + (2 * options.neighbours(8) + 32 + 10) * 4
+    each += 0 if region is not None else space.bytes + 4 * options.neighbours(8)
     needed = count * each + 8192 * space.dim * 16 + space.dim**2 * 32 + limits.threads * (1 << 20)
     if needed > limits.memory_bytes:
         raise BudgetExceeded(f"a graph of {count} vectors", needed, limits.memory_bytes)
