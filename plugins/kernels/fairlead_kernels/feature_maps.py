@@ -1,6 +1,7 @@
 """Convolutions over feature maps of pictures, and what goes with them: few passes over memory, no copies of patches.
 
-A map lies as [height, width, channels] with a border of zeros, in float32 or in bfloat16 (as uint16). Native where
+A map lies as [height, width, channels] with a border of zeros, in float32, in bfloat16 (as uint16) or in bytes of a
+scale and a zero, whose filters are int8 of a scale each. Native where
 compiled; :mod:`fairlead_kernels.reference_feature_maps` is the same in NumPy and stands in otherwise. bfloat16 keeps 8
 bits of a number, and sums are made in float32; it is fast where :func:`halves_by` says "amx" or "avx512bf16".
 """
@@ -20,6 +21,7 @@ __all__ = [
     "GROUP",
     "FeatureMap",
     "Filters",
+    "bytes_by",
     "convolve",
     "draw",
     "halves_by",
@@ -41,6 +43,12 @@ def halves_by() -> str:
     return "numpy" if native is None else native.map_halves_by()
 
 
+def bytes_by() -> str:
+    """Return what convolves maps of bytes here: "avx512vnni", "words" (one by one: slow) or "numpy"."""
+    native = extension()
+    return "numpy" if native is None else native.map_bytes_by()
+
+
 @dataclass(frozen=True)
 class Result:
     """Where a convolution's result goes.
@@ -58,21 +66,26 @@ class Result:
     growth: int = 1
 
 
-def convolve(source: FeatureMap, filters: Filters, result: Result, stride: int = 1) -> None:
+def convolve(source: FeatureMap, filters: Filters, result: Result, stride: int = 1) -> FeatureMap | None:
     """Convolve a map, zeros beyond its borders.
 
     Args:
         source: with a border where filters are 3 x 3.
         filters: packed in the source's format.
-        result: maps of [height / stride * growth, width / stride * growth, outputs] in any format.
-        stride: 1, or 2 for even sides.
+        result: maps of [height / stride * growth, width / stride * growth, outputs] in any format; sides are rounded
+            up before they grow.
+        stride: 1 to 3.
+
+    Returns:
+        The rectified map, with its scale where it is bytes.
 
     Raises:
         ValueError: maps or filters that do not go together.
     """
     native = extension()
     do = reference.map_convolve if native is None else native.map_convolve
-    do(source, filters, stride, result.growth, result.skip, result.kept, result.rectified)
+    scale = do(source, filters, stride, result.growth, result.skip, result.kept, result.rectified)
+    return None if result.rectified is None else result.rectified.of_scale(scale)
 
 
 def draw(source: FeatureMap, filters: Filters, under: F32 | None, drawn: F32) -> None:
@@ -99,8 +112,8 @@ def unshuffle(
     lent: float,
     target: FeatureMap,
     richer: F32 | None = None,
-) -> None:
-    """Fill a map with 2 x 2 pixels a place.
+) -> FeatureMap:
+    """Fill a map with 2 x 2 pixels a place, and return it.
 
     Args:
         picture: float32 [2 height, 2 width, 3].
@@ -115,7 +128,8 @@ def unshuffle(
         ValueError: arrays of other shapes.
     """
     native = extension()
-    (reference if native is None else native).map_unshuffle(picture, details, mapping, share, lent, target, richer)
+    do = reference.map_unshuffle if native is None else native.map_unshuffle
+    return target.of_scale(do(picture, details, mapping, share, lent, target, richer))
 
 
 def moments(source: FeatureMap, step: int = 1) -> tuple[F32, F32]:
@@ -126,10 +140,11 @@ def moments(source: FeatureMap, step: int = 1) -> tuple[F32, F32]:
     return mean, covariance
 
 
-def store(values: F32, target: FeatureMap, rectify: bool = False) -> None:
-    """Fill a map with float32 [height, width, channels], negative numbers as 0 where `rectify`."""
+def store(values: F32, target: FeatureMap, rectify: bool = False) -> FeatureMap:
+    """Fill a map with float32 [height, width, channels], negative numbers as 0 where `rectify`, and return it."""
     native = extension()
-    (reference if native is None else native).map_store(np.ascontiguousarray(values), target, rectify)
+    do = reference.map_store if native is None else native.map_store
+    return target.of_scale(do(np.ascontiguousarray(values), target, rectify))
 
 
 def recolour(picture: F32, mapping: F32) -> None:
@@ -138,10 +153,10 @@ def recolour(picture: F32, mapping: F32) -> None:
     (reference if native is None else native).map_recolour(picture, mapping)
 
 
-def pool(source: FeatureMap, target: FeatureMap) -> None:
-    """Fill a map of half the height and width with means of 2 x 2 places."""
+def pool(source: FeatureMap, target: FeatureMap) -> FeatureMap:
+    """Fill a map of half the height and width with means of 2 x 2 places, and return it."""
     native = extension()
-    (reference if native is None else native).map_pool(source, target)
+    return target.of_scale((reference if native is None else native).map_pool(source, target))
 
 
 def spread(source: FeatureMap) -> tuple[F32, F32]:
@@ -160,8 +175,8 @@ def slope(
     target: FeatureMap,
     other: FeatureMap | None = None,
     weight: float = 0.0,
-) -> None:
-    """Fill a map with a loss's slope at rectified features.
+) -> FeatureMap:
+    """Fill a map with a loss's slope at rectified features, and return it.
 
     scale * features + shift, plus what comes from the layer above, plus weight * (features - other); 0 where features
     are 0.
@@ -172,4 +187,5 @@ def slope(
         weight: of the difference from `other`.
     """
     native = extension()
-    (reference if native is None else native).map_slope(features, above, scale, shift, other, weight, target)
+    do = reference.map_slope if native is None else native.map_slope
+    return target.of_scale(do(features, above, scale, shift, other, weight, target))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fairlead_kernels import reference_pixels
 from fairlead_kernels.backend import extension
 
-__all__ = ["cells", "finite", "frame", "less_cells", "moments", "resized", "step"]
+__all__ = ["cells", "finite", "frame", "less_cells", "mean_square", "moments", "resized", "step"]
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
@@ -47,6 +47,11 @@ def moments(picture: F32, step: int = 1) -> tuple[F32, F32]:
 def step(picture: F32, factor: float, slope: F32) -> None:
     """Replace a slope by picture + factor * slope, clipped to [0, 1]."""
     _kernels().pixels_step(picture, factor, slope)
+
+
+def mean_square(picture: F32) -> float:
+    """Return the mean of all numbers' squares."""
+    return _kernels().pixels_mean_square(np.ascontiguousarray(picture))
 
 
 def finite(picture: F32) -> bool:

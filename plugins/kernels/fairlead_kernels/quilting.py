@@ -50,3 +50,29 @@ def quilt(source: F32, tops: I32, lefts: I32, hop: int, fade: int, size: tuple[i
     native = extension()
     (reference_quilting if native is None else native).quilt(*arrays, hop, fade, laid)
     return laid
+
+
+def nearest(wanted: F32, wanted_kinds: I32, patches: F32, patch_kinds: I32) -> I32:
+    """Find what fits best.
+
+    Args:
+        wanted: float32 [m, D].
+        wanted_kinds: int32 [m].
+        patches: float32 [n, D].
+        patch_kinds: int32 [n], 0 or more; each kind that is wanted is there.
+
+    Returns:
+        int32 [m], of each row that is wanted the patch of its kind at the smallest distance.
+
+    Raises:
+        ValueError: arrays of other shapes, or a kind of which there is no patch.
+    """
+    kinds = wanted_kinds.shape, patch_kinds.shape
+    if wanted.ndim != 2 or patches.ndim != 2 or kinds != ((len(wanted),), (len(patches),)):
+        raise ValueError(f"wanted {wanted.shape}, patches {patches.shape}, kinds {kinds}; accepted: [m, D], [n, D]")
+    found = np.empty(len(wanted), np.int32)
+    arrays = wanted, wanted_kinds, patches, patch_kinds
+    kept = (np.ascontiguousarray(one, np.float32 if one.ndim == 2 else np.int32) for one in arrays)
+    native = extension()
+    (reference_quilting if native is None else native).nearest(*kept, found)
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,17 +10,31 @@ from numpy.typing import NDArray
 
 F32 = NDArray[np.float32]
 U16 = NDArray[np.uint16]
+U8 = NDArray[np.uint8]
 
 #: Channels come in multiples of this.
 GROUP = 16
 #: Numbers of a row of filters in bfloat16 come in multiples of this.
 RUN = 32
+#: Numbers behind a map's last row, for each channel.
+SLACK = 104
+#: Rows whose numbers a scale of bytes is found by: about so many, none further apart than that; and by how much more
+#: than they need it is larger.
+LOOKED_AT = 8
+FURTHEST = 16
+REACH = 1.5
 
 
 def to_halves(values: F32) -> U16:
     """Round to bfloat16, ties to even; numbers are finite."""
     words = np.ascontiguousarray(values, np.float32).view(np.uint32)
     return ((words + 0x7FFF + ((words >> 16) & 1)) >> 16).astype(np.uint16)
+
+
+def to_bytes(values: F32, scale: float, zero: int) -> U8:
+    """Round to bytes that stand for scale * (byte - zero), ties to even; what a byte does not hold is its last."""
+    scaled = np.asarray(values, np.float32) * np.float32(1 / np.float32(scale)) + np.float32(zero)
+    return np.rint(scaled).clip(0, 255).astype(np.uint8)
 
 
 def to_floats(halves: U16) -> F32:
@@ -33,9 +47,11 @@ class FeatureMap:
     """Features of a picture.
 
     Attributes:
-        data: float32 or uint16 (bfloat16), flat: [height + 2 border, width + 2 border, channels], then slack.
+        data: float32, uint16 (bfloat16) or uint8, flat: [height + 2 border, width + 2 border, channels], then slack.
         height, width, channels: channels are a multiple of 16.
         border: 0 or 1 pixels of zeros around.
+        scale, zero: a byte's number is scale * (byte - zero). Bytes without a scale get one from what fills them: as
+            much as a few rows' numbers need, half as much again.
     """
 
     data: NDArray[Any]
@@ -43,6 +59,8 @@ class FeatureMap:
     width: int
     channels: int
     border: int
+    scale: float | None = 1.0
+    zero: int = 0
 
     @classmethod
     def zeros(cls, height: int, width: int, channels: int, border: int = 1, halves: bool = False) -> FeatureMap:
@@ -51,14 +69,25 @@ class FeatureMap:
         Raises:
             ValueError: channels that are not a multiple of 16, or no pixels.
         """
-        if channels <= 0 or channels % GROUP or height <= 0 or width <= 0:
-            raise ValueError(f"map: {height} x {width} x {channels}; accepted: channels in multiples of {GROUP}")
-        count = (height + 2 * border) * (width + 2 * border) * channels + 72 * channels + 64
-        kind = np.dtype(np.uint16 if halves else np.float32)
-        held = np.zeros(count + 64 // kind.itemsize, kind)
-        # On a cache line: tiles are loaded by lines.
-        start = -held.ctypes.data % 64 // kind.itemsize
-        return cls(held[start : start + count], height, width, channels, border)
+        held = _held(height, width, channels, border, np.uint16 if halves else np.float32)
+        return cls(held, height, width, channels, border)
+
+    @classmethod
+    def zeros_in_bytes(
+        cls, height: int, width: int, channels: int, border: int = 1, scale: float | None = None, zero: int = 0
+    ) -> FeatureMap:
+        """A map of zeros in bytes.
+
+        Raises:
+            ValueError: as `zeros` does.
+        """
+        held = _held(height, width, channels, border, np.uint8)
+        held[...] = zero
+        return cls(held, height, width, channels, border, scale, zero)
+
+    def of_scale(self, scale: float) -> FeatureMap:
+        """The same map; where it is bytes, with that scale."""
+        return replace(self, scale=scale) if self.data.dtype == np.uint8 else self
 
     @property
     def halves(self) -> bool:
@@ -73,7 +102,25 @@ class FeatureMap:
 
     def read(self) -> F32:
         """The numbers in float32, [height, width, channels]: a view where they are held so."""
+        if self.data.dtype == np.uint8:
+            if self.scale is None:
+                raise ValueError("map: bytes have no scale yet; accepted: maps that something has filled")
+            return (self.inside().astype(np.float32) - np.float32(self.zero)) * np.float32(self.scale)
         return to_floats(self.inside()) if self.halves else self.inside()
+
+
+def _held(height: int, width: int, channels: int, border: int, kind: type) -> NDArray[Any]:
+    """Memory of a map: zeros."""
+    if channels <= 0 or channels % GROUP or height <= 0 or width <= 0:
+        raise ValueError(f"map: {height} x {width} x {channels}; accepted: channels in multiples of {GROUP}")
+    count, size = (
+        (height + 2 * border) * (width + 2 * border) * channels + SLACK * channels + 64,
+        np.dtype(kind).itemsize,
+    )
+    held = np.zeros(count + 64 // size, kind)
+    # On a cache line: tiles are loaded by lines.
+    start = -held.ctypes.data % 64 // size
+    return held[start : start + count]
 
 
 @dataclass(frozen=True)
@@ -82,33 +129,44 @@ class Filters:
 
     Attributes:
         data: float32 [outputs / 16, side, run, 16] or uint16 [outputs / 16, side, run / 2, 16, 2], flat; a run is a
-            row's side * channels numbers, in bfloat16 filled with zeros to a multiple of 32.
+            row's side * channels numbers, in bfloat16 filled with zeros to a multiple of 32. For bytes int8
+            [outputs / 16, side, run / 4, 16, 4].
         bias: float32 [outputs], outputs made a multiple of 16.
         side: 1 or 3.
         channels: of what is convolved.
+        scales, sums: for bytes, float32 [outputs]: what a filter's whole numbers are worth, and their sum.
     """
 
     data: NDArray[Any]
     bias: F32
     side: int
     channels: int
+    scales: F32 | None = None
+    sums: F32 | None = None
 
     @classmethod
     def of(cls, weights: F32, bias: F32, halves: bool = False) -> Filters:
         """Pack weights [outputs, side, side, channels] and a bias [outputs]."""
-        outputs, side, _, channels = weights.shape
+        _, side, _, channels = weights.shape
         run = -(-side * channels // RUN) * RUN if halves else side * channels
-        rows = np.zeros((-(-outputs // GROUP) * GROUP, side, run), np.float32)
-        rows[:outputs, :, : side * channels] = weights.reshape(outputs, side, -1)
-        groups = rows.reshape(-1, GROUP, side, run).transpose(0, 2, 3, 1)
+        groups = _grouped(weights, run)
         if halves:
             pairs = groups.reshape(*groups.shape[:2], run // 2, 2, GROUP).swapaxes(3, 4)
             data: NDArray[Any] = to_halves(np.ascontiguousarray(pairs)).ravel()
         else:
             data = np.ascontiguousarray(groups).ravel()
-        whole = np.zeros(len(rows), np.float32)
-        whole[:outputs] = bias
-        return cls(data, whole, side, channels)
+        return cls(data, _filled(bias), side, channels)
+
+    @classmethod
+    def of_bytes(cls, weights: F32, bias: F32) -> Filters:
+        """Pack weights [outputs, side, side, channels], rounded to int8 with a scale a filter, and a bias [outputs]."""
+        outputs, side, _, channels = weights.shape
+        scales = np.abs(weights).reshape(outputs, -1).max(1) / np.float32(127)
+        scales[scales == 0] = 1
+        whole = np.rint(weights / scales[:, None, None, None]).astype(np.float32)
+        fours = _grouped(whole, side * channels).reshape(-1, side, side * channels // 4, 4, GROUP).swapaxes(3, 4)
+        data = np.ascontiguousarray(fours).astype(np.int8).ravel()
+        return cls(data, _filled(bias), side, channels, _filled(scales), _filled(whole.sum((1, 2, 3))))
 
     def weights(self) -> F32:
         """Return what was packed, [outputs, side, side, channels], rounded as it is held."""
@@ -116,14 +174,48 @@ class Filters:
         if self.data.dtype == np.uint16:
             pairs = to_floats(self.data).reshape(count, self.side, -1, GROUP, 2)
             groups = pairs.swapaxes(3, 4).reshape(count, self.side, -1, GROUP)
+        elif self.scales is not None:
+            fours = self.data.astype(np.float32).reshape(count, self.side, -1, GROUP, 4)
+            scaled = fours * self.scales.reshape(count, 1, 1, GROUP, 1)
+            groups = scaled.swapaxes(3, 4).reshape(count, self.side, -1, GROUP)
         else:
             groups = self.data.reshape(count, self.side, -1, GROUP)
         rows = groups.transpose(0, 3, 1, 2)[..., : self.side * self.channels]
         return rows.reshape(len(self.bias), self.side, self.side, self.channels)
 
 
-def _fill(target: FeatureMap, values: F32) -> None:
-    target.inside()[...] = to_halves(values) if target.halves else values
+def _grouped(weights: F32, run: int) -> F32:
+    """Weights [outputs, side, side, channels] -> [outputs / 16, side, run, 16]; runs are filled with zeros."""
+    outputs, side, _, channels = weights.shape
+    rows = np.zeros((-(-outputs // GROUP) * GROUP, side, run), np.float32)
+    rows[:outputs, :, : side * channels] = weights.reshape(outputs, side, -1)
+    return rows.reshape(-1, GROUP, side, run).transpose(0, 2, 3, 1)
+
+
+def _filled(values: F32) -> F32:
+    """[outputs] -> as many as make whole groups."""
+    whole = np.zeros(-(-len(values) // GROUP) * GROUP, np.float32)
+    whole[: len(values)] = values
+    return whole
+
+
+def _fill(target: FeatureMap, values: F32, reach: float | None = None) -> float:
+    """Fill a map; bytes without a scale by what numbers reach, or as far as a few rows' do. Returns the scale."""
+    if target.data.dtype != np.uint8:
+        target.inside()[...] = to_halves(values) if target.halves else values
+        return 1.0
+    scale = target.scale
+    if scale is None:
+        most = min(target.zero, 255 - target.zero) or 255
+        scale = max(REACH * _looked_at(values) if reach is None else reach, 1e-20) / most
+    target.inside()[...] = to_bytes(values, scale, target.zero)
+    return float(scale)
+
+
+def _looked_at(values: F32) -> float:
+    """The largest number of a few rows."""
+    apart = min(max(len(values) // LOOKED_AT, 1), FURTHEST)
+    return float(np.abs(values[apart // 2 :: apart]).max())
 
 
 def _convolved(source: FeatureMap, filters: Filters, stride: int) -> F32:
@@ -141,15 +233,19 @@ def map_convolve(
     skip: FeatureMap | None,
     kept: FeatureMap | None,
     rectified: FeatureMap | None,
-) -> None:
+) -> float:
     """See `fairlead_kernels.feature_maps.convolve`."""
-    result = _convolved(source, filters, stride).repeat(growth, 0).repeat(growth, 1)
+    found = _convolved(source, filters, stride)
+    result = found.repeat(growth, 0).repeat(growth, 1)
     if skip is not None:
         result = result + skip.read()
     if kept is not None:
         _fill(kept, result)
-    if rectified is not None:
-        _fill(rectified, np.maximum(result, 0))
+    if rectified is None:
+        return 0.0
+    positive = np.maximum(result, 0)
+    rows = positive.reshape(len(found), -1)
+    return _fill(rectified, positive, REACH * _looked_at(rows))
 
 
 def map_draw(source: FeatureMap, filters: Filters, under: F32 | None, drawn: F32) -> None:
@@ -167,7 +263,7 @@ def map_unshuffle(
     lent: float,
     target: FeatureMap,
     richer: F32 | None,
-) -> None:
+) -> float:
     """See `fairlead_kernels.feature_maps.unshuffle`; fills ``target`` and ``richer``."""
     details = np.zeros_like(picture) if details is None else details
     colours = picture @ mapping[:, :3].T + mapping[:, 3] + share * lent * details
@@ -175,7 +271,7 @@ def map_unshuffle(
     if richer is not None:
         richer[...] = colours
     blocks = seen.reshape(target.height, 2, target.width, 2, 4).transpose(0, 2, 1, 3, 4)
-    _fill(target, blocks.reshape(target.height, target.width, GROUP))
+    return _fill(target, blocks.reshape(target.height, target.width, GROUP))
 
 
 def map_moments(source: FeatureMap, step: int, mean: F32, covariance: F32) -> None:
@@ -185,9 +281,9 @@ def map_moments(source: FeatureMap, step: int, mean: F32, covariance: F32) -> No
     covariance[...] = np.cov(flat.T, bias=True)
 
 
-def map_store(values: F32, target: FeatureMap, rectify: bool) -> None:
+def map_store(values: F32, target: FeatureMap, rectify: bool) -> float:
     """See `fairlead_kernels.feature_maps.store`."""
-    _fill(target, np.maximum(values, 0) if rectify else values)
+    return _fill(target, np.maximum(values, 0) if rectify else values, float(np.abs(values).max()))
 
 
 def map_recolour(picture: F32, mapping: F32) -> None:
@@ -195,10 +291,11 @@ def map_recolour(picture: F32, mapping: F32) -> None:
     picture[...] = (picture @ mapping[:, :3].T + mapping[:, 3]).clip(0, 1)
 
 
-def map_pool(source: FeatureMap, target: FeatureMap) -> None:
+def map_pool(source: FeatureMap, target: FeatureMap) -> float:
     """See `fairlead_kernels.feature_maps.pool`."""
     blocks = source.read().reshape(target.height, 2, target.width, 2, target.channels)
-    _fill(target, blocks.mean((1, 3)))
+    to = target if target.scale is not None else replace(target, scale=source.scale)
+    return _fill(to, blocks.mean((1, 3)))
 
 
 def map_spread(source: FeatureMap, mean: F32, variance: F32) -> None:
@@ -215,7 +312,7 @@ def map_slope(
     other: FeatureMap | None,
     weight: float,
     target: FeatureMap,
-) -> None:
+) -> float:
     """See `fairlead_kernels.feature_maps.slope`."""
     values = features.read()
     found = scale * values + shift
@@ -223,4 +320,4 @@ def map_slope(
         found = found + above.read()
     if other is not None:
         found = found + np.float32(weight) * (values - other.read())
-    _fill(target, np.where(values > 0, found, np.float32(0)))
+    return _fill(target, np.where(values > 0, found, np.float32(0)))

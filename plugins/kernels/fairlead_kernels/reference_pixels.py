@@ -37,6 +37,11 @@ def pixels_step(picture: F32, factor: float, slope: F32) -> None:
     np.clip(slope, 0, 1, out=slope)
 
 
+def pixels_mean_square(picture: F32) -> float:
+    """See `fairlead_kernels.pixels.mean_square`."""
+    return float(np.square(picture, dtype=np.float64).mean())
+
+
 def pixels_finite(picture: F32) -> bool:
     """See `fairlead_kernels.pixels.finite`."""
     return bool(np.isfinite(picture).all())

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 
+#: Rows that are compared at once: bounds the matrix of distances.
+AT_ONCE = 2048
+
 
 def quilt(source: F32, tops: I32, lefts: I32, hop: int, fade: int, laid: F32) -> None:
     """See `fairlead_kernels.quilting.quilt`; fills ``laid``."""
@@ -29,3 +32,14 @@ def quilt(source: F32, tops: I32, lefts: I32, hop: int, fade: int, laid: F32) ->
             turned[:margin] *= rise
             turned[-margin:] *= rise[::-1]
     laid[...] = inside[: laid.shape[0], : laid.shape[1]]
+
+
+def nearest(wanted: F32, wanted_kinds: I32, patches: F32, patch_kinds: I32, found: I32) -> None:
+    """See `fairlead_kernels.quilting.nearest`; fills ``found``."""
+    for kind in np.unique(wanted_kinds):
+        tiles, places = np.flatnonzero(wanted_kinds == kind), np.flatnonzero(patch_kinds == kind)
+        own = patches[places]
+        lengths = np.einsum("nd,nd->n", own, own)
+        for start in range(0, len(tiles), AT_ONCE):
+            some = tiles[start : start + AT_ONCE]
+            found[some] = places[(lengths - 2 * wanted[some] @ own.T).argmin(1)]

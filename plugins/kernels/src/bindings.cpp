@@ -22,4 +22,5 @@ NB_MODULE(_native, module) {
     fairlead::python::bind_feature_maps(module);
     fairlead::python::bind_local_stage(module);
     fairlead::python::bind_pixels(module);
+    fairlead::python::bind_least_map(module);
 }

@@ -26,5 +26,6 @@ void bind_lattice(nanobind::module_& module);
 void bind_feature_maps(nanobind::module_& module);
 void bind_local_stage(nanobind::module_& module);
 void bind_pixels(nanobind::module_& module);
+void bind_least_map(nanobind::module_& module);
 
 }  // namespace fairlead::python

@@ -271,6 +271,8 @@ def _weights(styles: Sequence[Style]) -> Array:
 
 
 def _mean(arrays: list[Array], weights: Array) -> Array:
+    if len(arrays) == 1:
+        return np.asarray(arrays[0], np.float32)
     return np.tensordot(weights, np.stack(arrays), 1).astype(np.float32)
 
 

@@ -37,8 +37,8 @@ def test_native_convolutions_are_the_reference(
     height: int, width: int, channels: int, outputs: int, halves: bool, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    side, stride, growth = int(rng.choice([1, 3])), int(rng.integers(1, 3)), int(rng.integers(1, 3))
-    source = filled(rng, height * stride, width * stride, channels, 1, halves)
+    side, stride, growth = int(rng.choice([1, 3])), int(rng.integers(1, 4)), int(rng.integers(1, 3))
+    source = filled(rng, height * stride - seed % stride, width * stride, channels, 1, halves)
     filters = random_filters(rng, outputs, side, channels, halves)
     size = (height * growth, width * growth, outputs)
     skip = filled(rng, *size, 0, halves) if seed % 2 else None
@@ -65,6 +65,90 @@ def test_every_isa_convolves_as_the_plain_sum_does(each_isa: str, halves: bool) 
         padded[v : v + 5, u : u + 37] @ weights[:, v, u].T.astype(np.float64) for v in range(3) for u in range(3)
     )
     np.testing.assert_allclose(kept.read(), expected + filters.bias, atol=1e-4)
+
+
+def bytes_of(rng: np.random.Generator, height: int, width: int, channels: int, zero: int) -> FeatureMap:
+    made = FeatureMap.zeros_in_bytes(height, width, channels, 1, 0.02, zero)
+    made.inside()[...] = rng.integers(0, 256, (height, width, channels))
+    return made
+
+
+@compiled
+@settings(max_examples=40, deadline=None)
+@given(SIDES, SIDES, st.sampled_from([16, 32, 48]), st.sampled_from([16, 48]), st.integers(0, 2**31))
+def test_native_convolutions_of_bytes_are_the_reference(
+    height: int, width: int, channels: int, outputs: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    side, stride, growth = int(rng.choice([1, 3])), int(rng.integers(1, 4)), int(rng.integers(1, 3))
+    source = bytes_of(rng, height * stride - seed % stride, width * stride, channels, int(rng.choice([0, 128])))
+    weights = rng.standard_normal((outputs, side, side, channels), np.float32) / np.float32(side * channels**0.5)
+    filters = Filters.of_bytes(weights, rng.standard_normal(outputs).astype(np.float32))
+    np.testing.assert_allclose(filters.weights(), weights, atol=np.abs(weights).max() / 127)
+    size = (height * growth, width * growth, outputs)
+    skip = filled(rng, *size, 0, True) if seed % 2 else None
+    native, plain = (
+        Result(skip, FeatureMap.zeros(*size, 0), FeatureMap.zeros_in_bytes(*size, 1, 0.05), growth) for _ in range(2)
+    )
+    feature_maps.convolve(source, filters, native, stride)
+    reference.map_convolve(source, filters, stride, growth, skip, plain.kept, plain.rectified)
+    np.testing.assert_allclose(native.kept.read(), plain.kept.read(), atol=1e-4)
+    np.testing.assert_allclose(native.rectified.read(), plain.rectified.read(), atol=0.0501)
+    assert (native.rectified.inside() != plain.rectified.inside()).mean() < 0.01
+    drawn = [np.empty((2 * height, 2 * width, 3), np.float32) for _ in range(2)]
+    if stride == 1 and outputs == 16:
+        feature_maps.draw(source, filters, None, drawn[0])
+        reference.map_draw(source, filters, None, drawn[1])
+        np.testing.assert_allclose(*drawn, atol=1e-4)
+
+
+@pytest.mark.parametrize("zero", [0, 128])
+def test_every_isa_sums_bytes_exactly(each_isa: str, zero: int) -> None:
+    rng = np.random.default_rng(4)
+    source = bytes_of(rng, 6, 38, 32, zero)
+    filters = Filters.of_bytes(rng.standard_normal((32, 3, 3, 32), np.float32), np.zeros(32, np.float32))
+    kept = FeatureMap.zeros(6, 38, 32, 0)
+    feature_maps.convolve(source, filters, Result(kept=kept))
+    padded = np.pad(source.read(), [(1, 1), (1, 1), (0, 0)]).astype(np.float64)
+    weights = filters.weights().astype(np.float64)
+    expected = sum(padded[v : v + 6, u : u + 38] @ weights[:, v, u].T for v in range(3) for u in range(3))
+    np.testing.assert_allclose(kept.read(), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("zero", [0, 128])
+def test_bytes_hold_what_they_can(each_isa: str, zero: int) -> None:
+    values = np.random.default_rng(6).standard_normal((5, 7, 16), np.float32)
+    target = FeatureMap.zeros_in_bytes(5, 7, 16, 1, 0.01, zero)
+    feature_maps.store(values, target)
+    np.testing.assert_allclose(target.read(), values.clip(-0.01 * zero, 0.01 * (255 - zero)), atol=0.00501)
+    # What is around a map stands for zeros.
+    assert np.count_nonzero(target.data != zero) == np.count_nonzero(target.inside() != zero)
+
+
+@compiled
+@settings(max_examples=20, deadline=None)
+@given(SIDES, SIDES, st.integers(0, 2**31))
+def test_passes_over_bytes_are_the_reference(height: int, width: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    source = bytes_of(rng, 2 * height, 2 * width, 32, 0)
+    native, plain = (FeatureMap.zeros_in_bytes(height, width, 32, 1, 0.02) for _ in range(2))
+    feature_maps.pool(source, native)
+    reference.map_pool(source, plain)
+    np.testing.assert_allclose(native.read(), plain.read(), atol=0.0201)
+    expected = np.empty(32, np.float32), np.empty(32, np.float32)
+    reference.map_spread(source, *expected)
+    np.testing.assert_allclose(feature_maps.spread(source), expected, rtol=1e-4, atol=1e-4)
+    above = filled(rng, 2 * height, 2 * width, 32, 0, True)
+    scale, shift = rng.standard_normal((2, 32), np.float32)
+    slopes = [FeatureMap.zeros_in_bytes(2 * height, 2 * width, 32, 1, 0.05, 128) for _ in range(2)]
+    feature_maps.slope(source, above, scale, shift, slopes[0])
+    reference.map_slope(source, above, scale, shift, None, 0.0, slopes[1])
+    np.testing.assert_allclose(slopes[0].read(), slopes[1].read(), atol=0.0501)
+    picture = rng.random((4 * height, 4 * width, 3), np.float32)
+    seen = [FeatureMap.zeros_in_bytes(2 * height, 2 * width, 16, 1, 2 / 255, 128) for _ in range(2)]
+    feature_maps.unshuffle(picture, None, np.eye(3, 4, dtype=np.float32), 0.0, 0.0, seen[0])
+    reference.map_unshuffle(picture, None, np.eye(3, 4, dtype=np.float32), 0.0, 0.0, seen[1], None)
+    np.testing.assert_allclose(seen[0].read(), seen[1].read(), atol=2.01 / 255)
 
 
 @compiled

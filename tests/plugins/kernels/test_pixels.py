@@ -83,12 +83,19 @@ def test_moments_of_nearly_one_colour_are_exact(each_isa: str, level: float) -> 
     np.testing.assert_allclose(covariance, np.cov(flat.T, bias=True), atol=1e-11)
 
 
+@pytest.mark.parametrize("side", [1, 7, 100])
+def test_the_mean_square_is_of_all_numbers(each_isa: str, side: int) -> None:
+    whole = picture(side, 131, 5) - np.float32(0.5)
+    np.testing.assert_allclose(pixels.mean_square(whole), np.square(whole.astype(np.float64)).mean(), rtol=1e-6)
+
+
 @compiled
 def test_results_do_not_depend_on_threads() -> None:
     whole, found, before = picture(131, 120, 3), [], threads()
     for count in (1, 3):
         set_threads(count)
-        found.append((pixels.resized(whole, 60, 64), *pixels.moments(whole), pixels.cells(whole[:128], 8)))
+        passes = pixels.resized(whole, 60, 64), *pixels.moments(whole), pixels.cells(whole[:128], 8)
+        found.append((*passes, pixels.mean_square(whole)))
     set_threads(before)
     for one, other in zip(*found, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fairlead_kernels import reference_quilting
 from fairlead_kernels.backend import extension
-from fairlead_kernels.quilting import quilt
+from fairlead_kernels.quilting import nearest, quilt
 
 
 @pytest.mark.skipif(extension() is None, reason="the kernels are not compiled: native quilting is not tested")
@@ -44,3 +44,29 @@ def test_what_is_not_accepted_is_named() -> None:
         quilt(source, at, at[:1], 8, 4)
     with pytest.raises(ValueError, match="size"):
         quilt(source, at, at, 8, 4, (8, 16))
+
+
+@pytest.mark.skipif(extension() is None, reason="the kernels are not compiled: native choices are not tested")
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 60), st.integers(1, 80), st.integers(1, 5), st.integers(0, 2**31))
+def test_what_is_nearest_is_the_references(count: int, places: int, size: int, kinds: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    patch_kinds = rng.integers(0, min(kinds, places), places).astype(np.int32)
+    wanted_kinds = rng.choice(patch_kinds, count)
+    # Whole numbers, whose distances are exact: of equal ones the first is taken.
+    wanted, patches = (rng.integers(-3, 4, (rows, size)).astype(np.float32) for rows in (count, places))
+    expected = np.empty(count, np.int32)
+    reference_quilting.nearest(wanted, wanted_kinds, patches, patch_kinds, expected)
+    found = nearest(wanted, wanted_kinds, patches, patch_kinds)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(patch_kinds[found], wanted_kinds)
+
+
+def test_the_nearest_of_its_kind_is_taken(each_isa: str) -> None:
+    patches = np.arange(6, dtype=np.float32)[:, None] * np.ones(20, np.float32)
+    kinds = np.int32([0, 1, 0, 1, 0, 1])
+    assert nearest(patches + 0.1, kinds[::-1], patches, kinds).tolist() == [1, 2, 3, 4, 5, 4]
+    with pytest.raises(ValueError):
+        nearest(patches, kinds + 1, patches, kinds)
+    with pytest.raises(ValueError, match="kinds"):
+        nearest(patches, kinds[1:], patches, kinds)

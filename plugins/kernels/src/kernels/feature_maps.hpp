@@ -8,6 +8,7 @@
 #include "kernels/local_stage.hpp"
 #include "kernels/map_lanes.hpp"
 #include "kernels/map_slopes.hpp"
+#include "kernels/multiply_doubles.hpp"
 #include "kernels/pixel_rows.hpp"
 
 namespace fairlead::pictures {
@@ -55,6 +56,49 @@ void block(const Convolution& work, const T* source, const T* filters, std::size
     finish(work, reinterpret_cast<const float*>(sums), kGroup, N, row, column, channel);
 }
 
+// Four signed bytes of sixteen filters, of numbers from k on.
+inline void fours(const std::int8_t* filters, std::size_t k, Signs* found) {
+    Words words;
+    std::memcpy(&words, filters + k * kGroup, sizeof words);
+    for (std::size_t i = 0; i < 4; ++i) found[i] = reinterpret_cast<Signs>(words << (24 - 8 * i)) >> 24;
+}
+
+// Of bytes: sums are whole numbers, the same whatever adds them.
+template <std::size_t N>
+void block_of_bytes(const Convolution& work, const std::uint8_t* source, const std::int8_t* filters, std::size_t row,
+                    std::size_t column, std::size_t channel) {
+    const std::size_t run = work.run(), step = work.stride * work.source.channels, pitch = work.source.pitch();
+    Signs sums[N] = {};
+    for (std::size_t down = 0; down < work.side; ++down, source += pitch, filters += run * kGroup) {
+        for (std::size_t k = 0; k < run; k += 4) {
+            Signs by[4];
+            fours(filters, k, by);
+            for (std::size_t i = 0; i < 4; ++i)
+                for (std::size_t p = 0; p < N; ++p) sums[p] += by[i] * static_cast<std::int32_t>(source[p * step + k + i]);
+        }
+    }
+    finish(work, reinterpret_cast<const std::int32_t*>(sums), kGroup, N, row, column, channel);
+}
+
+void convolve_bytes(const Convolution& work, std::size_t first, std::size_t last) {
+    constexpr std::size_t kAtOnce = 4;
+    const FeatureMap& map = work.source;
+    const std::size_t packed = work.run() * kGroup * work.side;
+    for (std::size_t row = first; row < last; ++row) {
+        for (std::size_t channel = 0; channel < work.outputs; channel += kGroup) {
+            const auto* filters = static_cast<const std::int8_t*>(work.filters) + channel / kGroup * packed;
+            for (std::size_t column = 0; column < work.width;) {
+                const auto* from = static_cast<const std::uint8_t*>(map.data) +
+                                   map.at(row * work.stride, column * work.stride, work.side / 2);
+                const std::size_t count = work.width - column < kAtOnce ? 1 : kAtOnce;
+                auto* block = count == 1 ? block_of_bytes<1> : block_of_bytes<kAtOnce>;
+                block(work, from, filters, row, column, channel);
+                column += count;
+            }
+        }
+    }
+}
+
 template <class T>
 using Block = void (*)(const Convolution&, const T*, const T*, std::size_t, std::size_t, std::size_t);
 
@@ -87,6 +131,8 @@ void convolve_rows(const Convolution& work, std::size_t first, std::size_t last)
 void convolve_any(const Convolution& work, std::size_t first, std::size_t last) {
     if (work.source.format == Format::halves) {
         convolve_rows<std::uint16_t>(work, first, last);
+    } else if (work.source.format == Format::bytes) {
+        convolve_bytes(work, first, last);
     } else {
         convolve_rows<float>(work, first, last);
     }
@@ -177,7 +223,7 @@ void unshuffle_rows(const Unshuffle& work, std::size_t first, std::size_t last) 
             if (work.richer != nullptr)
                 std::memcpy(work.richer + start, &colours[down * held], length * sizeof(float));
         }
-        in_format(work.target, work.target.at(row, 0), [&](auto* to) {
+        in_format(work.target, work.target.at(row, 0), [&](auto to) {
             for (std::size_t i = 0; i < length; i += 6, to += kGroup) {
                 const Lanes seen = colours_of_four(load(&colours[i]), load(&colours[held + i])) * 2.0f - 1.0f;
                 const Lanes grey = greys_of_four(load(&greys[i]), load(&greys[held + i]));
@@ -249,9 +295,33 @@ void recolour_pixels(float* pixels, const float* m, std::size_t first, std::size
     }
 }
 
+// Of some rows, their products with sixteen columns.
+template <std::size_t R>
+inline void product_block(const float* left, const float* right, std::size_t size, std::size_t columns, float* target) {
+    Lanes sums[R] = {};
+    for (std::size_t k = 0; k < size; ++k) {
+        const Lanes by = load(right + k * columns);
+#pragma GCC unroll 8
+        for (std::size_t r = 0; r < R; ++r) sums[r] += by * left[r * size + k];
+    }
+    for (std::size_t r = 0; r < R; ++r) save(sums[r], target + r * columns);
+}
+
+void multiply_rows(const float* left, std::size_t rows, const float* right, std::size_t size, std::size_t columns,
+                   float* target) {
+    constexpr std::size_t kRows = 8;
+    for (std::size_t column = 0; column < columns; column += kGroup) {
+        std::size_t row = 0;
+        for (; row + kRows <= rows; row += kRows)
+            product_block<kRows>(left + row * size, right + column, size, columns, target + row * columns + column);
+        for (; row < rows; ++row)
+            product_block<1>(left + row * size, right + column, size, columns, target + row * columns + column);
+    }
+}
+
 constexpr MapKernels kMaps{convolve_any,    unshuffle_rows, sum_rows,    store_rows,
-                           recolour_pixels, pool_rows,      spread_rows, slope_rows, &kStage,
-                           &kPixelRows};
+                           recolour_pixels, pool_rows,      spread_rows, slope_rows, largest_of,
+                           multiply_doubles, multiply_rows, &kStage,     &kPixelRows};
 
 }  // namespace
 }  // namespace fairlead::pictures

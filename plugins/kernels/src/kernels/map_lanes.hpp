@@ -6,7 +6,7 @@
 
 #include "fairlead/pictures/feature_map.hpp"
 
-#if defined(__AVX512BF16__)
+#if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
 
@@ -18,6 +18,7 @@ using Lanes = float __attribute__((vector_size(64)));
 using Words = std::uint32_t __attribute__((vector_size(64)));
 using Signs = std::int32_t __attribute__((vector_size(64)));
 using Shorts = std::uint16_t __attribute__((vector_size(32)));
+using Codes = std::uint8_t __attribute__((vector_size(16)));
 
 inline Lanes load(const float* from) {
     Lanes lanes;
@@ -45,33 +46,65 @@ inline void save(const Lanes& lanes, std::uint16_t* to) {
 #endif
 }
 
-inline Lanes load(const FeatureMap& map, std::size_t at) {
-    return map.format == Format::halves ? load(static_cast<const std::uint16_t*>(map.data) + at)
-                                        : load(static_cast<const float*>(map.data) + at);
-}
+// Where a map's bytes lie, and what they mean.
+struct Bytes {
+    std::uint8_t* at;
+    float scale, by, zero;  // by: 1 / scale
 
-inline void save(const Lanes& lanes, const FeatureMap& map, std::size_t at) {
-    if (map.format == Format::halves) {
-        save(lanes, static_cast<std::uint16_t*>(map.data) + at);
-    } else {
-        save(lanes, static_cast<float*>(map.data) + at);
+    Bytes operator+(std::size_t count) const { return {at + count, scale, by, zero}; }
+    Bytes& operator+=(std::size_t count) {
+        at += count;
+        return *this;
     }
+};
+
+inline Lanes load(const Bytes& from) {
+    Codes codes;
+    std::memcpy(&codes, from.at, sizeof codes);
+    const Signs whole = __builtin_convertvector(codes, Signs);
+    return (__builtin_convertvector(whole, Lanes) - from.zero) * from.scale;
 }
 
-inline Lanes rectified(const Lanes& lanes) { return lanes > Lanes{} ? lanes : Lanes{}; }
-
-// Pixels whose results are given at once, at most.
-inline constexpr std::size_t kMostPixels = 32;
+// To the nearest, ties to even; numbers beyond what a byte holds are the last that it does.
+inline void save(const Lanes& lanes, const Bytes& to) {
+    const Lanes scaled = lanes * to.by + to.zero, positive = scaled > Lanes{} ? scaled : Lanes{};
+    const Lanes most = Lanes{} + 255.0f, held = positive < most ? positive : most;
+#if defined(__AVX512F__)
+    const __m128i codes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32((__m512)held));
+#else
+    // Numbers of this size have no bits below one.
+    const Signs whole = reinterpret_cast<Signs>(held + 12582912.0f) & 255;
+    const Codes codes = __builtin_convertvector(whole, Codes);
+#endif
+    std::memcpy(to.at, &codes, sizeof codes);
+}
 
 // Calls `use` with the map's numbers from `at` on, as what they are.
 template <class Use>
 inline void in_format(const FeatureMap& map, std::size_t at, Use use) {
     if (map.format == Format::halves) {
         use(static_cast<std::uint16_t*>(map.data) + at);
+    } else if (map.format == Format::bytes) {
+        use(Bytes{static_cast<std::uint8_t*>(map.data) + at, map.scale, 1.0f / map.scale, static_cast<float>(map.zero)});
     } else {
         use(static_cast<float*>(map.data) + at);
     }
 }
+
+inline Lanes load(const FeatureMap& map, std::size_t at) {
+    Lanes lanes;
+    in_format(map, at, [&](auto from) { lanes = load(from); });
+    return lanes;
+}
+
+inline void save(const Lanes& lanes, const FeatureMap& map, std::size_t at) {
+    in_format(map, at, [&](auto to) { save(lanes, to); });
+}
+
+inline Lanes rectified(const Lanes& lanes) { return lanes > Lanes{} ? lanes : Lanes{}; }
+
+// Pixels whose results are given at once, at most.
+inline constexpr std::size_t kMostPixels = 32;
 
 // Six numbers of each row of 2 x 2 pixels' twelve.
 inline void draw(const Convolution& work, const Lanes& value, std::size_t row, std::size_t column) {
@@ -105,31 +138,41 @@ inline void give(const Convolution& work, const Lanes* values, std::size_t pixel
     const std::size_t step = work.growth * work.outputs;
     // A format is asked for once a run and not once a pixel.
     if (work.skip != nullptr) {
-        in_format(*work.skip, work.skip->at(row, column) + channel, [&](const auto* from) {
+        in_format(*work.skip, work.skip->at(row, column) + channel, [&](auto from) {
             for (std::size_t p = 0; p < pixels; ++p) sums[p] = values[p] + load(from + p * step);
         });
         values = sums;
     }
     if (work.kept != nullptr) {
-        in_format(*work.kept, work.kept->at(row, column) + channel, [&](auto* to) {
+        in_format(*work.kept, work.kept->at(row, column) + channel, [&](auto to) {
             for (std::size_t p = 0; p < pixels; ++p) save(values[p], to + p * step);
         });
     }
     if (work.rectified != nullptr) {
-        in_format(*work.rectified, work.rectified->at(row, column) + channel, [&](auto* to) {
+        in_format(*work.rectified, work.rectified->at(row, column) + channel, [&](auto to) {
             for (std::size_t p = 0; p < pixels; ++p) save(rectified(values[p]), to + p * step);
         });
     }
 }
 
+// What sixteen sums from `channel` on are, without the bias.
+inline Lanes whole(const Convolution&, const float* sums, std::size_t) { return load(sums); }
+
+inline Lanes whole(const Convolution& work, const std::int32_t* sums, std::size_t channel) {
+    Signs signs;
+    std::memcpy(&signs, sums, sizeof signs);
+    return __builtin_convertvector(signs, Lanes) * load(work.scales + channel);
+}
+
 // Gives the results of a run of pixels, at most kMostPixels, where they go.
 //
 // sums: of the pixels' sixteen channels from `channel` on, one pixel's `pitch` numbers after another's.
-inline void finish(const Convolution& work, const float* sums, std::size_t pitch, std::size_t pixels, std::size_t row,
+template <class T>
+inline void finish(const Convolution& work, const T* sums, std::size_t pitch, std::size_t pixels, std::size_t row,
                    std::size_t column, std::size_t channel) {
     const Lanes bias = load(work.bias + channel);
     Lanes values[kMostPixels];
-    for (std::size_t p = 0; p < pixels; ++p) values[p] = load(sums + p * pitch) + bias;
+    for (std::size_t p = 0; p < pixels; ++p) values[p] = whole(work, sums + p * pitch, channel) + bias;
     if (work.drawn != nullptr) {
         for (std::size_t p = 0; p < pixels; ++p) draw(work, values[p], row, column + p);
         return;

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <algorithm>
+#include <cmath>
+
 #include "kernels/map_lanes.hpp"
 
 // What the slope of a loss over features needs beside convolutions.
@@ -8,7 +11,7 @@ namespace {
 
 // Of two rows of a map, the means of 2 x 2 places.
 template <class From, class To>
-void pool_row(const From* above, const From* below, std::size_t width, std::size_t channels, To* target) {
+void pool_row(From above, From below, std::size_t width, std::size_t channels, To target) {
     for (std::size_t column = 0; column < width; ++column) {
         const std::size_t left = 2 * column * channels, right = left + channels;
         for (std::size_t c = 0; c < channels; c += kGroup) {
@@ -21,8 +24,8 @@ void pool_row(const From* above, const From* below, std::size_t width, std::size
 
 void pool_rows(const FeatureMap& map, const FeatureMap& target, std::size_t first, std::size_t last) {
     for (std::size_t row = first; row < last; ++row) {
-        in_format(map, map.at(2 * row, 0), [&](const auto* above) {
-            in_format(target, target.at(row, 0), [&](auto* to) {
+        in_format(map, map.at(2 * row, 0), [&](auto above) {
+            in_format(target, target.at(row, 0), [&](auto to) {
                 pool_row(above, above + map.pitch(), target.width, map.channels, to);
             });
         });
@@ -31,7 +34,7 @@ void pool_rows(const FeatureMap& map, const FeatureMap& target, std::size_t firs
 
 // Adds a row's sums of channels [C], then those of their squares [C].
 template <class From>
-void spread_row(const From* row, std::size_t width, std::size_t channels, double* sums) {
+void spread_row(From row, std::size_t width, std::size_t channels, double* sums) {
     for (std::size_t c = 0; c < channels; c += kGroup) {
         // Two of each, which do not wait for one another.
         Lanes total = {}, square = {}, next_total = {}, next_square = {};
@@ -59,37 +62,46 @@ void spread_row(const From* row, std::size_t width, std::size_t channels, double
 
 void spread_rows(const FeatureMap& map, std::size_t first, std::size_t last, double* sums) {
     for (std::size_t row = first; row < last; ++row)
-        in_format(map, map.at(row, 0), [&](const auto* from) { spread_row(from, map.width, map.channels, sums); });
+        in_format(map, map.at(row, 0), [&](auto from) { spread_row(from, map.width, map.channels, sums); });
 }
 
-// A row's slopes; maps that are not there give nothing.
+// A row's slopes.
 template <class From, class To>
-void slope_row(const Slope& work, const From* features, const From* above, const From* other, To* target) {
+void slope_row(const Slope& work, std::size_t row, From features, To target) {
     const std::size_t channels = work.features.channels;
+    const std::size_t above = work.above == nullptr ? 0 : work.above->at(row, 0);
+    const std::size_t other = work.other == nullptr ? 0 : work.other->at(row, 0);
     for (std::size_t column = 0; column < work.features.width; ++column) {
         for (std::size_t c = 0; c < channels; c += kGroup) {
             const std::size_t at = column * channels + c;
             const Lanes value = load(features + at);
             Lanes slope = load(work.scale + c) * value + load(work.shift + c);
-            if (above != nullptr) slope += load(above + at);
-            if (other != nullptr) slope += (value - load(other + at)) * work.weight;
+            if (work.above != nullptr) slope += load(*work.above, above + at);
+            if (work.other != nullptr) slope += (value - load(*work.other, other + at)) * work.weight;
             save(value > Lanes{} ? slope : Lanes{}, target + at);
         }
     }
 }
 
 void slope_rows(const Slope& work, std::size_t first, std::size_t last) {
-    const FeatureMap& map = work.features;
     for (std::size_t row = first; row < last; ++row) {
-        in_format(map, map.at(row, 0), [&](const auto* features) {
-            using From = decltype(features);
-            const auto from = [&](const FeatureMap* one) -> From {
-                return one == nullptr ? nullptr : static_cast<From>(one->data) + one->at(row, 0);
-            };
-            in_format(work.target, work.target.at(row, 0),
-                      [&](auto* to) { slope_row(work, features, from(work.above), from(work.other), to); });
+        in_format(work.features, work.features.at(row, 0), [&](auto features) {
+            in_format(work.target, work.target.at(row, 0), [&](auto to) { slope_row(work, row, features, to); });
         });
     }
+}
+
+float largest_of(const float* numbers, std::size_t count) {
+    Lanes most = {};
+    std::size_t i = 0;
+    for (; i + kGroup <= count; i += kGroup) {
+        const Lanes value = load(numbers + i), size = value < Lanes{} ? -value : value;
+        most = size > most ? size : most;
+    }
+    float found = 0;
+    for (std::size_t c = 0; c < kGroup; ++c) found = most[c] > found ? most[c] : found;
+    for (; i < count; ++i) found = std::max(found, std::abs(numbers[i]));
+    return found;
 }
 
 }  // namespace

@@ -129,7 +129,25 @@ void step_numbers(const float* picture, float factor, float* slope, std::size_t 
     for (; i < last; ++i) slope[i] = std::clamp(picture[i] + factor * slope[i], 0.0f, 1.0f);
 }
 
-constexpr PixelKernels kPixelRows{resample_rows, sum_pixels, step_numbers};
+double sum_squares(const float* numbers, std::size_t count) {
+    // Several sums, which do not wait for one another.
+    constexpr std::size_t kChains = 4;
+    Lanes sums[kChains] = {};
+    std::size_t i = 0;
+    for (; i + kChains * kGroup <= count; i += kChains * kGroup) {
+        for (std::size_t chain = 0; chain < kChains; ++chain) {
+            const Lanes value = load(numbers + i + chain * kGroup);
+            sums[chain] += value * value;
+        }
+    }
+    double total = 0;
+    for (const Lanes& sum : sums)
+        for (std::size_t c = 0; c < kGroup; ++c) total += sum[c];
+    for (; i < count; ++i) total += static_cast<double>(numbers[i]) * numbers[i];
+    return total;
+}
+
+constexpr PixelKernels kPixelRows{resample_rows, sum_pixels, step_numbers, sum_squares};
 
 }  // namespace
 }  // namespace fairlead::pictures

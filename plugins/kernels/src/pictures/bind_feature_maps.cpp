@@ -1,6 +1,7 @@
 #include <nanobind/stl/optional.h>
 
 #include <optional>
+#include <vector>
 
 #include "bindings.hpp"
 #include "fairlead/pictures/feature_map.hpp"
@@ -13,29 +14,55 @@ std::optional<FeatureMap> map_or_none(nb::handle object) {
     return object.is_none() ? std::nullopt : std::optional<FeatureMap>(map_of(object));
 }
 
+// A convolution without its result, and what it reads.
+struct Prepared {
+    pictures::Convolution work;
+    std::vector<float> scales = {}, bias = {};  // of bytes
+};
+
+// What sums of bytes are worth, and the bias without what the source's zero adds to them.
+void take_scales(nb::handle filters, Prepared& prepared) {
+    const auto scales = nb::cast<Array<const float, 1>>(filters.attr("scales"), false);
+    const auto sums = nb::cast<Array<const float, 1>>(filters.attr("sums"), false);
+    auto& work = prepared.work;
+    require(scales.shape(0) == work.outputs && sums.shape(0) == work.outputs, "scales, sums: must be of all filters");
+    for (std::size_t i = 0; i < work.outputs; ++i) {
+        prepared.scales.push_back(work.source.scale * scales.data()[i]);
+        prepared.bias.push_back(work.bias[i] - prepared.scales[i] * sums.data()[i] * static_cast<float>(work.source.zero));
+    }
+    work.scales = prepared.scales.data();
+    work.bias = prepared.bias.data();
+}
+
 // What a convolution of `source` by Python's Filters is, without its result.
-pictures::Convolution convolution_of(const FeatureMap& source, nb::handle filters, std::size_t stride) {
+Prepared convolution_of(const FeatureMap& source, nb::handle filters, std::size_t stride) {
     const auto data = nb::cast<Numbers>(filters.attr("data"), false);
     const auto bias = nb::cast<Array<const float, 1>>(filters.attr("bias"), false);
     const auto side = nb::cast<std::size_t>(filters.attr("side"));
     require(side == 1 || side == 3, "filters: must have a side of 1 or 3");
-    require(stride == 1 || (stride == 2 && source.height % 2 == 0 && source.width % 2 == 0),
-            "stride: must be 1, or 2 for even sides");
+    require(stride >= 1 && stride <= pictures::kMostStride, "stride: must be 1 to 3");
+    require_scale(source);
     require(source.border >= side / 2, "source: must have a border for the filters");
-    require(format_of(data.dtype(), "filters") == source.format, "filters: must have the source's format");
-    pictures::Convolution work{source, data.data(), bias.data(), side, stride, source.height / stride,
-                               source.width / stride, bias.shape(0)};
+    const bool bytes = source.format == Format::bytes;
+    const bool is_signed = data.dtype().code == static_cast<std::uint8_t>(nb::dlpack::dtype_code::Int);
+    require(bytes ? is_signed && data.dtype().bits == 8 : !is_signed && format_of(data.dtype(), "filters") == source.format,
+            "filters: must have the source's format");
+    Prepared prepared{{source, data.data(), bias.data(), side, stride, (source.height + stride - 1) / stride,
+                       (source.width + stride - 1) / stride, bias.shape(0)}};
+    const auto& work = prepared.work;
     const std::size_t run = source.format == Format::halves ? (work.run() + 31) / 32 * 32 : work.run();
     require(work.outputs % pictures::kGroup == 0 && work.outputs > 0 && data.shape(0) == work.outputs * side * run,
             "filters: must be packed for the source's channels");
-    return work;
+    if (bytes) take_scales(filters, prepared);
+    return prepared;
 }
 
-void convolve(nb::handle source, nb::handle filters, std::size_t stride, std::size_t growth, nb::handle skip,
+float convolve(nb::handle source, nb::handle filters, std::size_t stride, std::size_t growth, nb::handle skip,
               nb::handle kept, nb::handle rectified) {
     const FeatureMap from = map_of(source);
     const auto added = map_or_none(skip), whole = map_or_none(kept), positive = map_or_none(rectified);
-    auto work = convolution_of(from, filters, stride);
+    auto prepared = convolution_of(from, filters, stride);
+    auto& work = prepared.work;
     require(growth == 1 || growth == 2, "growth: must be 1 or 2");
     for (const auto* map : {&added, &whole, &positive}) {
         if (!map->has_value()) continue;
@@ -48,13 +75,16 @@ void convolve(nb::handle source, nb::handle filters, std::size_t stride, std::si
     work.skip = added ? &*added : nullptr;
     work.kept = whole ? &*whole : nullptr;
     work.rectified = positive ? &*positive : nullptr;
+    if (added) require_scale(*added);
+    if (whole) require_scale(*whole);
     const nb::gil_scoped_release released;
-    pictures::convolve(work);
+    return pictures::convolve(work);
 }
 
 void draw(nb::handle source, nb::handle filters, std::optional<Picture> under, Array<float, 3> drawn) {
     const FeatureMap from = map_of(source);
-    auto work = convolution_of(from, filters, 1);
+    auto prepared = convolution_of(from, filters, 1);
+    auto& work = prepared.work;
     require(work.outputs == pictures::kGroup, "filters: must be 12, packed as 16");
     const auto fits = [&](const auto& picture) {
         return picture.shape(0) == 2 * work.height && picture.shape(1) == 2 * work.width && picture.shape(2) == 3;
@@ -66,7 +96,7 @@ void draw(nb::handle source, nb::handle filters, std::optional<Picture> under, A
     pictures::convolve(work);
 }
 
-void unshuffle(Picture picture, std::optional<Picture> details, Array<const float, 2> mapping, float share, float lent,
+float unshuffle(Picture picture, std::optional<Picture> details, Array<const float, 2> mapping, float share, float lent,
                nb::handle target, std::optional<Array<float, 3>> richer) {
     const FeatureMap map = map_of(target);
     const auto fits = [&](const auto& given) {
@@ -76,12 +106,13 @@ void unshuffle(Picture picture, std::optional<Picture> details, Array<const floa
             "picture, details, richer: must be [2 height, 2 width, 3] of a target of 16 channels");
     require(mapping.shape(0) == 3 && mapping.shape(1) == 4, "mapping: must be [3, 4]");
     const nb::gil_scoped_release released;
-    pictures::unshuffle({picture.data(), details ? details->data() : nullptr, mapping.data(), share, lent,
+    return pictures::unshuffle({picture.data(), details ? details->data() : nullptr, mapping.data(), share, lent,
                          richer ? richer->data() : nullptr, map});
 }
 
 void moments(nb::handle source, std::size_t step, Array<float, 1> mean, Array<float, 2> covariance) {
     const FeatureMap map = map_of(source);
+    require_scale(map);
     require(step > 0, "step: must be at least 1");
     require(mean.shape(0) == map.channels && covariance.shape(0) == map.channels &&
                 covariance.shape(1) == map.channels,
@@ -90,12 +121,12 @@ void moments(nb::handle source, std::size_t step, Array<float, 1> mean, Array<fl
     pictures::moments(map, step, mean.data(), covariance.data());
 }
 
-void store(Picture values, nb::handle target, bool rectify) {
+float store(Picture values, nb::handle target, bool rectify) {
     const FeatureMap map = map_of(target);
     require(values.shape(0) == map.height && values.shape(1) == map.width && values.shape(2) == map.channels,
             "values: must be of the target's shape");
     const nb::gil_scoped_release released;
-    pictures::store(values.data(), map, rectify);
+    return pictures::store(values.data(), map, rectify);
 }
 
 void recolour(Array<float, 3> picture, Array<const float, 2> mapping) {
@@ -105,22 +136,26 @@ void recolour(Array<float, 3> picture, Array<const float, 2> mapping) {
     pictures::recolour(picture.data(), mapping.data(), picture.shape(0) * picture.shape(1));
 }
 
-void pool(nb::handle source, nb::handle target) {
+float pool(nb::handle source, nb::handle target) {
     const FeatureMap from = map_of(source), to = map_of(target);
     require(from.height == 2 * to.height && from.width == 2 * to.width && from.channels == to.channels,
             "target: must be half as high and wide as the source, of its channels");
+    require_scale(from);
+    require(from.format == to.format || to.format != Format::bytes || to.scale > 0,
+            "target: must have a scale, or the source's format");
     const nb::gil_scoped_release released;
-    pictures::pool(from, to);
+    return pictures::pool(from, to);
 }
 
 void spread(nb::handle source, Array<float, 1> mean, Array<float, 1> variance) {
     const FeatureMap map = map_of(source);
+    require_scale(map);
     require(mean.shape(0) == map.channels && variance.shape(0) == map.channels, "mean, variance: must be [channels]");
     const nb::gil_scoped_release released;
     pictures::spread(map, mean.data(), variance.data());
 }
 
-void slope(nb::handle features, nb::handle above, Array<const float, 1> scale, Array<const float, 1> shift,
+float slope(nb::handle features, nb::handle above, Array<const float, 1> scale, Array<const float, 1> shift,
            nb::handle other, float weight, nb::handle target) {
     const FeatureMap map = map_of(features), to = map_of(target);
     const auto more = map_or_none(above), against = map_or_none(other);
@@ -129,11 +164,12 @@ void slope(nb::handle features, nb::handle above, Array<const float, 1> scale, A
     };
     require(fits(to) && (!more || fits(*more)) && (!against || fits(*against)),
             "above, other, target: must be of the features' shape");
-    require((!more || more->format == map.format) && (!against || against->format == map.format),
-            "above, other: must be of the features' format");
+    require_scale(map);
+    for (const auto* read : {&more, &against})
+        if (*read) require_scale(**read);
     require(scale.shape(0) == map.channels && shift.shape(0) == map.channels, "scale, shift: must be [channels]");
     const nb::gil_scoped_release released;
-    pictures::slope(
+    return pictures::slope(
         {map, scale.data(), shift.data(), more ? &*more : nullptr, against ? &*against : nullptr, weight, to});
 }
 
@@ -142,6 +178,7 @@ void slope(nb::handle features, nb::handle above, Array<const float, 1> scale, A
 void bind_feature_maps(nb::module_& module) {
     using namespace nb::literals;
     module.def("map_halves_by", &pictures::halves_by);
+    module.def("map_bytes_by", &pictures::bytes_by);
     module.def("map_convolve", &convolve, "source"_a, "filters"_a, "stride"_a, "growth"_a, "skip"_a.none(),
                "kept"_a.none(), "rectified"_a.none());
     module.def("map_draw", &draw, "source"_a, "filters"_a, "under"_a.none(), "drawn"_a);

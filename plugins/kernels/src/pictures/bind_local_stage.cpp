@@ -30,6 +30,7 @@ void restyle(nb::handle features, Array<const float, 1> own, Array<const float, 
             "filters, means, deviations: must be of the weights' styles and the features' channels");
     require(to.height == map.height && to.width == map.width && to.channels == map.channels && to.data != map.data,
             "target: must be of the features' shape, and not they");
+    require_scale(to);
     const nb::gil_scoped_release released;
     pictures::restyle({map, own.data(), style.data(), filters.data(), means.data(), deviations.data(), weights.data(),
                        styles, patches, matching, strength, to});

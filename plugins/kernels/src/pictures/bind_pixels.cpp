@@ -56,6 +56,12 @@ void step(Picture picture, float factor, Array<float, 3> slope) {
     pictures::step(picture.data(), factor, slope.data(), picture.size());
 }
 
+double mean_square(Picture picture) {
+    require_pixels(picture);
+    const nb::gil_scoped_release released;
+    return pictures::mean_square(picture.data(), picture.size());
+}
+
 bool finite(Picture picture) {
     const nb::gil_scoped_release released;
     return pictures::finite(picture.data(), picture.size());
@@ -98,6 +104,7 @@ void bind_pixels(nb::module_& module) {
     module.def("pixels_resample", &resample, "picture"_a, "tops"_a, "down"_a, "lefts"_a, "across"_a, "target"_a);
     module.def("pixels_moments", &moments, "picture"_a, "step"_a, "mean"_a, "covariance"_a);
     module.def("pixels_step", &step, "picture"_a, "factor"_a, "slope"_a);
+    module.def("pixels_mean_square", &mean_square, "picture"_a);
     module.def("pixels_finite", &finite, "picture"_a);
     module.def("pixels_frame", &frame, "picture"_a, "margin"_a, "target"_a);
     module.def("pixels_cells", &cells, "picture"_a, "side"_a, "means"_a);

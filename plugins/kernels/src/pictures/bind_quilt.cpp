@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <cstdint>
+#include <vector>
 
 #include "arrays.hpp"
 #include "bindings.hpp"
@@ -28,11 +30,37 @@ void quilt(Array<const float, 3> source, Array<const std::int32_t, 2> tops, Arra
                     {laid.data(), laid.shape(0), laid.shape(1)});
 }
 
+void nearest(Array<const float, 2> wanted, Array<const std::int32_t, 1> wanted_kinds, Array<const float, 2> patches,
+             Array<const std::int32_t, 1> patch_kinds, Array<std::int32_t, 1> found) {
+    const std::size_t count = wanted.shape(0), places = patches.shape(0), size = patches.shape(1);
+    require(wanted.shape(1) == size && size > 0, "wanted, patches: must be of as many numbers");
+    require(wanted_kinds.shape(0) == count && found.shape(0) == count && patch_kinds.shape(0) == places,
+            "kinds, found: must be as many as there are rows");
+    std::int32_t most = -1;
+    for (std::size_t i = 0; i < places; ++i) {
+        require(patch_kinds.data()[i] >= 0 && static_cast<std::size_t>(patch_kinds.data()[i]) < places,
+                "patch kinds: must be from 0 to as many as there are patches");
+        most = std::max(most, patch_kinds.data()[i]);
+    }
+    std::vector<bool> there(static_cast<std::size_t>(most + 1), false);
+    for (std::size_t i = 0; i < places; ++i) there[static_cast<std::size_t>(patch_kinds.data()[i])] = true;
+    for (std::size_t i = 0; i < count; ++i) {
+        const std::int32_t kind = wanted_kinds.data()[i];
+        require(kind >= 0 && kind <= most && there[static_cast<std::size_t>(kind)], "kinds: there must be such a patch");
+    }
+    const nb::gil_scoped_release released;
+    pictures::nearest({wanted.data(), patches.data(), wanted_kinds.data(), patch_kinds.data(), count, places, size,
+                       there.size()},
+                      found.data());
+}
+
 }  // namespace
 
 void bind_quilt(nb::module_& module) {
     module.def("quilt", &quilt, nb::arg("source"), nb::arg("tops"), nb::arg("lefts"), nb::arg("hop"), nb::arg("fade"),
                nb::arg("laid"));
+    module.def("nearest", &nearest, nb::arg("wanted"), nb::arg("wanted_kinds"), nb::arg("patches"),
+               nb::arg("patch_kinds"), nb::arg("found"));
 }
 
 }  // namespace fairlead::python

@@ -1,6 +1,7 @@
 #include "fairlead/pictures/feature_map.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <string_view>
 #include <vector>
 
@@ -21,14 +22,17 @@ namespace {
 #if defined(__x86_64__)
 // Bits of the seventh leaf (Intel SDM, volume 2A, CPUID).
 struct Features {
-    bool avx512bf16 = false, amx = false;
+    bool avx512bf16 = false, avx512vnni = false, amx = false;
 };
 
 Features features() {
     Features found;
     unsigned a = 0, b = 0, c = 0, d = 0;
     if (__get_cpuid_count(7, 1, &a, &b, &c, &d) != 0) found.avx512bf16 = (a >> 5 & 1) != 0;
-    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) != 0) found.amx = (d >> 22 & 1) != 0 && (d >> 24 & 1) != 0;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) != 0) {
+        found.avx512vnni = (c >> 11 & 1) != 0;
+        found.amx = (d >> 22 & 1) != 0 && (d >> 24 & 1) != 0;
+    }
     return found;
 }
 
@@ -59,6 +63,13 @@ const Halves& halves() {
     static const Halves found = find_halves();
     return found;
 }
+bool multiplies_bytes() {
+    static const bool found = [] {
+        const Features all = features();
+        return all.avx512vnni && all.avx512bf16;
+    }();
+    return found;
+}
 #endif
 
 bool wide() {
@@ -68,6 +79,71 @@ bool wide() {
 
 // Rows of one sum: always the same ones, so that results do not depend on threads.
 constexpr std::size_t kRowsOfASum = 12;
+
+// Rows whose numbers a scale of bytes is found by: about this many, and none further apart than that.
+constexpr std::size_t kLookedAt = 8, kFurthest = 16;
+
+std::size_t rows_apart(std::size_t height) { return std::clamp<std::size_t>(height / kLookedAt, 1, kFurthest); }
+
+bool wants_scale(const FeatureMap* map) {
+    return map != nullptr && map->format == Format::bytes && !(map->scale > 0);
+}
+
+// Of numbers that reach as far, on both sides of a zero or above it.
+float scale_of(float reach, const FeatureMap& map) {
+    const float most = static_cast<float>(map.zero == 0 ? 255 : std::min<int>(map.zero, 255 - map.zero));
+    return std::max(reach, 1e-20f) * kReach / most;
+}
+
+FeatureMap from_row(FeatureMap map, std::size_t row) {
+    map.data = static_cast<std::byte*>(map.data) + row * map.pitch() * static_cast<std::size_t>(map.format);
+    return map;
+}
+
+// The largest of the numbers that `fill(row, map)` writes on a map of a few rows [height, width, channels], for rows
+// from all over.
+template <class Fill>
+float reach(std::size_t rows, std::size_t height, std::size_t width, std::size_t channels, const Fill& fill) {
+    const std::size_t apart = rows_apart(rows), count = (rows - apart / 2 + apart - 1) / apart;
+    std::vector<float> found(count, 0.0f);
+    parallel_for(count, 2, 1, [&](std::size_t first, std::size_t last) {
+        const std::size_t numbers = height * width * channels;
+        std::vector<float> held(numbers + slack(channels));
+        const FeatureMap map{held.data(), height, width, channels, 0, Format::floats};
+        for (std::size_t index = first; index < last; ++index) {
+            fill(apart / 2 + index * apart, map);
+            found[index] = map_kernels().largest(held.data(), numbers);
+        }
+    });
+    return *std::max_element(found.begin(), found.end());
+}
+
+using Rows = void (*)(const Convolution&, std::size_t, std::size_t);
+
+Rows rows_of(const Convolution& work) {
+#if defined(__x86_64__)
+    if (work.source.format == Format::halves && wide() && halves().convolve != nullptr) return halves().convolve;
+    if (work.source.format == Format::bytes && wide() && multiplies_bytes()) return convolve_avx512vnni;
+#endif
+    return map_kernels().convolve;
+}
+
+float reach(const Convolution& work, Rows rows) {
+    return reach(work.height, work.growth, work.width * work.growth, work.outputs,
+                 [&](std::size_t row, const FeatureMap& map) {
+                     Convolution one = work;
+                     one.source = from_row(work.source, row * work.stride);
+                     one.height = 1;
+                     FeatureMap skip;
+                     if (work.skip != nullptr) {
+                         skip = from_row(*work.skip, row * work.growth);
+                         one.skip = &skip;
+                     }
+                     one.kept = nullptr;
+                     one.rectified = &map;
+                     rows(one, 0, 1);
+                 });
+}
 
 }  // namespace
 
@@ -88,17 +164,44 @@ const char* halves_by() {
     return "floats";
 }
 
-void convolve(const Convolution& work) {
-    auto* rows = map_kernels().convolve;
+const char* bytes_by() {
 #if defined(__x86_64__)
-    if (work.source.format == Format::halves && wide() && halves().convolve != nullptr) rows = halves().convolve;
+    if (wide() && multiplies_bytes()) return "avx512vnni";
 #endif
-    parallel_for(work.height, 2, 1, [&](std::size_t first, std::size_t last) { rows(work, first, last); });
+    return "words";
 }
 
-void unshuffle(const Unshuffle& work) {
+float convolve(const Convolution& work) {
+    const Rows rows = rows_of(work);
+    Convolution whole = work;
+    FeatureMap rectified;
+    if (wants_scale(work.rectified)) {
+        rectified = *work.rectified;
+        rectified.scale = scale_of(reach(work, rows), rectified);
+        whole.rectified = &rectified;
+    }
+    parallel_for(work.height, 2, 1, [&](std::size_t first, std::size_t last) { rows(whole, first, last); });
+    return whole.rectified == nullptr ? 0 : whole.rectified->scale;
+}
+
+float unshuffle(const Unshuffle& work) {
     const MapKernels& kernels = map_kernels();
-    parallel_for(work.target.height, 8, 1, [&](std::size_t first, std::size_t last) { kernels.unshuffle(work, first, last); });
+    Unshuffle whole = work;
+    if (wants_scale(&work.target)) {
+        const std::size_t height = work.target.height, width = work.target.width;
+        const float most = reach(height, 1, width, work.target.channels, [&](std::size_t row, const FeatureMap& map) {
+            Unshuffle one = work;
+            one.picture += row * 12 * width;
+            if (one.details != nullptr) one.details += row * 12 * width;
+            one.richer = nullptr;
+            one.target = map;
+            kernels.unshuffle(one, 0, 1);
+        });
+        whole.target.scale = scale_of(most, work.target);
+    }
+    parallel_for(work.target.height, 8, 1,
+                 [&](std::size_t first, std::size_t last) { kernels.unshuffle(whole, first, last); });
+    return whole.target.scale;
 }
 
 void moments(const FeatureMap& map, std::size_t step, float* mean, float* covariance) {
@@ -125,10 +228,14 @@ void moments(const FeatureMap& map, std::size_t step, float* mean, float* covari
     }
 }
 
-void store(const float* values, const FeatureMap& map, bool rectify) {
+float store(const float* values, const FeatureMap& map, bool rectify) {
     const MapKernels& kernels = map_kernels();
+    FeatureMap target = map;
+    if (wants_scale(&map))
+        target.scale = scale_of(kernels.largest(values, map.height * map.width * map.channels) / kReach, map);
     parallel_for(map.height, 8, 1,
-                 [&](std::size_t first, std::size_t last) { kernels.store(values, map, rectify, first, last); });
+                 [&](std::size_t first, std::size_t last) { kernels.store(values, target, rectify, first, last); });
+    return target.scale;
 }
 
 void recolour(float* pixels, const float* mapping, std::size_t count) {
@@ -137,10 +244,13 @@ void recolour(float* pixels, const float* mapping, std::size_t count) {
                  [&](std::size_t first, std::size_t last) { kernels.recolour(pixels, mapping, first, last); });
 }
 
-void pool(const FeatureMap& map, const FeatureMap& target) {
+float pool(const FeatureMap& map, const FeatureMap& target) {
     const MapKernels& kernels = map_kernels();
-    parallel_for(target.height, 8, 1,
-                 [&](std::size_t first, std::size_t last) { kernels.pool(map, target, first, last); });
+    FeatureMap to = target;
+    // Means are no larger than what they are of.
+    if (wants_scale(&target)) to.scale = map.scale;
+    parallel_for(target.height, 8, 1, [&](std::size_t first, std::size_t last) { kernels.pool(map, to, first, last); });
+    return to.scale;
 }
 
 void spread(const FeatureMap& map, float* mean, float* variance) {
@@ -164,10 +274,32 @@ void spread(const FeatureMap& map, float* mean, float* variance) {
     }
 }
 
-void slope(const Slope& work) {
+float slope(const Slope& work) {
     const MapKernels& kernels = map_kernels();
-    parallel_for(work.features.height, 8, 1,
-                 [&](std::size_t first, std::size_t last) { kernels.slope(work, first, last); });
+    const FeatureMap& map = work.features;
+    Slope whole = work;
+    if (wants_scale(&work.target)) {
+        const float most = reach(map.height, 1, map.width, map.channels, [&](std::size_t row, const FeatureMap& target) {
+            Slope one = work;
+            one.features = from_row(map, row);
+            one.features.height = 1;
+            FeatureMap above, other;
+            if (work.above != nullptr) {
+                above = from_row(*work.above, row);
+                one.above = &above;
+            }
+            if (work.other != nullptr) {
+                other = from_row(*work.other, row);
+                one.other = &other;
+            }
+            one.target = target;
+            kernels.slope(one, 0, 1);
+        });
+        whole.target.scale = scale_of(most, work.target);
+    }
+    parallel_for(map.height, 8, 1,
+                 [&](std::size_t first, std::size_t last) { kernels.slope(whole, first, last); });
+    return whole.target.scale;
 }
 
 }  // namespace fairlead::pictures

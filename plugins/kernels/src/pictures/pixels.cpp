@@ -71,6 +71,20 @@ void step(const float* picture, float factor, float* slope, std::size_t count) {
                  [&](std::size_t first, std::size_t last) { kernels.step(picture, factor, slope, first, last); });
 }
 
+double mean_square(const float* numbers, std::size_t count) {
+    const PixelKernels& kernels = *map_kernels().pixels;
+    // Always the same parts, so that the sum does not depend on threads.
+    constexpr std::size_t kPart = 16384;
+    std::vector<double> sums((count + kPart - 1) / kPart);
+    parallel_for(sums.size(), 4, 1, [&](std::size_t first, std::size_t last) {
+        for (std::size_t part = first; part < last; ++part)
+            sums[part] = kernels.squares(numbers + part * kPart, std::min(kPart, count - part * kPart));
+    });
+    double total = 0;
+    for (const double sum : sums) total += sum;
+    return total / static_cast<double>(count);
+}
+
 bool finite(const float* numbers, std::size_t count) {
     constexpr std::uint32_t kExponent = 0x7f800000u;
     constexpr std::size_t kAtOnce = 4096;

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <vector>
 
+#include "fairlead/pictures/feature_map.hpp"
+#include "fairlead/thread_pool.hpp"
+
 namespace fairlead::pictures {
 namespace {
 
@@ -24,7 +27,51 @@ std::vector<float> of_colours(const std::vector<float>& line) {
     return found;
 }
 
+// Those of a kind.
+std::vector<std::size_t> of_kind(const std::int32_t* kinds, std::size_t count, std::int32_t kind) {
+    std::vector<std::size_t> found;
+    for (std::size_t i = 0; i < count; ++i)
+        if (kinds[i] == kind) found.push_back(i);
+    return found;
+}
+
+void nearest_of_kind(const Choice& choice, std::int32_t kind, std::int32_t* found) {
+    const auto tiles = of_kind(choice.wanted_kinds, choice.count, kind);
+    const auto places = of_kind(choice.patch_kinds, choice.places, kind);
+    if (tiles.empty()) return;
+    // One column a patch: half its squared length less the product with what is wanted, which falls with the distance.
+    const std::size_t size = choice.size, columns = (places.size() + kGroup - 1) / kGroup * kGroup;
+    std::vector<float> turned(size * columns, 0.0f), halves(columns, 0.0f), rows(tiles.size() * size);
+    for (std::size_t at = 0; at < places.size(); ++at) {
+        const float* patch = choice.patches + places[at] * size;
+        float square = 0;
+        for (std::size_t k = 0; k < size; ++k) {
+            turned[k * columns + at] = patch[k];
+            square += patch[k] * patch[k];
+        }
+        halves[at] = 0.5f * square;
+    }
+    for (std::size_t row = 0; row < tiles.size(); ++row)
+        std::copy_n(choice.wanted + tiles[row] * size, size, &rows[row * size]);
+    std::vector<float> products(tiles.size() * columns);
+    map_kernels().products(rows.data(), tiles.size(), turned.data(), size, columns, products.data());
+    for (std::size_t row = 0; row < tiles.size(); ++row) {
+        const float* product = &products[row * columns];
+        std::size_t best = 0;
+        for (std::size_t at = 1; at < places.size(); ++at)
+            if (halves[at] - product[at] < halves[best] - product[best]) best = at;
+        found[tiles[row]] = static_cast<std::int32_t>(places[best]);
+    }
+}
+
 }  // namespace
+
+void nearest(const Choice& choice, std::int32_t* found) {
+    parallel_for(choice.kinds, 1, 1, [&](std::size_t first, std::size_t last) {
+        for (std::size_t kind = first; kind < last; ++kind)
+            nearest_of_kind(choice, static_cast<std::int32_t>(kind), found);
+    });
+}
 
 void quilt(const float* source, std::size_t width, const Tiles& tiles, const Laid& laid) {
     const std::size_t hop = tiles.hop, fade = tiles.fade, side = hop + fade, margin = fade / 2;

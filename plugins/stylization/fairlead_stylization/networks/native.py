@@ -6,6 +6,7 @@ The same layers as `student.Student`; the order of the statistics is the ledger'
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,15 @@ from ..transform.roots import apart, matching
 from ..transform.tiles import length
 from .arrays import read_arrays
 from .kept import Kept
+from .numbers import MIDDLE, Numbers, convolved_map, fastest, kept_map, packed
 from .shape import SHAPES, StudentShape
 
 Array = NDArray[np.float32]
 
 EPSILON = 1e-5
+TINY = 1e-6
+#: Deviations from the mean that the deepest features are kept to.
+FAR = 6
 #: As in `student`, which needs torch: of the details that a content is lent; and of moments at 1/2 and of pictures.
 LENT = 0.5
 STEP = 3
@@ -39,7 +44,7 @@ class NativeNetwork:
     Args:
         weights: a safetensors file.
         variant: its name.
-        halves: features in bfloat16; None: where the processor multiplies it by itself.
+        numbers: what features are kept in; None: what is fastest here.
         digest: of the weights; None: of that file.
         step: of moments at 1/2 and of pictures: every so many rows and columns.
 
@@ -48,10 +53,15 @@ class NativeNetwork:
     """
 
     def __init__(
-        self, weights: Path, variant: str, halves: bool | None = None, digest: str | None = None, step: int = STEP
+        self,
+        weights: Path,
+        variant: str,
+        numbers: Numbers | None = None,
+        digest: str | None = None,
+        step: int = STEP,
     ) -> None:
         self._weights, self._file, self.variant, self._step = read_arrays(weights), weights, variant, step
-        self._halves = feature_maps.halves_by() in ("amx", "avx512bf16") if halves is None else halves
+        self._numbers: Numbers = numbers or fastest()
         self._shape = self._checked(SHAPES[variant])
         self.segments = self._shape.segments
         self.weights_digest = digest or hashlib.sha256(weights.read_bytes()).hexdigest()
@@ -63,17 +73,16 @@ class NativeNetwork:
             *(f"decoder.{name}" for name in ("to_middle", "middle", "to_fine", "fine", "picture")),
         ]
         self._filters = {name: self._packed(name) for name in names}
-        self._maps = Kept(lambda height, width: Maps(self._shape, height, width, self._halves))
+        self._maps = Kept(lambda height, width: Maps(self._shape, height, width, self._numbers))
 
     def encode(self, style: Array, details: Array) -> tuple[Array, Array, Array, Array]:
         """See `stylizer.Network`."""
         picture, fine = (_rows(part) for part in (style, details))
         with self._maps.lent(*picture.shape[:2]) as maps:
-            feature_maps.unshuffle(picture, fine, SAME, 1.0, 0.0, maps.seen)
-            coarse = self._encoded(maps)
+            coarse = self._encoded(maps, feature_maps.unshuffle(picture, fine, SAME, 1.0, 0.0, maps.seen))
             own = statistics(coarse)
-            feature_maps.store(coarse.inside(), maps.deep, rectify=True)
-            found = np.concatenate([own, *self._itself(maps)])
+            deep = feature_maps.store(coarse.inside(), maps.deep, rectify=True)
+            found = np.concatenate([own, *self._itself(maps, deep)])
             patches = patches_of(coarse, own, self._matching)
         return found[None], *(part[None] for part in patches)
 
@@ -83,67 +92,69 @@ class NativeNetwork:
         ledger = Ledger(given)
         with self._maps.lent(*picture.shape[:2]) as maps:
             drawn = np.empty_like(picture)
-            feature_maps.unshuffle(picture, lent, look.colours[0], look.strength, LENT, maps.seen, drawn)
-            self._stylize(maps, look, ledger, drawn)
+            seen = feature_maps.unshuffle(picture, lent, look.colours[0], look.strength, LENT, maps.seen, drawn)
+            self._stylize(maps, seen, look, ledger, drawn)
         colours = ledger.note(_under(_pixel_moments(picture, self._step), look.colours[0]))
         matrix, offset = matching(ledger.note(_pixel_moments(drawn, self._step)), colours, 1.0)
         feature_maps.recolour(drawn, np.concatenate([matrix, offset[:, None]], 1).astype(np.float32))
         return drawn.transpose(2, 0, 1)[None], np.concatenate(ledger.used)[None]
 
-    def _stylize(self, maps: Maps, look: Look, ledger: Ledger, drawn: Array) -> None:
-        coarse, code = self._encoded(maps), look.statistics[0]
+    def _stylize(self, maps: Maps, seen: FeatureMap, look: Look, ledger: Ledger, drawn: Array) -> None:
+        coarse, code = self._encoded(maps, seen), look.statistics[0]
         first, wanted = self._split(code)
         own = ledger.note(statistics(coarse))
         patches = Patches(look.filters, look.means, look.deviations, look.weights, self._matching)
-        restyle(coarse, own, first, patches, look.strength, maps.deep)
-        self._draw(maps, _Places(self, wanted, self._asked(code), look.strength, ledger), drawn)
+        deep = maps.deep.of_scale(max(map(_reach, (own, first))) / 255)
+        restyle(coarse, own, first, patches, look.strength, deep)
+        self._draw(maps, deep, _Places(self, wanted, self._asked(code), look.strength, ledger), drawn)
 
-    def _encoded(self, maps: Maps) -> FeatureMap:
-        self._convolve("first", maps.seen, Result(kept=maps.fine, rectified=maps.fine_in))
-        self._convolve("second", maps.fine_in, Result(kept=maps.middle, rectified=maps.middle_in), 2)
-        self._convolve("third", maps.middle_in, Result(kept=maps.coarse, rectified=maps.deep), 2)
-        source, target = maps.deep, maps.deep_too
+    def _encoded(self, maps: Maps, seen: FeatureMap) -> FeatureMap:
+        fine = self._convolve("first", seen, Result(kept=maps.fine, rectified=maps.fine_in))
+        middle = self._convolve("second", fine, Result(kept=maps.middle, rectified=maps.middle_in), 2)
+        source = self._convolve("third", middle, Result(kept=maps.coarse, rectified=maps.deep), 2)
+        spare = maps.deep_too, maps.deep
         for index in range(self._blocks):
             last = index + 1 == self._blocks
-            result = Result(skip=maps.coarse, kept=maps.coarse, rectified=None if last else target)
-            self._convolve(f"blocks.{index}", source, result)
-            source, target = target, source
+            result = Result(skip=maps.coarse, kept=maps.coarse, rectified=None if last else spare[index % 2])
+            source = self._convolve(f"blocks.{index}", source, result)
         return maps.coarse
 
-    def _itself(self, maps: Maps) -> list[Array]:
+    def _itself(self, maps: Maps, deep: FeatureMap) -> list[Array]:
         """Moments of a style at the decoder's places."""
-        noted, convolve = [], self._convolve
-        convolve("to_middle", maps.deep, Result(maps.middle, maps.middle_out, maps.middle_in, 2))
+        convolve = self._convolve
+        middle = convolve("to_middle", deep, Result(maps.middle, maps.middle_out, maps.middle_in, 2))
+        noted = [_moments(maps.middle_out)]
+        middle = convolve("middle", middle, Result(kept=maps.middle_out, rectified=maps.middle_too))
         noted.append(_moments(maps.middle_out))
-        convolve("middle", maps.middle_in, Result(kept=maps.middle_out, rectified=maps.middle_too))
-        noted.append(_moments(maps.middle_out))
-        convolve("to_fine", maps.middle_too, Result(maps.fine, maps.fine_out, maps.fine_in, 2))
+        fine = convolve("to_fine", middle, Result(maps.fine, maps.fine_out, maps.fine_in, 2))
         noted.append(_moments(maps.fine_out, self._step))
-        convolve("fine", maps.fine_in, Result(kept=maps.fine_out))
-        return [*noted, _moments(maps.fine_out, self._step)]
+        # Of the last layer, only what its moments are of.
+        sampled = maps.sampled(self._step)
+        convolve("fine", fine, Result(kept=sampled), self._step)
+        return [*noted, _moments(sampled)]
 
-    def _draw(self, maps: Maps, place: _Places, drawn: Array) -> None:
+    def _draw(self, maps: Maps, deep: FeatureMap, place: _Places, drawn: Array) -> None:
         """Draw over the colours that the encoder saw."""
         convolve = self._convolve
-        convolve("to_middle", maps.deep, Result(maps.middle, maps.middle_out, growth=2))
-        place(maps.middle_out, maps.middle_in, 1)
-        convolve("middle", maps.middle_in, Result(kept=maps.middle_out))
-        place(maps.middle_out, maps.middle_in, 1)
-        convolve("to_fine", maps.middle_in, Result(maps.fine, maps.fine_out, growth=2))
-        place(maps.fine_out, maps.fine_in, self._step)
-        convolve("fine", maps.fine_in, Result(kept=maps.fine_out))
-        place(maps.fine_out, maps.fine_in, self._step)
-        feature_maps.draw(maps.fine_in, self._filters["decoder.picture"], drawn, drawn)
+        convolve("to_middle", deep, Result(maps.middle, maps.middle_out, growth=2))
+        middle = place(maps.middle_out, maps.middle_in, 1)
+        convolve("middle", middle, Result(kept=maps.middle_out))
+        middle = place(maps.middle_out, maps.middle_in, 1)
+        convolve("to_fine", middle, Result(maps.fine, maps.fine_out, growth=2))
+        fine = place(maps.fine_out, maps.fine_in, self._step)
+        convolve("fine", fine, Result(kept=maps.fine_out))
+        fine = place(maps.fine_out, maps.fine_in, self._step)
+        feature_maps.draw(fine, self._filters["decoder.picture"], drawn, drawn)
 
-    def _convolve(self, name: str, source: FeatureMap, result: Result, stride: int = 1) -> None:
+    def _convolve(self, name: str, source: FeatureMap | None, result: Result, stride: int = 1) -> FeatureMap | None:
         own = f"encoder.{name}"
         filters = self._filters.get(own) or self._filters[f"decoder.{name}"]
-        feature_maps.convolve(source, filters, result, stride)
+        return feature_maps.convolve(source, filters, result, stride)
 
-    def linear(self, source: FeatureMap, target: FeatureMap, matrix: Array, offset: Array) -> None:
+    def linear(self, source: FeatureMap, target: FeatureMap, matrix: Array, offset: Array) -> FeatureMap:
         """Rectified matrix [C, C] x + offset [C] of each pixel x."""
-        filters = Filters.of(matrix[:, None, None].astype(np.float32), offset, self._halves)
-        feature_maps.convolve(source, filters, Result(rectified=target))
+        filters = Filters.of(matrix[:, None, None].astype(np.float32), offset, source.halves)
+        return feature_maps.convolve(source, filters, Result(rectified=target))
 
     def _split(self, code: Array) -> tuple[Array, list[Array]]:
         ends = np.cumsum([length(segment) for segment in self.segments[:-2]])
@@ -158,8 +169,8 @@ class NativeNetwork:
         seen = np.concatenate([first, *means, deviations])
         held = self._weights
         standard = ((seen - held["modulator.centre"]) / held["modulator.spread"]).clip(-4, 4)
-        inner = np.maximum(held["modulator.inner.weight"] @ standard + held["modulator.inner.bias"], 0)
-        asked = held["modulator.outer.weight"] @ inner + held["modulator.outer.bias"]
+        inner = np.maximum(_times(held["modulator.inner.weight"], standard) + held["modulator.inner.bias"], 0)
+        asked = _times(held["modulator.outer.weight"], inner) + held["modulator.outer.bias"]
         return np.split(asked, np.cumsum([2 * size for size in self._shape.places])[:-1])
 
     def _packed(self, name: str) -> Filters:
@@ -175,7 +186,7 @@ class NativeNetwork:
             # Pixel shuffle has (colour, dy, dx).
             order = np.arange(12).reshape(3, 2, 2).transpose(1, 2, 0).ravel()
             weights, bias = weights[order], bias[order]
-        return Filters.of(np.ascontiguousarray(weights), bias, self._halves)
+        return packed(np.ascontiguousarray(weights), bias, self._numbers)
 
     def _checked(self, shape: StudentShape) -> StudentShape:
         held = self._weights
@@ -191,17 +202,22 @@ class NativeNetwork:
 class Maps:
     """What a picture of a size is computed in."""
 
-    def __init__(self, shape: StudentShape, height: int, width: int, halves: bool) -> None:
+    def __init__(self, shape: StudentShape, height: int, width: int, numbers: Numbers) -> None:
         fine, middle, coarse = shape.channels
         half, quarter, eighth = ((height // by, width // by) for by in (2, 4, 8))
-        self.seen = FeatureMap.zeros(*half, 16, 1, halves)
-        self.fine, self.fine_out = (FeatureMap.zeros(*half, fine, 0, halves) for _ in range(2))
-        self.fine_in = FeatureMap.zeros(*half, fine, 1, halves)
-        self.middle, self.middle_out = (FeatureMap.zeros(*quarter, middle, 0, halves) for _ in range(2))
-        self.middle_in, self.middle_too = (FeatureMap.zeros(*quarter, middle, 1, halves) for _ in range(2))
+        self.seen = convolved_map(*half, 16, numbers, MIDDLE)
+        self.fine, self.fine_out = (kept_map(*half, fine, numbers) for _ in range(2))
+        self.fine_in = convolved_map(*half, fine, numbers)
+        self.middle, self.middle_out = (kept_map(*quarter, middle, numbers) for _ in range(2))
+        self.middle_in, self.middle_too = (convolved_map(*quarter, middle, numbers) for _ in range(2))
         # Whole numbers: the local stage compares them.
         self.coarse = FeatureMap.zeros(*eighth, coarse, 0)
-        self.deep, self.deep_too = (FeatureMap.zeros(*eighth, coarse, 1, halves) for _ in range(2))
+        self.deep, self.deep_too = (convolved_map(*eighth, coarse, numbers) for _ in range(2))
+
+    def sampled(self, step: int) -> FeatureMap:
+        """What was decoded at 1/2, at every so many rows and columns, in the same memory."""
+        whole = self.fine_out
+        return replace(whole, height=-(-whole.height // step), width=-(-whole.width // step))
 
 
 class _Places:
@@ -213,16 +229,27 @@ class _Places:
         self._linear, self._wanted, self._asked = network.linear, iter(wanted), iter(asked)
         self._share, self._ledger = share, ledger
 
-    def __call__(self, source: FeatureMap, target: FeatureMap, step: int) -> None:
-        """Fill the target with the source's features as the style has them, rectified."""
+    def __call__(self, source: FeatureMap, target: FeatureMap, step: int) -> FeatureMap:
+        """The target, filled with the source's features as the style has them, rectified."""
         matrix, offset = matching(self._ledger.note(_moments(source, step)), next(self._wanted), self._share)
         scale, shift = np.split(self._share * next(self._asked), 2)
-        self._linear(source, target, (1 + scale)[:, None] * matrix, (1 + scale) * offset + shift)
+        return self._linear(source, target, (1 + scale)[:, None] * matrix, (1 + scale) * offset + shift)
+
+
+def _times(matrix: Array, vector: Array) -> Array:
+    # Not by libraries that would wake threads for so little, which then wait beside those of the kernels.
+    return np.einsum("ij,j->i", matrix, vector)
 
 
 def _rows(planes: Array) -> Array:
     """[1, 3, H, W] -> [H, W, 3], without a copy where they lie so."""
     return np.ascontiguousarray(planes[0].transpose(1, 2, 0), np.float32)
+
+
+def _reach(statistics: Array) -> float:
+    """What rectified features of such means and deviations, [2 C], hardly go beyond."""
+    means, deviations = np.split(statistics, 2)
+    return max(float((means + FAR * deviations).max()), TINY)
 
 
 def _moments(source: FeatureMap, step: int = 1) -> Array:

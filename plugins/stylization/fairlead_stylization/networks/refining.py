@@ -20,6 +20,7 @@ from ..transform.ledger import Ledger
 from ..transform.tiles import Segment, length
 from .arrays import read_arrays
 from .kept import Kept
+from .numbers import MIDDLE, Numbers, convolved_map, fastest, kept_map, packed
 from .shape import REFINERS, RefinerShape
 
 Array = NDArray[np.float32]
@@ -37,29 +38,29 @@ class NativeRefiner:
     Args:
         weights: a safetensors file.
         variant: which shape.
-        halves: features in bfloat16; None: where the processor multiplies it by itself.
+        numbers: what features and slopes are kept in; None: what is fastest here.
 
     Raises:
         BadCheckpoint: not such a file.
     """
 
-    def __init__(self, weights: Path, variant: str, halves: bool | None = None) -> None:
+    def __init__(self, weights: Path, variant: str, numbers: Numbers | None = None) -> None:
         self.shape = REFINERS[variant]
         held = read_arrays(weights)
         for name, wanted in shapes_of(self.shape).items():
             if name not in held or held[name].shape != wanted:
                 found = held[name].shape if name in held else "nothing"
                 raise BadCheckpoint(weights, f"{name}: {found}; accepted for {variant}: {wanted}")
-        self._halves = feature_maps.halves_by() in ("amx", "avx512bf16") if halves is None else halves
+        self._numbers: Numbers = numbers or fastest()
         self._gain = float(np.exp(held["gains"][0]))
         self._hold = float(np.exp(held["hold"][0])) if self.shape.content else 0.0
         self._weights = [np.exp(held[f"weights.{layer}"]) for layer in range(len(self.shape.channels))]
         kernels = [held[f"layers.{layer}.weight"].transpose(0, 2, 3, 1) for layer in range(len(self._weights))]
         kernels[0] = _by_places(kernels[0])
         biases = [held[f"layers.{layer}.bias"] for layer in range(len(kernels))]
-        self._down = [Filters.of(*pair, self._halves) for pair in zip(kernels, biases, strict=True)]
+        self._down = [packed(*pair, self._numbers) for pair in zip(kernels, biases, strict=True)]
         self._back = [self._returning(layer, kernel) for layer, kernel in enumerate(kernels)]
-        self._maps = Kept(lambda height, width: _Maps(self.shape, height, width, self._halves))
+        self._maps = Kept(lambda height, width: _Maps(self.shape, height, width, self._numbers))
 
     def _returning(self, layer: int, kernel: Array) -> Filters:
         """The filters that carry a layer's slope to what it saw."""
@@ -70,7 +71,7 @@ class NativeRefiner:
         if layer == FINE:
             turned = turned / 4
         turned = np.ascontiguousarray(turned, np.float32)
-        return Filters.of(turned, np.zeros(len(turned), np.float32), self._halves)
+        return packed(turned, np.zeros(len(turned), np.float32), self._numbers)
 
     @property
     def segments(self) -> list[Segment]:
@@ -112,15 +113,13 @@ class NativeRefiner:
 
     def _seen(self, picture: Array, maps: _Maps) -> list[Array]:
         """Means, then deviations, of each layer."""
-        feature_maps.unshuffle(picture, None, SAME, 0.0, 0.0, maps.picture)
-        source, found = maps.picture, []
-        for layer, (filters, features) in enumerate(zip(self._down, maps.features, strict=True)):
+        source = feature_maps.unshuffle(picture, None, SAME, 0.0, 0.0, maps.picture)
+        found = []
+        for layer, (filters, features) in enumerate(zip(self._down, maps.blank, strict=True)):
             if layer == FINE:
-                feature_maps.pool(source, maps.pooled)
-                source = maps.pooled
-            feature_maps.convolve(source, filters, Result(rectified=features))
-            source = features
-            mean, variance = feature_maps.spread(features)
+                source = feature_maps.pool(source, maps.pooled)
+            source = maps.features[layer] = feature_maps.convolve(source, filters, Result(rectified=features))
+            mean, variance = feature_maps.spread(source)
             found.append(np.concatenate([mean, np.sqrt(variance + EPSILON)]))
         return found
 
@@ -133,9 +132,8 @@ class NativeRefiner:
             for weight, one, other in zip(self._weights, own, wanted, strict=True)
         )
         slope = self._slope(own, wanted, kept, maps)
-        flat = slope.ravel()
         # Of a place at 1/2, whose slopes are those of the loss times the number of such places.
-        square = ledger.note(np.array([np.dot(flat, flat) / (flat.size / 12)], np.float32))
+        square = ledger.note(np.array([12 * pixels.mean_square(slope)], np.float32))
         pixels.step(picture, -share * self._gain * loss / (float(square[0]) + TINY), slope)
         return slope
 
@@ -147,14 +145,14 @@ class NativeRefiner:
             last = layer == len(own) - 1
             # The mean over places at 1/4, times places at 1/2.
             weight = 2 * self._hold * 4 if last and kept is not None else 0.0
-            feature_maps.slope(features, above, scale, shift, target, kept if weight else None, weight)
+            slopes = feature_maps.slope(features, above, scale, shift, target, kept if weight else None, weight)
             if layer == 0:
                 break
-            above = maps.slopes[layer - 1]
+            above = maps.above[layer - 1]
             growth = 2 if layer == FINE else 1
-            feature_maps.convolve(target, self._back[layer], Result(kept=above, growth=growth))
+            feature_maps.convolve(slopes, self._back[layer], Result(kept=above, growth=growth))
         slope = np.empty((*maps.size, 3), np.float32)
-        feature_maps.draw(maps.slopes[0], self._back[0], None, slope)
+        feature_maps.draw(slopes, self._back[0], None, slope)
         return slope
 
     def _pull(self, layer: int, own: Array, wanted: Array) -> tuple[Array, Array]:
@@ -169,20 +167,22 @@ class NativeRefiner:
 class _Maps:
     """What a picture of a size is refined in."""
 
-    def __init__(self, shape: RefinerShape, height: int, width: int, halves: bool) -> None:
+    def __init__(self, shape: RefinerShape, height: int, width: int, numbers: Numbers) -> None:
         self.size = (height, width)
         sides = [(height // by, width // by) for by in (2, 2, 4, 4)]
-        self.picture = FeatureMap.zeros(*sides[0], 16, 1, halves)
-        self.pooled = FeatureMap.zeros(*sides[FINE], shape.channels[FINE - 1], 1, halves)
-        self.features, self.slopes = (
-            [FeatureMap.zeros(*side, size, 1, halves) for side, size in zip(sides, shape.channels, strict=True)]
-            for _ in range(2)
-        )
-        self._spare = FeatureMap.zeros(*sides[-1], shape.channels[-1], 1, halves)
+        sizes = [(*side, channels) for side, channels in zip(sides, shape.channels, strict=True)]
+        self.picture = convolved_map(*sides[0], 16, numbers, MIDDLE)
+        self.pooled = convolved_map(*sides[FINE], shape.channels[FINE - 1], numbers)
+        # No filters are laid on the last features.
+        self.blank = [*(convolved_map(*size, numbers) for size in sizes[:-1]), kept_map(*sizes[-1], numbers)]
+        self.features = list(self.blank)
+        self.slopes = [convolved_map(*size, numbers, MIDDLE) for size in sizes]
+        self.above = [kept_map(*size, numbers) for size in sizes[:-1]]
+        self._spare = kept_map(*sizes[-1], numbers)
 
     def swap_last(self) -> FeatureMap:
         """The last layer's features, which stay as they are until this is asked again."""
-        self.features[-1], self._spare = self._spare, self.features[-1]
+        self.blank[-1], self._spare = self._spare, self.blank[-1]
         return self._spare
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead_kernels import pixels
+from fairlead_kernels.covariances import least_map
 
 Array = NDArray[np.float32]
 
@@ -37,19 +38,10 @@ class Colours:
 
 def colour_map(content: Colours, style: Colours, strength: float = 1.0) -> Array:
     """The map [3, 4] (matrix, then offset) of a content's colours to a style's; the identity at strength 0."""
-    small = SMALL * np.eye(3)
-    root, inverse = _roots(content.covariance.astype(np.float64) + small)
-    matrix = inverse @ _roots(root @ (style.covariance.astype(np.float64) + small) @ root)[0] @ inverse
+    matrix = least_map(content.covariance, style.covariance, 0.0, SMALL)
     offset = style.mean - matrix @ content.mean
     whole = np.concatenate([matrix, offset[:, None]], 1)
     return ((1 - strength) * np.eye(3, 4) + strength * whole).astype(np.float32)
-
-
-def _roots(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The square root of a positive matrix, and that root's inverse."""
-    values, vectors = np.linalg.eigh(matrix)
-    roots = np.sqrt(np.maximum(values, 1e-12))
-    return (vectors * roots) @ vectors.T, (vectors / roots) @ vectors.T
 
 
 def recoloured(picture: Array, mapping: Array) -> Array:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead_kernels import pixels
-from fairlead_kernels.quilting import quilt
+from fairlead_kernels.quilting import nearest, quilt
 
 Array = NDArray[np.float32]
 Places = NDArray[np.intp]
@@ -33,8 +33,6 @@ KINDS = 3
 
 #: Half a tile with what fades.
 _REACH = (HOP * CELL + FADE) // 2
-#: Tiles that are compared at once: bounds the matrix of distances.
-_AT_ONCE = 2048
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class Details:
         tops, lefts = (part.astype(np.int32) * CELL + CELL // 2 for part in np.divmod(chosen, self.size[1]))
         return quilt(self.fine, tops, lefts, HOP * CELL, FADE, (height, width))
 
-    def _chosen(self, wanted: Array) -> Places:
+    def _chosen(self, wanted: Array) -> NDArray[np.int32]:
         """The patch that each tile takes, [rows, columns], of what they want, [rows, columns, D].
 
         Tiles and places are of up to 3 x 3 kinds in turn, and a tile takes a place of its own kind: neighbours
@@ -89,25 +87,16 @@ class Details:
         """
         # A kind has places all over the style; small styles have too few for several.
         down, across = (min(KINDS, max(1, length // HOP // KINDS)) for length in self.size)
-        rows, columns = np.divmod(np.arange(len(self.patches)), self.size[1])
-        kinds = rows // HOP % down * across + columns // HOP % across
-        lengths = np.einsum("nd,nd->n", self.patches, self.patches)
-        chosen = np.empty(wanted.shape[:2], np.intp)
-        for kind in range(down * across):
-            places = np.flatnonzero(kinds == kind)
-            tiles = (slice(kind // across, None, down), slice(kind % across, None, across))
-            chosen[tiles] = places[_nearest(wanted[tiles], self.patches[places], lengths[places])]
-        return chosen
+        kinds = _kinds(*self.size, HOP, down, across)
+        tiles = _kinds(*wanted.shape[:2], 1, down, across)
+        flat = wanted.reshape(-1, wanted.shape[2])
+        return nearest(flat, tiles.ravel(), self.patches, kinds.ravel()).reshape(wanted.shape[:2])
 
 
-def _nearest(wanted: Array, patches: Array, lengths: Array) -> Places:
-    """The patch [n, D], of squared lengths [n], that is nearest to each that is wanted: [..., D] -> [...]."""
-    flat = wanted.reshape(-1, wanted.shape[-1])
-    found = [
-        (lengths - 2 * flat[start : start + _AT_ONCE] @ patches.T).argmin(1)
-        for start in range(0, max(1, len(flat)), _AT_ONCE)
-    ]
-    return np.concatenate(found).reshape(wanted.shape[:-1])
+def _kinds(rows: int, columns: int, hop: int, down: int, across: int) -> NDArray[np.int32]:
+    """The kind of each place [rows, columns], which changes every `hop` places."""
+    of_rows, of_columns = (np.arange(length, dtype=np.int32) // hop for length in (rows, columns))
+    return (of_rows % down * across)[:, None] + of_columns % across
 
 
 def finer(picture: Array) -> Array:

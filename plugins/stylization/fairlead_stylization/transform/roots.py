@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from fairlead_kernels import covariances
+
 Array = NDArray[np.float32]
 Matrix = NDArray[np.float64]
 
 #: As in `covariances`, which needs torch.
 RIDGE = 0.01
+LITTLE = 1e-6
 
 
 def apart(pair: Array) -> tuple[Array, Array]:
@@ -32,16 +35,5 @@ def matching(own: Array, wanted: Array, share: float) -> tuple[Matrix, Matrix]:
 
 
 def least_map(covariance: Array, wanted: Array) -> Matrix:
-    """The symmetric map from one covariance to another, [C, C] each (Pitie and Kokaram, CVMP 2007).
-
-    By a triangular root L of what is wanted, it is L (L' C L)^(-1/2) L': one decomposition for two.
-    """
-    root = np.linalg.cholesky(_ridged(wanted))
-    values, vectors = np.linalg.eigh(root.T @ _ridged(covariance) @ root)
-    half = root @ (vectors * np.maximum(values, 1e-14) ** -0.25)
-    return half @ half.T
-
-
-def _ridged(covariance: Array) -> Matrix:
-    level = float(np.trace(covariance, dtype=np.float64)) / len(covariance)
-    return covariance.astype(np.float64) + np.eye(len(covariance)) * (RIDGE * level + 1e-6)
+    """The symmetric map from one covariance to another, [C, C] each (Pitie and Kokaram, CVMP 2007)."""
+    return covariances.least_map(covariance, wanted, RIDGE, LITTLE)

@@ -15,6 +15,7 @@ from fairlead_kernels.backend import backend, select, set_threads, threads  # no
 from fairlead_kernels.feature_maps import halves_by  # noqa: E402
 from fairlead_stylization.errors import BadCheckpoint, BadSetting  # noqa: E402
 from fairlead_stylization.networks.native import NativeNetwork  # noqa: E402
+from fairlead_stylization.networks.numbers import Numbers  # noqa: E402
 from fairlead_stylization.networks.running import TorchNetwork, shipped_stylizer  # noqa: E402
 from fairlead_stylization.networks.shape import EDGE, QUALITY, StudentShape  # noqa: E402
 from fairlead_stylization.networks.student import Student  # noqa: E402
@@ -54,12 +55,12 @@ def weights(student: Student, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("size", "strength"), [((7, 90), 1.0), ((83, 121), 0.6)])
-@pytest.mark.parametrize(("halves", "most"), [(False, 1e-4), (True, 0.01)])
+@pytest.mark.parametrize(("numbers", "most"), [("floats", 1e-4), ("halves", 0.01), ("bytes", 0.01)])
 def test_any_size_strength_and_mixture_is_torchs(
-    student: Student, weights: Path, size: tuple[int, int], strength: float, halves: bool, most: float
+    student: Student, weights: Path, size: tuple[int, int], strength: float, numbers: Numbers, most: float
 ) -> None:
     styles = [Style(picture(64, 72, 1)), Style(picture(48, 80, 2) ** 2, 0.5)]
-    native = NetworkStylizer(NativeNetwork(weights, "edge", halves, step=1))
+    native = NetworkStylizer(NativeNetwork(weights, "edge", numbers, step=1))
     content = picture(*size, 0)
     expected = NetworkStylizer(TorchNetwork(student, "edge")).stylize(content, styles, strength)
     assert np.abs(native.stylize(content, styles, strength) - expected).mean() < most
@@ -70,7 +71,7 @@ def test_the_kernels_stand_in_computes_the_same(student: Student, weights: Path)
     expected = NetworkStylizer(TorchNetwork(student, "edge")).stylize(content, styles)
     select("numpy")
     try:
-        got = NetworkStylizer(NativeNetwork(weights, "edge", halves=False, step=1)).stylize(content, styles)
+        got = NetworkStylizer(NativeNetwork(weights, "edge", numbers="floats", step=1)).stylize(content, styles)
     finally:
         select(before.isa if before.name == "native" else "numpy")
     assert np.abs(got - expected).mean() < 1e-4
@@ -79,7 +80,7 @@ def test_the_kernels_stand_in_computes_the_same(student: Student, weights: Path)
 def test_given_statistics_are_gone_by(student: Student, weights: Path) -> None:
     content, styles = picture(96, 128, 5), [Style(picture(64, 64, 6))]
     tiling = Tiling(tile=64, overlap=32, largest=1)
-    native = NetworkStylizer(NativeNetwork(weights, "edge", halves=False, step=1), tiling)
+    native = NetworkStylizer(NativeNetwork(weights, "edge", numbers="floats", step=1), tiling)
     expected = NetworkStylizer(TorchNetwork(student, "edge"), tiling).stylize(content, styles)
     assert np.abs(native.stylize(content, styles) - expected).mean() < 1e-4
 
@@ -97,7 +98,7 @@ def test_deeper_students_run_too(tmp_path: Path) -> None:
     file = saved(deep, tmp_path)
     content, styles = picture(48, 64, 10), [Style(picture(48, 48, 11))]
     expected = NetworkStylizer(TorchNetwork(deep, "quality")).stylize(content, styles)
-    got = NetworkStylizer(NativeNetwork(file, "quality", halves=False, step=1)).stylize(content, styles)
+    got = NetworkStylizer(NativeNetwork(file, "quality", numbers="floats", step=1)).stylize(content, styles)
     assert np.abs(got - expected).mean() < 1e-4
     with pytest.raises(BadCheckpoint, match="accepted for edge"):
         NativeNetwork(file, "edge")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fairlead_stylization.errors import BadCheckpoint
+from fairlead_stylization.networks.numbers import Numbers
 from fairlead_stylization.networks.refining import NativeRefiner
 from fairlead_stylization.networks.running import WEIGHTS, drawing_stylizer, shipped_stylizer
 from fairlead_stylization.networks.shape import REFINERS
@@ -46,18 +47,19 @@ def made(request: pytest.FixtureRequest, tmp_path: Path):
 def test_the_kernels_do_what_torch_does(made) -> None:
     refiner, path, variant = made
     picture, content, style = (blocks(seed) for seed in range(3))
-    native = NativeRefiner(path, variant, halves=False)
+    native = NativeRefiner(path, variant, numbers="floats")
     got, used = native.refine(picture, native.target(style), 0.7, content)
     wanted = refiner(tensor(picture), refiner.target(tensor(style), tensor(content)), torch.tensor([0.7]))
     np.testing.assert_allclose(got, wanted.detach()[0].permute(1, 2, 0).numpy(), atol=2e-5)
     assert len(used) == sum(map(length, native.segments))
 
 
-def test_bfloat16_changes_little(made) -> None:
+@pytest.mark.parametrize("numbers", ["halves", "bytes"])
+def test_small_numbers_change_little(made, numbers: Numbers) -> None:
     _, path, variant = made
     picture, content, style = (blocks(seed) for seed in range(3))
-    whole, halves = (NativeRefiner(path, variant, halves=halved) for halved in (False, True))
-    got, wanted = (one.refine(picture, one.target(style), 1.0, content)[0] for one in (halves, whole))
+    whole, small = (NativeRefiner(path, variant, kind) for kind in ("floats", numbers))
+    got, wanted = (one.refine(picture, one.target(style), 1.0, content)[0] for one in (small, whole))
     assert np.abs(got - wanted).mean() < 0.15 * np.abs(wanted - picture).mean()
 
 

@@ -28,6 +28,8 @@ struct PixelKernels {
     void (*sums)(const float* row, std::size_t width, std::size_t step, const float* pivot, double* sums);
     // clip(picture + factor * slope) in place of the slope.
     void (*step)(const float* picture, float factor, float* slope, std::size_t first, std::size_t last);
+    // The sum of numbers' squares.
+    double (*squares)(const float* numbers, std::size_t count);
 };
 
 void resample(const Resampling& work);
@@ -37,6 +39,9 @@ void pixel_moments(const float* picture, std::size_t height, std::size_t width, 
                    float* covariance);
 
 void step(const float* picture, float factor, float* slope, std::size_t count);
+
+// The mean of numbers' squares.
+double mean_square(const float* numbers, std::size_t count);
 
 // Whether all numbers are finite.
 bool finite(const float* numbers, std::size_t count);

@@ -20,6 +20,18 @@ struct Laid {
     std::size_t height, width;
 };
 
+// What is wanted [count, size] and what there is [places, size], each of a kind below `kinds`.
+struct Choice {
+    const float* wanted;
+    const float* patches;
+    const std::int32_t* wanted_kinds;  // [count]
+    const std::int32_t* patch_kinds;   // [places], every kind at least once
+    std::size_t count, places, size, kinds;
+};
+
+// Of each that is wanted, the nearest patch of its kind, the first where several are.
+void nearest(const Choice& choice, std::int32_t* found);
+
 // Lays tiles of source [height, width, 3] side by side.
 void quilt(const float* source, std::size_t width, const Tiles& tiles, const Laid& laid);
 
