@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/eigenvectors.hpp"
 #include "kernels/local_stage.hpp"
 #include "kernels/map_lanes.hpp"
 #include "kernels/map_slopes.hpp"
@@ -319,9 +320,9 @@ void multiply_rows(const float* left, std::size_t rows, const float* right, std:
     }
 }
 
-constexpr MapKernels kMaps{convolve_any,    unshuffle_rows, sum_rows,    store_rows,
-                           recolour_pixels, pool_rows,      spread_rows, slope_rows, largest_of,
-                           multiply_doubles, multiply_rows, &kStage,     &kPixelRows};
+constexpr MapKernels kMaps{convolve_any,     unshuffle_rows, sum_rows,         store_rows, recolour_pixels,
+                           pool_rows,        spread_rows,    slope_rows,       largest_of, multiply_doubles,
+                           find_eigenvectors, multiply_rows, &kStage,          &kPixelRows};
 
 }  // namespace
 }  // namespace fairlead::pictures

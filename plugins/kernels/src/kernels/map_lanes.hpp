@@ -61,20 +61,25 @@ struct Bytes {
 inline Lanes load(const Bytes& from) {
     Codes codes;
     std::memcpy(&codes, from.at, sizeof codes);
-    const Signs whole = __builtin_convertvector(codes, Signs);
-    return (__builtin_convertvector(whole, Lanes) - from.zero) * from.scale;
+#if defined(__AVX512F__)
+    const Lanes whole = (Lanes)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32((__m128i)codes));
+#else
+    const Words words = __builtin_convertvector(__builtin_convertvector(codes, Shorts), Words);
+    const Lanes whole = __builtin_convertvector(reinterpret_cast<Signs>(words), Lanes);
+#endif
+    return (whole - from.zero) * from.scale;
 }
 
 // To the nearest, ties to even; numbers beyond what a byte holds are the last that it does.
 inline void save(const Lanes& lanes, const Bytes& to) {
     const Lanes scaled = lanes * to.by + to.zero, positive = scaled > Lanes{} ? scaled : Lanes{};
-    const Lanes most = Lanes{} + 255.0f, held = positive < most ? positive : most;
 #if defined(__AVX512F__)
-    const __m128i codes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32((__m512)held));
+    const __m128i codes = _mm512_cvtusepi32_epi8(_mm512_cvtps_epi32((__m512)positive));
 #else
+    const Lanes most = Lanes{} + 255.0f, held = positive < most ? positive : most;
     // Numbers of this size have no bits below one.
     const Signs whole = reinterpret_cast<Signs>(held + 12582912.0f) & 255;
-    const Codes codes = __builtin_convertvector(whole, Codes);
+    const Codes codes = __builtin_convertvector(__builtin_convertvector(reinterpret_cast<Words>(whole), Shorts), Codes);
 #endif
     std::memcpy(to.at, &codes, sizeof codes);
 }
@@ -107,6 +112,19 @@ inline Lanes rectified(const Lanes& lanes) { return lanes > Lanes{} ? lanes : La
 inline constexpr std::size_t kMostPixels = 32;
 
 // Six numbers of each row of 2 x 2 pixels' twelve.
+#if defined(__AVX512F__)
+inline void draw(const Convolution& work, const Lanes& value, std::size_t row, std::size_t column) {
+    constexpr __mmask16 kRows[2] = {0x3f, 0xfc0};
+    for (std::size_t down = 0; down < 2; ++down) {
+        // The second row's six numbers are the lanes from the sixth on.
+        const auto at = static_cast<std::ptrdiff_t>(((2 * row + down) * 2 * work.width + 2 * column) * 3) -
+                        static_cast<std::ptrdiff_t>(6 * down);
+        auto drawn = (__m512)value;
+        if (work.under != nullptr) drawn = _mm512_add_ps(drawn, _mm512_maskz_loadu_ps(kRows[down], work.under + at));
+        _mm512_mask_storeu_ps(work.drawn + at, kRows[down], drawn);
+    }
+}
+#else
 inline void draw(const Convolution& work, const Lanes& value, std::size_t row, std::size_t column) {
     using Four = float __attribute__((vector_size(16)));
     using Two = float __attribute__((vector_size(8)));
@@ -130,6 +148,7 @@ inline void draw(const Convolution& work, const Lanes& value, std::size_t row, s
         std::memcpy(work.drawn + at + 4, &two, sizeof two);
     }
 }
+#endif
 
 // Gives sixteen channels, from `channel` on, of `pixels` of a row where they go; pixels that grow lie apart.
 inline void give(const Convolution& work, const Lanes* values, std::size_t pixels, std::size_t row, std::size_t column,

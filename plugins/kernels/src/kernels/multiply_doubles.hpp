@@ -28,19 +28,23 @@ inline void multiply_block(const double* left, const double* right, std::size_t 
     for (std::size_t r = 0; r < kRows; ++r) std::memcpy(target + r * side, sums[r], sizeof sums[r]);
 }
 
-// Of two matrices [side, side], side a multiple of 8.
-void multiply_doubles(const double* left, const double* right, std::size_t side, double* target) {
-    constexpr std::size_t kColumns = 4;
-    for (std::size_t row = 0; row < side; row += 4) {
+// Of two matrices [side, side], side a multiple of 8; of symmetric products, a half is computed.
+void multiply_doubles(const double* left, const double* right, std::size_t side, bool symmetric, double* target) {
+    constexpr std::size_t kRows = 4, kColumns = 4;
+    for (std::size_t row = 0; row < side; row += kRows) {
         const double* from = left + row * side;
         double* to = target + row * side;
-        std::size_t column = 0;
+        std::size_t column = symmetric ? row / kSide * kSide : 0;
         for (; column + kColumns * kSide <= side; column += kColumns * kSide)
             multiply_block<kColumns>(from, right + column, side, to + column);
         for (; column + 2 * kSide <= side; column += 2 * kSide)
             multiply_block<2>(from, right + column, side, to + column);
         for (; column < side; column += kSide) multiply_block<1>(from, right + column, side, to + column);
     }
+    if (!symmetric) return;
+    for (std::size_t row = kSide; row < side; ++row)
+        for (std::size_t column = 0; column < row / kSide * kSide; ++column)
+            target[row * side + column] = target[column * side + row];
 }
 
 }  // namespace

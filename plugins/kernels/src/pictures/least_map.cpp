@@ -9,9 +9,8 @@
 namespace fairlead::pictures {
 namespace {
 
-// Eigenvalues nearer to 1 than this are as good as 1, and steps that surely suffice.
-constexpr double kNear = 1e-11;
-constexpr int kMostSteps = 100;
+// Eigenvalues of positive matrices that rounding made smaller count as this.
+constexpr double kSmallest = 1e-14;
 
 // A square matrix, filled with nothing to a side that kernels take.
 struct Matrix {
@@ -23,9 +22,9 @@ struct Matrix {
     std::vector<double> held;
 };
 
-Matrix product(const Matrix& left, const Matrix& right) {
+Matrix product(const Matrix& left, const Matrix& right, bool symmetric = false) {
     Matrix found(left.side);
-    map_kernels().multiply(left.held.data(), right.held.data(), left.side, found.held.data());
+    map_kernels().multiply(left.held.data(), right.held.data(), left.side, symmetric, found.held.data());
     return found;
 }
 
@@ -66,33 +65,6 @@ void take_root(Matrix& matrix, std::size_t size) {
     }
 }
 
-// A positive matrix to the power of -1/2, of eigenvalues of at least `least`: coupled Newton-Schulz steps (Higham, 2008,
-// 6.35), each scaled by what is known of the smallest eigenvalue (Chen and Chow, 2014), which halves their number.
-Matrix inverse_root(Matrix matrix, std::size_t size, double least) {
-    double square = 0;
-    for (const double number : matrix.held) square += number * number;
-    const double most = std::sqrt(square);
-    for (double& number : matrix.held) number /= most;
-    Matrix inverse(size);
-    for (std::size_t i = 0; i < matrix.side; ++i) {
-        inverse.at(i, i) = 1;
-        if (i >= size) matrix.at(i, i) = 1;
-    }
-    // Of the product's eigenvalues, the smallest one's root.
-    double low = std::sqrt(std::min(1.0, least / most));
-    for (int step = 0; step < kMostSteps && 1 - low > kNear; ++step) {
-        const double scale = std::sqrt(3 / (1 + low + low * low));
-        low = 0.5 * scale * low * (3 - scale * scale * low * low);
-        Matrix turn = product(inverse, matrix);
-        for (double& number : turn.held) number *= -0.5 * scale * scale * scale;
-        for (std::size_t i = 0; i < turn.side; ++i) turn.at(i, i) += 1.5 * scale;
-        matrix = product(matrix, turn);
-        inverse = product(turn, inverse);
-    }
-    for (double& number : inverse.held) number /= std::sqrt(most);
-    return inverse;
-}
-
 }  // namespace
 
 void least_map(const float* covariance, const float* wanted, std::size_t size, const Ridge& ridge, double* map) {
@@ -100,11 +72,17 @@ void least_map(const float* covariance, const float* wanted, std::size_t size, c
     Matrix upper = ridged(wanted, size, other);
     take_root(upper, size);
     const Matrix lower = transposed(upper);
-    const Matrix turned = product(product(upper, ridged(covariance, size, own)), lower);
-    // No eigenvalue of a product of positive matrices is below the product of their smallest ones.
-    Matrix found = product(product(lower, inverse_root(turned, size, own * other)), upper);
+    Matrix vectors = product(product(upper, ridged(covariance, size, own)), lower, true);
+    std::vector<double> values(size);
+    map_kernels().eigenvectors(vectors.row(0), vectors.side, size, values.data());
+    for (std::size_t i = 0; i < size; ++i) {
+        const double by = 1 / std::sqrt(std::sqrt(std::max(values[i], kSmallest)));
+        for (std::size_t j = 0; j < size; ++j) vectors.at(i, j) *= by;
+    }
+    Matrix half = product(vectors, upper);
+    const Matrix found = product(transposed(half), half, true);
     for (std::size_t i = 0; i < size; ++i)
-        for (std::size_t j = 0; j < size; ++j) map[i * size + j] = 0.5 * (found.at(i, j) + found.at(j, i));
+        for (std::size_t j = 0; j < size; ++j) map[i * size + j] = found.held[i * found.side + j];
 }
 
 }  // namespace fairlead::pictures

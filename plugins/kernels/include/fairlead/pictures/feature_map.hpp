@@ -105,8 +105,10 @@ struct MapKernels {
     void (*slope)(const Slope& work, std::size_t first, std::size_t last);
     // The largest of numbers without their signs.
     float (*largest)(const float* numbers, std::size_t count);
-    // The product of two matrices [side, side], side a multiple of 8.
-    void (*multiply)(const double* left, const double* right, std::size_t side, double* target);
+    // The product of two matrices [side, side], side a multiple of 8; whether it is known to be symmetric.
+    void (*multiply)(const double* left, const double* right, std::size_t side, bool symmetric, double* target);
+    // A symmetric matrix [size, size], whose rows lie `side` apart, becomes its eigenvectors, one a row.
+    void (*eigenvectors)(double* matrix, std::size_t side, std::size_t size, double* values);
     // Rows [rows, size] times a matrix [size, columns], columns a multiple of 16.
     void (*products)(const float* left, std::size_t rows, const float* right, std::size_t size, std::size_t columns,
                      float* target);
