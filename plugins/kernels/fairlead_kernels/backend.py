@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 ENVIRONMENT = "FAIRLEAD_KERNELS"
+NATIVE = "fairlead_kernels._native"
 ISAS = ("avx512vnni", "avx512", "avx2", "neon_dotprod", "neon", "plain")
 CHOICES = ("native", "numpy", *ISAS)
 
@@ -35,8 +37,12 @@ _chosen: Backend | None = None
 
 
 def _extension() -> tuple[Any | None, str]:
+    # Every call of a kernel asks: what is imported already is not looked for again.
+    module = sys.modules.get(NATIVE)
+    if module is not None:
+        return module, ""
     try:
-        return importlib.import_module("fairlead_kernels._native"), ""
+        return importlib.import_module(NATIVE), ""
     except ImportError as error:
         return None, f"the compiled extension cannot be loaded: {error}"
 

@@ -87,7 +87,9 @@ class FeatureMap:
 
     def of_scale(self, scale: float) -> FeatureMap:
         """The same map; where it is bytes, with that scale."""
-        return replace(self, scale=scale) if self.data.dtype == np.uint8 else self
+        if self.data.dtype != np.uint8:
+            return self
+        return FeatureMap(self.data, self.height, self.width, self.channels, self.border, scale, self.zero)
 
     @property
     def halves(self) -> bool:
