@@ -56,9 +56,13 @@ class VectorData:
         """Of the queries [m, d], in the element of the vectors."""
         return self.folder / f"queries_{part}.npy"
 
+    def truth_path(self, part: Part) -> Path:
+        """Of the ids of the nearest 100 of each query."""
+        return self.folder / f"truth_{part}.npy"
+
     def truth(self, part: Part) -> NDArray[np.int32]:
         """Ids of the nearest 100 of each query, the nearest first."""
-        return np.load(self.folder / f"truth_{part}.npy")
+        return np.load(self.truth_path(part))
 
 
 def exact_neighbours(base: NDArray, queries: NDArray, k: int) -> NDArray[np.int32]:
