@@ -22,6 +22,8 @@ class Timing:
 
     Attributes:
         poll_s: between two reports.
+        rest_s: the same of an instance that serves alone and has nothing to say: no report means that it is still so.
+            Below ``stale_s``.
         stale_s: age at which a report is no reason for a plan.
         prepare_s: for all members to be ready.
         fetch_s: for all layers of a restore plan to be there.
@@ -35,6 +37,11 @@ class Timing:
     fetch_s: float = 120.0
     pause_s: float = 1.0
     calm_s: float = 3.0
+    rest_s: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rest_s < self.stale_s:
+            raise ValueError(f"rest_s {self.rest_s}: accepted: from 0 on, below stale_s {self.stale_s}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +97,21 @@ class Coordinator:
         self._epoch = 0
         self._quiet_until = self._grouped_until = float("-inf")
         self._compressed_at: dict[str, float] = {}
+        self._heard = False
 
     @property
     def pending(self) -> Plan | None:
         """The plan that is being prepared."""
         return self._pending.plan if self._pending else None
 
+    @property
+    def due(self) -> bool:
+        """Whether there is something to decide on: a plan that is prepared, or another instance's report."""
+        return self._heard or self._pending is not None
+
     def reported(self, now: float, instance: str, report: Report) -> None:
         """Take an instance's report."""
+        self._heard = self._heard or instance != self.me
         self._reports[instance] = (now, report)
         self._epoch = max(self._epoch, report.seen, report.epoch)
 
@@ -124,6 +138,7 @@ class Coordinator:
             now: seconds.
             live: instances that can be reached, this one included.
         """
+        self._heard = False
         self._reports = {name: item for name, item in self._reports.items() if name in live}
         if self._pending:
             return self._advance(now, live)

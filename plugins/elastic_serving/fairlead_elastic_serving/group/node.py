@@ -22,7 +22,7 @@ from .member import Action, Compress, Drain, Enter, Fetch, Member, Recover, Resu
 from .microbatch import Microbatch
 from .plan import Phase, Plan, stage_of
 from .post import Post
-from .reports import costs_of, report_of, wanted_pages
+from .reports import costs_of, look, report_of, rests, wanted_pages
 from .settings import GroupSettings
 from .space import GroupSpace
 
@@ -85,7 +85,8 @@ class GroupNode:
         self._actions: deque[Action] = deque()
         self._waiting: set[str] = set()
         self._waiting_since = 0.0
-        self._reported = float("-inf")
+        self._polled = self._reported = float("-inf")
+        self._resting: tuple[object, ...] = ()
         self._lost: set[str] = set()
         self._cut: set[str] = set()
         self._draining = False
@@ -112,6 +113,8 @@ class GroupNode:
 
     def turn(self) -> bool:
         """Do what is due between two steps; returns whether the engine may plan the next one."""
+        if self._nothing_due():
+            return True
         self._receive()
         self._tick()
         self._carry_out()
@@ -123,6 +126,13 @@ class GroupNode:
             self._waiting.clear()
             self._carry_out()
         return not (self.member.draining or self._waiting or self.member.phase is Phase.RECOVERING)
+
+    def _nothing_due(self) -> bool:
+        """Whether this instance serves alone, and no message and no poll is due: it does so between most steps."""
+        alone = self._changes.space is None and self._changes.fetcher is None and self.member.phase is Phase.SOLO
+        if not alone or self.pending or self._cut or self._lost or self._waiting or self.member.draining:
+            return False
+        return not self._draining and self._clock() - self._polled < self.settings.timing.poll_s
 
     def work(self) -> None:
         """Do something, or wait a little: while a microbatch of this instance's is in flight."""
@@ -250,12 +260,27 @@ class GroupNode:
         if cut & set(self._peers):
             self._reach(now, tuple(name for name in self._peers if name not in cut))
         self._reach(now, self._post.peers)
-        if now - self._reported >= self.settings.timing.poll_s:
-            self._reported = now
-            self._do(self.member.tick(now, report_of(self._it, self.member.group, settled=self._settled())))
-            if self.space is not None and self.member.phase is not Phase.RECOVERING:
-                self.quotas.tell(self.space, wanted_pages(self._it, self.space), self._changes.epoch)
-                self.quotas.offer(self._changes.epoch)
+        if now - self._polled < self.settings.timing.poll_s:
+            return
+        self._polled = now
+        look(self._it)
+        if self._still_rests(now):
+            return
+        self._reported = now
+        self._do(self.member.tick(now, report_of(self._it, self.member.group, settled=self._settled())))
+        if self.space is not None and self.member.phase is not Phase.RECOVERING:
+            self.quotas.tell(self.space, wanted_pages(self._it, self.space), self._changes.epoch)
+            self.quotas.offer(self._changes.epoch)
+
+    def _still_rests(self, now: float) -> bool:
+        """Whether the last report says that there is nothing to say, and it is still so."""
+        alone = self.member.phase is Phase.SOLO and not self.grouped and self.space is None and self._settled()
+        before, self._resting = self._resting, ()
+        if not alone or not rests(self._it):
+            return False
+        self._resting = (self._peers, self.member.epoch, self.member.seen)
+        due = now - self._reported >= self.settings.timing.rest_s or self.coordinator.due
+        return before == self._resting and not due
 
     def _reach(self, now: float, peers: tuple[str, ...]) -> None:
         """Take note of who can be reached."""

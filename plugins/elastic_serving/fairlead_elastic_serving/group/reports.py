@@ -10,6 +10,9 @@ from .instance import Instance
 from .plan import Phase, Report
 from .space import GroupSpace
 
+RESTS_BELOW = 0.25
+"""Share of an instance's own pages. Below it, with nobody waiting, nothing calls for a plan, whatever is foreseen."""
+
 
 def costs_of(it: Instance) -> Costs:
     """Return what actions cost on this fleet, as this instance knows it."""
@@ -24,8 +27,20 @@ def costs_of(it: Instance) -> Costs:
     )
 
 
+def look(it: Instance) -> None:
+    """Take note of who came and how fast answers grow; at every poll, whether a report follows or not."""
+    sequences, between = it.loop.sequences, it.loop.telemetry.between_tokens_s
+    it.forecast.arrivals.see(it.clock(), ((one.arrived_s, len(one.request.prompt)) for one in sequences.values()))
+    it.forecast.pace.see(between.total, between.count)
+
+
+def rests(it: Instance) -> bool:
+    """Return whether so little is held, and nothing asked for, that a poll has no news for whoever decides."""
+    return not it.loop.scheduler.load[1] and _held(it) <= RESTS_BELOW * it.model.loaded.arena.own_capacity
+
+
 def report_of(it: Instance, group: Group, *, settled: bool) -> Report:
-    """Return a report, but for phase and epochs, which are the protocol's."""
+    """Return a report, but for phase and epochs, which are the protocol's; after `look`."""
     scheduler, arena, local = it.loop.scheduler, it.model.loaded.arena, it.model.space
     stored = [scheduler.stored(name) for name in scheduler.running]
     ended, capacity = it.loop.telemetry.request_s, arena.capacity
@@ -36,7 +51,7 @@ def report_of(it: Instance, group: Group, *, settled: bool) -> Report:
         group=group,
         settled=settled,
         fetched=0,
-        held=capacity - arena.free - (local.tree.evictable if local.tree else 0),
+        held=_held(it),
         capacity=capacity,
         own_capacity=arena.own_capacity,
         queued=tuple(scheduler.demand().queued),
@@ -50,12 +65,15 @@ def report_of(it: Instance, group: Group, *, settled: bool) -> Report:
     )
 
 
+def _held(it: Instance) -> int:
+    arena, tree = it.model.loaded.arena, it.model.space.tree
+    return arena.capacity - arena.free - (tree.evictable if tree else 0)
+
+
 def _coming(it: Instance) -> int:
     """Look ahead by what is known of this instance's own requests; see `forecast`."""
     scheduler, sequences, telemetry = it.loop.scheduler, it.loop.sequences, it.loop.telemetry
     arrivals, pace, answers = it.forecast.arrivals, it.forecast.pace, telemetry.answer_lengths
-    arrivals.see(it.clock(), ((one.arrived_s, len(one.request.prompt)) for one in sequences.values()))
-    pace.see(telemetry.between_tokens_s.total, telemetry.between_tokens_s.count)
     mean = answers.total / answers.count if answers.count >= ANSWERS else None
     running = []
     for name in scheduler.running:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch.distributed import PrefixStore, ProcessGroup, ProcessGroupGloo, TCPStore
@@ -110,18 +111,22 @@ def _store(address: str, settings: LinkSettings) -> TCPStore:
 def _link(address: str, number: int, peer: str, rank: int, inbox: Inbox, settings: LinkSettings) -> TorchLink:
     # A client of its own: whoever waits in one blocks everybody else who uses it.
     store = _store(address, settings)
-    groups = {lane: _group(PrefixStore(f"link/{number}/{lane.name}", store), rank, lane, settings) for lane in Lane}
+    # One for all lanes: each has a thread that wakes a hundred times a second, whatever comes.
+    network = ProcessGroupGloo.create_device(hostname=settings.host, lazy_init=False)
+    groups = {
+        lane: _group(PrefixStore(f"link/{number}/{lane.name}", store), rank, lane, settings, network) for lane in Lane
+    }
     bucket = None if settings.bytes_per_s is None else TokenBucket(settings.bytes_per_s)
     devices = {} if settings.device is None else {lane: settings.device for lane in Lane if lane > Lane.CONTROL}
     return TorchLink(peer, rank, groups, inbox, stall_s=settings.stall_s, bucket=bucket, devices=devices)
 
 
-def _group(store: PrefixStore, rank: int, lane: Lane, settings: LinkSettings) -> ProcessGroup:
+def _group(store: PrefixStore, rank: int, lane: Lane, settings: LinkSettings, network: Any) -> ProcessGroup:
     if settings.device is not None and lane > Lane.CONTROL:
         from torch.distributed import ProcessGroupNCCL
 
         return ProcessGroupNCCL(store, rank, 2, timedelta(seconds=settings.join_s))
     options = ProcessGroupGloo._Options()
-    options._devices = [ProcessGroupGloo.create_device(hostname=settings.host, lazy_init=False)]
+    options._devices = [network]
     options._timeout = timedelta(seconds=settings.join_s)
     return ProcessGroupGloo(store, rank, 2, options)

@@ -20,7 +20,8 @@ from .door import Dial, Door, LinkSettings, dial, dials
 from .link import Inbox, Link
 from .torch_link import TorchLink
 
-POLL_S = 0.05
+POLL_S, REST_S = 0.05, 0.5
+"""Between two looks for dials and lost links: while a known peer is not linked, and while all are."""
 AGAIN_S = 0.5
 """Pause after an attempt that failed."""
 
@@ -44,7 +45,7 @@ class Meeting:
         self._trying: dict[str, float] = {}
         self._asked: list[tuple[Dial, float]] = []
         self._lock = threading.Lock()
-        self._ended = threading.Event()
+        self._ended, self._news = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"meeting-{me}", daemon=True)
         self._thread.start()
 
@@ -53,6 +54,7 @@ class Meeting:
         with self._lock:
             self._known = {name: address for name, address in doors.items() if name != self.me}
             gone = [self._links.pop(name) for name in list(self._links) if name not in self._known]
+        self._news.set()
         for link in gone:
             link.close()
 
@@ -65,6 +67,7 @@ class Meeting:
     def close(self) -> None:
         """Close all links and make no further one."""
         self._ended.set()
+        self._news.set()
         self._thread.join()
         with self._lock:
             links, self._links = list(self._links.values()), {}
@@ -72,7 +75,11 @@ class Meeting:
             link.close()
 
     def _run(self) -> None:
-        while not self._ended.wait(POLL_S):
+        while True:
+            self._news.wait(REST_S if self._complete() else POLL_S)
+            self._news.clear()
+            if self._ended.is_set():
+                return
             now = time.monotonic()
             self._asked += [(asked, now + self.settings.join_s) for asked in self.door.dials()]
             for asked in self._expected(now):
@@ -82,6 +89,10 @@ class Meeting:
                     name,
                     lambda name=name, address=address: dial(address, name, self.me, self._inbox, self.settings),
                 )
+
+    def _complete(self) -> bool:
+        with self._lock:
+            return all(self._stands(name) is not None for name in self._known)
 
     def _expected(self, now: float) -> list[Dial]:
         """Take out the dials of peers that are known; others are kept for a while: they may be before their news."""

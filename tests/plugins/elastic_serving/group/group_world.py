@@ -89,7 +89,7 @@ class World:
         self.waits: list[tuple[Instance, str]] = []
         self.during: Callable[[], None] = lambda: None
         model = {key: settings.pop(key) for key in ("context", "sequences", "host_bytes") if key in settings}
-        chosen = GroupSettings(timing=TIMING, **settings)
+        chosen = GroupSettings(**{"timing": TIMING, **settings})
         self.instances = {
             name: Instance(name, self, open_model(directory, kv_pages, **model), chosen) for name in names
         }

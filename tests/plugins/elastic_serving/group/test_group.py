@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from fairlead_elastic_serving.links.link import Lane
 from fairlead_elastic_serving.planning.drop_plan import Stage
 from fairlead_language_model.serving import Finish
 from tests.plugins.elastic_serving.engine.serving import Collected
-from tests.plugins.elastic_serving.group.group_world import World
+from tests.plugins.elastic_serving.group.group_world import TIMING, World
 from tests.plugins.elastic_serving.random_models import RandomModel, some_tokens
 
 Asked = list[tuple[Collected, int, int]]
@@ -163,6 +164,44 @@ def test_a_sliding_window_is_that_of_the_whole_model(tmp_path: Path) -> None:
     world.until(lambda: Phase.GROUPED in world.phases())
     _answered(world, asked, lambda number, tokens: model.greedy(_prompt(number), tokens))
     assert any(instance.node.remote.asked for instance in world.alive)
+
+
+def _told(world: World, name: str, to: str) -> int:
+    """Messages of the protocol from one instance to another."""
+    return sum(kind == "protocol" for _, kind, _ in world[name].links[to].sent)
+
+
+def test_an_instance_with_nothing_to_say_reports_rarely_and_often_as_soon_as_it_has(llama: RandomModel) -> None:
+    world = World(llama.directory, PAGES, context=100)
+    world["b"].ask(some_tokens(5, 1), 8)
+    for _ in range(100):
+        world.step()
+    rested = _told(world, "b", "a")
+    # At the start and twice a second, while it has little; polled thirty times.
+    assert 2 <= rested <= 4
+    world["b"].ask(_prompt(1), 40)
+    for _ in range(16):
+        world.step()
+    assert _told(world, "b", "a") >= rested + 4
+
+
+def test_rest_delays_no_group(llama: RandomModel) -> None:
+    steps = []
+    for rest_s in (0.0, TIMING.rest_s):
+        world = World(llama.directory, PAGES, context=100, timing=replace(TIMING, rest_s=rest_s))
+        for _ in range(70):
+            world.step()
+        # The other one decides, and has nothing to say of itself.
+        _burst(world, range(8), 16, "b")
+        began = world.now
+        world.until(lambda world=world: Phase.GROUPED in world.phases())
+        steps.append(world.now - began)
+    assert steps[1] == pytest.approx(steps[0], abs=1e-9)
+
+
+def test_a_rest_is_shorter_than_reports_are_good_for() -> None:
+    with pytest.raises(ValueError, match="below stale_s"):
+        replace(TIMING, rest_s=TIMING.stale_s)
 
 
 def _microbatch(number: int, lengths: list[int]) -> Microbatch:
