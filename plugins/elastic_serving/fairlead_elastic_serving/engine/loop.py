@@ -16,7 +16,7 @@ from fairlead_language_model.serving import Event, Failure
 from ..errors import MicrobatchLost
 from ..model.batch import Batch
 from ..planning.cost_model import Chunk, CostModel, fit
-from ..planning.microbatches import lookahead
+from ..planning.microbatches import evenly, lookahead
 from ..scheduling import Request, Scheduled, Scheduler, Step
 from .batching import make_batch
 from .executor import Executor
@@ -177,16 +177,30 @@ class Loop:
         if room == 1:
             yield scheduled
             return
-        chunks = [item.chunk for item in scheduled]
-        tokens, cost = sum(chunk.tokens for chunk in chunks), self._cost
+        chunks, cost = [item.chunk for item in scheduled], self._cost
         if cost is None:
-            least = max(self.executor.least_tokens, tokens // room)
+            tokens = sum(chunk.tokens for chunk in chunks)
+            parts = lookahead(chunks, BY_TOKENS, max(self.executor.least_tokens, tokens // room))
         else:
-            parts = min(room, self.executor.parts(cost.chunk_s, cost.batch(chunks) - cost.chunk_s))
-            least = -(-tokens // parts)
+            parts = evenly(chunks, cost, min(room, self._number(chunks, cost)))
         queue = deque(scheduled)
-        for part in lookahead(chunks, cost or BY_TOKENS, least):
+        for part in parts:
             yield tuple(self._taken(queue, chunk) for chunk in part)
+
+    def _number(self, chunks: Sequence[Chunk], cost: CostModel) -> int:
+        """Return to how many microbatches a step is best cut."""
+        running, _ = self.scheduler.decoding
+        if self._flying and all(chunk.tokens == 1 for chunk in chunks):
+            # Others of this round are on their way: what is ready is as large a part of it as it is.
+            wanted = self._of_round(cost)
+            return max(1, min(round(len(chunks) * wanted / running), wanted - len(self._flying)))
+        return self.executor.parts(cost.chunk_s, cost.batch(chunks) - cost.chunk_s)
+
+    def _of_round(self, cost: CostModel) -> int:
+        """Return to how many microbatches the next tokens of all who run are best cut."""
+        running, tokens = self.scheduler.decoding
+        work_s = cost.alike(Chunk(tokens // running, 1), running) - cost.chunk_s
+        return self.executor.parts(cost.chunk_s, work_s)
 
     @property
     def _cost(self) -> CostModel | None:
@@ -194,13 +208,17 @@ class Loop:
         return None if self.by_tokens else self.scheduler.settings.cost
 
     def _few(self) -> bool:
-        """Whether what is ready is less than a microbatch, were everybody's next token dealt to as many as is best."""
-        running, tokens = self.scheduler.decoding
+        """Whether what is ready rather waits: it is much less than a microbatch, were everybody's next token dealt to as
+        many as is best, or less than one where as many are in flight.
+
+        Whoever ends leaves a microbatch smaller than the others: that alone is no reason to let stages wait.
+        """
+        running, _ = self.scheduler.decoding
         cost = self._cost
         if cost is None or not running:
             return self.scheduler.ready() < self.executor.least_tokens
-        work_s = cost.alike(Chunk(tokens // running, 1), running) - cost.chunk_s
-        return self.scheduler.ready() < -(-running // self.executor.parts(cost.chunk_s, work_s))
+        wanted, ready = self._of_round(cost), self.scheduler.ready()
+        return 2 * ready * wanted < running or (len(self._flying) >= wanted and ready < running // wanted)
 
     def _taken(self, queue: deque[Scheduled], chunk: Chunk) -> Scheduled:
         item = queue.popleft()

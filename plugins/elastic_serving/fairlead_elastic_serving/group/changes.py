@@ -74,6 +74,7 @@ class Changes:
             it.service.drivers,
             it.settings.latency_s,
             lambda: it.service.cost.fixed_s,
+            it.service.rounds.others_s,
             self._give_up,
             it.telemetry.flights.append,
             it.clock,

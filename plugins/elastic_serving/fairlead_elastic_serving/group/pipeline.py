@@ -52,6 +52,8 @@ class PipelineExecutor:
         drivers: that are at work, this one included.
         latency_s: from one stage to the next.
         fixed_s: seconds of a microbatch at a stage however small, as measured; 0: not yet.
+        others_s: seconds of a stage that other drivers take while each of so many requests of this one's gets a token,
+            as measured; None: not yet.
         give_up: tells all stages to compute nothing more up to the microbatch of a number.
         flew: hears from when to when a microbatch was in flight.
         clock: in seconds.
@@ -70,13 +72,14 @@ class PipelineExecutor:
         drivers: Callable[[], int] = lambda: 1,
         latency_s: float = 0.0,
         fixed_s: Callable[[], float] = lambda: 0.0,
+        others_s: Callable[[int], float | None] = lambda running: None,
         give_up: Callable[[int], None] = lambda number: None,
         flew: Callable[[tuple[float, float]], object] = lambda span: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._give_up, self._flew, self._clock = give_up, flew, clock
         self._least_tokens, self._drivers = least_tokens, drivers
-        self._latency_s, self._fixed_s = latency_s, fixed_s
+        self._latency_s, self._fixed_s, self._others_s = latency_s, fixed_s, others_s
         self.capacity = microbatches
         self.submitted = 0
         self.answered = 0
@@ -93,14 +96,17 @@ class PipelineExecutor:
         return max(self._least_tokens, -(-len(self._space.names) // DEALT))
 
     def parts(self, fixed_s: float, work_s: float) -> int:
-        """Return to how many microbatches work is best cut, with as much of each other driver's in between.
+        """Return to how many microbatches work is best cut, with what other drivers have in between.
 
         Each microbatch reads a stage's weights, and a token comes round when all of them have: with as many requests,
         few large ones come round sooner, for as long as no stage waits.
         """
         stages = len({segment.instance for segment in self._space.segments})
         fixed_s = max(fixed_s, stages * self._fixed_s())
-        return best_parts(fixed_s, work_s, self.capacity, stages, self._drivers(), self._latency_s)
+        others_s = self._others_s(len(self._space.names))
+        return best_parts(
+            fixed_s, work_s, self.capacity, stages, self._drivers(), self._latency_s, others_s=others_s
+        )
 
     @property
     def in_flight(self) -> int:

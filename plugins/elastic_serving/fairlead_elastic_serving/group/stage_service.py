@@ -21,7 +21,7 @@ from .attention import GroupBatch
 from .microbatch import Microbatch
 from .post import Post
 from .row_store import RowStore
-from .stage_cost import StageCost
+from .stage_cost import Rounds, StageCost
 
 LATELY_S = 0.5
 PATIENCE_S = 10.0
@@ -35,6 +35,7 @@ class StageService:
         busy_s: seconds that it computed.
         computed: microbatches.
         cost: of a microbatch here, as measured.
+        rounds: whose next tokens were computed of late.
 
     Args:
         stage: the layers.
@@ -50,6 +51,7 @@ class StageService:
         self.busy_s = 0.0
         self.computed = 0
         self.cost = StageCost()
+        self.rounds = Rounds(LATELY_S)
         self._foreign: dict[str, float] = {}
         self._store, self._post, self._clock = store, post, clock
         self._tasks: deque[tuple[float, Microbatch]] = deque()
@@ -130,7 +132,11 @@ class StageService:
             self.computed += 1
             chunks = _chunks(microbatch)
             self._pass_on(microbatch, hidden)
-            self.cost.measured(chunks, self._clock() - began if chunks else 0.0)
+            ended = self._clock()
+            self.cost.measured(chunks, ended - began if chunks else 0.0)
+            if not microbatch.prompts:
+                mine = microbatch.driver == self._post.me
+                self.rounds.computed(ended, ended - began, len(microbatch.starts) - 1 if mine else 0)
             return True
         return False
 

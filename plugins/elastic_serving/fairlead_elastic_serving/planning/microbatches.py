@@ -47,6 +47,29 @@ def halves(queue: Sequence[Chunk], model: CostModel, least_tokens: int = 1) -> t
     return cut(queue, min(near, key=lambda tokens: abs(excess(tokens))))
 
 
+def evenly(queue: Sequence[Chunk], model: CostModel, parts: int) -> list[list[Chunk]]:
+    """Cut chunks to so many microbatches of about the same cost, or to as many as there are tokens; see `lookahead`."""
+    found, rest = list[list[Chunk]](), list(queue)
+    for left in range(min(parts, sum(chunk.tokens for chunk in queue)), 1, -1):
+        first, rest = _first_of(rest, model, left)
+        found.append(first)
+    return [*found, rest] if rest else found
+
+
+def _first_of(queue: Sequence[Chunk], model: CostModel, parts: int) -> tuple[list[Chunk], list[Chunk]]:
+    """Cut the first of so many microbatches off, two or more."""
+
+    def excess(tokens: int) -> float:
+        first, rest = cut(queue, tokens)
+        # The rest will be cut to further microbatches, each of which costs anew what its chunks share.
+        return model.batch(first) - (model.batch(rest) + (parts - 2) * model.shared_s) / (parts - 1)
+
+    places = range(1, sum(chunk.tokens for chunk in queue) - parts + 2)
+    place = bisect_left(places, 0.0, key=excess)
+    near = [places[index] for index in (place - 1, place) if 0 <= index < len(places)]
+    return cut(queue, min(near, key=lambda tokens: abs(excess(tokens))))
+
+
 def cut(queue: Sequence[Chunk], tokens: int) -> tuple[list[Chunk], list[Chunk]]:
     """Cut chunks after a number of tokens; the chunk that this falls into becomes two."""
     first: list[Chunk] = []
@@ -78,7 +101,15 @@ class Round:
     idle: float
 
 
-def round_of(fixed_s: float, work_s: float, parts: int, stages: int, drivers: int = 1, latency_s: float = 0.0) -> Round:
+def round_of(
+    fixed_s: float,
+    work_s: float,
+    parts: int,
+    stages: int,
+    drivers: int = 1,
+    latency_s: float = 0.0,
+    others_s: float | None = None,
+) -> Round:
     """Return what a round takes if each driver's work is cut to some microbatches, and goes on and on.
 
     A stage has ``drivers * parts`` microbatches in a round, and a microbatch comes round no sooner than through all
@@ -89,11 +120,12 @@ def round_of(fixed_s: float, work_s: float, parts: int, stages: int, drivers: in
         work_s: of a driver's work beside that.
         parts: microbatches of each driver.
         stages: of the group.
-        drivers: that have as much work each.
+        drivers: that have as much work each, in as many parts.
         latency_s: from one stage to the next.
+        others_s: seconds of the other drivers' work at a stage in a round, where it is known, whatever ``drivers`` say.
     """
     each = (fixed_s + work_s / parts) / stages
-    busy = drivers * parts * each
+    busy = drivers * parts * each if others_s is None else parts * each + others_s
     seconds = max(busy, stages * (each + latency_s)) + (stages - 1) * UNEVEN * each
     return Round(seconds, 1 - busy / seconds if seconds else 0.0)
 
@@ -107,6 +139,7 @@ def best_parts(
     latency_s: float = 0.0,
     most_idle: float = 0.08,
     most_longer: float = 0.25,
+    others_s: float | None = None,
 ) -> int:
     """Return how many microbatches to cut a driver's work to: few cost little, many keep all stages busy.
 
@@ -114,13 +147,14 @@ def best_parts(
     takes much longer than the shortest there is.
 
     Args:
-        fixed_s, work_s, stages, drivers, latency_s: see `round_of`.
+        fixed_s, work_s, stages, drivers, latency_s, others_s: see `round_of`.
         most: microbatches.
         most_idle: share of the time for which stages may wait.
         most_longer: how much longer a round may take for that, as a share of the shortest.
     """
     rounds = {
-        parts: round_of(fixed_s, work_s, parts, stages, drivers, latency_s) for parts in range(1, max(1, most) + 1)
+        parts: round_of(fixed_s, work_s, parts, stages, drivers, latency_s, others_s)
+        for parts in range(1, max(1, most) + 1)
     }
     best = min(rounds, key=lambda parts: rounds[parts].seconds)
     longest = (1 + most_longer) * rounds[best].seconds
