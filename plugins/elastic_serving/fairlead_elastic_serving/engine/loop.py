@@ -208,8 +208,8 @@ class Loop:
         return None if self.by_tokens else self.scheduler.settings.cost
 
     def _few(self) -> bool:
-        """Whether what is ready rather waits: it is much less than a microbatch, were everybody's next token dealt to as
-        many as is best, or less than one where as many are in flight.
+        """Whether what is ready rather waits: it is much less than a microbatch, were everybody's next token dealt to
+        as many as is best, or less than one where as many are in flight.
 
         Whoever ends leaves a microbatch smaller than the others: that alone is no reason to let stages wait.
         """

@@ -104,9 +104,7 @@ class PipelineExecutor:
         stages = len({segment.instance for segment in self._space.segments})
         fixed_s = max(fixed_s, stages * self._fixed_s())
         others_s = self._others_s(len(self._space.names))
-        return best_parts(
-            fixed_s, work_s, self.capacity, stages, self._drivers(), self._latency_s, others_s=others_s
-        )
+        return best_parts(fixed_s, work_s, self.capacity, stages, self._drivers(), self._latency_s, others_s=others_s)
 
     @property
     def in_flight(self) -> int:

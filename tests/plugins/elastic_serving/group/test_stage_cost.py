@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fairlead_elastic_serving.group.pipeline import PipelineExecutor
-from fairlead_elastic_serving.group.stage_cost import LEARN_EVERY, StageCost
+from fairlead_elastic_serving.group.stage_cost import LEARN_EVERY, Rounds, StageCost
 from fairlead_elastic_serving.planning.cost_model import Chunk, CostModel
 from fairlead_elastic_serving.planning.drop_plan import Stage
 
@@ -42,7 +42,7 @@ def test_what_took_no_time_is_left_out() -> None:
 
 
 def test_a_driver_sends_fewer_microbatches_where_each_costs_more_than_it_would_alone() -> None:
-    space: Any = SimpleNamespace(segments=(Stage("a", 0, 3), Stage("b", 3, 6)))
+    space: Any = SimpleNamespace(segments=(Stage("a", 0, 3), Stage("b", 3, 6)), names=())
     nobody: Any = None
 
     def parts(measured_s: float) -> int:
@@ -52,3 +52,17 @@ def test_a_driver_sends_fewer_microbatches_where_each_costs_more_than_it_would_a
         return pipeline.parts(1.5e-3, 1.5e-3)
 
     assert (parts(0.0), parts(4e-3)) == (2, 1)
+
+
+def test_others_count_for_as_long_as_each_of_ones_own_requests_gets_a_token() -> None:
+    rounds = Rounds(1.0)
+    assert rounds.others_s(4) is None
+    for number in range(300):  # Two of one's own with two tokens each, and one of another's, over and over.
+        rounds.computed(0.01 * number, 2e-3, 2 if number % 3 else 0)
+    assert rounds.others_s(4) == pytest.approx(2e-3, rel=0.05)
+    for number in range(300, 420):
+        rounds.computed(0.01 * number, 2e-3, 2)
+    assert rounds.others_s(4) == pytest.approx(0.0, abs=1e-9), "the others have stopped"
+    for number in range(420, 540):
+        rounds.computed(0.01 * number, 2e-3, 0)
+    assert rounds.others_s(4) is None, "nothing of one's own to compare with"

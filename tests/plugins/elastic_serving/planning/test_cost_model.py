@@ -14,6 +14,7 @@ from fairlead_elastic_serving.planning.microbatches import (
     best_parts,
     bubble_share,
     cut,
+    evenly,
     lookahead,
     measured_bubbles,
     round_of,
@@ -175,6 +176,24 @@ def test_work_is_cut_as_far_as_keeps_stages_busy_and_no_further() -> None:
 def test_where_a_microbatch_costs_much_by_itself_stages_rather_wait() -> None:
     assert best_parts(1.3, 0.05, 8, 2, drivers=2, latency_s=0.3) == 1
     assert best_parts(1.3, 0.05, 8, 2, drivers=2, latency_s=0.3, most_longer=1.0) == 2, "unless nobody minds"
+
+
+def test_who_has_more_to_do_than_others_cuts_it_further() -> None:
+    alike, small = (best_parts(1.3, 2.5, 4, 2, drivers=2, others_s=others_s) for others_s in (2 * 1.3, 0.8))
+    assert (alike, small) == (2, 3)
+    assert round_of(1.3, 2.5, 2, 2, drivers=2, others_s=2 * (1.3 + 1.25) / 2) == round_of(1.3, 2.5, 2, 2, drivers=2)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 5, 7])
+def test_parts_are_even_however_many_there_are(parts: int) -> None:
+    model = CostModel(pair_s=1e-7, token_s=1e-4, chunk_s=2e-3, shared_s=1.5e-3, read_s=1e-6)
+    queue = [Chunk(0, 90), *(Chunk(40 * place, 1) for place in range(12)), Chunk(17, 60)]
+    found = evenly(queue, model, parts)
+    assert len(found) == parts and sum(chunk.tokens for part in found for chunk in part) == 162
+    costs = [model.batch(part) for part in found]
+    assert max(costs) - min(costs) < 0.15 * max(costs) + 2e-3
+    assert evenly([Chunk(5, 1)], model, 4) == [[Chunk(5, 1)]], "not more than there are tokens"
+    assert evenly([], model, 2) == []
 
 
 def test_work_that_costs_nothing_is_not_cut() -> None:
