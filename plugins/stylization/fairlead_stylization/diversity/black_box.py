@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from ..errors import BadCheckpoint, BadPicture, BadSetting, MissingExtra
 from .request import Search
-from .smooth import lattice_shape, spread
+from .smooth import bent, lattice_shape, spread
 
 F32 = NDArray[np.float32]
 #: Pairs of directions that are tried for a step.
 PAIRS = 4
-#: How far they go, of the bound.
-_REACH = 0.3
+#: How far they go, of the lattice's reach.
+_TRIED = 0.3
 
 
 def search_black_box(
@@ -56,7 +56,8 @@ def search_black_box(
     shape = (wanted.count, 3, *lattice_shape(height, width, wanted.cell))
 
     def made(lattice: F32) -> tuple[F32, F32]:
-        inputs = np.clip(picture + spread(lattice, height, width, wanted.cell), 0, 1).astype(np.float32)
+        change = bent(spread(lattice, height, width, wanted.cell), wanted.bound)
+        inputs = np.clip(picture + change, 0, 1).astype(np.float32)
         return generate(inputs), inputs
 
     def score(lattice: F32) -> float:
@@ -65,7 +66,7 @@ def search_black_box(
             raise BadSetting(f"the objective is {value}; accepted: a generator with finite results")
         return value
 
-    lattice = (np.sign(rng.standard_normal(shape)) * wanted.bound * 0.5).astype(np.float32)
+    lattice = (np.sign(rng.standard_normal(shape)) * wanted.reach * 0.5).astype(np.float32)
     best, best_value = lattice, score(lattice)
     for step in range(wanted.steps):
         if stopped():
@@ -73,7 +74,7 @@ def search_black_box(
         slope = np.zeros(shape, np.float32)
         for _ in range(pairs):
             direction = rng.standard_normal(shape).astype(np.float32)
-            reach = _REACH * wanted.bound * direction
+            reach = _TRIED * wanted.reach * direction
             slope += (score(_bounded(lattice + reach, wanted)) - score(_bounded(lattice - reach, wanted))) * direction
         lattice = _bounded(lattice + wanted.step_size(step) * np.sign(slope), wanted)
         value = score(lattice)
@@ -126,7 +127,7 @@ class OnnxGenerator:
 
 
 def _bounded(lattice: F32, wanted: Search) -> F32:
-    return np.clip(lattice, -wanted.bound, wanted.bound).astype(np.float32)
+    return np.clip(lattice, -wanted.reach, wanted.reach).astype(np.float32)
 
 
 def _luminance(pictures: F32) -> F32:

@@ -19,7 +19,7 @@ class Objective(Protocol):
 
 
 class Spread:
-    """Far from each other and from the plain result, without leaving its style.
+    """Far from each other (one result: from the plain one), without leaving the plain result's style.
 
     The mean of the square roots of all distances, so that one pair far apart does not stand for the rest; less
     ``keep`` times by how much, of its own size, the features' means and deviations left those of the plain result: what
@@ -41,10 +41,8 @@ class Spread:
         """Return it."""
         found = self._features(results)
         units = unit(found)
-        apart = (distances(units, [layer.expand_as(some) for layer, some in zip(self._plain, units, strict=True)]),)
-        if len(results) > 1:
-            apart = (*apart, pairwise(units))
-        wanted = torch.cat([part.clamp(min=1e-8).sqrt() for part in apart]).mean()
+        apart = pairwise(units) if len(results) > 1 else distances(units, self._plain)
+        wanted = apart.clamp(min=1e-8).sqrt().mean()
         return wanted - self._keep * _left(statistics(found), self._statistics)
 
 

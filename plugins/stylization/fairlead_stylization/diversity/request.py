@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 from ..errors import BadSetting
 
-#: Of a step's size to the bound, at first and by which it shrinks (AAAI 2024, section 3.2: decaying sign steps).
-FIRST_STEP, DECAY = 0.35, 0.85
+#: Of a step's size to a lattice's reach, at first, and by which it shrinks (AAAI 2024, section 3.2: decaying steps).
+FIRST_STEP, DECAY = 0.5, 0.85
+#: Of the values of a lattice to the bound: splines flatten what changes from one value to the next, and a change whose
+#: values stay within the bound itself hardly gets there. What would leave the bound is bent back (`smooth.bent`).
+REACH = 2.0
 #: Of a perturbation's absolute value, in colours of [0, 1]. The paper has 0.15 on contents: more of it is blotches.
 BOUND = 0.1
 
@@ -43,6 +46,11 @@ class Search:
             if not good:
                 raise BadSetting(f"{name} {value}; accepted: {accepted}")
 
+    @property
+    def reach(self) -> float:
+        """Of the absolute values of a lattice."""
+        return REACH * self.bound
+
     def step_size(self, step: int) -> float:
         """Return by how much a value changes in a step."""
-        return self.bound * FIRST_STEP * DECAY**step
+        return self.reach * FIRST_STEP * DECAY**step

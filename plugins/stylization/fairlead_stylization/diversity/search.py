@@ -1,6 +1,7 @@
 """The search with gradients: any torch generator, no change to it.
 
-Each step moves the lattice's values by the sign of the objective's gradient, within the bound (AAAI 2024, Alg. 1).
+Each step moves the lattice's values by the sign of the objective's gradient, within their reach (AAAI 2024, Alg. 1);
+the change that they make is bent to stay within the bound.
 """
 
 from __future__ import annotations
@@ -63,13 +64,13 @@ def search(
     rows, columns = lattice_shape(height, width, wanted.cell)
     generator = torch.Generator().manual_seed(wanted.seed)
     lattice = torch.rand(wanted.count, 3, rows, columns, generator=generator) * 2 - 1
-    # A gradient of the distance between equal results is nothing: the search begins at small random places.
-    lattice = (lattice.sign() * wanted.bound * 0.5).to(picture.device)
+    # A gradient of the distance between equal results is nothing: the search begins at random places, half way out.
+    lattice = (lattice.sign() * wanted.reach * 0.5).to(picture.device)
     free = None if fixed is None else (1 - fixed.to(picture))[None, None]
     best, made, best_value, told = lattice, None, float("-inf"), []
     for step in range(wanted.steps + 1):
         lattice.requires_grad_(step < wanted.steps)
-        results = generate(_perturbed(picture, lattice, wanted, free))
+        results = generate(_perturbed(picture, _bent(lattice, picture, wanted), free))
         value = objective(results)
         told.append(float(value.detach()))
         if not isfinite(told[-1]):
@@ -81,7 +82,7 @@ def search(
         lattice = _moved(lattice, value, wanted, step)
     assert made is not None
     with torch.no_grad():
-        return Found(made, _perturbed(picture, best, wanted, free), tuple(told))
+        return Found(made, _perturbed(picture, _bent(best, picture, wanted), free), tuple(told))
 
 
 def random_results(generate: Generate, picture: torch.Tensor, wanted: Search, *, smooth: bool) -> Found:
@@ -97,8 +98,8 @@ def random_results(generate: Generate, picture: torch.Tensor, wanted: Search, *,
     generator = torch.Generator().manual_seed(wanted.seed)
     signs = (torch.rand(wanted.count, 3, rows, columns, generator=generator) < 0.5).float() * 2 - 1
     with torch.no_grad():
-        changed = Search(wanted.count, wanted.bound, 1, cell, wanted.seed)
-        inputs = _perturbed(picture, signs.to(picture.device) * wanted.bound, changed, None)
+        change = _spread(signs.to(picture.device) * wanted.bound, picture, cell)
+        inputs = _perturbed(picture, change, None)
         return Found(generate(inputs), inputs, ())
 
 
@@ -108,14 +109,20 @@ def _moved(lattice: torch.Tensor, value: torch.Tensor, wanted: Search, step: int
         raise BadSetting("generator: no gradient reaches its input; accepted: one that is differentiable, or ONNX")
     with torch.no_grad():
         moved = lattice + wanted.step_size(step) * gradient.nan_to_num().sign()
-        return moved.clamp(-wanted.bound, wanted.bound)
+        return moved.clamp(-wanted.reach, wanted.reach)
 
 
-def _perturbed(picture: torch.Tensor, lattice: torch.Tensor, wanted: Search, free: torch.Tensor | None) -> torch.Tensor:
-    height, width = picture.shape[2:]
-    down = torch.from_numpy(spline_matrix(height, wanted.cell)).to(picture)
-    across = torch.from_numpy(spline_matrix(width, wanted.cell)).to(picture)
-    change = down @ lattice @ across.T
+def _bent(lattice: torch.Tensor, picture: torch.Tensor, wanted: Search) -> torch.Tensor:
+    """The change that a lattice makes, within the bound, [count, 3, height, width]; as `smooth.bent`."""
+    return wanted.bound * (_spread(lattice, picture, wanted.cell) / wanted.bound).tanh()
+
+
+def _spread(lattice: torch.Tensor, picture: torch.Tensor, cell: int) -> torch.Tensor:
+    down, across = (torch.from_numpy(spline_matrix(side, cell)).to(picture) for side in picture.shape[2:])
+    return down @ lattice @ across.T
+
+
+def _perturbed(picture: torch.Tensor, change: torch.Tensor, free: torch.Tensor | None) -> torch.Tensor:
     return (picture + (change if free is None else change * free)).clamp(0, 1)
 
 

@@ -47,3 +47,8 @@ def lattice_shape(height: int, width: int, cell: int) -> tuple[int, int]:
 def spread(lattice: F32, height: int, width: int, cell: int) -> F32:
     """Return pixels [..., height, width] of a lattice [..., rows, columns]."""
     return spline_matrix(height, cell) @ lattice @ spline_matrix(width, cell).T
+
+
+def bent(change: F32, bound: float) -> F32:
+    """A smooth change bent to stay within a bound: near 0 it is kept, no edge shows where it gets there."""
+    return (bound * np.tanh(change / bound)).astype(np.float32)

@@ -71,13 +71,28 @@ class Details:
         if height % CELL or width % CELL:
             content = np.pad(content, [(0, -height % CELL), (0, -width % CELL), (0, 0)], mode="edge")
         cells = pixels.cells(content, CELL) @ mapping[:, :3].T + mapping[:, 3]
-        rows, columns = (np.arange(HOP // 2, length + HOP // 2, HOP) for length in cells.shape[:2])
-        rows, columns = np.minimum(rows, cells.shape[0] - 1), np.minimum(columns, cells.shape[1] - 1)
+        rows, columns = (_middles(length) for length in cells.shape[:2])
         wanted = _patches(cells, rows, columns, self.size).reshape(len(rows), len(columns), -1)
         chosen = self._chosen(wanted)
         # The padding makes of a cell's middle its tile's first pixel.
         tops, lefts = (part.astype(np.int32) * CELL + CELL // 2 for part in np.divmod(chosen, self.size[1]))
         return quilt(self.fine, tops, lefts, HOP * CELL, FADE, (height, width))
+
+    @property
+    def kinds(self) -> tuple[int, int]:
+        """Kinds down and across. A kind has places all over the style; small styles have too few for several."""
+        down, across = (min(KINDS, max(1, length // HOP // KINDS)) for length in self.size)
+        return down, across
+
+    def kinds_of_places(self) -> NDArray[np.int32]:
+        """The kind of each place, [n]: a tile takes places of its own kind."""
+        return _kinds(*self.size, HOP, *self.kinds).ravel()
+
+    def tiles(self, height: int, width: int) -> tuple[Places, Places, Array, NDArray[np.int32]]:
+        """Tiles of a content of so many cells: their rows and columns; their places [tiles, 2] and kinds [tiles]."""
+        rows, columns = _middles(height), _middles(width)
+        places = _places(rows, columns, self.size).reshape(-1, 2)
+        return rows, columns, places, _kinds(len(rows), len(columns), 1, *self.kinds).ravel()
 
     def _chosen(self, wanted: Array) -> NDArray[np.int32]:
         """The patch that each tile takes, [rows, columns], of what they want, [rows, columns, D].
@@ -85,12 +100,9 @@ class Details:
         Tiles and places are of up to 3 x 3 kinds in turn, and a tile takes a place of its own kind: neighbours
         never show the same thing, and what lies a tile further in the style is of the next tile's kind.
         """
-        # A kind has places all over the style; small styles have too few for several.
-        down, across = (min(KINDS, max(1, length // HOP // KINDS)) for length in self.size)
-        kinds = _kinds(*self.size, HOP, down, across)
-        tiles = _kinds(*wanted.shape[:2], 1, down, across)
+        tiles = _kinds(*wanted.shape[:2], 1, *self.kinds)
         flat = wanted.reshape(-1, wanted.shape[2])
-        return nearest(flat, tiles.ravel(), self.patches, kinds.ravel()).reshape(wanted.shape[:2])
+        return nearest(flat, tiles.ravel(), self.patches, self.kinds_of_places()).reshape(wanted.shape[:2])
 
 
 def _kinds(rows: int, columns: int, hop: int, down: int, across: int) -> NDArray[np.int32]:
@@ -114,14 +126,26 @@ def _patches(cells: Array, rows: Places, columns: Places, size: tuple[int, int])
     padded = np.pad(cells, [(edge, edge), (edge, edge), (0, 0)], mode="edge")
     lines = padded.reshape(len(padded), -1)
     around = np.lib.stride_tricks.sliding_window_view(lines, (PATCH, 3 * PATCH))[:, ::3][rows[:, None], columns]
-    down, across = (_mirrored((at + 0.5) / length) for at, length in zip((rows, columns), size, strict=True))
     found = np.empty((len(rows), len(columns), 3 * PATCH * PATCH + 2), np.float32)
     # Mean squared differences of numbers, so that the patch's size does not matter.
     np.multiply(
         around.reshape(len(rows), len(columns), -1), np.float32(1 / np.sqrt(3 * PATCH * PATCH)), found[..., :-2]
     )
-    found[..., -2], found[..., -1] = down[:, None] * np.sqrt(NEARNESS), across * np.sqrt(NEARNESS)
+    found[..., -2:] = _places(rows, columns, size)
     return found.reshape(-1, found.shape[2])
+
+
+def _places(rows: Places, columns: Places, size: tuple[int, int]) -> Array:
+    """Where cells at rows and columns lie in a style of that size, in cells: [rows, columns, 2]."""
+    down, across = (_mirrored((at + 0.5) / length) for at, length in zip((rows, columns), size, strict=True))
+    found = np.empty((len(rows), len(columns), 2), np.float32)
+    found[..., 0], found[..., 1] = down[:, None] * np.sqrt(NEARNESS), across * np.sqrt(NEARNESS)
+    return found
+
+
+def _middles(length: int) -> Places:
+    """The cells in the middle of tiles, along an axis of so many."""
+    return np.minimum(np.arange(HOP // 2, length + HOP // 2, HOP), length - 1)
 
 
 def _reflected(picture: Array, margin: int) -> Array:

@@ -61,6 +61,21 @@ def test_results_are_further_apart_than_by_chance(generator, features, picture) 
     assert (found.inputs - picture).abs().max() <= WANTED.bound + 1e-6
 
 
+def test_changes_use_their_bound(generator, features, picture) -> None:
+    found = search(generator, picture, Spread(features, generator(picture), keep=0.0), WANTED)
+    chance = random_results(generator, picture, WANTED, smooth=True)
+    used, by_chance = (((some.inputs - picture).abs() > 0.8 * WANTED.bound).float().mean() for some in (found, chance))
+    assert used > 0.3 > 2 * by_chance
+
+
+def test_a_single_result_leaves_the_plain_one(generator, features, picture) -> None:
+    plain, wanted = generator(picture), Search(count=1, bound=0.1, steps=8, cell=8, seed=5)
+    made = search(generator, picture, Spread(features, plain, keep=0.0), wanted).results
+    chance = random_results(generator, picture, wanted, smooth=True).results
+    units = [unit(features(some)) for some in (plain, made, chance)]
+    assert distances(units[0], units[1]) > 1.5 * distances(units[0], units[2])
+
+
 def test_style_is_kept_when_asked(generator, features, picture) -> None:
     plain = generator(picture)
     free, kept = (

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead_stylization.diversity.request import Search
-from fairlead_stylization.diversity.smooth import lattice_shape, spline_matrix, spread
+from fairlead_stylization.diversity.smooth import bent, lattice_shape, spline_matrix, spread
 from fairlead_stylization.errors import BadSetting
 from fairlead_stylization.quality.similarity import high_frequency_energy
 
@@ -22,6 +22,14 @@ def test_no_pixel_leaves_the_bound(pixels: int, cell: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     lattice = rng.choice([-0.15, 0.15], (3, *lattice_shape(pixels, 7, cell))).astype(np.float32)
     assert np.abs(spread(lattice, pixels, 7, cell)).max() <= 0.15 + 1e-6
+
+
+def test_what_would_leave_the_bound_is_bent_back() -> None:
+    change = np.linspace(-0.5, 0.5, 401, dtype=np.float32)
+    found = bent(change, 0.1)
+    assert np.abs(found).max() <= 0.1 and (np.diff(found) >= 0).all() and found[-1] > 0.099
+    small = np.abs(change) < 0.01
+    np.testing.assert_allclose(found[small], change[small], atol=1e-4)
 
 
 def test_a_lattice_adds_less_high_frequencies_than_pixels() -> None:

@@ -6,10 +6,11 @@ from dataclasses import fields
 
 import torch
 
-from ...networks.student import Student, colours_of, lent_by, maps_to, own_details, recoloured
+from ...networks.student import Student, colours_of, own_details, recoloured
 from ...stylizer import MARGIN, framing
 from ...transform.details import Details
 from ...transform.torch_form import LocalStyle
+from .lending import SlopingDetails, sloping_maps
 
 
 class StyleTransfer:
@@ -25,7 +26,7 @@ class StyleTransfer:
         self._student = student
         self._strength = torch.full((1,), strength)
         self._colours = colours_of(style[0])
-        self._details = Details.of(style[0].permute(1, 2, 0).numpy())
+        self._details = SlopingDetails(Details.of(style[0].permute(1, 2, 0).numpy()))
         with torch.no_grad():
             self._code, self._local, _, _ = student.code(style, own_details(style))
 
@@ -33,8 +34,8 @@ class StyleTransfer:
         """Pictures [n, 3, h, w] in [0, 1], of any size, to pictures."""
         count = len(pictures)
         share = self._strength.expand(count)
-        maps = maps_to(self._colours, pictures, share)
-        lent = lent_by([self._details] * count, pictures, maps)
+        maps = sloping_maps(self._colours, pictures, share)
+        lent = self._details.lent(pictures, maps)
         code, local = self._code.expand(count, -1), _of_each(self._local, count)
         made = self._student.decode(recoloured(framed(pictures), maps), framed(lent), code, local, share)
         return made[..., MARGIN : MARGIN + pictures.shape[2], MARGIN : MARGIN + pictures.shape[3]].clamp(0, 1)
