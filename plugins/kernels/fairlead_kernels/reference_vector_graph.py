@@ -19,6 +19,8 @@ I8 = NDArray[np.int8]
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 LINE, NORM_BYTES = 64, 4
+#: Widths of the planes that numbers of rows lie in, and how much what refines an outermost 4 bit coordinate counts.
+PLANES, EDGE = (8, 4, 2, 1), 4
 
 
 def coordinates(codes: U8, bits: int) -> I64:
@@ -50,6 +52,33 @@ def code_distances(codes: U8, bits: int, at: int) -> I64:
     """Return squared distances [n], in squared steps, of walk codes [n, bytes] from one of them."""
     whole = coordinates(codes, bits)
     return np.square(whole - whole[at]).sum(1)
+
+
+def unpacked(planes: U8, count: int, bits: int) -> I64:
+    """Return numbers [n, count] of so many bits that lie in planes [n, bytes], the lowest bits in the widest plane."""
+    values, at, shift = np.zeros((len(planes), count), np.int64), 0, 0
+    for width in (width for width in PLANES if bits & width):
+        size = -(-count * width // 8)
+        plane = planes[:, at : at + size].astype(np.int64)
+        parts = [plane >> low & (1 << width) - 1 for low in range(0, 8, width)]
+        values += np.concatenate(parts, axis=1)[:, :count] << shift
+        at, shift = at + size, shift + width
+    return values
+
+
+def row_values(codes: U8, rows: U8, bits: int, extra: int, trailing: int, tail_bits: int) -> tuple[I64, I64]:
+    """Return what rows [n, bytes] beside walk codes hold: leading coordinates, in steps by 2^extra, and trailing ones.
+
+    A leading coordinate is its code's, refined by `extra` bits, of which half a step is taken; what refines one of the
+    outermost of 4 bits counts `EDGE` times, outwards.
+    """
+    near = coordinates(codes, bits)
+    size, half = sum(-(-near.shape[1] * width // 8) for width in PLANES if extra & width), (1 << extra) >> 1
+    more = unpacked(rows[:, :size], near.shape[1], extra) - half
+    if bits == 4:
+        outwards = np.sign(near) * (EDGE * (more + half) - half)
+        more = np.where(np.abs(near) == 7, outwards, more)
+    return (near << extra) + more, unpacked(rows[:, size:], trailing, tail_bits) - ((1 << tail_bits) >> 1)
 
 
 def robust_prune(distances: F32, between: F32, degree: int, alpha: float) -> list[int]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import fairlead_kernels as fk
 from fairlead_kernels import reference_vector_graph as reference
 from fairlead_kernels.backend import available_isas, extension
-from fairlead_kernels.vector_graph import Graph, GraphOptions
+from fairlead_kernels.vector_graph import ROW_BITS, Graph, GraphOptions
 from fairlead_kernels.vector_tier_graph import TierGraph
 from fairlead_kernels.vector_tiers import memory_tier, tier_memory
 from fairlead_kernels.vectors import Space, VectorError, check_vectors, distances
@@ -127,6 +127,39 @@ def test_codes_scores_and_distances_are_the_reference_s(
     out = np.empty(count, np.float32)
     native.walk_distances(codes, bits, count // 2, out)
     np.testing.assert_array_equal(out, reference.code_distances(codes, bits, count // 2))
+
+
+@each_isa
+@examples(8)
+@given(
+    st.sampled_from([(8, "codes"), (8, "fine"), (4, "codes"), (4, "fine")]),
+    st.integers(1, 3), st.integers(1, 400), st.integers(1, 60), st.integers(0, 50),
+)  # fmt: skip
+def test_rows_of_codes_are_compared_as_the_reference_unpacks_them(
+    isa: str, kept: tuple[int, Any], lines: int, dim: int, count: int, seed: int
+) -> None:
+    fk.select(isa)
+    bits, keep = kept
+    vectors, queries = clustered(count, dim, seed), 3 * clustered(4, dim, seed + 1000)
+    space = Space("float32", "l2", dim)
+    graph = Graph.build(space, np.arange(count), vectors, GraphOptions(16, 16, lines=lines, bits=bits, keep=keep))
+    arrays, codes = graph.save(), graph.codes
+    assert codes is not None
+    trailing = len(codes.rotation) - codes.leading
+    whole, tail_bits = ROW_BITS[keep]
+    stored = arrays["codes"].reshape(count, -1)
+    rows = np.asarray(arrays["rows"]).reshape(count, -1)
+    lead, tail = reference.row_values(stored, rows, bits, whole - bits, trailing, tail_bits)
+    scaled = np.hstack((lead * (codes.step / 2.0 ** (whole - bits)), tail * codes.tail_step))
+    moved = (queries - codes.center).astype(np.float64)
+    turned_queries = moved @ codes.rotation.T.astype(np.float64)
+    norms = 2 * reference.half_norms(stored) * codes.step**2 / (16 if bits == 4 else 1)
+    expected = np.maximum(norms[None] + np.square(moved).sum(1)[:, None] - 2 * turned_queries @ scaled.T, 0)
+    found = graph.search(queries, count, beam=count)
+    there = found.slots >= 0
+    own = np.take_along_axis(expected, np.maximum(found.slots, 0), 1)
+    near = 2e-4 * (norms.mean() + np.square(moved).sum(1).mean())
+    np.testing.assert_allclose(found.distances[there], own[there], rtol=2e-4, atol=near)
 
 
 @needs_native

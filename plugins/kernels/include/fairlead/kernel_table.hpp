@@ -22,6 +22,9 @@ struct CodedRows {
     std::uint32_t tail_bits;
 };
 
+// Bytes behind the last row that may be read, and numbers that a query takes beside its own in `coded_products`.
+inline constexpr std::size_t kCodedSlack = 64, kCodedScratch = 128;
+
 struct KernelTable {
     const char* isa;
 
@@ -120,8 +123,8 @@ struct KernelTable {
     // The same of rows with two coordinates a byte.
     void (*nibble_distances)(const std::uint8_t* query, const std::uint8_t* rows, std::size_t stride, std::size_t bytes,
                              const std::uint32_t* ids, std::size_t count, float* out);
-    // out[i] = the dot product of the query [leading + trailing] and the whole numbers of row ids[i]; values [as many]
-    // is scratch.
+    // out[i] = the dot product of the query [leading + trailing] and the whole numbers of row ids[i]; values [as many, and
+    // kCodedScratch] is scratch.
     void (*coded_products)(const CodedRows& coded, const std::uint32_t* ids, std::size_t count, const float* query,
                            std::int16_t* values, float* out);
 };

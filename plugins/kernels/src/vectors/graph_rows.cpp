@@ -96,14 +96,14 @@ public:
 
     std::size_t row_bytes() const override { return encoder_.row_bytes(); }
     std::size_t stride() const override { return encoder_.row_bytes(); }
-    void resize(std::size_t rows) override { rows_.resize(rows * stride()); }
+    void resize(std::size_t rows) override { rows_.resize(rows * stride() + kCodedSlack); }
     std::byte* row(std::uint32_t id) const override { return rows_.data() + id * stride(); }
 
     // |x - q|^2 = |x|^2 + |q|^2 - 2 <x, q>, of which only the product depends on how x was rounded.
     void to_query(const std::byte* query, const std::uint32_t* ids, std::size_t count, float* out) const override {
         const std::size_t lead = encoder_.leading(), all = lead + encoder_.trailing;
         std::vector<float> scaled(all);
-        std::vector<std::int16_t> values(all);
+        std::vector<std::int16_t> values(all + kCodedScratch);
         const auto* given = reinterpret_cast<const float*>(query);
         const float fine = encoder_.step / static_cast<float>(1U << encoder_.extra);
         for (std::size_t d = 0; d < all; ++d) scaled[d] = given[d] * (d < lead ? fine : encoder_.tail_step);
