@@ -10,15 +10,16 @@ from collections import deque
 
 from ..planning.cost_model import Batch, fit
 
-KEPT, LEARN_EVERY = 128, 64
+KEPT, LEARN_EVERY, MOST_EVERY = 128, 64, 1024
+"""A fit takes as long as several microbatches, and stages wait for each other: it is made twice as rarely each time."""
 
 
 class StageCost:
-    """Fits anew every now and then; numbers only."""
+    """Fits anew every now and then, more and more rarely; numbers only."""
 
     def __init__(self) -> None:
         self._steps: deque[tuple[Batch, float]] = deque(maxlen=KEPT)
-        self._seen = 0
+        self._seen, self._learn_at = 0, LEARN_EVERY
         self._fixed_s = 0.0
 
     @property
@@ -32,7 +33,8 @@ class StageCost:
             return
         self._steps.append((chunks, seconds))
         self._seen += 1
-        if self._seen % LEARN_EVERY == 0:
+        if self._seen >= self._learn_at:
+            self._learn_at += min(self._learn_at, MOST_EVERY)
             found = fit(tuple(self._steps))
             # What a single further sequence would not cost anew.
             self._fixed_s = found.shared_s

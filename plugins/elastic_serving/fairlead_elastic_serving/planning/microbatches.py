@@ -143,8 +143,8 @@ def best_parts(
 ) -> int:
     """Return how many microbatches to cut a driver's work to: few cost little, many keep all stages busy.
 
-    Every microbatch costs its fixed part anew. The fewest are chosen with which stages rarely wait, unless their round
-    takes much longer than the shortest there is.
+    Every microbatch costs its fixed part anew. The fewest are chosen with which stages rarely wait, of those whose
+    round takes not much longer than the shortest there is; else those with which they wait least.
 
     Args:
         fixed_s, work_s, stages, drivers, latency_s, others_s: see `round_of`.
@@ -158,8 +158,9 @@ def best_parts(
     }
     best = min(rounds, key=lambda parts: rounds[parts].seconds)
     longest = (1 + most_longer) * rounds[best].seconds
-    busy = (parts for parts, one in rounds.items() if one.idle <= most_idle and one.seconds <= longest)
-    return next(busy, best)
+    affordable = [parts for parts, one in rounds.items() if one.seconds <= longest]
+    busy = (parts for parts in affordable if rounds[parts].idle <= most_idle)
+    return next(busy, min(affordable, key=lambda parts: rounds[parts].idle))
 
 
 def bubble_share(stages: int, microbatches: int) -> float:

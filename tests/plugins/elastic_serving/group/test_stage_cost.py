@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fairlead_elastic_serving.group import stage_cost
 from fairlead_elastic_serving.group.pipeline import PipelineExecutor
 from fairlead_elastic_serving.group.stage_cost import LEARN_EVERY, Rounds, StageCost
 from fairlead_elastic_serving.planning.cost_model import Chunk, CostModel
@@ -27,6 +28,15 @@ def _seen(sizes: list[int], wrong: float = 1.0) -> StageCost:
 @pytest.mark.parametrize("wrong", [1.0, 4.0])
 def test_what_a_microbatch_costs_by_itself_is_told_from_what_is_in_it(wrong: float) -> None:
     assert _seen([2, 5, 9], wrong).fixed_s == pytest.approx(COST.shared_s, rel=0.05)
+
+
+def test_what_is_known_is_fitted_anew_more_and_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    at: list[int] = []
+    monkeypatch.setattr(stage_cost, "fit", lambda steps: at.append(seen) or COST)
+    subject = StageCost()
+    for seen in range(1, 5 * stage_cost.MOST_EVERY):  # noqa: B007
+        subject.measured([Chunk(0, 1)], 1e-3)
+    assert at == [64, 128, 256, 512, 1024, 2048, 3072, 4096]
 
 
 def test_microbatches_of_one_size_say_nothing_of_it() -> None:
