@@ -9,23 +9,28 @@ bits of a number, and sums are made in float32; it is fast where :func:`halves_b
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fairlead_kernels import reference_feature_maps as reference
 from fairlead_kernels.backend import extension
-from fairlead_kernels.reference_feature_maps import GROUP, FeatureMap, Filters
+from fairlead_kernels.reference_feature_maps import GROUP, RUN, FeatureMap, Filters
 
 __all__ = [
     "GROUP",
     "FeatureMap",
     "Filters",
+    "Kind",
     "bytes_by",
     "convolve",
+    "convolve_spread",
     "draw",
     "halves_by",
+    "mixed",
     "moments",
+    "packed",
     "pool",
     "recolour",
     "slope",
@@ -35,6 +40,7 @@ __all__ = [
 ]
 
 F32 = NDArray[np.float32]
+Kind = Literal["floats", "halves", "bytes"]
 
 
 def halves_by() -> str:
@@ -66,6 +72,40 @@ class Result:
     growth: int = 1
 
 
+def packed(weights: F32, bias: F32, kind: Kind) -> Filters:
+    """Pack filters [outputs, side, side, channels] and a bias [outputs] for maps of a kind."""
+    native = extension()
+    if native is None:
+        return Filters.of_bytes(weights, bias) if kind == "bytes" else Filters.of(weights, bias, kind == "halves")
+    outputs, side, _, channels = weights.shape
+    filled, run = -(-outputs // GROUP) * GROUP, side * channels
+    run = -(-run // RUN) * RUN if kind == "halves" else run
+    data = np.empty(filled * side * run, {"floats": np.float32, "halves": np.uint16, "bytes": np.int8}[kind])
+    scales, sums = np.empty((2, filled), np.float32) if kind == "bytes" else (None, None)
+    native.map_pack(np.ascontiguousarray(weights, np.float32).reshape(outputs, -1), side, data, scales, sums)
+    whole = np.zeros(filled, np.float32)
+    whole[:outputs] = bias
+    return Filters(data, whole, side, channels, scales, sums)
+
+
+def mixed(weights: F32, bias: F32, matrix: F32, offset: F32, kind: Kind) -> Filters:
+    """Pack filters whose results are a matrix [n, outputs] times those of others, plus an offset [n].
+
+    Args:
+        weights, bias: the others, [outputs, side, side, channels] and [outputs]; channels in multiples of 16.
+        matrix, offset: what is done with their results.
+        kind: of the map that they are laid on.
+    """
+    native, rows = extension(), np.ascontiguousarray(weights, np.float32).reshape(len(weights), -1)
+    matrix = np.ascontiguousarray(matrix, np.float32)
+    if native is None:
+        found = matrix @ rows
+    else:
+        found = np.empty((len(matrix), rows.shape[1]), np.float32)
+        native.map_products(matrix, rows, found)
+    return packed(found.reshape(len(matrix), *weights.shape[1:]), matrix @ bias + offset, kind)
+
+
 def convolve(source: FeatureMap, filters: Filters, result: Result, stride: int = 1) -> FeatureMap | None:
     """Convolve a map, zeros beyond its borders.
 
@@ -86,6 +126,22 @@ def convolve(source: FeatureMap, filters: Filters, result: Result, stride: int =
     do = reference.map_convolve if native is None else native.map_convolve
     scale = do(source, filters, stride, result.growth, result.skip, result.kept, result.rectified)
     return None if result.rectified is None else result.rectified.of_scale(scale)
+
+
+def convolve_spread(source: FeatureMap, filters: Filters, rectified: FeatureMap) -> tuple[FeatureMap, F32, F32]:
+    """Convolve a map, and return what is rectified with the mean and the variance, [outputs] each, that it has.
+
+    Args:
+        source, filters: as of `convolve`, stride 1.
+        rectified: gets the result, negative numbers as 0.
+
+    Raises:
+        ValueError: maps or filters that do not go together.
+    """
+    mean, variance = np.empty(len(filters.bias), np.float32), np.empty(len(filters.bias), np.float32)
+    native = extension()
+    do = reference.map_convolve_spread if native is None else native.map_convolve_spread
+    return rectified.of_scale(do(source, filters, rectified, mean, variance)), mean, variance
 
 
 def draw(source: FeatureMap, filters: Filters, under: F32 | None, drawn: F32) -> None:
@@ -182,7 +238,8 @@ def slope(
     are 0.
 
     Args:
-        features, above, target, other: of one shape; the target may be what is above.
+        features, above, target, other: of one shape; the target may be what is above. That may be half as high and
+            wide: each of its places is 2 x 2.
         scale, shift: float32 [C].
         weight: of the difference from `other`.
     """

@@ -52,6 +52,25 @@ def quilt(source: F32, tops: I32, lefts: I32, hop: int, fade: int, size: tuple[i
     return laid
 
 
+def surroundings(cells: F32, rows: I32, columns: I32, edge: int, factor: float, found: F32) -> None:
+    """Fill the first numbers of each place with the cells around it.
+
+    Args:
+        cells: float32 [height, width, 3].
+        rows, columns: int32 [n] and [m], places among the cells.
+        edge: how far cells are looked at; those beyond the borders are as the outermost.
+        factor: what colours are multiplied by.
+        found: float32 [n, m, D], gets 3 (2 edge + 1)^2 numbers of each place, row by row.
+
+    Raises:
+        ValueError: arrays of other shapes.
+    """
+    native = extension()
+    do = (reference_quilting if native is None else native).surroundings
+    at = (np.ascontiguousarray(places, np.int32) for places in (rows, columns))
+    do(np.ascontiguousarray(cells, np.float32), *at, edge, factor, found)
+
+
 def nearest(wanted: F32, wanted_kinds: I32, patches: F32, patch_kinds: I32) -> I32:
     """Find what fits best.
 

@@ -250,6 +250,14 @@ def map_convolve(
     return _fill(rectified, positive, REACH * _looked_at(rows))
 
 
+def map_convolve_spread(source: FeatureMap, filters: Filters, rectified: FeatureMap, mean: F32, variance: F32) -> float:
+    """See `fairlead_kernels.feature_maps.convolve_spread`; fills ``rectified``, ``mean`` and ``variance``."""
+    positive = np.maximum(_convolved(source, filters, 1), 0)
+    flat = positive.reshape(-1, positive.shape[2]).astype(np.float64)
+    mean[...], variance[...] = flat.mean(0), flat.var(0)
+    return _fill(rectified, positive)
+
+
 def map_draw(source: FeatureMap, filters: Filters, under: F32 | None, drawn: F32) -> None:
     """See `fairlead_kernels.feature_maps.draw`; fills ``drawn``."""
     blocks = _convolved(source, filters, 1)[..., :12].reshape(source.height, source.width, 2, 2, 3)
@@ -319,7 +327,8 @@ def map_slope(
     values = features.read()
     found = scale * values + shift
     if above is not None:
-        found = found + above.read()
+        grown = features.height // above.height
+        found = found + above.read().repeat(grown, 0).repeat(grown, 1)
     if other is not None:
         found = found + np.float32(weight) * (values - other.read())
     return _fill(target, np.where(values > 0, found, np.float32(0)))

@@ -34,6 +34,15 @@ def quilt(source: F32, tops: I32, lefts: I32, hop: int, fade: int, laid: F32) ->
     laid[...] = inside[: laid.shape[0], : laid.shape[1]]
 
 
+def surroundings(cells: F32, rows: I32, columns: I32, edge: int, factor: float, found: F32) -> None:
+    """See `fairlead_kernels.quilting.surroundings`; fills the first numbers of ``found``."""
+    side = 2 * edge + 1
+    padded = np.pad(cells, [(edge, edge), (edge, edge), (0, 0)], mode="edge").reshape(len(cells) + 2 * edge, -1)
+    around = np.lib.stride_tricks.sliding_window_view(padded, (side, 3 * side))[:, ::3][rows[:, None], columns]
+    flat = around.reshape(len(rows), len(columns), -1)
+    np.multiply(flat, np.float32(factor), found[..., : flat.shape[2]])
+
+
 def nearest(wanted: F32, wanted_kinds: I32, patches: F32, patch_kinds: I32, found: I32) -> None:
     """See `fairlead_kernels.quilting.nearest`; fills ``found``."""
     for kind in np.unique(wanted_kinds):

@@ -55,6 +55,18 @@ def test_native_convolutions_are_the_reference(
 
 
 @pytest.mark.parametrize("halves", [False, True])
+def test_what_is_added_may_be_what_is_kept(each_isa: str, halves: bool) -> None:
+    rng = np.random.default_rng(9)
+    source, filters = filled(rng, 5, 19, 16, 1, halves), random_filters(rng, 32, 3, 16, halves)
+    whole, rectified = filled(rng, 5, 19, 32, 0, False), FeatureMap.zeros(5, 19, 32)
+    before, alone = whole.read().copy(), FeatureMap.zeros(5, 19, 32, 0)
+    feature_maps.convolve(source, filters, Result(kept=alone))
+    feature_maps.convolve(source, filters, Result(whole, whole, rectified))
+    np.testing.assert_allclose(whole.read(), before + alone.read(), atol=1e-5)
+    np.testing.assert_allclose(rectified.read(), np.maximum(whole.read(), 0), atol=1e-5)
+
+
+@pytest.mark.parametrize("halves", [False, True])
 def test_every_isa_convolves_as_the_plain_sum_does(each_isa: str, halves: bool) -> None:
     rng = np.random.default_rng(3)
     source, filters = filled(rng, 5, 37, 32, 1, halves), random_filters(rng, 32, 3, 32, halves)
@@ -238,6 +250,102 @@ def test_native_slopes_are_the_reference(height: int, width: int, channels: int,
     flat = features.read().reshape(-1, channels).astype(np.float64)
     np.testing.assert_allclose(mean, flat.mean(0), atol=1e-4)
     np.testing.assert_allclose(variance, flat.var(0), atol=1e-4)
+
+
+@compiled
+@settings(max_examples=20, deadline=None)
+@given(SIDES, SIDES, st.integers(0, 2**31))
+def test_what_lies_above_may_be_half_as_large(height: int, width: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    features = filled(rng, 2 * height, 2 * width, 16, 1, True)
+    above, whole = filled(rng, height, width, 16, 0, True), FeatureMap.zeros(2 * height, 2 * width, 16, 0, True)
+    whole.inside()[...] = above.inside().repeat(2, 0).repeat(2, 1)
+    scale, shift = rng.standard_normal((2, 16), np.float32)
+    found, expected, plain = (FeatureMap.zeros(2 * height, 2 * width, 16) for _ in range(3))
+    feature_maps.slope(features, above, scale, shift, found)
+    feature_maps.slope(features, whole, scale, shift, expected)
+    reference.map_slope(features, above, scale, shift, None, 0.0, plain)
+    np.testing.assert_array_equal(found.read(), expected.read())
+    np.testing.assert_allclose(found.read(), plain.read(), atol=1e-5)
+    # Bytes get the scale that rows from all over need.
+    small = (FeatureMap.zeros_in_bytes(2 * height, 2 * width, 16, 1, zero=128) for _ in range(2))
+    rounded = feature_maps.slope(features, above, scale, shift, next(small))
+    other = reference.map_slope(features, above, scale, shift, None, 0.0, next(small))
+    assert rounded.scale is not None
+    np.testing.assert_allclose(rounded.scale, other, rtol=1e-3)
+    reach = 127 * rounded.scale
+    np.testing.assert_allclose(rounded.read(), expected.read().clip(-reach, reach), atol=1.01 * rounded.scale)
+
+
+@compiled
+@settings(max_examples=20, deadline=None)
+@given(SIDES, SIDES, st.booleans(), st.integers(0, 2**31))
+def test_moments_of_what_is_convolved_are_those_before_rounding(
+    height: int, width: int, bytes_: bool, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    weights, bias = rng.standard_normal((48, 3, 3, 16), np.float32) / 12, rng.standard_normal(48).astype(np.float32)
+    source = bytes_of(rng, height, width, 16, 128) if bytes_ else filled(rng, height, width, 16, 1, True)
+    filters = Filters.of_bytes(weights, bias) if bytes_ else Filters.of(weights, bias, True)
+    whole = FeatureMap.zeros(height, width, 48)
+    feature_maps.convolve(source, filters, Result(rectified=whole))
+    target = FeatureMap.zeros_in_bytes(height, width, 48)
+    rectified, mean, variance = feature_maps.convolve_spread(source, filters, target)
+    flat = whole.read().reshape(-1, 48).astype(np.float64)
+    np.testing.assert_allclose(mean, flat.mean(0), atol=1e-5)
+    np.testing.assert_allclose(variance, flat.var(0), atol=1e-4)
+    assert rectified.scale is not None
+    np.testing.assert_allclose(
+        rectified.read(), whole.read().clip(0, 255 * rectified.scale), atol=0.501 * rectified.scale
+    )
+    plain = [np.empty(48, np.float32) for _ in range(2)]
+    scale = reference.map_convolve_spread(source, filters, FeatureMap.zeros_in_bytes(height, width, 48), *plain)
+    np.testing.assert_allclose(scale, rectified.scale, rtol=1e-3)
+    np.testing.assert_allclose([mean, variance], plain, atol=1e-4)
+
+
+@compiled
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 40), st.sampled_from([16, 32, 48]), st.sampled_from([1, 3]), st.integers(0, 2**31))
+def test_native_packing_is_the_references(outputs: int, channels: int, side: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    weights, bias = rng.standard_normal((outputs, side, side, channels), np.float32), rng.random(outputs, np.float32)
+    weights[0] *= seed % 2
+    for kind in ("floats", "halves", "bytes"):
+        found = feature_maps.packed(weights, bias, kind)
+        expected = Filters.of_bytes(weights, bias) if kind == "bytes" else Filters.of(weights, bias, kind == "halves")
+        assert np.abs(found.data.astype(np.float64) - expected.data).max() <= (1 if kind == "bytes" else 0)
+        np.testing.assert_allclose(found.weights(), expected.weights(), atol=np.abs(weights).max() / 100)
+        np.testing.assert_array_equal(found.bias, expected.bias)
+        if kind == "bytes":
+            np.testing.assert_allclose(found.scales, expected.scales, rtol=1e-6)
+            np.testing.assert_allclose(found.sums, expected.sums, atol=2)
+
+
+def test_mixed_filters_do_what_a_matrix_does_after_them(each_isa: str) -> None:
+    rng = np.random.default_rng(8)
+    source = filled(rng, 6, 9, 16, 1, False)
+    weights, bias = rng.standard_normal((32, 3, 3, 16), np.float32) / 12, rng.standard_normal(32).astype(np.float32)
+    matrix, offset = rng.standard_normal((32, 32), np.float32) / 6, rng.standard_normal(32).astype(np.float32)
+    first, found = FeatureMap.zeros(6, 9, 32, 0), FeatureMap.zeros(6, 9, 32, 0)
+    feature_maps.convolve(source, feature_maps.packed(weights, bias, "floats"), Result(kept=first))
+    mixed = feature_maps.mixed(weights, bias, matrix, offset, "floats")
+    feature_maps.convolve(source, mixed, Result(kept=found))
+    np.testing.assert_allclose(found.read(), first.read() @ matrix.T + offset, atol=1e-4)
+
+
+@compiled
+def test_bytes_without_a_scale_are_not_read() -> None:
+    rng = np.random.default_rng(7)
+    blank = FeatureMap.zeros_in_bytes(4, 6, 16)
+    filters = Filters.of_bytes(rng.standard_normal((16, 3, 3, 16), np.float32), np.zeros(16, np.float32))
+    with pytest.raises(ValueError, match="a scale before it is read"):
+        feature_maps.convolve(blank, filters, Result(kept=FeatureMap.zeros(4, 6, 16)))
+    with pytest.raises(ValueError, match="no scale yet"):
+        blank.read()
+    with pytest.raises(ValueError, match="the source's format"):
+        halves = Filters.of(filters.weights(), filters.bias, True)
+        feature_maps.convolve(blank.of_scale(1.0), halves, Result(kept=FeatureMap.zeros(4, 6, 16)))
 
 
 @compiled

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fairlead_kernels import reference_quilting
 from fairlead_kernels.backend import extension
-from fairlead_kernels.quilting import nearest, quilt
+from fairlead_kernels.quilting import nearest, quilt, surroundings
 
 
 @pytest.mark.skipif(extension() is None, reason="the kernels are not compiled: native quilting is not tested")
@@ -70,3 +70,19 @@ def test_the_nearest_of_its_kind_is_taken(each_isa: str) -> None:
         nearest(patches, kinds + 1, patches, kinds)
     with pytest.raises(ValueError, match="kinds"):
         nearest(patches, kinds[1:], patches, kinds)
+
+
+@pytest.mark.skipif(extension() is None, reason="the kernels are not compiled: native surroundings are not tested")
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 3), st.integers(0, 2**31))
+def test_surroundings_are_the_references(height: int, width: int, edge: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    cells = rng.random((height, width, 3), np.float32)
+    rows, columns = (rng.integers(0, length, 4).astype(np.int32) for length in (height, width))
+    size = 3 * (2 * edge + 1) ** 2
+    found, expected = (np.zeros((4, 4, size + 2), np.float32) for _ in range(2))
+    surroundings(cells, rows, columns, edge, 0.3, found)
+    reference_quilting.surroundings(cells, rows, columns, edge, 0.3, expected)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    middle = found[:, :, :size].reshape(4, 4, 2 * edge + 1, 2 * edge + 1, 3)[:, :, edge, edge]
+    np.testing.assert_allclose(middle, cells[rows[:, None], columns] * np.float32(0.3), rtol=1e-6)

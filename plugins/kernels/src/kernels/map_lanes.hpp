@@ -84,6 +84,19 @@ inline void save(const Lanes& lanes, const Bytes& to) {
     std::memcpy(to.at, &codes, sizeof codes);
 }
 
+// Of numbers that are not negative.
+inline void save_positive(const Lanes& lanes, float* to) { save(lanes, to); }
+inline void save_positive(const Lanes& lanes, std::uint16_t* to) { save(lanes, to); }
+
+inline void save_positive(const Lanes& lanes, const Bytes& to) {
+#if defined(__AVX512F__)
+    const __m128i codes = _mm512_cvtusepi32_epi8(_mm512_cvtps_epi32((__m512)(lanes * to.by + to.zero)));
+    std::memcpy(to.at, &codes, sizeof codes);
+#else
+    save(lanes, to);
+#endif
+}
+
 // Calls `use` with the map's numbers from `at` on, as what they are.
 template <class Use>
 inline void in_format(const FeatureMap& map, std::size_t at, Use use) {
@@ -107,9 +120,6 @@ inline void save(const Lanes& lanes, const FeatureMap& map, std::size_t at) {
 }
 
 inline Lanes rectified(const Lanes& lanes) { return lanes > Lanes{} ? lanes : Lanes{}; }
-
-// Pixels whose results are given at once, at most.
-inline constexpr std::size_t kMostPixels = 32;
 
 // Six numbers of each row of 2 x 2 pixels' twelve.
 #if defined(__AVX512F__)
@@ -150,6 +160,9 @@ inline void draw(const Convolution& work, const Lanes& value, std::size_t row, s
 }
 #endif
 
+// Pixels whose results are given at once, at most.
+inline constexpr std::size_t kMostPixels = 32;
+
 // Gives sixteen channels, from `channel` on, of `pixels` of a row where they go; pixels that grow lie apart.
 inline void give(const Convolution& work, const Lanes* values, std::size_t pixels, std::size_t row, std::size_t column,
                  std::size_t channel) {
@@ -169,9 +182,23 @@ inline void give(const Convolution& work, const Lanes* values, std::size_t pixel
     }
     if (work.rectified != nullptr) {
         in_format(*work.rectified, work.rectified->at(row, column) + channel, [&](auto to) {
-            for (std::size_t p = 0; p < pixels; ++p) save(rectified(values[p]), to + p * step);
+            for (std::size_t p = 0; p < pixels; ++p) save_positive(rectified(values[p]), to + p * step);
         });
     }
+}
+
+// Adds what is rectified, and its squares, to the row's sums.
+inline void note(const Convolution& work, const Lanes* values, std::size_t pixels, std::size_t row,
+                 std::size_t channel) {
+    Lanes total = {}, square = {};
+    for (std::size_t p = 0; p < pixels; ++p) {
+        const Lanes positive = rectified(values[p]);
+        total += positive;
+        square += positive * positive;
+    }
+    float* to = work.noted + row * 2 * work.outputs + channel;
+    save(load(to) + total, to);
+    save(load(to + work.outputs) + square, to + work.outputs);
 }
 
 // What sixteen sums from `channel` on are, without the bias.
@@ -196,6 +223,7 @@ inline void finish(const Convolution& work, const T* sums, std::size_t pitch, st
         for (std::size_t p = 0; p < pixels; ++p) draw(work, values[p], row, column + p);
         return;
     }
+    if (work.noted != nullptr) note(work, values, pixels, row, channel);
     for (std::size_t v = 0; v < work.growth; ++v)
         for (std::size_t u = 0; u < work.growth; ++u)
             give(work, values, pixels, row * work.growth + v, column * work.growth + u, channel);

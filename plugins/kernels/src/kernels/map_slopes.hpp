@@ -69,14 +69,16 @@ void spread_rows(const FeatureMap& map, std::size_t first, std::size_t last, dou
 template <class From, class To>
 void slope_row(const Slope& work, std::size_t row, From features, To target) {
     const std::size_t channels = work.features.channels;
-    const std::size_t above = work.above == nullptr ? 0 : work.above->at(row, 0);
+    // How many of the features' columns, and rows, one of those above is.
+    const std::size_t grown = work.above == nullptr ? 1 : work.features.width / work.above->width;
+    const std::size_t above = work.above == nullptr ? 0 : work.above->at(row / grown, 0);
     const std::size_t other = work.other == nullptr ? 0 : work.other->at(row, 0);
     for (std::size_t column = 0; column < work.features.width; ++column) {
         for (std::size_t c = 0; c < channels; c += kGroup) {
             const std::size_t at = column * channels + c;
             const Lanes value = load(features + at);
             Lanes slope = load(work.scale + c) * value + load(work.shift + c);
-            if (work.above != nullptr) slope += load(*work.above, above + at);
+            if (work.above != nullptr) slope += load(*work.above, above + column / grown * channels + c);
             if (work.other != nullptr) slope += (value - load(*work.other, other + at)) * work.weight;
             save(value > Lanes{} ? slope : Lanes{}, target + at);
         }

@@ -58,7 +58,7 @@ Prepared convolution_of(const FeatureMap& source, nb::handle filters, std::size_
 }
 
 float convolve(nb::handle source, nb::handle filters, std::size_t stride, std::size_t growth, nb::handle skip,
-              nb::handle kept, nb::handle rectified) {
+               nb::handle kept, nb::handle rectified) {
     const FeatureMap from = map_of(source);
     const auto added = map_or_none(skip), whole = map_or_none(kept), positive = map_or_none(rectified);
     auto prepared = convolution_of(from, filters, stride);
@@ -79,6 +79,20 @@ float convolve(nb::handle source, nb::handle filters, std::size_t stride, std::s
     if (whole) require_scale(*whole);
     const nb::gil_scoped_release released;
     return pictures::convolve(work);
+}
+
+float convolve_spread(nb::handle source, nb::handle filters, nb::handle rectified, Array<float, 1> mean,
+                      Array<float, 1> variance) {
+    const FeatureMap from = map_of(source), positive = map_of(rectified);
+    auto prepared = convolution_of(from, filters, 1);
+    auto& work = prepared.work;
+    require(positive.height == work.height && positive.width == work.width && positive.channels == work.outputs &&
+                positive.data != from.data,
+            "rectified: must be of the result's shape, and not the source");
+    require(mean.shape(0) == work.outputs && variance.shape(0) == work.outputs, "mean, variance: must be [outputs]");
+    work.rectified = &positive;
+    const nb::gil_scoped_release released;
+    return pictures::convolve(work, mean.data(), variance.data());
 }
 
 void draw(nb::handle source, nb::handle filters, std::optional<Picture> under, Array<float, 3> drawn) {
@@ -162,8 +176,10 @@ float slope(nb::handle features, nb::handle above, Array<const float, 1> scale, 
     const auto fits = [&](const FeatureMap& one) {
         return one.height == map.height && one.width == map.width && one.channels == map.channels;
     };
-    require(fits(to) && (!more || fits(*more)) && (!against || fits(*against)),
-            "above, other, target: must be of the features' shape");
+    const bool half = more && map.height == 2 * more->height && map.width == 2 * more->width &&
+                      map.channels == more->channels;
+    require(fits(to) && (!more || half || fits(*more)) && (!against || fits(*against)),
+            "above, other, target: must be of the features' shape, or above half as high and wide");
     require_scale(map);
     for (const auto* read : {&more, &against})
         if (*read) require_scale(**read);
@@ -171,6 +187,36 @@ float slope(nb::handle features, nb::handle above, Array<const float, 1> scale, 
     const nb::gil_scoped_release released;
     return pictures::slope(
         {map, scale.data(), shift.data(), more ? &*more : nullptr, against ? &*against : nullptr, weight, to});
+}
+
+void pack(Array<const float, 2> weights, std::size_t side, Numbers filters,
+          std::optional<Array<float, 1>> scales, std::optional<Array<float, 1>> sums) {
+    const std::size_t outputs = weights.shape(0), channels = weights.shape(1) / (side * side);
+    require((side == 1 || side == 3) && outputs > 0 && channels > 0 && channels * side * side == weights.shape(1),
+            "weights: must be of filters of a side of 1 or 3");
+    const bool is_signed = filters.dtype().code == static_cast<std::uint8_t>(nb::dlpack::dtype_code::Int);
+    const Format format = is_signed ? Format::bytes : format_of(filters.dtype(), "filters");
+    require(is_signed ? filters.dtype().bits == 8 && channels * side % 4 == 0 : format != Format::bytes,
+            "filters: must be float32, uint16 or int8 of channels in multiples of 4");
+    pictures::Packing work{weights.data(), outputs, side, channels, format, filters.data()};
+    require(filters.shape(0) == work.filled() * side * work.run(), "filters: must be of all outputs");
+    const auto fits = [&](const auto& given) { return given && given->shape(0) == work.filled(); };
+    require(!is_signed || (fits(scales) && fits(sums)), "scales, sums: must be of all outputs");
+    if (is_signed) {
+        work.scales = scales->data();
+        work.sums = sums->data();
+    }
+    const nb::gil_scoped_release released;
+    pictures::pack(work);
+}
+
+void products(Array<const float, 2> left, Array<const float, 2> right, Array<float, 2> target) {
+    require(left.shape(1) == right.shape(0) && target.shape(0) == left.shape(0) && target.shape(1) == right.shape(1) &&
+                right.shape(1) % pictures::kGroup == 0,
+            "left, right, target: must be [n, k], [k, m] and [n, m], m a multiple of 16");
+    const nb::gil_scoped_release released;
+    pictures::map_kernels().products(left.data(), left.shape(0), right.data(), right.shape(0), right.shape(1),
+                                     target.data());
 }
 
 }  // namespace
@@ -181,6 +227,9 @@ void bind_feature_maps(nb::module_& module) {
     module.def("map_bytes_by", &pictures::bytes_by);
     module.def("map_convolve", &convolve, "source"_a, "filters"_a, "stride"_a, "growth"_a, "skip"_a.none(),
                "kept"_a.none(), "rectified"_a.none());
+    module.def("map_convolve_spread", &convolve_spread, "source"_a, "filters"_a, "rectified"_a, "mean"_a, "variance"_a);
+    module.def("map_pack", &pack, "weights"_a, "side"_a, "filters"_a, "scales"_a.none(), "sums"_a.none());
+    module.def("map_products", &products, "left"_a, "right"_a, "target"_a);
     module.def("map_draw", &draw, "source"_a, "filters"_a, "under"_a.none(), "drawn"_a);
     module.def("map_unshuffle", &unshuffle, "picture"_a, "details"_a.none(), "mapping"_a, "share"_a, "lent"_a,
                "target"_a, "richer"_a.none());

@@ -54,11 +54,24 @@ void nearest(Array<const float, 2> wanted, Array<const std::int32_t, 1> wanted_k
                       found.data());
 }
 
+void surroundings(Array<const float, 3> cells, Array<const std::int32_t, 1> rows,
+                  Array<const std::int32_t, 1> columns, std::size_t edge, float factor, Array<float, 3> found) {
+    const std::size_t side = 2 * edge + 1;
+    require(cells.shape(0) > 0 && cells.shape(1) > 0 && cells.shape(2) == 3, "cells: must be [height, width, 3]");
+    require(found.shape(0) == rows.shape(0) && found.shape(1) == columns.shape(0) && found.shape(2) >= 3 * side * side,
+            "found: must hold the surroundings of all rows and columns");
+    const nb::gil_scoped_release released;
+    pictures::surroundings({cells.data(), cells.shape(0), cells.shape(1), rows.data(), columns.data(), rows.shape(0),
+                            columns.shape(0), edge, factor, found.data(), found.shape(2)});
+}
+
 }  // namespace
 
 void bind_quilt(nb::module_& module) {
     module.def("quilt", &quilt, nb::arg("source"), nb::arg("tops"), nb::arg("lefts"), nb::arg("hop"), nb::arg("fade"),
                nb::arg("laid"));
+    module.def("surroundings", &surroundings, nb::arg("cells"), nb::arg("rows"), nb::arg("columns"), nb::arg("edge"),
+               nb::arg("factor"), nb::arg("found"));
     module.def("nearest", &nearest, nb::arg("wanted"), nb::arg("wanted_kinds"), nb::arg("patches"),
                nb::arg("patch_kinds"), nb::arg("found"));
 }

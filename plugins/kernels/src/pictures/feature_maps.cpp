@@ -118,6 +118,15 @@ float reach(std::size_t rows, std::size_t height, std::size_t width, std::size_t
     return *std::max_element(found.begin(), found.end());
 }
 
+// From sums of channels, then of their squares.
+void give_spread(const double* sums, std::size_t channels, double count, float* mean, float* variance) {
+    for (std::size_t i = 0; i < channels; ++i) {
+        const double middle = sums[i] / count;
+        mean[i] = static_cast<float>(middle);
+        variance[i] = static_cast<float>(std::max(0.0, sums[channels + i] / count - middle * middle));
+    }
+}
+
 using Rows = void (*)(const Convolution&, std::size_t, std::size_t);
 
 Rows rows_of(const Convolution& work) {
@@ -140,6 +149,7 @@ float reach(const Convolution& work, Rows rows) {
                          one.skip = &skip;
                      }
                      one.kept = nullptr;
+                     one.noted = nullptr;
                      one.rectified = &map;
                      rows(one, 0, 1);
                  });
@@ -182,6 +192,19 @@ float convolve(const Convolution& work) {
     }
     parallel_for(work.height, 2, 1, [&](std::size_t first, std::size_t last) { rows(whole, first, last); });
     return whole.rectified == nullptr ? 0 : whole.rectified->scale;
+}
+
+float convolve(const Convolution& work, float* mean, float* variance) {
+    const std::size_t size = 2 * work.outputs;
+    std::vector<float> rows(work.height * size, 0.0f);
+    Convolution noting = work;
+    noting.noted = rows.data();
+    const float scale = convolve(noting);
+    std::vector<double> sums(size, 0.0);
+    for (std::size_t row = 0; row < work.height; ++row)
+        for (std::size_t i = 0; i < size; ++i) sums[i] += rows[row * size + i];
+    give_spread(sums.data(), work.outputs, static_cast<double>(work.height * work.width), mean, variance);
+    return scale;
 }
 
 float unshuffle(const Unshuffle& work) {
@@ -262,16 +285,9 @@ void spread(const FeatureMap& map, float* mean, float* variance) {
             kernels.spread(map, part * kRowsOfASum, std::min(map.height, (part + 1) * kRowsOfASum),
                            &sums[part * 2 * channels]);
     });
-    const double count = static_cast<double>(map.height * map.width);
-    for (std::size_t i = 0; i < channels; ++i) {
-        double total = 0, square = 0;
-        for (std::size_t part = 0; part < parts; ++part) {
-            total += sums[part * 2 * channels + i];
-            square += sums[part * 2 * channels + channels + i];
-        }
-        mean[i] = static_cast<float>(total / count);
-        variance[i] = static_cast<float>(std::max(0.0, square / count - total / count * (total / count)));
-    }
+    for (std::size_t part = 1; part < parts; ++part)
+        for (std::size_t i = 0; i < 2 * channels; ++i) sums[i] += sums[part * 2 * channels + i];
+    give_spread(sums.data(), channels, static_cast<double>(map.height * map.width), mean, variance);
 }
 
 float slope(const Slope& work) {
@@ -285,7 +301,7 @@ float slope(const Slope& work) {
             one.features.height = 1;
             FeatureMap above, other;
             if (work.above != nullptr) {
-                above = from_row(*work.above, row);
+                above = from_row(*work.above, row * work.above->height / map.height);
                 one.above = &above;
             }
             if (work.other != nullptr) {

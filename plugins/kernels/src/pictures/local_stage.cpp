@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <string_view>
 #include <vector>
 
@@ -21,12 +22,19 @@ constexpr std::size_t kTiles = 48;
 
 std::size_t rounded_up(std::size_t count, std::size_t by) { return (count + by - 1) / by * by; }
 
+// Numbers that are all written before they are read.
+using Floats = std::unique_ptr<float[]>;
+
+Floats unwritten(std::size_t count) { return std::make_unique_for_overwrite<float[]>(count); }
+
 // The first channels of [height, width, channels], one plane after another.
-std::vector<float> planes(const Grid& grid, const float* normal, std::size_t count) {
+Floats planes(const Grid& grid, const float* normal, std::size_t count) {
     const std::size_t places = grid.height * grid.width;
-    std::vector<float> found(count * places);
-    for (std::size_t place = 0; place < places; ++place)
-        for (std::size_t c = 0; c < count; ++c) found[c * places + place] = normal[place * grid.channels + c];
+    Floats found = unwritten(count * places);
+    parallel_for(places, 512, 1, [&](std::size_t first, std::size_t last) {
+        for (std::size_t place = first; place < last; ++place)
+            for (std::size_t c = 0; c < count; ++c) found[c * places + place] = normal[place * grid.channels + c];
+    });
     return found;
 }
 
@@ -185,7 +193,7 @@ std::vector<float> coefficients(const LocalStage& work, const Grid& grid, const 
         const float weight = work.weights[style];
         const std::size_t start = style * work.patches;
         const Packed by = packed(work.filters + start * length, work.patches, length, halved, kernels);
-        const auto best = matches(grid, planar.data(), by, kernels);
+        const auto best = matches(grid, planar.get(), by, kernels);
         for (std::size_t tile = 0; tile < count; ++tile) {
             float* to = &found[tile * 2 * channels];
             const float* spread = work.deviations + (start + best[tile]) * channels;
@@ -208,10 +216,10 @@ std::vector<float> coefficients(const LocalStage& work, const Grid& grid, const 
     return found;
 }
 
-std::vector<float> normalized(const FeatureMap& features, const float* own, const StageKernels& kernels) {
-    std::vector<float> normal(features.height * features.width * features.channels);
+Floats normalized(const FeatureMap& features, const float* own, const StageKernels& kernels) {
+    Floats normal = unwritten(features.height * features.width * features.channels);
     parallel_for(features.height, 8, 1, [&](std::size_t first, std::size_t last) {
-        kernels.normalize(features, own, normal.data(), first, last);
+        kernels.normalize(features, own, normal.get(), first, last);
     });
     return normal;
 }
@@ -222,9 +230,9 @@ void restyle(const LocalStage& work) {
     const StageKernels& kernels = *map_kernels().stage;
     const auto normal = normalized(work.features, work.own, kernels);
     const Grid grid{work.features.height, work.features.width, work.features.channels, kHop};
-    const auto found = coefficients(work, grid, normal.data(), kernels);
+    const auto found = coefficients(work, grid, normal.get(), kernels);
     parallel_for(grid.height, 8, 1, [&](std::size_t first, std::size_t last) {
-        kernels.restyle(work, normal.data(), found.data(), first, last);
+        kernels.restyle(work, normal.get(), found.data(), first, last);
     });
 }
 
@@ -234,14 +242,14 @@ void take_patches(const FeatureMap& features, const float* own, std::size_t matc
     const auto normal = normalized(features, own, kernels);
     const Grid grid{features.height, features.width, features.channels, 1};
     parallel_for(grid.rows(), 4, 1, [&](std::size_t first, std::size_t last) {
-        kernels.measure(grid, normal.data(), means, deviations, first, last);
+        kernels.measure(grid, normal.get(), means, deviations, first, last);
     });
-    const auto planar = planes(grid, normal.data(), matching);
+    const auto planar = planes(grid, normal.get(), matching);
     const std::size_t length = matching * kSquare;
     parallel_for(grid.rows() * grid.columns(), 32, 1, [&](std::size_t first, std::size_t last) {
         for (std::size_t patch = first; patch < last; ++patch) {
             float* to = filters + patch * length;
-            take_square(grid, planar.data(), matching, patch / grid.columns(), patch % grid.columns(), to);
+            take_square(grid, planar.get(), matching, patch / grid.columns(), patch % grid.columns(), to);
             const float by = 1.0f / std::max(norm(to, length, kernels), kEpsilon);
             for (std::size_t i = 0; i < length; ++i) to[i] *= by;
         }

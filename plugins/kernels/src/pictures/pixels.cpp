@@ -1,6 +1,7 @@
 #include "fairlead/pictures/pixels.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <vector>
 
@@ -88,16 +89,19 @@ double mean_square(const float* numbers, std::size_t count) {
 bool finite(const float* numbers, std::size_t count) {
     constexpr std::uint32_t kExponent = 0x7f800000u;
     constexpr std::size_t kAtOnce = 4096;
-    for (std::size_t start = 0; start < count; start += kAtOnce) {
-        std::uint32_t found = 0;
-        for (std::size_t i = start; i < std::min(count, start + kAtOnce); ++i) {
-            std::uint32_t word;
-            std::memcpy(&word, numbers + i, sizeof word);
-            found |= static_cast<std::uint32_t>((word & kExponent) == kExponent);
+    std::atomic<bool> all{true};
+    parallel_for((count + kAtOnce - 1) / kAtOnce, 16, 1, [&](std::size_t first, std::size_t last) {
+        for (std::size_t part = first; part < last && all.load(std::memory_order_relaxed); ++part) {
+            std::uint32_t found = 0;
+            for (std::size_t i = part * kAtOnce; i < std::min(count, (part + 1) * kAtOnce); ++i) {
+                std::uint32_t word;
+                std::memcpy(&word, numbers + i, sizeof word);
+                found |= static_cast<std::uint32_t>((word & kExponent) == kExponent);
+            }
+            if (found != 0) all.store(false, std::memory_order_relaxed);
         }
-        if (found != 0) return false;
-    }
-    return true;
+    });
+    return all.load();
 }
 
 void frame(const float* picture, std::size_t height, std::size_t width, std::size_t margin, float* target,

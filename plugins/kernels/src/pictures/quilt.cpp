@@ -66,6 +66,25 @@ void nearest_of_kind(const Choice& choice, std::int32_t kind, std::int32_t* foun
 
 }  // namespace
 
+void surroundings(const Surroundings& work) {
+    const auto edge = static_cast<std::ptrdiff_t>(work.edge);
+    const auto inside = [](std::ptrdiff_t at, std::size_t length) {
+        return static_cast<std::size_t>(std::clamp<std::ptrdiff_t>(at, 0, static_cast<std::ptrdiff_t>(length) - 1));
+    };
+    for (std::size_t row = 0; row < work.down; ++row) {
+        for (std::size_t column = 0; column < work.across; ++column) {
+            float* to = work.found + (row * work.across + column) * work.pitch;
+            for (std::ptrdiff_t v = -edge; v <= edge; ++v) {
+                const float* line = work.cells + inside(work.rows[row] + v, work.height) * work.width * 3;
+                for (std::ptrdiff_t u = -edge; u <= edge; ++u, to += 3) {
+                    const float* cell = line + inside(work.columns[column] + u, work.width) * 3;
+                    for (std::size_t c = 0; c < 3; ++c) to[c] = cell[c] * work.factor;
+                }
+            }
+        }
+    }
+}
+
 void nearest(const Choice& choice, std::int32_t* found) {
     parallel_for(choice.kinds, 1, 1, [&](std::size_t first, std::size_t last) {
         for (std::size_t kind = first; kind < last; ++kind)
@@ -73,27 +92,42 @@ void nearest(const Choice& choice, std::int32_t* found) {
     });
 }
 
-void quilt(const float* source, std::size_t width, const Tiles& tiles, const Laid& laid) {
+namespace {
+
+// What tiles give to rows [first, last).
+void quilt_rows(const float* source, std::size_t width, const Tiles& tiles, const Laid& laid, std::size_t first,
+                std::size_t last) {
     const std::size_t hop = tiles.hop, fade = tiles.fade, side = hop + fade, margin = fade / 2;
     const std::size_t across = laid.width;
-    std::fill_n(laid.pixels, laid.height * across * 3, 0.0f);
+    std::fill_n(laid.pixels + first * across * 3, (last - first) * across * 3, 0.0f);
     for (std::size_t row = 0; row < tiles.rows; ++row) {
+        // Of the tile's rows, those that lie on these.
+        const std::size_t start = row * hop;
+        const std::size_t v0 = first + margin > start ? first + margin - start : 0;
+        if (v0 >= side || start >= last + margin) continue;
+        const std::size_t v1 = std::min(side, last + margin - start);
         const auto down = weights(hop, fade, row == 0, row + 1 == tiles.rows);
         for (std::size_t column = 0; column < tiles.columns; ++column) {
             const auto along = of_colours(weights(hop, fade, column == 0, column + 1 == tiles.columns));
             const auto top = static_cast<std::size_t>(tiles.tops[row * tiles.columns + column]);
             const auto left = static_cast<std::size_t>(tiles.lefts[row * tiles.columns + column]);
-            // Of the tile, what lies on the picture.
             const std::size_t u0 = column == 0 ? margin : 0, u1 = std::min(side, across + margin - column * hop);
-            const std::size_t v0 = row == 0 ? margin : 0, v1 = std::min(side, laid.height + margin - row * hop);
             for (std::size_t v = v0; v < v1; ++v) {
                 const float* from = source + ((top + v) * width + left) * 3;
-                float* to = laid.pixels + ((row * hop + v - margin) * across + column * hop - margin) * 3;
+                float* to = laid.pixels + ((start + v - margin) * across + column * hop - margin) * 3;
                 const float weight = down[v];
                 for (std::size_t i = 3 * u0; i < 3 * u1; ++i) to[i] += weight * along[i] * from[i];
             }
         }
     }
+}
+
+}  // namespace
+
+void quilt(const float* source, std::size_t width, const Tiles& tiles, const Laid& laid) {
+    parallel_for(laid.height, 32, 1, [&](std::size_t first, std::size_t last) {
+        quilt_rows(source, width, tiles, laid, first, last);
+    });
 }
 
 }  // namespace fairlead::pictures

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead_kernels import feature_maps, pixels
-from fairlead_kernels.feature_maps import FeatureMap, Filters, Result
+from fairlead_kernels.feature_maps import FeatureMap, Result
 from fairlead_kernels.local_stage import Patches, patches_of, restyle, statistics
 
 from ..errors import BadCheckpoint
@@ -23,7 +23,7 @@ from ..transform.roots import apart, matching
 from ..transform.tiles import length
 from .arrays import read_arrays
 from .kept import Kept
-from .numbers import MIDDLE, Numbers, convolved_map, fastest, kept_map, packed
+from .numbers import MIDDLE, Numbers, convolved_map, fastest, kept_map
 from .shape import SHAPES, StudentShape
 
 Array = NDArray[np.float32]
@@ -72,7 +72,9 @@ class NativeNetwork:
             *(f"encoder.blocks.{index}" for index in range(self._blocks)),
             *(f"decoder.{name}" for name in ("to_middle", "middle", "to_fine", "fine", "picture")),
         ]
-        self._filters = {name: self._packed(name) for name in names}
+        parts = {name: self._parts(name) for name in names}
+        self._filters = {name: feature_maps.packed(*pair, self._numbers) for name, pair in parts.items()}
+        self._last = parts["decoder.fine"]
         self._maps = Kept(lambda height, width: Maps(self._shape, height, width, self._numbers))
 
     def encode(self, style: Array, details: Array) -> tuple[Array, Array, Array, Array]:
@@ -142,8 +144,11 @@ class NativeNetwork:
         middle = place(maps.middle_out, maps.middle_in, 1)
         convolve("to_fine", middle, Result(maps.fine, maps.fine_out, growth=2))
         fine = place(maps.fine_out, maps.fine_in, self._step)
-        convolve("fine", fine, Result(kept=maps.fine_out))
-        fine = place(maps.fine_out, maps.fine_in, self._step)
+        # The last place's map is part of the layer before it, of which only what its moments are of is computed first.
+        sampled = maps.sampled(self._step)
+        convolve("fine", fine, Result(kept=sampled), self._step)
+        filters = feature_maps.mixed(*self._last, *place.map_of(sampled, 1), self._numbers)
+        fine = feature_maps.convolve(fine, filters, Result(rectified=maps.fine_too))
         feature_maps.draw(fine, self._filters["decoder.picture"], drawn, drawn)
 
     def _convolve(self, name: str, source: FeatureMap | None, result: Result, stride: int = 1) -> FeatureMap | None:
@@ -153,7 +158,8 @@ class NativeNetwork:
 
     def linear(self, source: FeatureMap, target: FeatureMap, matrix: Array, offset: Array) -> FeatureMap:
         """Rectified matrix [C, C] x + offset [C] of each pixel x."""
-        filters = Filters.of(matrix[:, None, None].astype(np.float32), offset, source.halves)
+        kind: Numbers = "halves" if source.halves else "floats"
+        filters = feature_maps.packed(matrix[:, None, None], offset, kind)
         return feature_maps.convolve(source, filters, Result(rectified=target))
 
     def _split(self, code: Array) -> tuple[Array, list[Array]]:
@@ -173,7 +179,8 @@ class NativeNetwork:
         asked = _times(held["modulator.outer.weight"], inner) + held["modulator.outer.bias"]
         return np.split(asked, np.cumsum([2 * size for size in self._shape.places])[:-1])
 
-    def _packed(self, name: str) -> Filters:
+    def _parts(self, name: str) -> tuple[Array, Array]:
+        """Filters [outputs, side, side, channels] and their bias."""
         weights = self._weights[f"{name}.weight"]
         if name == "encoder.first":
             # 6 x 6 by twos over 4 channels is 3 x 3 over 2 x 2 pixels' 16: [O, c, (v, dy), (u, dx)].
@@ -186,7 +193,7 @@ class NativeNetwork:
             # Pixel shuffle has (colour, dy, dx).
             order = np.arange(12).reshape(3, 2, 2).transpose(1, 2, 0).ravel()
             weights, bias = weights[order], bias[order]
-        return packed(np.ascontiguousarray(weights), bias, self._numbers)
+        return np.ascontiguousarray(weights), bias
 
     def _checked(self, shape: StudentShape) -> StudentShape:
         held = self._weights
@@ -207,7 +214,7 @@ class Maps:
         half, quarter, eighth = ((height // by, width // by) for by in (2, 4, 8))
         self.seen = convolved_map(*half, 16, numbers, MIDDLE)
         self.fine, self.fine_out = (kept_map(*half, fine, numbers) for _ in range(2))
-        self.fine_in = convolved_map(*half, fine, numbers)
+        self.fine_in, self.fine_too = (convolved_map(*half, fine, numbers) for _ in range(2))
         self.middle, self.middle_out = (kept_map(*quarter, middle, numbers) for _ in range(2))
         self.middle_in, self.middle_too = (convolved_map(*quarter, middle, numbers) for _ in range(2))
         # Whole numbers: the local stage compares them.
@@ -231,9 +238,14 @@ class _Places:
 
     def __call__(self, source: FeatureMap, target: FeatureMap, step: int) -> FeatureMap:
         """The target, filled with the source's features as the style has them, rectified."""
+        return self._linear(source, target, *self.map_of(source, step))
+
+    def map_of(self, source: FeatureMap, step: int) -> tuple[Array, Array]:
+        """The matrix and the offset that give features the style's moments, by those of every so many of them."""
         matrix, offset = matching(self._ledger.note(_moments(source, step)), next(self._wanted), self._share)
-        scale, shift = np.split(self._share * next(self._asked), 2)
-        return self._linear(source, target, (1 + scale)[:, None] * matrix, (1 + scale) * offset + shift)
+        asked = self._share * next(self._asked)
+        scale, shift = 1 + asked[: len(offset)], asked[len(offset) :]
+        return (scale[:, None] * matrix).astype(np.float32), (scale * offset + shift).astype(np.float32)
 
 
 def _times(matrix: Array, vector: Array) -> Array:

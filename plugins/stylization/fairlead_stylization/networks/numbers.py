@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
-
 from fairlead_kernels import feature_maps
-from fairlead_kernels.feature_maps import FeatureMap, Filters
+from fairlead_kernels.feature_maps import FeatureMap, Kind
 
-Array = NDArray[np.float32]
-Numbers = Literal["floats", "halves", "bytes"]
+Numbers = Kind
 
 #: Of bytes that stand for numbers of both signs.
 MIDDLE = 128
@@ -36,8 +30,3 @@ def convolved_map(height: int, width: int, channels: int, numbers: Numbers, zero
 def kept_map(height: int, width: int, channels: int, numbers: Numbers) -> FeatureMap:
     """A map that none of these are laid on."""
     return FeatureMap.zeros(height, width, channels, 0, numbers != "floats")
-
-
-def packed(weights: Array, bias: Array, numbers: Numbers) -> Filters:
-    """Filters [outputs, side, side, channels] of maps that are convolved."""
-    return Filters.of_bytes(weights, bias) if numbers == "bytes" else Filters.of(weights, bias, numbers == "halves")

@@ -20,7 +20,7 @@ from ..transform.ledger import Ledger
 from ..transform.tiles import Segment, length
 from .arrays import read_arrays
 from .kept import Kept
-from .numbers import MIDDLE, Numbers, convolved_map, fastest, kept_map, packed
+from .numbers import MIDDLE, Numbers, convolved_map, fastest, kept_map
 from .shape import REFINERS, RefinerShape
 
 Array = NDArray[np.float32]
@@ -58,7 +58,7 @@ class NativeRefiner:
         kernels = [held[f"layers.{layer}.weight"].transpose(0, 2, 3, 1) for layer in range(len(self._weights))]
         kernels[0] = _by_places(kernels[0])
         biases = [held[f"layers.{layer}.bias"] for layer in range(len(kernels))]
-        self._down = [packed(*pair, self._numbers) for pair in zip(kernels, biases, strict=True)]
+        self._down = [feature_maps.packed(*pair, self._numbers) for pair in zip(kernels, biases, strict=True)]
         self._back = [self._returning(layer, kernel) for layer, kernel in enumerate(kernels)]
         self._maps = Kept(lambda height, width: _Maps(self.shape, height, width, self._numbers))
 
@@ -71,7 +71,7 @@ class NativeRefiner:
         if layer == FINE:
             turned = turned / 4
         turned = np.ascontiguousarray(turned, np.float32)
-        return packed(turned, np.zeros(len(turned), np.float32), self._numbers)
+        return feature_maps.packed(turned, np.zeros(len(turned), np.float32), self._numbers)
 
     @property
     def segments(self) -> list[Segment]:
@@ -118,8 +118,8 @@ class NativeRefiner:
         for layer, (filters, features) in enumerate(zip(self._down, maps.blank, strict=True)):
             if layer == FINE:
                 source = feature_maps.pool(source, maps.pooled)
-            source = maps.features[layer] = feature_maps.convolve(source, filters, Result(rectified=features))
-            mean, variance = feature_maps.spread(source)
+            source, mean, variance = feature_maps.convolve_spread(source, filters, features)
+            maps.features[layer] = source
             found.append(np.concatenate([mean, np.sqrt(variance + EPSILON)]))
         return found
 
@@ -149,8 +149,7 @@ class NativeRefiner:
             if layer == 0:
                 break
             above = maps.above[layer - 1]
-            growth = 2 if layer == FINE else 1
-            feature_maps.convolve(slopes, self._back[layer], Result(kept=above, growth=growth))
+            feature_maps.convolve(slopes, self._back[layer], Result(kept=above))
         slope = np.empty((*maps.size, 3), np.float32)
         feature_maps.draw(slopes, self._back[0], None, slope)
         return slope
@@ -178,7 +177,10 @@ class _Maps:
         self.blank = [*(convolved_map(*size, numbers) for size in sizes[:-1]), kept_map(*sizes[-1], numbers)]
         self.features = list(self.blank)
         self.slopes = [convolved_map(*size, numbers, MIDDLE) for size in sizes]
-        self.above = [kept_map(*size, numbers) for size in sizes[:-1]]
+        # Of the size of what comes from above: where that is at 1/4, each place is 2 x 2 at 1/2.
+        self.above = [
+            kept_map(*side, channels, numbers) for side, channels in zip(sides[1:], shape.channels, strict=False)
+        ]
         self._spare = kept_map(*sizes[-1], numbers)
 
     def swap_last(self) -> FeatureMap:

@@ -46,7 +46,8 @@ def colour_map(content: Colours, style: Colours, strength: float = 1.0) -> Array
 
 def recoloured(picture: Array, mapping: Array) -> Array:
     """A picture [H, W, 3] under a map [3, 4]; not clipped."""
-    return picture @ mapping[:, :3].T + mapping[:, 3]
+    # All pixels as the rows of one matrix: NumPy multiplies a picture's rows one by one.
+    return (picture.reshape(-1, 3) @ mapping[:, :3].T + mapping[:, 3]).reshape(picture.shape)
 
 
 def with_colours_of(picture: Array, content: Array) -> Array:

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead_kernels import pixels
-from fairlead_kernels.quilting import nearest, quilt
+from fairlead_kernels.quilting import nearest, quilt, surroundings
+
+from .colours import recoloured
 
 Array = NDArray[np.float32]
 Places = NDArray[np.intp]
@@ -70,7 +72,7 @@ class Details:
         height, width = content.shape[:2]
         if height % CELL or width % CELL:
             content = np.pad(content, [(0, -height % CELL), (0, -width % CELL), (0, 0)], mode="edge")
-        cells = pixels.cells(content, CELL) @ mapping[:, :3].T + mapping[:, 3]
+        cells = recoloured(pixels.cells(content, CELL), mapping)
         rows, columns = (_middles(length) for length in cells.shape[:2])
         wanted = _patches(cells, rows, columns, self.size).reshape(len(rows), len(columns), -1)
         chosen = self._chosen(wanted)
@@ -122,15 +124,9 @@ def _patches(cells: Array, rows: Places, columns: Places, size: tuple[int, int])
     Places are those of a plane that is covered by styles of that size, in cells, each the mirror of its neighbours:
     what lies side by side comes from side by side, however large a content is.
     """
-    edge = PATCH // 2
-    padded = np.pad(cells, [(edge, edge), (edge, edge), (0, 0)], mode="edge")
-    lines = padded.reshape(len(padded), -1)
-    around = np.lib.stride_tricks.sliding_window_view(lines, (PATCH, 3 * PATCH))[:, ::3][rows[:, None], columns]
     found = np.empty((len(rows), len(columns), 3 * PATCH * PATCH + 2), np.float32)
     # Mean squared differences of numbers, so that the patch's size does not matter.
-    np.multiply(
-        around.reshape(len(rows), len(columns), -1), np.float32(1 / np.sqrt(3 * PATCH * PATCH)), found[..., :-2]
-    )
+    surroundings(cells, rows, columns, PATCH // 2, 1 / float(np.sqrt(3 * PATCH * PATCH)), found)
     found[..., -2:] = _places(rows, columns, size)
     return found.reshape(-1, found.shape[2])
 

@@ -51,6 +51,9 @@ struct Convolution {
     const FeatureMap* skip = nullptr;
     const FeatureMap* kept = nullptr;
     const FeatureMap* rectified = nullptr;
+    // Gets each row's sums of what is rectified, without `skip` and growth, and then of its squares: [height, 2 outputs],
+    // nought before.
+    float* noted = nullptr;
 
     // In place of those: channels (dy, dx, colour), the first 12, are the colours of 2 x 2 pixels; plus `under`.
     const float* under = nullptr;  // [2 height, 2 width, 3], or the same as `drawn`; none: nothing
@@ -74,7 +77,8 @@ struct Unshuffle {
 };
 
 // The slope of a loss at rectified features: scale * features + shift, plus what comes from the layer above, plus weight
-// * (features - other); nothing where the rectifier let nothing through. All maps are of one shape.
+// * (features - other); nothing where the rectifier let nothing through. All maps are of one shape, or what is above is
+// half as high and wide, and each of its places 2 x 2.
 struct Slope {
     FeatureMap features;
     const float* scale;  // [channels]
@@ -83,6 +87,19 @@ struct Slope {
     const FeatureMap* other = nullptr;
     float weight = 0;
     FeatureMap target = {};
+};
+
+// Filters [outputs, side, side, channels] as convolutions take them, of outputs that are made a multiple of 16.
+struct Packing {
+    const float* weights;
+    std::size_t outputs, side, channels;
+    Format format;
+    void* filters;
+    float* scales = nullptr;  // of bytes: what a filter's whole numbers are worth, and their sum, for all outputs
+    float* sums = nullptr;
+
+    std::size_t run() const { return format == Format::halves ? (side * channels + 31) / 32 * 32 : side * channels; }
+    std::size_t filled() const { return (outputs + kGroup - 1) / kGroup * kGroup; }
 };
 
 struct PixelKernels;
@@ -146,9 +163,12 @@ inline constexpr float kReach = 1.5f;
 
 // The work of all threads; results do not depend on their number. What fills a map of bytes gives its scale.
 float convolve(const Convolution& work);
+// The same, and the mean and the variance of each channel of what is rectified, before it is rounded.
+float convolve(const Convolution& work, float* mean, float* variance);
 float unshuffle(const Unshuffle& work);
 void moments(const FeatureMap& map, std::size_t step, float* mean, float* covariance);
 float store(const float* values, const FeatureMap& map, bool rectify);
+void pack(const Packing& work);
 void recolour(float* pixels, const float* mapping, std::size_t count);
 float pool(const FeatureMap& map, const FeatureMap& target);
 void spread(const FeatureMap& map, float* mean, float* variance);

@@ -20,6 +20,21 @@ struct Laid {
     std::size_t height, width;
 };
 
+// Cells [height, width, 3], and places among them, whose surroundings go to the first numbers of each of `found`
+// [rows, columns, pitch]: the cells up to `edge` away, times a factor; what lies beyond is the outermost cell.
+struct Surroundings {
+    const float* cells;
+    std::size_t height, width;
+    const std::int32_t* rows;
+    const std::int32_t* columns;
+    std::size_t down, across, edge;
+    float factor;
+    float* found;
+    std::size_t pitch;
+};
+
+void surroundings(const Surroundings& work);
+
 // What is wanted [count, size] and what there is [places, size], each of a kind below `kinds`.
 struct Choice {
     const float* wanted;
