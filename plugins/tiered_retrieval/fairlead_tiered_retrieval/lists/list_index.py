@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields, replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -15,15 +15,13 @@ from numpy.typing import NDArray
 
 from fairlead_kernels.backend import set_threads
 from fairlead_kernels.backend import threads as kernel_threads
-from fairlead_kernels.vector_lists import Closure, ListEffort, Lists, ListsFound, ListStream, ListTraining, train_lists
-from fairlead_kernels.vectors import Space as KernelSpace
+from fairlead_kernels.vector_lists import Closure, ListEffort, Lists, ListsFound, ListStream
 
 from ..bitmap import number_in
 from ..distances import nearest
-from ..errors import BudgetExceeded, CorruptFile, NotFound, StoreFull, TieredRetrievalError
+from ..errors import CorruptFile, NotFound, StoreFull, TieredRetrievalError
 from ..index import Found, Limits, Progress, Sizes, Told
 from ..space import Space
-from ..tiers.local import DramRegion
 from ..tiers.packed import in_memory, in_tier, packed
 from ..tiers.region import Region, TierError
 from .calibration import (
@@ -37,17 +35,14 @@ from .calibration import (
     measure,
     to_json,
 )
-from .closing import Closing, as_asked_for, closing
+from .rows import check_region, memory_for, packed_for, pieces, spread
 from .tier_pool import TierPool
+from .training import CHUNK, LIST_SIZE, PARTS, SAMPLE, adopted, check_memory, chosen_closing, spare_memory, trained
 
-#: Vectors of a list on average, and of the sample that clusters and codes are trained on.
-LIST_SIZE, SAMPLE = 200, 20_000
-_CHUNK, _PIECE = 1 << 14, 1 << 20
 #: Files are read in blocks: what lies this near is read along.
 _FILE_GAP = 2048
 #: Searches of so many queries, with so many exact vectors each, join those of others that are under way.
 _FEW, _MOST_READS = 8, 256
-_TRAINING = ("mean", "reflectors", "triangle", "steps", "signs")
 
 
 class ListIndex:
@@ -113,20 +108,20 @@ class ListIndex:
         """
         if not len(slots):
             raise TieredRetrievalError("an index of lists of 0 vectors; accepted: 1 and more, or a flat index")
-        _check_memory(space, slots, limits, region, code_bytes)
+        check_memory(space, slots, limits, region, code_bytes)
         tell = told or (lambda share: None)
         before = kernel_threads()
         set_threads(max(1, min(256, limits.threads)))
         try:
             random = np.random.default_rng(limits.seed)
             sample = vectors[np.sort(random.permutation(slots)[:SAMPLE])]
-            training = _trained(space, sample, len(slots), list_size, code_bytes, limits.seed)
-            spare = _spare_memory(space, slots, limits, region, code_bytes) / len(slots)
-            chosen = _closing(space, training, sample, list_size, copies, spare, limits.seed)
+            training = trained(space, sample, len(slots), list_size, code_bytes, limits.seed)
+            spare = spare_memory(space, slots, limits, region, code_bytes) / len(slots)
+            chosen = chosen_closing(space, training, sample, list_size, copies, spare, limits.seed)
             lists = Lists(training, chosen.closure)
             tell(0.2)
             own = region is None
-            place = _memory(space, len(slots) + len(slots) // 16 + 16) if own else _packed(region, space, sample)
+            place = memory_for(space, len(slots) + len(slots) // 16 + 16) if own else packed_for(region, space, sample)
             index = cls(space, lists, place, own, [], list_size, chosen.reason)
             held = np.sort(random.permutation(slots)[: min(QUERIES, len(slots) // 4)])
             # All have their places first: those held out come back to theirs.
@@ -260,11 +255,11 @@ class ListIndex:
     def save(self, folder: Path) -> None:
         """Write codes, training, table and rows: a region's rows move on after this, what is saved must not."""
         t = self._lists.training
-        arrays = {name: getattr(t, name) for name in _TRAINING} | self._lists.saved()
+        arrays = {name: getattr(t, name) for name in PARTS} | self._lists.saved()
         np.savez(folder / "lists.npz", **arrays)
         with (folder / "rows.bin").open("wb") as file:
             size = self._lists.rows * self.space.bytes
-            for start, length in _pieces(self.space, size):
+            for start, length in pieces(self.space, size):
                 file.write(self._pool.region.read(start, length))
         codes = {"bytes_dims": t.bytes_dims, "nibble_dims": t.nibble_dims, "tail": t.tail}
         content = {"codes": codes, "list_size": self._list_size, "table": to_json(self.table)}
@@ -280,7 +275,7 @@ class ListIndex:
                 arrays = {name: file[name] for name in file.files}
             # Of an index that was saved before there was closure nothing is said about it.
             closure = Closure(**content.get("closure", {}))
-            lists = _adopted(space, content["codes"], arrays, closure)
+            lists = adopted(space, content["codes"], arrays, closure)
             table = from_json(content["table"])
             size = (folder / "rows.bin").stat().st_size
             if size != lists.rows * space.bytes or not table:
@@ -290,9 +285,9 @@ class ListIndex:
             raise CorruptFile(folder / "lists.npz", 0, problem, "the vectors are kept elsewhere") from error
         own = region is None
         rows = np.memmap(folder / "rows.bin", np.uint8, "r") if size else np.zeros(0, np.uint8)
-        place = _memory(space, lists.rows + 256) if own else _packed(region, space, rows)
-        _check_region(place, size)
-        for start, length in _pieces(space, size):
+        place = memory_for(space, lists.rows + 256) if own else packed_for(region, space, rows)
+        check_region(place, size)
+        for start, length in pieces(space, size):
             place.write(start, np.asarray(rows[start : start + length]))
         return cls(space, lists, place, own, table, int(content["list_size"]), str(content.get("reason", "")))
 
@@ -304,8 +299,8 @@ class ListIndex:
     def _copy_to(self, region: Region) -> None:
         size = self._lists.rows * self.space.bytes
         region = packed(region, self.space.element, self.space.dim, self._sampled)
-        _check_region(region, size)
-        for start, length in _pieces(self.space, size):
+        check_region(region, size)
+        for start, length in pieces(self.space, size):
             piece = self._pool.region.read(start, length)
             region.write(start, piece)
             if not np.array_equal(region.read(start, len(piece)), piece):
@@ -314,7 +309,7 @@ class ListIndex:
 
     def _sampled(self) -> NDArray:
         """Vectors from everywhere in the region, [n, dim]."""
-        places = _spread(self._lists.rows)
+        places = spread(self._lists.rows)
         return (
             self._pool.region.read_batch(places * self.space.bytes, self.space.bytes)
             .view(np.float32)
@@ -322,7 +317,7 @@ class ListIndex:
         )
 
     def _grow(self, rows: int) -> None:
-        self._copy_to(_memory(self.space, (self._lists.rows + rows) * 5 // 4))
+        self._copy_to(memory_for(self.space, (self._lists.rows + rows) * 5 // 4))
 
     def _search(
         self, queries: NDArray, k: int, effort: ListEffort, allowed: NDArray[np.uint8] | None, threads: int
@@ -336,7 +331,7 @@ class ListIndex:
                 return self._lists.search(tiers, queries, k, self._suited(effort), allowed), True
         except TierError:
             # Codes are in memory: what they say is better than nothing, and is marked as such.
-            spare = _memory(self.space, self._lists.rows + 1)
+            spare = memory_for(self.space, self._lists.rows + 1)
             given = replace(effort, exact=False)
             return self._lists.search([spare.open_native()], queries, k, given, allowed), False
 
@@ -353,13 +348,13 @@ class ListIndex:
     def _fill(self, slots: NDArray[np.int64], vectors: NDArray, tell: Told) -> None:
         """Write vectors list by list, in each along its main direction."""
         into, along = np.empty(len(slots), np.uint32), np.empty(len(slots), np.float32)
-        for start in range(0, len(slots), _CHUNK):
-            part = slice(start, start + _CHUNK)
+        for start in range(0, len(slots), CHUNK):
+            part = slice(start, start + CHUNK)
             into[part], along[part] = self._lists.assign(vectors[slots[part]])
             tell(0.2 + 0.3 * start / len(slots))
         order = np.lexsort((along, into))
         with self._pool.lent(1) as tiers:
-            step = max(1, _CHUNK // self._list_size)
+            step = max(1, CHUNK // self._list_size)
             starts = [0, *(np.flatnonzero(np.diff(into[order])) + 1)[step::step]]
             for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
                 some = order[start:end]
@@ -394,91 +389,3 @@ class ListIndex:
 
 def _gap(region: Region) -> int:
     return _FILE_GAP if region.kind == "file" else 0
-
-
-def _kernel_space(space: Space) -> KernelSpace:
-    return KernelSpace(space.element, space.metric, space.dim)
-
-
-def _trained(space: Space, sample: NDArray, count: int, size: int, code_bytes: float | None, seed: int) -> ListTraining:
-    lists = max(1, min(count // size, len(sample) // 8))
-    try:
-        return train_lists(_kernel_space(space), sample, lists, code_bytes=code_bytes, seed=seed)
-    except ValueError as error:
-        raise TieredRetrievalError(f"an index of lists: {error}") from error
-
-
-def _closing(
-    space: Space, training: ListTraining, sample: NDArray, size: int, copies: int | None, spare: float, seed: int
-) -> Closing:
-    """Closure as asked for, or as a sample says."""
-    if copies is None:
-        return closing(space, training, sample, size, spare, seed)
-    if not 0 <= copies <= 7:
-        raise TieredRetrievalError(f"an index of lists: copies = {copies}; accepted: 0 to 7")
-    return as_asked_for(copies, size)
-
-
-def _adopted(space: Space, codes: dict, arrays: dict[str, NDArray], closure: Closure) -> Lists:
-    lead = int(codes["bytes_dims"]) + int(codes["nibble_dims"])
-    shapes = {"reflectors": (lead, space.dim), "triangle": (lead, lead), "signs": (4, space.dim - lead)}
-    trained = {name: arrays.pop(name) for name in _TRAINING}
-    trained = {name: array.reshape(shapes.get(name, array.shape)) for name, array in trained.items()}
-    centroids = arrays["centroids"].reshape(-1, lead)
-    known = {field.name for field in fields(ListTraining)}
-    given = {name: value for name, value in codes.items() if name in known}
-    lists = Lists(ListTraining(_kernel_space(space), **given, **trained, centroids=centroids), closure)
-    lists.adopt(arrays)
-    return lists
-
-
-def _memory(space: Space, rows: int) -> Region:
-    return DramRegion("dram:", max(1, rows) * space.bytes)
-
-
-def _packed(region: Region, space: Space, vectors: NDArray) -> Region:
-    """The region for packed rows, where these vectors (rows, or their bytes) can be."""
-
-    def sample() -> NDArray:
-        rows = vectors.reshape(-1).view(np.float32).reshape(-1, space.dim)
-        return np.asarray(rows[_spread(len(rows))])
-
-    return packed(region, space.element, space.dim, sample)
-
-
-def _spread(count: int) -> NDArray[np.int64]:
-    """So many of `count` places, from the first to the last, as a sample needs."""
-    return np.unique(np.linspace(0, count - 1, min(count, 1000)).astype(np.int64))
-
-
-def _pieces(space: Space, size: int) -> Iterator[tuple[int, int]]:
-    """Offsets and lengths of pieces of whole rows."""
-    step = max(1, _PIECE // space.bytes) * space.bytes
-    return ((start, min(step, size - start)) for start in range(0, size, step))
-
-
-def _check_region(region: Region, size: int) -> None:
-    if region.size < size:
-        raise TieredRetrievalError(f"{region.url}: has {region.size} bytes; accepted: {size} and more for its vectors")
-
-
-def _check_memory(space: Space, slots: NDArray, limits: Limits, region: Any, code_bytes: float | None) -> None:
-    needed = _needed(space, slots, region, code_bytes)
-    if limits.memory_bytes is not None and needed > limits.memory_bytes:
-        raise BudgetExceeded(f"an index of lists of {len(slots)} vectors", needed, limits.memory_bytes)
-
-
-def _spare_memory(space: Space, slots: NDArray, limits: Limits, region: Any, code_bytes: float | None) -> float:
-    if limits.memory_bytes is None:
-        return np.inf
-    return limits.memory_bytes - _needed(space, slots, region, code_bytes)
-
-
-def _needed(space: Space, slots: NDArray, region: Any, code_bytes: float | None) -> int:
-    """Bytes of a build without copies."""
-    codes = 0.0655 * 4 * space.dim if code_bytes is None else code_bytes
-    needed = int(1.15 * len(slots) * (codes + 8)) + 5 * int(slots[-1])
-    needed += 4 * space.dim * (3 * min(SAMPLE, len(slots)) + 2 * _CHUNK + 4 * space.dim) + 24 * len(slots)
-    if region is None:
-        needed += (len(slots) + len(slots) // 16 + 16) * space.bytes
-    return needed
