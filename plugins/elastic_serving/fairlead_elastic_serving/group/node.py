@@ -90,6 +90,7 @@ class GroupNode:
         self._lost: set[str] = set()
         self._cut: set[str] = set()
         self._draining = False
+        self._put_off = False
 
     @property
     def pending(self) -> bool:
@@ -118,14 +119,32 @@ class GroupNode:
         self._receive()
         self._tick()
         self._carry_out()
-        self._background(self.service.step())
+        if not self._plans_first():
+            self._compute()
         self._drained()
         self._leave_if_plain()
         if self._waiting and self._clock() - self._waiting_since > self.settings.entry_s:
             self._do(self.member.broke(self._clock(), self._changes.epoch))
             self._waiting.clear()
             self._carry_out()
+        return self._may_plan
+
+    @property
+    def _may_plan(self) -> bool:
         return not (self.member.draining or self._waiting or self.member.phase is Phase.RECOVERING)
+
+    def _plans_first(self) -> bool:
+        """Whether this driver sends what is ready before it computes for others, as a stage may wait for that; but no
+        two times in a row.
+        """
+        pipeline = self._changes.pipeline
+        first = pipeline is not None and self._may_plan and not self._put_off and self._it.loop.scheduler.ready() > 0
+        self._put_off = first
+        return first
+
+    def _compute(self) -> bool:
+        self._put_off = False
+        return self._background(self.service.step())
 
     def _nothing_due(self) -> bool:
         """Whether this instance serves alone, and no message and no poll is due: it does so between most steps."""
@@ -148,7 +167,11 @@ class GroupNode:
         """Do what is due while a microbatch of this instance's is in flight; false if that is nothing."""
         came = self._receive()
         self._tick()
-        return self._background(self.service.step()) or came
+        pipeline = self._changes.pipeline
+        if came and pipeline is not None and pipeline.ended:
+            # Whoever waits for it goes on first.
+            return True
+        return self._compute() or came
 
     def check(self) -> None:
         """Raise IntegrityError or ElasticServingError unless pages are held as they must be, here and in quotas."""

@@ -111,6 +111,11 @@ class PipelineExecutor:
         """Microbatches that were not answered."""
         return len(self._flying)
 
+    @property
+    def ended(self) -> bool:
+        """Whether a microbatch came back, or was lost."""
+        return self._ended() is not None
+
     def submit(self, batch: Batch) -> None:
         """Send a microbatch to the first stage; never waits."""
         self.submitted += 1

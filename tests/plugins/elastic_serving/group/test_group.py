@@ -233,6 +233,29 @@ def test_prompts_overtake_next_tokens_but_not_each_other(llama: RandomModel) -> 
     assert [task.number for _, task in service._tasks] == [1, 3, 5, 0, 2, 6, 4], "the second part of what 2 began"
 
 
+def test_a_driver_sends_what_is_ready_before_it_computes_for_others_but_not_twice_in_a_row(
+    llama: RandomModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(llama.directory, PAGES, context=100)
+    _burst(world, range(8), 16)
+    world.until(lambda: Phase.GROUPED in world.phases())
+    for _ in range(3):
+        world.step()
+    node, computed = world["a"].node, list[int]()
+    monkeypatch.setattr(node.service, "step", lambda: computed.append(1) or False)
+    monkeypatch.setattr(world["a"].loop.scheduler, "ready", lambda: 1)
+    seen = []
+    for _ in range(6):
+        assert node.turn()
+        seen.append(len(computed))
+    assert max(seen[place + 1] - seen[place] for place in range(5)) == 1
+    assert seen[-1] - seen[0] in (2, 3), "every other time"
+    monkeypatch.setattr(world["a"].loop.scheduler, "ready", lambda: 0)
+    node.turn()
+    node.turn()
+    assert len(computed) == seen[-1] + 2, "nothing to send"
+
+
 def test_an_exchange_waits_for_activations(llama: RandomModel) -> None:
     world = World(llama.directory, PAGES, context=100)
     _burst(world, range(8), 16)
