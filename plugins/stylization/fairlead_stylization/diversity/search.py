@@ -97,8 +97,12 @@ def random_results(generate: Generate, picture: torch.Tensor, wanted: Search, *,
     rows, columns = lattice_shape(*picture.shape[2:], cell)
     generator = torch.Generator().manual_seed(wanted.seed)
     signs = (torch.rand(wanted.count, 3, rows, columns, generator=generator) < 0.5).float() * 2 - 1
+    signs = signs.to(picture.device)
     with torch.no_grad():
-        change = _spread(signs.to(picture.device) * wanted.bound, picture, cell)
+        # Of a lattice with the reach that a search has, bent back as there.
+        change = (
+            _bent(signs * wanted.reach, picture, wanted) if smooth else _spread(signs * wanted.bound, picture, cell)
+        )
         inputs = _perturbed(picture, change, None)
         return Found(generate(inputs), inputs, ())
 
