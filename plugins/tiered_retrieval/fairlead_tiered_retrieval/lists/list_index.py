@@ -379,12 +379,16 @@ class ListIndex:
         self.table = self._measured(queries, exact, threads)
 
     def _measured(self, queries: NDArray, exact: NDArray[np.int64], threads: int) -> list[Measured]:
-        return measure(
-            lambda effort: self._search(queries, NEIGHBOURS, effort, None, threads)[0],
-            exact,
-            len(self._lists.sizes()),
-            0,
-        )
+        def tried(effort: ListEffort) -> ListsFound:
+            found, complete = self._search(queries, NEIGHBOURS, effort, None, threads)
+            if not complete:
+                # Measured by codes alone, every effort would seem too little from then on.
+                raise TieredRetrievalError(
+                    f"{self._pool.region.url}: does not answer; what recall takes stays as it was"
+                )
+            return found
+
+        return measure(tried, exact, len(self._lists.sizes()), 0)
 
 
 def _gap(region: Region) -> int:

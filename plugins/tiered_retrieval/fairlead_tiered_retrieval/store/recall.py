@@ -61,8 +61,7 @@ def recall_report(
 ) -> RecallReport:
     """Search for stored vectors, drawn by a seed, or for queries that came, and compare with exact search.
 
-    A stored vector that is searched for is itself left out. A tie at the last place counts as found (as ann-benchmarks
-    has it, by distance).
+    A stored vector that is searched for is itself left out.
 
     Raises:
         TieredRetrievalError: a value that is not accepted, fewer than two vectors, or too few queries came.
@@ -126,7 +125,6 @@ def _report(
     found, _ = searcher.nearest(rows, k + stored, None, recall)
     slots, _ = nearest(rows, parts.file.rows, live, k + stored, parts.space)
     shares = [_share(*of_query) for of_query in zip(own, found.slots, slots, [k] * len(rows), strict=True)]
-    # Exact distances of what was found decide ties; slots alone would not.
     mean = float(np.mean(shares))
     deviation = float(np.std(shares, ddof=1)) if len(shares) > 1 else 0.0
     return RecallReport(
