@@ -148,7 +148,9 @@ class Instance:
     async def _send_lease(self, epoch: int, expires_boottime_s: float) -> None:
         if self._run is not None and self._run.is_prepared:
             self._drained_run = None
+            run = self._run
             await self.ask(protocol.Activate(epoch=epoch, expires_boottime_s=expires_boottime_s))
+            run.granted(epoch, expires_boottime_s)
             if self._clock() < expires_boottime_s:
                 self._set_state(InstanceState.READY)
 

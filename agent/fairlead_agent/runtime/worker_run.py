@@ -59,6 +59,7 @@ class WorkerRun:
         self._listener = listener
         self._log = WorkerLog(spec.log_path, settings.log_max_bytes)
         self._prepared_at_s: float | None = None
+        self._lease: tuple[int, float] = (0, 0.0)
         self._detached = False
 
     @property
@@ -144,6 +145,10 @@ class WorkerRun:
             return None if error.kind == "TimeoutError" else BudgetReply(accepted=False, reason=str(error))
         except ControlLostError as error:
             return BudgetReply(reason=f"the worker ended meanwhile ({error}); the next starts within this budget")
+
+    def granted(self, epoch: int, expires_boottime_s: float) -> None:
+        """The worker took this lease: a status that tells of an earlier one was written before."""
+        self._lease = max(self._lease, (epoch, expires_boottime_s))
 
     def terminate(self) -> None:
         """Ask the worker's process group to end."""
@@ -246,7 +251,10 @@ class WorkerRun:
             self._listener.heard(fields)
 
     def _note(self, status: HostStatus) -> None:
-        self.status = status
+        lease = (status.epoch, status.expires_boottime_s)
+        if lease < self._lease:  # the worker's threads announce side by side; leases only grow
+            return
+        self._lease, self.status = lease, status
         if status.state is not InstanceState.PREPARING and self._prepared_at_s is None:
             self._prepared_at_s = time.monotonic()
         self._listener.noted(self, status)

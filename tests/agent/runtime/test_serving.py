@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import stat
+import time
 
 import pytest
 
@@ -89,6 +90,17 @@ async def test_drain_finishes_what_is_under_way_and_refuses_what_is_new(bench):
     assert instance.state is InstanceState.DRAINING
     assert await draining is True
     assert (await slow)[::2] == (200, b"slow")
+
+
+async def test_standing_by_that_is_heard_late_takes_no_lease_away(bench):
+    """The thread that prepared may announce it after the thread that took the lease has answered."""
+    instance = await bench.start()
+    standing_by = instance.status
+    assert standing_by is not None and standing_by.state is InstanceState.STANDBY
+    await bench.supervisor.activate(bench.key, 1, time.clock_gettime(time.CLOCK_BOOTTIME) + patient(60))
+    instance._run._on_event({"event": "state", "status": standing_by.model_dump(mode="json")})
+    assert instance.state is InstanceState.READY
+    assert instance.status is not standing_by
 
 
 async def test_drain_says_when_the_deadline_was_too_short(bench):
