@@ -254,7 +254,7 @@ class TierGraphIndex:
         return Progress(0, self._graph.removed, "linking around removed vectors")
 
     def calibrate(self, queries: NDArray, true: NDArray[np.int64]) -> None:
-        """Measure with these queries which beam a recall takes."""
+        """Measure with these queries which beam a recall takes; raises TierError where the tier does not answer."""
         self.calibration = measured(queries, true, self._tried)
 
     def save(self, folder: Path) -> None:

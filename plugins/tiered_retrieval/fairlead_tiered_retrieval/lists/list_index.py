@@ -23,7 +23,7 @@ from ..errors import CorruptFile, NotFound, StoreFull, TieredRetrievalError
 from ..index import Found, Limits, Progress, Sizes, Told
 from ..space import Space
 from ..tiers.packed import in_memory, in_tier, packed
-from ..tiers.region import Region, TierError
+from ..tiers.region import Region, TierError, TierLost
 from .calibration import (
     FILE_READ_COST,
     NEIGHBOURS,
@@ -249,7 +249,7 @@ class ListIndex:
         return Progress(done, done + self._lists.wanting(self._list_size), "balancing lists")
 
     def calibrate(self, queries: NDArray, true: NDArray[np.int64]) -> None:
-        """Measure with these queries what recall costs."""
+        """Measure with these queries what recall costs; raises TierError where the tier does not answer."""
         self.table = self._measured(queries, true, 1)
 
     def save(self, folder: Path) -> None:
@@ -383,9 +383,8 @@ class ListIndex:
             found, complete = self._search(queries, NEIGHBOURS, effort, None, threads)
             if not complete:
                 # Measured by codes alone, every effort would seem too little from then on.
-                raise TieredRetrievalError(
-                    f"{self._pool.region.url}: does not answer; what recall takes stays as it was"
-                )
+                url = self._pool.region.url
+                raise TierLost(f"{url}: does not answer; what recall takes stays as it was", url)
             return found
 
         return measure(tried, exact, len(self._lists.sizes()), 0)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from fairlead_kernels.vector_lists import ListStream
 from fairlead_kernels.vector_tiers import Tier
 
-from ..tiers.region import Region, TierError
+from ..tiers.region import Region, TierError, TierLost
 
 
 class TierPool:
@@ -47,7 +47,7 @@ class TierPool:
             tiers = [self._idle.pop() for _ in range(min(count, len(self._idle)))]
             self._searches[generation] = self._searches.get(generation, 0) + 1
         try:
-            tiers += [region.open_native() for _ in range(count - len(tiers))]
+            tiers += [_opened(region) for _ in range(count - len(tiers))]
             yield tiers
             with self._changed:
                 if generation == self._generation:
@@ -65,7 +65,7 @@ class TierPool:
         with self._changed:
             generation = self._generation
             if self._stream is None:
-                self._streaming = [self.region.open_native() for _ in range(threads)]
+                self._streaming = [_opened(self.region) for _ in range(threads)]
                 self._stream = make(self.region, self._streaming)
             stream = self._stream
             self._searches[generation] = self._searches.get(generation, 0) + 1
@@ -91,3 +91,11 @@ class TierPool:
                 self._changed.wait()
             self._searches.pop(left, None)
         before.close()
+
+
+def _opened(region: Region) -> Tier:
+    """A new tier object; raises TierLost where there is less than was promised, as of a file that was cut."""
+    tier = region.open_native()
+    if tier.size < region.size:
+        raise TierLost(f"{region.url}: has {tier.size} bytes left of {region.size}", region.url)
+    return tier

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ..errors import TieredRetrievalError
+from ..tiers.region import TierError
 from . import arrow, bodies, errors
 from .backend import Answer, Backend
 from .openapi import document
@@ -76,6 +77,7 @@ class Application:
         ]
         handlers: Any = {
             TieredRetrievalError: errors.answer,
+            TierError: errors.answer,
             HTTPException: errors.answer,
             Exception: errors.unexpected,
         }

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from ..embedding.encoder import EmbeddingUnavailable
 from ..errors import BudgetExceeded, CorruptFile, NotFound, StoreClosed, StoreFull, TieredRetrievalError
+from ..tiers.region import TierError
 
 #: The first that fits.
 STATUS: tuple[tuple[type[Exception], int], ...] = (
@@ -22,6 +23,7 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (CorruptFile, 500),
     (EmbeddingUnavailable, 501),
     (TieredRetrievalError, 400),
+    (TierError, 503),
 )
 _SHOWN = 200
 

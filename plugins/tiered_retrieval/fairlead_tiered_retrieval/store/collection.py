@@ -306,6 +306,7 @@ class Collection:
 
         Raises:
             BadVectors, TieredRetrievalError: they are not of the space, or too few.
+            TierError: the index's tier does not answer; what a recall takes stays as it was.
         """
         rows = seen_queries(self._searcher) if queries is None else check_vectors(queries, self.space, "queries")
         return self._maintenance.calibrate(lambda: calibrated(self._searcher, rows, recall, seed))

@@ -139,6 +139,10 @@ def test_what_a_lost_tier_does_not_say_the_codes_do(tmp_path: Path, rows):
     assert np.isin(index.search(rows[:9], 5, allowed=bitmap_of(chosen, 600)).slots, chosen).all()
     with pytest.raises(TierLost):
         index.vectors(np.arange(3))
+    before = index.calibration
+    with pytest.raises(TierLost):
+        index.calibrate(rows[:40], index.search(rows[:40], 10).slots)
+    assert index.calibration is before
 
 
 def test_searches_that_come_together_find_what_each_would_alone(rows):

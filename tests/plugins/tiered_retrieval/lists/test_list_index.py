@@ -132,6 +132,23 @@ def test_what_the_tier_does_not_say_the_codes_do(monkeypatch, rows):
     found = index.search(rows[:40], 5)
     assert expected.complete and not found.complete
     assert (found.reads == 0).all() and (found.slots[:, 0] == np.arange(40)).mean() > 0.7
+    before = index.table
+    with pytest.raises(TierLost, match="stays as it was"):
+        index.calibrate(rows[:40], expected.slots)
+    assert index.table is before, "measured by codes alone every effort would seem too little"
+
+
+def test_a_file_that_was_cut_is_a_tier_that_does_not_answer(tmp_path, rows):
+    region = open_region(f"file:{tmp_path / 'rows'}", 1 << 18)
+    index = ListIndex.build(SPACE, np.arange(1000), rows, list_size=50, code_bytes=40, region=region)
+    expected = index.search(rows[:40], 5)
+    index._pool._idle.clear()
+    content = (tmp_path / "rows").read_bytes()
+    (tmp_path / "rows").write_bytes(content[:4096])
+    assert not index.search(rows[:40], 5).complete
+    (tmp_path / "rows").write_bytes(content)
+    again = index.search(rows[:40], 5)
+    assert again.complete and np.array_equal(again.slots, expected.slots)
 
 
 def test_what_is_refused(tmp_path, rows, index):

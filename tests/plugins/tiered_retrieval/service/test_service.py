@@ -230,6 +230,31 @@ def test_many_vectors_leave_main_memory_for_a_budget_too(tmp_path: Path) -> None
         served.stop()
 
 
+def test_measuring_while_the_tier_is_away_changes_nothing_and_says_so(tmp_path: Path) -> None:
+    from fairlead_kernels.backend import extension
+
+    if extension() is None:
+        pytest.skip("indexes of many vectors need the compiled kernels")
+    served = Served(tmp_path, embedding=None, index_from=1000)
+    try:
+        with served.client() as client:
+            rows = RNG.normal(size=(2000, 32)).astype(np.float32)
+            collection = client.create("away", dim=32, metric="l2")
+            collection.upsert(range(2000), rows)
+            collection.move("file", index="lists")
+            found = collection.search(rows[:50], k=5)
+            (held,) = tmp_path.glob("**/tiers/*")
+            content = held.read_bytes()
+            held.write_bytes(b"")
+            with pytest.raises(RequestRefused, match="does not answer; what recall takes stays as it was"):
+                collection.calibrate(rows[:60])
+            assert not collection.search(rows[:50], k=5).complete
+            held.write_bytes(content)
+            assert collection.search(rows[:50], k=5).ids() == found.ids()
+    finally:
+        served.stop()
+
+
 def _in_memory() -> Any:
     return Plan("memory")
 
