@@ -7,12 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import click
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..errors import BadSetting, MissingExtra, StylizationError
-
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+from .run_options import FILE, run_options, shown_progress
 
 #: Weights of the losses in the run whose weights ship. Those of the deep layers and of patches cost most of a step.
 SHIPPED = {
@@ -27,21 +24,9 @@ _LOSSES = (
 
 
 @click.command("style-train")
-@click.option("--contents", type=_FOLDER, required=True, help="Folder of photographs.")
-@click.option("--styles", type=_FOLDER, required=True, help="Folder of paintings.")
-@click.option("--vgg", type=_FILE, required=True, help="VGG-19 (vgg_normalised), to relu3_1 at least.")
-@click.option("--slim", type=_FILE, help="Slim VGG-19, where the full one ends before relu5_1.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the run.")
-@click.option("--variant", type=click.Choice(["edge", "quality"]), default="edge", show_default=True)
-@click.option("--steps", default=20000, show_default=True, help="In all; a run in the same folder goes on.")
-@click.option("--batch", default=4, show_default=True)
-@click.option("--size", default=128, show_default=True, help="Side of the pictures, in pixels.")
-@click.option("--rate", default=1e-3, show_default=True, help="Adam's highest rate.")
+@run_options(steps=20000, rate=1e-3, every=100)
+@click.option("--slim", type=FILE, help="Slim VGG-19, where the full one ends before relu5_1.")
 @click.option("--workers", default=1, show_default=True, help="Batches that are computed at once.")
-@click.option("--threads", default=0, help="Of torch, for each worker.")
-@click.option("--average", default=0.99, show_default=True, help="Decay of the weights' average, which is kept.")
-@click.option("--every", default=100, show_default=True, help="Steps between two records.")
-@click.option("--seed", default=0, show_default=True)
 @click.option("--loss", "losses", multiple=True, metavar="TERM=WEIGHT", help=_LOSSES)
 def train_command(losses: tuple[str, ...], **options: object) -> None:
     """Train a student on your own pictures; stop it at any time, the same command goes on."""
@@ -51,13 +36,7 @@ def train_command(losses: tuple[str, ...], **options: object) -> None:
         from .settings import TrainingSettings
     except ImportError as problem:
         raise click.ClickException(str(MissingExtra("training", "torch"))) from problem
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}"), TimeRemainingColumn())
-    with Progress(*columns) as bar:
-        task = bar.add_task("training", total=float(str(options["steps"])))
-
-        def tell(step: int, terms: dict[str, float]) -> None:
-            bar.update(task, completed=step, description=f"content {terms['content']:.2f} style {terms['style']:.2f}")
-
+    with shown_progress(options["steps"]) as tell:
         try:
             weights = LossWeights(**(SHIPPED | read_losses(losses)))
             click.echo(train(TrainingSettings(**options, losses=weights), tell))  # type: ignore[arg-type]
@@ -86,7 +65,7 @@ def read_losses(words: Iterable[str]) -> dict[str, float]:
 
 
 @click.command("style-export")
-@click.argument("weights", type=_FILE)
+@click.argument("weights", type=FILE)
 @click.option("--variant", type=click.Choice(["edge", "quality"]), default="edge", show_default=True)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the graphs.")
 def export_command(weights: Path, variant: str, out: Path) -> None:

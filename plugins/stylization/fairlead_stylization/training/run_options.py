@@ -1,0 +1,57 @@
+"""What the commands that train have in common: options of a run, and its progress on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def run_options(*, steps: int, rate: float, every: int) -> Callable[[Any], Any]:
+    """Add the options of every run to a command, with defaults of its own."""
+    given = (
+        click.option("--contents", type=FOLDER, required=True, help="Folder of photographs."),
+        click.option("--styles", type=FOLDER, required=True, help="Folder of paintings."),
+        click.option("--vgg", type=FILE, required=True, help="VGG-19 (vgg_normalised), to relu3_1 at least."),
+        click.option(
+            "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the run."
+        ),
+        click.option("--variant", type=click.Choice(["edge", "quality"]), default="edge", show_default=True),
+        click.option("--steps", default=steps, show_default=True, help="In all; a run in the same folder goes on."),
+        click.option("--batch", default=4, show_default=True),
+        click.option("--size", default=128, show_default=True, help="Side of the pictures, in pixels."),
+        click.option("--rate", default=rate, show_default=True, help="Adam's highest rate."),
+        click.option("--threads", default=0, help="Of torch, for each worker."),
+        click.option(
+            "--average", default=0.99, show_default=True, help="Decay of the weights' average, which is kept."
+        ),
+        click.option("--every", default=every, show_default=True, help="Steps between two records."),
+        click.option("--seed", default=0, show_default=True),
+    )
+
+    def add(command: Any) -> Any:
+        for option in reversed(given):
+            command = option(command)
+        return command
+
+    return add
+
+
+@contextmanager
+def shown_progress(steps: object) -> Iterator[Callable[[int, dict[str, float]], None]]:
+    """Show a bar; give what tells it the step and the losses there."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}"), TimeRemainingColumn())
+    with Progress(*columns) as bar:
+        task = bar.add_task("training", total=float(str(steps)))
+
+        def tell(step: int, terms: dict[str, float]) -> None:
+            bar.update(task, completed=step, description=f"content {terms['content']:.2f} style {terms['style']:.2f}")
+
+        yield tell
