@@ -233,13 +233,17 @@ class TierBench:
             for repeat in range(self.options.repeats)
         ]
         ratio = statistics.median(one["p99_ms"] / one["p50_ms"] for one in told)
-        ideal = statistics.median(one["constant_p99_ms"] / one["constant_p50_ms"] for one in told)
+        ideal, paused = (
+            statistics.median(one[f"{kind}_p99_ms"] / one[f"{kind}_p50_ms"] for one in told)
+            for kind in ("constant", "paused")
+        )
         middle = {key: statistics.median(one[key] for one in told) for key in told[0]}
         note = (
             f"p50 {middle['p50_ms']:.2f} ms, p99 {middle['p99_ms']:.2f} ms, alone {middle['alone_ms']:.2f} ms; "
             f"{middle['rate']:,.0f} queries/s, a load of {middle['share']:.2f}; equal times of service and then what "
             f"else a query alone takes have {ideal:.1f}x "
-            f"({middle['constant_p50_ms']:.2f} ms, {middle['constant_p99_ms']:.2f} ms)"
+            f"({middle['constant_p50_ms']:.2f} ms, {middle['constant_p99_ms']:.2f} ms), with the pauses of a "
+            f"thread that only looked at the clock, right after, {paused:.1f}x"
         )
         return row(case, "p99 / p50 at 70 % load", "x", [ratio], limit=3.0, promise=WAIT, note=note)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.vectors.queueing import Server, arrivals, percentiles, waits
+from benchmarks.vectors.queueing import Server, arrivals, paused_waits, pauses_of, percentiles, waits
 from fairlead_tiered_retrieval.flat_index import FlatIndex
 from fairlead_tiered_retrieval.graph.tier_graph_index import TierGraphIndex
 from fairlead_tiered_retrieval.index import Index, IndexKind, Limits
@@ -105,7 +105,8 @@ class IndexEngine:
         Returns:
             milliseconds from when each was due to its answer (p50, p99), of a query alone, and where one server with a
             constant time of service took them in turn and the tier then took the rest of a lone query's time
-            (constant_p50, constant_p99); queries a second and the share that they were of what the stream can do.
+            (constant_p50, constant_p99), also with the pauses of a thread that only looked at the clock right after
+            (paused_p50, paused_p99); queries a second and the share that they were of what the stream can do.
         """
         if not isinstance(self.index, ListIndex | TierGraphIndex):
             raise ValueError(f"load of an index of kind {self._kind}; accepted: lists, tier-graph")
@@ -124,8 +125,9 @@ class IndexEngine:
                 break
         most = (before + after) / 2
         told = {"rate": share * before, "share": share * before / most, "alone_ms": 1e3 * alone}
-        ideal = waits(due, Server(1 / most, after_s=max(0.0, alone - 1 / most)))
-        for name, measured in (("", each), ("constant_", ideal)):
+        ideal = Server(1 / most, after_s=max(0.0, alone - 1 / most))
+        paused = paused_waits(due, ideal, pauses_of(seconds))
+        for name, measured in (("", each), ("constant_", waits(due, ideal)), ("paused_", paused)):
             p50, p99 = percentiles(measured)
             told |= {f"{name}p50_ms": 1e3 * p50, f"{name}p99_ms": 1e3 * p99}
         return told

@@ -1,8 +1,9 @@
-"""What random arrivals make of a server's times, without a clock: to tell queueing from faults in measured waits."""
+"""What random arrivals and a machine's pauses make of a server's times: to tell these from faults in measured waits."""
 
 from __future__ import annotations
 
 import heapq
+import time
 from bisect import bisect_right
 from dataclasses import dataclass
 
@@ -47,6 +48,42 @@ def waits(due: F64, server: Server) -> F64:
         heapq.heappush(free, float(ends[-1]))
         begun += taken
     return ended - due
+
+
+def paused_waits(due: F64, server: Server, pauses: F64) -> F64:
+    """Return waits as `waits` does, where the machine stands still at times: pauses [n, 2] (from, to), ascending.
+
+    Queries come during pauses too; a tier's latency is taken to pass meanwhile.
+    """
+    if not len(pauses):
+        return waits(due, server)
+    begin, length = pauses[:, 0], pauses[:, 1] - pauses[:, 0]
+    before = np.concatenate([[0.0], np.cumsum(length)])
+
+    def working(at: F64) -> F64:
+        passed = np.searchsorted(begin, at, side="right")
+        inside = np.minimum(at - begin[passed - 1], length[passed - 1]) if len(begin) else 0.0
+        return at - np.where(passed, before[passed - 1] + inside, 0.0)
+
+    came = working(due)
+    ended = came + waits(came, server) - server.after_s
+    # What ends where a pause begins has ended before it.
+    return ended + before[np.searchsorted(begin - before[:-1], ended, side="left")] + server.after_s - due
+
+
+def pauses_of(seconds: float, least_s: float = 1e-4) -> F64:
+    """Look at the clock for some seconds; return when this thread stood still for `least_s` and more: [n, 2] from, to.
+
+    Whatever else runs on the processor, or the host of a virtual machine, shows here, as it does in a search's time.
+    """
+    seen: list[tuple[float, float]] = []
+    began = last = time.perf_counter()
+    while last < began + seconds:
+        now = time.perf_counter()
+        if now - last >= least_s:
+            seen.append((last - began, now - began))
+        last = now
+    return np.array(seen).reshape(-1, 2)
 
 
 def percentiles(waited: F64, skipped: float = 0.1) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.vectors.fairlead_engines import IndexEngine
-from benchmarks.vectors.queueing import Server, arrivals, percentiles, waits
+from benchmarks.vectors.queueing import Server, arrivals, paused_waits, pauses_of, percentiles, waits
 from fairlead_kernels.backend import extension
 from fairlead_tiered_retrieval.lists import ListIndex
 from fairlead_tiered_retrieval.space import Space
@@ -55,6 +55,31 @@ def test_none_is_answered_before_it_could_be(
     assert (waited >= start + each + 0.25 - 1e-9).all()
     # With one thread each is answered after the one before it.
     assert threads > 1 or (np.diff(np.cumsum(gaps) + waited) >= each - 1e-9).all()
+
+
+def test_a_pause_delays_what_comes_in_it_and_what_waits_behind() -> None:
+    due, server = np.array([0.0, 1.5, 2.5, 9.0]), Server(1.0, after_s=0.25)
+    assert paused_waits(due, server, np.zeros((0, 2))).tolist() == waits(due, server).tolist()
+    # Still from 1 to 4: the first has just ended, the second and the third come meanwhile.
+    assert paused_waits(due, server, np.array([[1.0, 4.0]])).tolist() == [1.25, 3.75, 3.75, 1.25]
+    # In the middle of the first and in the middle of the last.
+    assert paused_waits(due, server, np.array([[0.5, 0.75], [9.5, 11.5]])).tolist() == [1.5, 1.25, 1.25, 3.25]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.floats(0.01, 2), min_size=1, max_size=20), st.lists(st.floats(0.01, 1), max_size=10), st.randoms())
+def test_pauses_only_add_and_no_more_than_themselves(gaps: list[float], lengths: list[float], random) -> None:
+    due, server = np.cumsum(gaps), Server(0.4)
+    ends = np.cumsum([0.01 + random.random() + length for length in lengths])
+    pauses = np.stack([ends - np.array(lengths), ends], axis=1).reshape(-1, 2)
+    later = paused_waits(due, server, pauses) - waits(due, server)
+    assert (later >= -1e-9).all() and (later <= (pauses[:, 1] - pauses[:, 0]).sum() + 1e-9).all()
+
+
+def test_a_thread_that_looks_at_the_clock_sees_where_it_stood_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 0.00001, 0.00002, 0.5, 0.50001, 1.2, 1.3])
+    monkeypatch.setattr("benchmarks.vectors.queueing.time.perf_counter", lambda: next(clock))
+    np.testing.assert_allclose(pauses_of(1.0), [[0.00002, 0.5], [0.50001, 1.2]])
 
 
 @pytest.mark.skipif(extension() is None, reason="streams need compiled kernels")
