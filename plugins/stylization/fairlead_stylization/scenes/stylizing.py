@@ -10,15 +10,19 @@ from numpy.typing import NDArray
 
 from ..errors import BadPicture
 from ..quality.similarity import high_frequency_energy
+from .camera import Camera
 from .pattern import Pattern, fit_pattern
 from .scene import Scene
+from .splatting import Splats, splat
 
 F32 = NDArray[np.float32]
 
 #: Standard deviations in pixels: of what discs are painted without, and of what is coarse enough as it is.
 FINEST, COARSER = 0.6, 2.0
-#: Share of the painted charts' high-frequency energy that rendered ones are to have.
-DETAIL = 0.92
+#: Share that views are to have of the high-frequency energy which the stylizer gives them as pictures.
+DETAIL = 0.95
+#: Views that are looked at for it, none of them a chart: where charts are, more detail is left than between them.
+LOOKED_AT = 8
 #: What lies between both deviations is made stronger so many times at most; found in so many steps.
 MOST, STEPS = 4.0, 3
 
@@ -52,7 +56,8 @@ def stylize_scene(
 
     Args:
         scene: the surfaces and their colours.
-        stylize: makes of a picture float32 [height, width, 3] another of that size; it is called once.
+        stylize: makes of a picture float32 [height, width, 3] another of that size; it is called for the pattern, and
+            for a few views, which say how much fine detail it draws.
         pattern: of the scene, if it was fitted before.
         prompt: added to the atlas before it is stylized (`prompt.fit_prompt`).
         strength: from 0 (the scene as it was) to 1.
@@ -62,19 +67,43 @@ def stylize_scene(
     atlas = stylize(np.clip(plain if prompt is None else plain + prompt, 0, 1).astype(np.float32))
     if atlas.shape != plain.shape or not np.isfinite(atlas).all():
         raise BadPicture(f"stylized atlas {atlas.shape}; accepted: finite values {plain.shape}")
-    colours = settled(pattern, atlas, scene.background)
+    views = [splat(scene, camera) for camera in between_charts(scene, pattern.size)]
+    drawn = [_drawn(stylize, view, scene) for view in views]
+    colours = settled(pattern, atlas, views, _detail(drawn), scene.background)
     if strength < 1:
         colours = scene.colours + np.float32(strength) * (colours - scene.colours)
     return StylizedScene(scene.with_colours(colours), scene, pattern, atlas)
 
 
-def settled(pattern: Pattern, atlas: F32, background: tuple[float, float, float]) -> F32:
-    """Colours [discs, 3] with which charts show what was painted on them, with about its amount of fine detail.
+def between_charts(scene: Scene, size: tuple[int, int]) -> list[Camera]:
+    """Cameras that see a scene from places between those where charts may lie."""
+    if scene.cameras:
+        return scene.views(2 * LOOKED_AT + 1, size)[1::2]
+    return scene.views(2 * LOOKED_AT, size)[1::2]
+
+
+def _drawn(stylize: Callable[[F32], F32], view: Splats, scene: Scene) -> F32:
+    """What a stylizer makes of a view, its background kept."""
+    plain = view.render(scene.colours, scene.background)
+    return np.where(view.seen[..., None], stylize(np.clip(plain, 0, 1).astype(np.float32)), plain)
+
+
+def settled(
+    pattern: Pattern, atlas: F32, views: Sequence[Splats], detail: float, background: tuple[float, float, float]
+) -> F32:
+    """Colours [discs, 3] with which views show what was painted on charts, with about as much fine detail as wanted.
 
     Discs take the painted charts without their finest detail: single pixels come out differently in every view, as no
-    two views' pixels show the same places. What is a little coarser agrees, and is made stronger until rendered charts
-    have their share of the painted charts' high-frequency energy. Rendering is linear in colours and clipping rare, so
-    that the energy grows nearly with the square of the amount, and a few charts that are rendered find it.
+    two views' pixels show the same places. What is a little coarser agrees, and is made stronger until views have their
+    share of the high-frequency energy. Rendering is linear in colours and clipping rare, so that the energy grows
+    nearly with the square of the amount, and a few renderings find it.
+
+    Args:
+        pattern: whose charts were painted.
+        atlas: the painted charts, float32 [height, width, 3].
+        views: that are looked at.
+        detail: high-frequency energy that a stylizer gives these views as pictures.
+        background: of views.
     """
     smooth = blurred(atlas, FINEST)
     base, more = pattern.colours(smooth), pattern.colours(smooth - blurred(atlas, COARSER))
@@ -83,14 +112,13 @@ def settled(pattern: Pattern, atlas: F32, background: tuple[float, float, float]
         return np.clip(base + np.float32(amount) * more, 0, 1)
 
     def lacking(amount: float) -> float:
-        return wanted - _detail([view.render(made(amount), background) for view in pattern.splats])
+        return DETAIL * detail - _detail([view.render(made(amount), background) for view in views])
 
-    wanted = DETAIL * _detail(pattern.charts_of(atlas, background))
     return made(_root(lacking, MOST))
 
 
-def _detail(charts: Sequence[F32]) -> float:
-    return float(np.mean([high_frequency_energy(chart) for chart in charts]))
+def _detail(views: Sequence[F32]) -> float:
+    return float(np.mean([high_frequency_energy(view) for view in views]))
 
 
 def _root(lacking: Callable[[float], float], most: float) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from fairlead_stylization.scenes.consistency import consistency, warped_error
 from fairlead_stylization.scenes.pattern import fit_pattern, spread_inwards, wide
 from fairlead_stylization.scenes.scene import Scene
 from fairlead_stylization.scenes.splatting import splat
-from fairlead_stylization.scenes.stylizing import DETAIL, blurred, settled, stylize_scene
+from fairlead_stylization.scenes.stylizing import DETAIL, LOOKED_AT, between_charts, blurred, stylize_scene
 
 
 @pytest.fixture(scope="module")
@@ -88,16 +90,35 @@ def test_holes_are_no_background() -> None:
     assert wide(np.ones((9, 9), bool), 2).all() and not wide(np.zeros((9, 9), bool), 2).any()
 
 
-def test_views_have_the_detail_that_was_painted(ball: Scene) -> None:
+def strokes(picture: np.ndarray) -> np.ndarray:
+    """A stylizer that draws fine strokes, as many on any picture."""
+    drawn = blurred(np.random.default_rng(2).random(picture.shape).astype(np.float32), 0.8)
+    return np.clip(picture + 2.0 * (drawn - 0.5), 0, 1).astype(np.float32)
+
+
+def test_views_between_charts_have_the_detail_of_a_stylized_picture(ball: Scene) -> None:
     pattern = fit_pattern(ball, charts=4, size=64)
-    atlas = pattern.atlas(ball.colours, ball.background)
-    strokes = np.random.default_rng(2).random(atlas.shape).astype(np.float32)
-    painted = np.clip(0.5 + 2.0 * (blurred(strokes, 0.8) - 0.5), 0, 1).astype(np.float32)
-    colours = settled(pattern, painted, ball.background)
-    wanted = np.mean([high_frequency_energy(chart) for chart in pattern.charts_of(painted, ball.background)])
-    found = np.mean([high_frequency_energy(view.render(colours, ball.background)) for view in pattern.splats])
-    assert found == pytest.approx(DETAIL * wanted, rel=0.05)
-    np.testing.assert_array_equal(colours, settled(pattern, painted, ball.background))
+    made = stylize_scene(ball, strokes, pattern=pattern).scene
+    views = [splat(ball, camera) for camera in ball.views(10, (64, 64))]
+    plain = [view.render(ball.colours) for view in views]
+    wanted = np.mean([
+        high_frequency_energy(np.where(view.seen[..., None], strokes(picture), picture))
+        for view, picture in zip(views, plain, strict=True)
+    ])  # fmt: skip
+    found = np.mean([high_frequency_energy(view.render(made.colours)) for view in views])
+    assert found == pytest.approx(DETAIL * wanted, rel=0.06)
+    np.testing.assert_array_equal(made.colours, stylize_scene(ball, strokes, pattern=pattern).scene.colours)
+
+
+def test_views_that_are_looked_at_are_no_charts(ball: Scene) -> None:
+    looked_at = between_charts(ball, (32, 32))
+    charts = ball.views(12, (32, 32))
+    apart = [[np.linalg.norm(a.position - b.position) for b in charts] for a in looked_at]
+    assert len(looked_at) == LOOKED_AT and np.min(apart) > 0.1 * ball.radius
+    posed = replace(ball, cameras=tuple(ball.views(5, (32, 32))[:3]))
+    path = between_charts(posed, (32, 32))
+    apart = [[np.linalg.norm(a.position - b.position) for b in posed.cameras] for a in path]
+    assert len(path) == LOOKED_AT and np.min(apart) > 0.05 * ball.radius
 
 
 def test_charts_out_of_range_are_refused(ball: Scene) -> None:
