@@ -17,14 +17,15 @@ from .splatting import Splats, splat
 
 F32 = NDArray[np.float32]
 
-#: Standard deviations in pixels: of what discs are painted without, and of what is coarse enough as it is.
-FINEST, COARSER = 0.6, 2.0
+#: Standard deviations in pixels: of what discs are painted without, and of what is coarse enough as it is. Far apart,
+#: they would make haloes around what is dark.
+FINEST, COARSER = 0.45, 1.4
 #: Share that views are to have of the high-frequency energy which the stylizer gives them as pictures.
 DETAIL = 0.95
 #: Views that are looked at for it, none of them a chart: where charts are, more detail is left than between them.
-LOOKED_AT = 8
-#: What lies between both deviations is made stronger so many times at most; found in so many steps.
-MOST, STEPS = 4.0, 3
+LOOKED_AT = 12
+#: How much of what lies between both deviations is added, at least and at most; put right so many times.
+LEAST, MOST, STEPS = -1.0, 4.0, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +77,8 @@ def stylize_scene(
 
 
 def between_charts(scene: Scene, size: tuple[int, int]) -> list[Camera]:
-    """Cameras that see a scene from places between those where charts may lie."""
-    if scene.cameras:
-        return scene.views(2 * LOOKED_AT + 1, size)[1::2]
-    return scene.views(2 * LOOKED_AT, size)[1::2]
+    """Cameras that see a scene from places spread evenly between those where charts may lie."""
+    return scene.views(2 * LOOKED_AT + bool(scene.cameras), size)[1::2]
 
 
 def _drawn(stylize: Callable[[F32], F32], view: Splats, scene: Scene) -> F32:
@@ -94,9 +93,8 @@ def settled(
     """Colours [discs, 3] with which views show what was painted on charts, with about as much fine detail as wanted.
 
     Discs take the painted charts without their finest detail: single pixels come out differently in every view, as no
-    two views' pixels show the same places. What is a little coarser agrees, and is made stronger until views have their
-    share of the high-frequency energy. Rendering is linear in colours and clipping rare, so that the energy grows
-    nearly with the square of the amount, and a few renderings find it.
+    two views' pixels show the same places. What is a little coarser agrees, and is made stronger, or weaker, until
+    views have their share of the high-frequency energy.
 
     Args:
         pattern: whose charts were painted.
@@ -107,35 +105,44 @@ def settled(
     """
     smooth = blurred(atlas, FINEST)
     base, more = pattern.colours(smooth), pattern.colours(smooth - blurred(atlas, COARSER))
-
-    def made(amount: float) -> F32:
-        return np.clip(base + np.float32(amount) * more, 0, 1)
-
-    def lacking(amount: float) -> float:
-        return DETAIL * detail - _detail([view.render(made(amount), background) for view in views])
-
-    return made(_root(lacking, MOST))
+    wanted = asked = DETAIL * detail
+    energies = _energies(views, base, more, background)
+    made = base
+    for step in range(1 + STEPS):
+        made = np.clip(base + np.float32(_amount(energies, asked)) * more, 0, 1)
+        if step < STEPS:
+            # Colours end at 0 and 1, which takes a part of the energy: so much more is asked for.
+            asked *= wanted / max(_detail([view.render(made, background) for view in views]), 1e-12)
+    return made
 
 
 def _detail(views: Sequence[F32]) -> float:
     return float(np.mean([high_frequency_energy(view) for view in views]))
 
 
-def _root(lacking: Callable[[float], float], most: float) -> float:
-    """Where a falling function is 0, within [0, most], by a few steps of false position (Illinois)."""
-    low, high = 0.0, most
-    at_low, at_high = lacking(low), lacking(high)
-    if at_low <= 0 or at_high >= 0:
-        return low if at_low <= 0 else high
-    middle = high
-    for _ in range(STEPS):
-        middle = low + (high - low) * at_low / (at_low - at_high)
-        found = lacking(middle)
-        if found > 0:
-            low, at_low, at_high = middle, found, at_high / 2
-        else:
-            high, at_high, at_low = middle, found, at_low / 2
-    return middle
+def _energies(
+    views: Sequence[Splats], base: F32, more: F32, background: tuple[float, float, float]
+) -> tuple[float, float, float]:
+    """High-frequency energy of views of ``base + amount * more``: what the amount's powers 0, 1 and 2 are taken by.
+
+    Rendering is linear in colours: a view of a sum is the sum of views.
+    """
+    pairs = [(view.render(base, background), view.render(more, (0.0, 0.0, 0.0))) for view in views]
+    none, once, twice = (
+        _detail([first + np.float32(amount) * second for first, second in pairs]) for amount in (0, 1, 2)
+    )
+    square = (twice - 2 * once + none) / 2
+    return none, once - none - square, square
+
+
+def _amount(energies: tuple[float, float, float], wanted: float) -> float:
+    """How much gives the wanted energy, or the energy next to it, within [LEAST, MOST]."""
+    none, slope, square = energies
+    if square <= 1e-12:
+        return 0.0
+    least = slope / (2 * square)
+    above = max(least * least + (wanted - none) / square, 0.0)
+    return float(np.clip(np.sqrt(above) - least, LEAST, MOST))
 
 
 def blurred(picture: F32, deviation: float) -> F32:

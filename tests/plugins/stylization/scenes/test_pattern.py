@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -90,24 +91,41 @@ def test_holes_are_no_background() -> None:
     assert wide(np.ones((9, 9), bool), 2).all() and not wide(np.zeros((9, 9), bool), 2).any()
 
 
-def strokes(picture: np.ndarray) -> np.ndarray:
+def strokes(picture: np.ndarray, amount: float = 2.0) -> np.ndarray:
     """A stylizer that draws fine strokes, as many on any picture."""
     drawn = blurred(np.random.default_rng(2).random(picture.shape).astype(np.float32), 0.8)
-    return np.clip(picture + 2.0 * (drawn - 0.5), 0, 1).astype(np.float32)
+    return np.clip(picture + np.float32(amount) * (drawn - 0.5), 0, 1).astype(np.float32)
+
+
+def detail_of_views(scene: Scene, stylize: Callable[[np.ndarray], np.ndarray]) -> float:
+    """Mean high-frequency energy of ten views, stylized as pictures."""
+    found = []
+    for view in (splat(scene, camera) for camera in scene.views(10, (64, 64))):
+        picture = view.render(scene.colours, scene.background)
+        found.append(high_frequency_energy(np.where(view.seen[..., None], stylize(picture), picture)))
+    return float(np.mean(found))
 
 
 def test_views_between_charts_have_the_detail_of_a_stylized_picture(ball: Scene) -> None:
-    pattern = fit_pattern(ball, charts=4, size=64)
+    pattern = fit_pattern(ball, charts=3, size=64)
     made = stylize_scene(ball, strokes, pattern=pattern).scene
-    views = [splat(ball, camera) for camera in ball.views(10, (64, 64))]
-    plain = [view.render(ball.colours) for view in views]
-    wanted = np.mean([
-        high_frequency_energy(np.where(view.seen[..., None], strokes(picture), picture))
-        for view, picture in zip(views, plain, strict=True)
-    ])  # fmt: skip
-    found = np.mean([high_frequency_energy(view.render(made.colours)) for view in views])
-    assert found == pytest.approx(DETAIL * wanted, rel=0.06)
+    assert detail_of_views(made, lambda view: view) == pytest.approx(DETAIL * detail_of_views(ball, strokes), rel=0.03)
     np.testing.assert_array_equal(made.colours, stylize_scene(ball, strokes, pattern=pattern).scene.colours)
+
+
+def test_views_have_no_more_detail_than_a_stylizer_draws_on_them(ball: Scene) -> None:
+    def on_charts_more(picture: np.ndarray) -> np.ndarray:
+        return strokes(picture, 2.0 if len(picture) > 64 else 1.5)
+
+    made = stylize_scene(ball, on_charts_more, pattern=fit_pattern(ball, charts=4, size=64)).scene
+    wanted = detail_of_views(ball, on_charts_more)
+    assert detail_of_views(made, lambda view: view) == pytest.approx(DETAIL * wanted, rel=0.05)
+
+
+def test_a_style_without_detail_leaves_none(ball: Scene) -> None:
+    pattern = fit_pattern(ball, charts=4, size=64)
+    made = stylize_scene(ball, lambda picture: np.full_like(picture, 0.25), pattern=pattern)
+    np.testing.assert_allclose(made.scene.colours[~made.pattern.unseen], 0.25, atol=1e-5)
 
 
 def test_views_that_are_looked_at_are_no_charts(ball: Scene) -> None:
