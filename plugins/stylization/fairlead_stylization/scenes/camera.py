@@ -45,10 +45,14 @@ class Camera:
 
         Points that are not before the camera have depths of 0 and below, and pixels that mean nothing.
         """
-        local = points @ self.world_to_camera[:3, :3].T + self.world_to_camera[:3, 3]
-        depth = local[:, 2]
-        safe = np.where(depth > 1e-9, depth, 1.0)[:, None]
-        return local[:, :2] / safe * np.float32(self.focal) + np.float32(self.centre), depth
+        local = self.world_to_camera[:3, :3] @ points.T + self.world_to_camera[:3, 3:]
+        depth = local[2]
+        safe = np.where(depth > 1e-9, depth, 1.0)
+        pixels = np.empty((len(points), 2), np.result_type(local, np.float32))
+        # One axis after the other: NumPy is slow at rows of two.
+        for axis in (0, 1):
+            pixels[:, axis] = local[axis] / safe * np.float32(self.focal[axis]) + np.float32(self.centre[axis])
+        return pixels, depth
 
     def unproject(self, pixels: F32, depth: F32) -> F32:
         """Return points [n, 3] in the world of pixels [n, 2] at depths [n]."""

@@ -23,7 +23,7 @@ FINEST, COARSER = 0.45, 1.4
 #: Share that views are to have of the high-frequency energy which the stylizer gives them as pictures.
 DETAIL = 0.95
 #: Views that are looked at for it, none of them a chart: where charts are, more detail is left than between them.
-LOOKED_AT = 12
+LOOKED_AT = 8
 #: How much of what lies between both deviations is added, at least and at most; put right so many times.
 LEAST, MOST, STEPS = -1.0, 4.0, 2
 
