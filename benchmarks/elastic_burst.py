@@ -104,13 +104,13 @@ def sources() -> str:
 
 
 def calibration(kept: Kept, model: Path, budget: Budget, options: Options) -> Calibration:
-    """Of our engine on both cores at once, measured or kept."""
+    """Of our engine, on both cores at once and on one after the other, measured or kept."""
     found = kept.read("calibration")
     if found is not None:
         return Calibration.from_json(found)
     system = fairlead("--keep-steps")
     with Instances(system, model, budget, options.seed, count=INSTANCES, threads=1) as instances:
-        fitted = measure(instances, rounds=2 if options.quick else 8)
+        fitted = measure(instances, rounds=2, rounds_alone=4) if options.quick else measure(instances)
     kept.write("calibration", fitted.as_json())
     return fitted
 

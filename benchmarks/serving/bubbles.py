@@ -26,16 +26,24 @@ class Idle:
         seconds: of all stages together, waits included.
         waited: of them.
         microbatches: that began in these times.
+        bound: of the waits, while fewer microbatches were in flight than there are stages: whatever is done about
+            cutting and order, so many stages have nothing to compute then.
     """
 
     seconds: float
     waited: float
     microbatches: int
+    bound: float = 0.0
 
     @property
     def share(self) -> float:
         """Of the time."""
         return self.waited / self.seconds
+
+    @property
+    def least_share(self) -> float:
+        """Of the time, below which no cutting and no order of what was in flight comes."""
+        return self.bound / self.seconds
 
 
 def in_runs(told: Sequence[Mapping[str, Any]], least: int = 1) -> Idle | None:
@@ -54,16 +62,19 @@ def in_runs(told: Sequence[Mapping[str, Any]], least: int = 1) -> Idle | None:
 def at_once(told: Sequence[Mapping[str, Any]], least: int) -> Idle | None:
     """Over the times in which at least so many were in flight together; None if there was none."""
     flights = _flights(told)
+    return _over(told, list(_together(flights, least)), flights)
+
+
+def _together(flights: Sequence[Span], least: int) -> Iterator[Span]:
+    """When at least so many were in flight."""
     changes = sorted([(began, 1) for began, _ in flights] + [(ended, -1) for _, ended in flights])
-    found: list[Span] = []
     number, since = 0, 0.0
     for at, change in changes:
         before, number = number, number + change
         if before < least <= number:
             since = at
         elif number < least <= before and at > since:
-            found.append((since, at))
-    return _over(told, found, flights)
+            yield since, at
 
 
 def _flights(told: Sequence[Mapping[str, Any]]) -> list[Span]:
@@ -78,7 +89,10 @@ def _over(told: Sequence[Mapping[str, Any]], spans: Sequence[Span], flights: Seq
     if not seconds:
         return None
     waited = sum(_length(_both(spans, _apart(one["idles"]))) for one in told)
-    return Idle(seconds, waited, sum(1 for _ in _within(spans, [began for began, _ in flights])))
+    # A stage each is at work at most, for each number of microbatches that were in flight together.
+    at_work = sum(_length(_both(spans, list(_together(flights, number)))) for number in range(1, len(told) + 1))
+    started = sum(1 for _ in _within(spans, [began for began, _ in flights]))
+    return Idle(seconds, waited, started, seconds - at_work)
 
 
 def _apart(spans: Iterable[Sequence[float]]) -> list[Span]:

@@ -1,13 +1,18 @@
-"""The cost model of steps, fitted to what an engine's steps took: some batches fit it, others judge it.
+"""The cost model of steps, fitted to what an engine's steps took: some kinds of steps fit it, others judge it.
 
-A single step takes as long as the machine lets it, which no model of its work can know, and is only ever made longer by
-what else the machine does. So batches are computed in several rounds, and the lower quartile of steps of one kind
-stands for them; how far single steps are from both is told as well.
+A single step takes as long as the machine lets it, which no model of its work can know. So batches are computed in many
+rounds, and the median of steps of one kind stands for them, each kind once. How far repeated measurements of one kind
+lie apart is told as well: an oracle that knew every kind by half of its steps would miss the other half by as much.
+
+Twice: on one instance at a time, while the others rest, which is what a step takes on a device of its own and what the
+model is judged by; and on all at once, which is what a burst finds where instances share a processor. There a step
+takes up to twice as long while another instance computes, whatever its own work is, so that the lower quartile stands
+for a kind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import mean
 from typing import Any
@@ -28,18 +33,19 @@ class Calibration:
     """A fitted model and how far it is from steps that it has not seen.
 
     Attributes:
-        cost: fitted to one half of the steps.
+        cost: fitted to some steps.
         steps: that it was not fitted to, or kinds of them.
-        error: mean relative error over them; of kinds each counts as often as it came.
+        error: mean relative error over them.
         total_error: of their sum.
         prefill_error: mean relative error over those of `PREFILL_TOKENS` and more; None: there were none.
         by_tokens_error: of the best model that knows tokens alone.
         single_error: mean relative error of single steps, where ``steps`` are kinds; else None.
         spread: mean relative distance of single steps from what stands for their kind.
-        noise: by how much kinds that judge differ between the first and the second half of the rounds: the same work at
-            another time. No model can be expected to be nearer.
-        processor_error, processor_noise: the same of the time for which the engine's thread computed, so that what else
-            the machine does is not in it; None: it was not told.
+        floor: by how much what stands for a kind in every other of its steps differs from that in the rest.
+        noise: the same of the first and the second half of the rounds: the same work at another time.
+        processor_error, processor_noise: error and floor of the time for which the engine's thread computed, so that
+            what else the machine does is not in it; None: it was not told.
+        alone: the same of one instance at a time; None: it was not measured.
     """
 
     cost: CostModel
@@ -50,9 +56,11 @@ class Calibration:
     by_tokens_error: float
     single_error: float | None = None
     spread: float = 0.0
+    floor: float = 0.0
     noise: float = 0.0
     processor_error: float | None = None
     processor_noise: float | None = None
+    alone: Calibration | None = None
 
     def as_json(self) -> dict[str, Any]:
         """For a file."""
@@ -61,7 +69,14 @@ class Calibration:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Calibration:
         """From a file."""
-        return cls(**{**content, "cost": CostModel(**content["cost"])})
+        alone = content.get("alone")
+        return cls(
+            **{
+                **content,
+                "cost": CostModel(**content["cost"]),
+                "alone": None if alone is None else cls.from_json(alone),
+            }
+        )
 
 
 def steps_of(replay: Replayed) -> list[tuple[list[Chunk], float]]:
@@ -90,86 +105,155 @@ def judged(seen: Steps, unseen: Steps) -> Calibration:
     )
 
 
-#: Sequences, tokens of their prompts and of their answers: what the model is fitted to, and what judges it.
-SEEN = ((1, 16, 48), (2, 64, 48), (4, 32, 40), (6, 128, 24), (8, 24, 40), (12, 48, 24), (16, 60, 20), (1, 250, 32))
-UNSEEN = ((1, 64, 48), (3, 40, 48), (5, 96, 32), (7, 16, 40), (10, 32, 32), (14, 24, 24), (1, 160, 32))
-_BATCH_S, _LEAST = 0.4, 3
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A batch: so many requests at once, and some that come while these are being answered.
 
-
-def measure(instances: Instances, *, rounds: int = 8) -> Calibration:
-    """Fit to all instances at once, by rounds of batches in turn; the first round warms up.
-
-    Batches that fit and batches that judge alternate within a round and change places from one to the next, so that a
-    machine that grows slower or faster meanwhile is no error of the model.
+    Attributes:
+        requests, prompt, answer: how many, and tokens of each.
+        later, later_prompt: of those that come `LATER_S` after them, for an answer of `LATER_TOKENS`.
     """
-    taken = [0] * len(instances.ready)
-    found: dict[str, list[tuple[list[Chunk], float]]] = {"seen": [], "unseen": []}
-    computed: dict[str, list[tuple[list[Chunk], float]]] = {"seen": [], "unseen": []}
-    for turn in range(rounds + 1):
-        for name, part, batches in _order(turn):
-            replay = instances.open_loop(_batches(f"{name}{part}{turn}", batches, len(taken)))
-            failed = [item.error for item in replay.served if item.error]
-            if failed:
-                raise RuntimeError(f"{len(failed)} requests failed: {failed[0]}")
-            for place, told in enumerate(replay.told):
-                steps = steps_of(Replayed([], [], [told]))
-                new = steps[taken[place] :] if turn else []
-                found[name] += new
-                times = told["processor_s"][taken[place] :]
-                computed[name] += [(chunks, own_s) for (chunks, _), own_s in zip(new, times, strict=False) if own_s > 0]
-                taken[place] = len(steps)
-    own = by_kind(computed["seen"], computed["unseen"])
-    judgement = by_kind(found["seen"], found["unseen"])
-    return replace(judgement, processor_error=own.error, processor_noise=own.noise)
+
+    requests: int
+    prompt: int
+    answer: int
+    later: int = 0
+    later_prompt: int = 0
 
 
-def _order(turn: int) -> list[tuple[str, int, Sequence[tuple[int, int, int]]]]:
-    """The replays of a round: whether they fit or judge, and half of the batches each."""
-    halves = [(name, part, every[part::2]) for part in (0, 1) for name, every in (("seen", SEEN), ("unseen", UNSEEN))]
-    return halves if turn % 2 else halves[::-1]
+#: What the model is fitted to, and what judges it.
+SEEN = (
+    *(Load(1, 16, 48), Load(2, 64, 48), Load(4, 32, 40), Load(6, 128, 24), Load(8, 24, 40), Load(12, 48, 24)),
+    *(Load(16, 60, 20), Load(1, 250, 32), Load(4, 24, 40, 1, 100), Load(9, 40, 32, 2, 60)),
+)
+UNSEEN = (
+    *(Load(1, 64, 48), Load(3, 40, 48), Load(5, 96, 32), Load(7, 16, 40), Load(10, 32, 32), Load(14, 24, 24)),
+    *(Load(1, 160, 32), Load(6, 50, 40, 1, 140), Load(3, 30, 40, 2, 40)),
+)
+LATER_S, LATER_TOKENS = 0.05, 16
+#: Between batches, where instances share a processor and where one has it to itself.
+SHARED_S, ALONE_S = 0.4, 0.3
+#: Percentiles that stand for a kind.
+SHARED, ALONE = 25.0, 50.0
+#: Steps without which a kind says nothing.
+LEAST = 8
+#: A warm round is left out.
+WARM = 1
+Told = dict[str, list[tuple[list[Chunk], float, float]]]
 
 
-def by_kind(seen: Steps, unseen: Steps) -> Calibration:
-    """Fit what is typical of kinds of steps and judge by what is of others."""
-    fitted, judging = ([(chunks, typical) for chunks, typical, _ in _typical(part)] for part in (seen, unseen))
-    found = judged(fitted, judging)
-    spread = mean(abs(single / typical - 1) for _, typical, single in _typical(unseen))
-    single = found.cost.error([(chunks, single) for chunks, _, single in _typical(unseen)])
-    return replace(found, steps=len(_kinds(unseen)), single_error=single, spread=spread, noise=_noise(unseen))
+def measure(instances: Instances, *, rounds: int = 8, rounds_alone: int = 16) -> Calibration:
+    """Fit and judge, on all instances at once and on one at a time.
+
+    Batches that fit and batches that judge change places from one round to the next, so that a machine that grows
+    slower or faster meanwhile is no error of the model; so do the instances that compute alone.
+    """
+    meter = _Meter(instances)
+    together = meter.rounds(rounds, lambda turn: None)
+    alone = meter.rounds(rounds_alone, lambda turn: turn // 2 % len(instances.ready))
+    return replace(_judgement(together, SHARED), alone=_judgement(alone, ALONE))
 
 
-def _noise(steps: Steps) -> float:
-    """How far what stands for a kind in the second half of its steps is from that in the first, on average."""
-    found: list[float] = []
-    for kind in _kinds(steps):
-        half = len(kind) // 2
-        first, second = (np.percentile([seconds for _, seconds in part], 25) for part in (kind[:half], kind[half:]))
-        found += [abs(float(first / second) - 1)] * len(kind)
-    return mean(found) if found else 0.0
+class _Meter:
+    """Replays rounds of batches and takes what instances tell anew."""
+
+    def __init__(self, instances: Instances) -> None:
+        self._instances, self._taken = instances, [0] * len(instances.ready)
+        self._replays = 0
+
+    def rounds(self, number: int, place: Callable[[int], int | None]) -> Told:
+        """The steps of rounds after a warm one, on the instance whose place is told for each of them; None: on all."""
+        found: Told = {"seen": [], "unseen": []}
+        for turn in range(number + WARM):
+            order = [("seen", SEEN), ("unseen", UNSEEN)]
+            for name, loads in order if turn % 2 else order[::-1]:
+                new = self._replayed(loads, place(turn))
+                found[name] += new if turn >= WARM else []
+        return found
+
+    def _replayed(self, loads: Sequence[Load], only: int | None) -> list[tuple[list[Chunk], float, float]]:
+        self._replays += 1
+        each = len(self._taken) if only is None else 1
+        between_s = SHARED_S if only is None else ALONE_S
+        replay = self._instances.open_loop(_requests(f"c{self._replays}", loads, each, between_s), only)
+        failed = [item.error for item in replay.served if item.error]
+        if failed:
+            raise RuntimeError(f"{len(failed)} requests failed: {failed[0]}")
+        new: list[tuple[list[Chunk], float, float]] = []
+        for place, told in enumerate(replay.told) if only is None else [(only, replay.told[0])]:
+            since, steps = self._taken[place], steps_of(Replayed([], [], [told]))
+            self._taken[place] = len(steps)
+            new += [(*step, own_s) for step, own_s in zip(steps[since:], told["processor_s"][since:], strict=False)]
+        return new
 
 
-def _typical(steps: Steps) -> Iterator[tuple[Sequence[Chunk], float, float]]:
-    """Each step of a kind that there are enough of: its chunks, what stands for the kind, and what it took itself."""
-    for kind in _kinds(steps):
-        typical = float(np.percentile([seconds for _, seconds in kind], 25))
-        yield from ((chunks, typical, seconds) for chunks, seconds in kind)
+def _judgement(told: Told, share: float) -> Calibration:
+    steps, own = (
+        [[(step[0], step[which]) for step in told[name] if step[which] > 0] for name in ("seen", "unseen")]
+        for which in (1, 2)
+    )
+    found, computed = by_kind(*steps, share), by_kind(*own)
+    return replace(found, processor_error=computed.error, processor_noise=computed.floor)
 
 
-def _kinds(steps: Steps) -> list[list[tuple[Sequence[Chunk], float]]]:
+def by_kind(seen: Steps, unseen: Steps, share: float = ALONE) -> Calibration:
+    """Fit the medians, or another percentile, of kinds of steps and judge by those of other kinds, each once.
+
+    A kind that judges fits nothing, should it have come among the batches that fit, too.
+    """
+    judging, fitting = _kinds(unseen), _kinds(seen)
+    fitted = [_typical(steps, share) for kind, steps in fitting.items() if kind not in judging]
+    found = judged(fitted, [_typical(steps, share) for steps in judging.values()])
+    spread, single = list[float](), list[tuple[Sequence[Chunk], float]]()
+    for steps in judging.values():
+        typical = _typical(steps, share)[1]
+        spread += [abs(seconds / typical - 1) for _, seconds in steps]
+        single += steps
+    others = [(steps[::2], steps[1::2]) for steps in judging.values()]
+    halves = [(steps[: len(steps) // 2], steps[len(steps) // 2 :]) for steps in judging.values()]
+    return replace(
+        found,
+        single_error=found.cost.error(single),
+        spread=mean(spread),
+        floor=_apart(others, share),
+        noise=_apart(halves, share),
+    )
+
+
+def _apart(pairs: Iterable[tuple[Steps, Steps]], share: float) -> float:
+    """How far what stands for the one of a pair is from what stands for the other, on average."""
+    return mean(abs(_typical(some, share)[1] / _typical(others, share)[1] - 1) for some, others in pairs)
+
+
+def _typical(steps: Steps, share: float) -> tuple[Sequence[Chunk], float]:
+    """What stands for steps of a kind: a percentile of their seconds; the chunks are those of a middling step."""
+    middle = sorted((chunks for chunks, _ in steps), key=_stored)[len(steps) // 2]
+    return middle, float(np.percentile([seconds for _, seconds in steps], share))
+
+
+def _kinds(steps: Steps) -> dict[tuple[object, ...], list[tuple[Sequence[Chunk], float]]]:
     """Steps of as many tokens in as many chunks and about as many stored ones, where there are enough of them."""
     found: dict[tuple[object, ...], list[tuple[Sequence[Chunk], float]]] = {}
     for chunks, seconds in steps:
-        stored = sum(chunk.prefix for chunk in chunks)
-        kind = (*sorted(chunk.tokens for chunk in chunks), -1 - stored // (16 * len(chunks)))
+        kind = (*sorted(chunk.tokens for chunk in chunks), -1 - _stored(chunks) // (16 * len(chunks)))
         found.setdefault(kind, []).append((chunks, seconds))
-    return [kind for kind in found.values() if len(kind) >= _LEAST]
+    return {kind: some for kind, some in found.items() if len(some) >= LEAST}
 
 
-def _batches(name: str, batches: Sequence[tuple[int, int, int]], instances: int) -> list[Asked]:
+def _stored(chunks: Sequence[Chunk]) -> int:
+    return sum(chunk.prefix for chunk in chunks)
+
+
+def _requests(name: str, loads: Sequence[Load], each: int, between_s: float) -> list[Asked]:
+    """Requests of batches one after the other, so many times as many as are asked for: once for each instance."""
     return [
-        Asked(f"{name}-{place}-{index}", _BATCH_S * place, prompt, answer)
-        for place, (count, prompt, answer) in enumerate(batches)
-        for index in range(instances * count)
+        Asked(f"{name}-{place}-{after_s:g}-{index}", between_s * place + after_s, prompt, answer)
+        for place, load in enumerate(loads)
+        for after_s, count, prompt, answer in (
+            (0.0, load.requests, load.prompt, load.answer),
+            (LATER_S, load.later, load.later_prompt, LATER_TOKENS),
+        )
+        for index in range(each * count)
     ]
 
 

@@ -171,10 +171,12 @@ class Instances:
         """What each said when it was ready."""
         return [process.ready for process in self._processes]
 
-    def open_loop(self, asked: Sequence[Asked]) -> Replayed:
-        """Replay requests when they are due, dealt out to the instances in turn."""
+    def open_loop(self, asked: Sequence[Asked], only: int | None = None) -> Replayed:
+        """Replay requests when they are due, dealt out to the instances in turn, or on ``only`` one; others rest."""
         queue = sorted(asked, key=lambda item: item.due_s)
         start = time.monotonic() + LEAD_S
+        if only is not None:
+            return self._replayed([{"asked": _plain(queue), "start": start}], self._processes[only : only + 1])
         count = len(self._processes)
         return self._replayed([{"asked": _plain(queue[index::count]), "start": start} for index in range(count)])
 
@@ -189,11 +191,12 @@ class Instances:
         with ThreadPoolExecutor(max(1, len(self._processes))) as pool:
             list(pool.map(DecodingProcess.close, self._processes))
 
-    def _replayed(self, requests: Sequence[Mapping[str, Any]]) -> Replayed:
+    def _replayed(
+        self, requests: Sequence[Mapping[str, Any]], asked: Sequence[DecodingProcess] | None = None
+    ) -> Replayed:
+        pairs = zip(asked or self._processes, requests, strict=True)
         with ThreadPoolExecutor(len(requests)) as pool:
-            answers = list(
-                pool.map(lambda pair: pair[0].ask(pair[1], REPLAY_S), zip(self._processes, requests, strict=True))
-            )
+            answers = list(pool.map(lambda pair: pair[0].ask(pair[1], REPLAY_S), pairs))
         served = [Served(**item) for answer in answers for item in answer["served"]]
         return Replayed(served, [answer["gauges"] for answer in answers], [answer["told"] for answer in answers])
 

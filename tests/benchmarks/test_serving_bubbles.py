@@ -17,8 +17,8 @@ def test_waits_count_while_anything_is_in_flight_and_else_do_not() -> None:
     first = told([[1.0, 2.0], [2.001, 3.0]], [[0.0, 1.5], [2.5, 6.0]])
     second = told([[5.0, 6.0]], [[0.0, 5.0]])
     # Runs: 1 to 3 of two microbatches, 5 to 6 of one.
-    assert in_runs([first, second]) == Idle(6.0, pytest.approx(0.5 + 0.5 + 1.0 + 2.0), 3)
-    assert in_runs([first, second], least=2) == Idle(4.0, pytest.approx(0.5 + 0.5 + 2.0), 2)
+    assert in_runs([first, second]) == Idle(6.0, pytest.approx(0.5 + 0.5 + 1.0 + 2.0), 3, pytest.approx(3.001))
+    assert in_runs([first, second], least=2) == Idle(4.0, pytest.approx(0.5 + 0.5 + 2.0), 2, pytest.approx(2.001))
     assert in_runs([first, second], least=3) is None
 
 
@@ -35,8 +35,11 @@ def test_many_at_once_are_those_of_all_drivers_together() -> None:
     found = at_once([first, second], 3)
     assert found is not None
     assert (found.seconds, found.waited, found.share) == (2.0, 0.5, 0.25)
+    assert found.least_share == 0, "enough for all stages"
     two = at_once([first, second], 2)
     assert two is not None and (two.seconds, two.waited) == (6.0, pytest.approx(1.5 + 0.5))
+    every = in_runs([first, second])
+    assert every is not None and every.bound == pytest.approx(3.0), "one alone in the first second, and in the last two"
     assert at_once([first, second], 4) is None
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks.serving.burst_plot import draw, totals
 from benchmarks.serving.burst_rows import FULL, RECOMPUTE, VLLM, Burst, limits, paired, ratio_of_tails, rows
-from benchmarks.serving.calibration import Calibration, by_kind, calibrated
+from benchmarks.serving.calibration import Calibration, Load, _requests, by_kind, calibrated
 from benchmarks.serving.instances import Budget, Replayed, System
 from benchmarks.serving.replay import Served
 from benchmarks.serving.scaling import Fit, Scale
@@ -56,16 +58,30 @@ def test_a_model_is_judged_by_steps_that_it_has_not_seen() -> None:
         calibrated(steps()[:7])
 
 
-def test_a_model_is_judged_by_what_is_typical_of_kinds_and_says_how_far_single_steps_are() -> None:
-    seen = [([Chunk(0, tokens)], COST.batch([Chunk(0, tokens)])) for tokens in (20, 60, 200) for _ in range(5)]
-    seen += [([Chunk(32, 1)] * count, COST.batch([Chunk(32, 1)] * count)) for count in (1, 2, 8) for _ in range(5)]
+def test_a_model_is_judged_by_medians_of_kinds_that_fit_nothing() -> None:
+    seen = [([Chunk(0, tokens)], COST.batch([Chunk(0, tokens)])) for tokens in (20, 60, 200) for _ in range(8)]
+    seen += [([Chunk(32, 1)] * count, COST.batch([Chunk(32, 1)] * count)) for count in (1, 2, 8) for _ in range(8)]
     batch = [Chunk(40, 1)] * 4
-    unseen = [(batch, COST.batch(batch) * slower) for slower in (1.0, 1.0, 1.0, 2.0)]
-    found = by_kind(seen, [*unseen, ([Chunk(0, 99)], 1.0)])
+    unseen = [(batch, COST.batch(batch) * slower) for slower in (1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 1.0)]
+    # The kind that judges came among the others, too, and slower: it must not have been fitted.
+    found = by_kind([*seen, *((batch, 9 * COST.batch(batch)) for _ in range(8))], [*unseen, ([Chunk(0, 99)], 1.0)])
     assert found.steps == 1, "a step that came once is no kind"
     assert found.error < 1e-6
     assert found.spread == pytest.approx(0.25) and found.single_error == pytest.approx(0.125)
-    assert found.noise == pytest.approx(0.2), "a quartile of 1.0 in the first half, of 1.25 in the second"
+    assert found.floor == pytest.approx(0.0), "half of each is as fast as the other"
+    assert found.noise == pytest.approx(1 / 3), "a median of 1.0 in the first half, of 1.5 in the second"
+    told = replace(found, alone=found)
+    assert Calibration.from_json(json.loads(json.dumps(told.as_json()))) == told
+
+
+def test_requests_of_a_batch_come_at_once_and_some_while_they_are_answered() -> None:
+    asked = _requests("c", (Load(2, 10, 20), Load(1, 5, 8, later=1, later_prompt=30)), 2, 0.4)
+    assert [(item.due_s, item.prompt) for item in asked] == [
+        *[(0.0, 10)] * 4,
+        *[(0.4, 5)] * 2,
+        *[(pytest.approx(0.45), 30)] * 2,
+    ]
+    assert len({item.name for item in asked}) == len(asked)
 
 
 def test_limits_see_what_dropping_frees() -> None:

@@ -19,6 +19,7 @@ from .attention import Older
 from .microbatch import Microbatch
 from .post import Post
 from .space import GroupSpace
+from .stage_cost import Turns
 
 DEALT = 2
 """Microbatches to which running requests are dealt before anything is known of what they cost."""
@@ -53,7 +54,7 @@ class PipelineExecutor:
         latency_s: from one stage to the next.
         fixed_s: seconds of a microbatch at a stage however small, as measured; 0: not yet.
         others_s: seconds of a stage that other drivers take while each of so many requests of this one's gets a token,
-            as measured; None: not yet.
+            beside so many seconds for each microbatch, as measured; None: not yet.
         give_up: tells all stages to compute nothing more up to the microbatch of a number.
         flew: hears from when to when a microbatch was in flight.
         clock: in seconds.
@@ -72,7 +73,7 @@ class PipelineExecutor:
         drivers: Callable[[], int] = lambda: 1,
         latency_s: float = 0.0,
         fixed_s: Callable[[], float] = lambda: 0.0,
-        others_s: Callable[[int], float | None] = lambda running: None,
+        others_s: Callable[[int, float], float | None] = lambda running, fixed_s: None,
         give_up: Callable[[int], None] = lambda number: None,
         flew: Callable[[tuple[float, float]], object] = lambda span: None,
         clock: Callable[[], float] = time.monotonic,
@@ -86,6 +87,7 @@ class PipelineExecutor:
         self.epoch = epoch
         self._stage, self._space, self._post, self._take, self._work = stage, space, post, take, work
         self._flying: deque[_Flying] = deque()
+        self._turns = Turns()
         self._broken: str | None = None
 
     @property
@@ -103,8 +105,17 @@ class PipelineExecutor:
         """
         stages = len({segment.instance for segment in self._space.segments})
         fixed_s = max(fixed_s, stages * self._fixed_s())
-        others_s = self._others_s(len(self._space.names))
-        return best_parts(fixed_s, work_s, self.capacity, stages, self._drivers(), self._latency_s, others_s=others_s)
+        others_s = self._others_s(len(self._space.names), fixed_s / stages)
+        return best_parts(
+            fixed_s,
+            work_s,
+            self.capacity,
+            stages,
+            self._drivers(),
+            self._latency_s,
+            others_s=others_s,
+            own_s=self._turns.typical_s,
+        )
 
     @property
     def in_flight(self) -> int:
@@ -123,13 +134,14 @@ class PipelineExecutor:
         self._flying.append(flying)
         microbatch = self._made(batch)
         first = microbatch.segment.instance
-        if first == self._post.me:
-            self._take(microbatch)
-            return
         try:
-            self._post.send(first, Lane.ACTIVATIONS, microbatch.to_message())
+            if first == self._post.me:
+                self._take(microbatch)
+            else:
+                self._post.send(first, Lane.ACTIVATIONS, microbatch.to_message())
         except LinkLost as error:
             flying.reason = str(error)
+        self._turns.sent(self._clock())
 
     def next(self) -> tuple[Batch, torch.Tensor]:
         """Work until a microbatch is there; return it and its logits float32 [samples, vocabulary].
@@ -156,7 +168,9 @@ class PipelineExecutor:
             self._give_up(self.submitted)
             raise MicrobatchLost(found.reason or "lost", names)
         self._flying.remove(found)
-        self._flew((found.since_s, self._clock()))
+        now = self._clock()
+        self._flew((found.since_s, now))
+        self._turns.answered(now)
         self._answered()
         return found.batch, self._stage.logits(found.hidden.to(self._stage.ends.head.device))
 

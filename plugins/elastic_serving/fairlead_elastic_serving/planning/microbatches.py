@@ -7,8 +7,9 @@ minimum of tokens. A request may be cut in the middle: its second part is a chun
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from .cost_model import Chunk, CostModel
 
@@ -34,17 +35,13 @@ def lookahead(queue: Sequence[Chunk], model: CostModel, least_tokens: int) -> li
 
 def halves(queue: Sequence[Chunk], model: CostModel, least_tokens: int = 1) -> tuple[list[Chunk], list[Chunk]]:
     """Cut chunks where both sides cost the same, as nearly as whole tokens and ``least_tokens`` on each side allow."""
-    total = sum(chunk.tokens for chunk in queue)
+    costs = _Sides(queue, model)
 
     def excess(tokens: int) -> float:
-        first, second = cut(queue, tokens)
-        return model.batch(first) - model.batch(second)
+        first, second = costs.at(tokens)
+        return first - second
 
-    places = range(least_tokens, total - least_tokens + 1)
-    # The first side's cost grows with every token and the other's falls, so that the place is found by bisection.
-    place = bisect_left(places, 0.0, key=excess)
-    near = [places[index] for index in (place - 1, place) if 0 <= index < len(places)]
-    return cut(queue, min(near, key=lambda tokens: abs(excess(tokens))))
+    return cut(queue, _nearest(range(least_tokens, costs.tokens - least_tokens + 1), excess))
 
 
 def evenly(queue: Sequence[Chunk], model: CostModel, parts: int) -> list[list[Chunk]]:
@@ -58,16 +55,45 @@ def evenly(queue: Sequence[Chunk], model: CostModel, parts: int) -> list[list[Ch
 
 def _first_of(queue: Sequence[Chunk], model: CostModel, parts: int) -> tuple[list[Chunk], list[Chunk]]:
     """Cut the first of so many microbatches off, two or more."""
+    costs = _Sides(queue, model)
 
     def excess(tokens: int) -> float:
-        first, rest = cut(queue, tokens)
+        first, rest = costs.at(tokens)
         # The rest will be cut to further microbatches, each of which costs anew what its chunks share.
-        return model.batch(first) - (model.batch(rest) + (parts - 2) * model.shared_s) / (parts - 1)
+        return first - (rest + (parts - 2) * model.shared_s) / (parts - 1)
 
-    places = range(1, sum(chunk.tokens for chunk in queue) - parts + 2)
+    return cut(queue, _nearest(range(1, costs.tokens - parts + 2), excess))
+
+
+def _nearest(places: range, excess: Callable[[int], float]) -> int:
+    """The place at which the excess is nearest to nothing; it grows from place to place."""
     place = bisect_left(places, 0.0, key=excess)
     near = [places[index] for index in (place - 1, place) if 0 <= index < len(places)]
-    return cut(queue, min(near, key=lambda tokens: abs(excess(tokens))))
+    return min(near, key=lambda tokens: abs(excess(tokens)))
+
+
+class _Sides:
+    """What both sides of a cut cost, wherever it is: each chunk is counted once, not again for every place."""
+
+    def __init__(self, queue: Sequence[Chunk], model: CostModel) -> None:
+        self._queue, self._model = queue, model
+        self._ends = list(accumulate(chunk.tokens for chunk in queue))
+        self._costs = [0.0, *accumulate(model.chunk(chunk) - model.shared_s for chunk in queue)]
+
+    @property
+    def tokens(self) -> int:
+        """Of all chunks."""
+        return self._ends[-1]
+
+    def at(self, tokens: int) -> tuple[float, float]:
+        """Return the costs of what is before and after so many tokens, at least one on each side."""
+        place, model = bisect_left(self._ends, tokens), self._model
+        chunk, before, after = self._queue[place], self._costs[place], self._costs[-1] - self._costs[place + 1]
+        left = self._ends[place] - tokens
+        if not left:
+            return self._costs[place + 1] + model.shared_s, after + model.shared_s
+        whole = chunk.tokens - left
+        return before + model.chunk(Chunk(chunk.prefix, whole)), after + model.chunk(Chunk(chunk.prefix + whole, left))
 
 
 def cut(queue: Sequence[Chunk], tokens: int) -> tuple[list[Chunk], list[Chunk]]:
@@ -109,24 +135,30 @@ def round_of(
     drivers: int = 1,
     latency_s: float = 0.0,
     others_s: float | None = None,
+    own_s: float = 0.0,
 ) -> Round:
     """Return what a round takes if each driver's work is cut to some microbatches, and goes on and on.
 
     A stage has ``drivers * parts`` microbatches in a round, and a microbatch comes round no sooner than through all
-    stages and over all links; as they are not quite even, a stage waits for a part of one beside that.
+    stages, over all links and past its driver; as they are not quite even, a stage waits for a part of one beside that.
+    Drivers cut alike: were each to count on the number that it sees of others, one would send many small microbatches
+    and another one large one, and the instance of the first would keep everybody waiting.
 
     Args:
         fixed_s: seconds of a microbatch over all stages, however small.
         work_s: of a driver's work beside that.
         parts: microbatches of each driver.
         stages: of the group.
-        drivers: that have as much work each, in as many parts.
+        drivers: that are at work, in as many parts.
         latency_s: from one stage to the next.
-        others_s: seconds of the other drivers' work at a stage in a round, where it is known, whatever ``drivers`` say.
+        others_s: seconds of the other drivers' work at a stage in a round beside what their microbatches cost however
+            small; None: each has as much as this one.
+        own_s: for which a driver's instance draws, plans and sends for each of its own microbatches.
     """
     each = (fixed_s + work_s / parts) / stages
-    busy = drivers * parts * each if others_s is None else parts * each + others_s
-    seconds = max(busy, stages * (each + latency_s)) + (stages - 1) * UNEVEN * each
+    work = drivers * work_s / stages if others_s is None else work_s / stages + others_s
+    busy = work + parts * (drivers * fixed_s / stages + own_s)
+    seconds = max(busy, stages * (each + latency_s) + own_s) + (stages - 1) * UNEVEN * (each + own_s)
     return Round(seconds, 1 - busy / seconds if seconds else 0.0)
 
 
@@ -138,22 +170,24 @@ def best_parts(
     drivers: int = 1,
     latency_s: float = 0.0,
     most_idle: float = 0.08,
-    most_longer: float = 0.25,
+    most_longer: float = 0.6,
     others_s: float | None = None,
+    own_s: float = 0.0,
 ) -> int:
     """Return how many microbatches to cut a driver's work to: few cost little, many keep all stages busy.
 
     Every microbatch costs its fixed part anew. The fewest are chosen with which stages rarely wait, of those whose
-    round takes not much longer than the shortest there is; else those with which they wait least.
+    round takes not much longer than the shortest there is; else those with which they wait least. With two stages and
+    drivers that are two each: one each is a shorter round, but whatever holds one of them up holds all up.
 
     Args:
-        fixed_s, work_s, stages, drivers, latency_s, others_s: see `round_of`.
+        fixed_s, work_s, stages, drivers, latency_s, others_s, own_s: see `round_of`.
         most: microbatches.
         most_idle: share of the time for which stages may wait.
         most_longer: how much longer a round may take for that, as a share of the shortest.
     """
     rounds = {
-        parts: round_of(fixed_s, work_s, parts, stages, drivers, latency_s, others_s)
+        parts: round_of(fixed_s, work_s, parts, stages, drivers, latency_s, others_s, own_s)
         for parts in range(1, max(1, most) + 1)
     }
     best = min(rounds, key=lambda parts: rounds[parts].seconds)

@@ -10,7 +10,7 @@ import pytest
 
 from fairlead_elastic_serving.group import stage_cost
 from fairlead_elastic_serving.group.pipeline import PipelineExecutor
-from fairlead_elastic_serving.group.stage_cost import LEARN_EVERY, Rounds, StageCost
+from fairlead_elastic_serving.group.stage_cost import LEARN_EVERY, TURNS_KEPT, Rounds, StageCost, Turns
 from fairlead_elastic_serving.planning.cost_model import Chunk, CostModel
 from fairlead_elastic_serving.planning.drop_plan import Stage
 
@@ -70,9 +70,21 @@ def test_others_count_for_as_long_as_each_of_ones_own_requests_gets_a_token() ->
     for number in range(300):  # Two of one's own with two tokens each, and one of another's, over and over.
         rounds.computed(0.01 * number, 2e-3, 2 if number % 3 else 0)
     assert rounds.others_s(4) == pytest.approx(2e-3, rel=0.05)
+    assert rounds.others_s(4, 1.5e-3) == pytest.approx(0.5e-3, rel=0.05), "beside what each of theirs costs by itself"
+    assert rounds.others_s(4, 9e-3) == 0
     for number in range(300, 420):
         rounds.computed(0.01 * number, 2e-3, 2)
     assert rounds.others_s(4) == pytest.approx(0.0, abs=1e-9), "the others have stopped"
     for number in range(420, 540):
         rounds.computed(0.01 * number, 2e-3, 0)
     assert rounds.others_s(4) is None, "nothing of one's own to compare with"
+
+
+def test_a_drivers_turn_is_what_it_takes_when_it_does_not_wait() -> None:
+    turns = Turns()
+    for number in range(TURNS_KEPT):
+        assert turns.typical_s == 0, "not known yet"
+        turns.answered(number)
+        turns.sent(number + (0.5 if number % 4 == 0 else 2e-3))
+        turns.sent(number + 0.9)  # Another one in the same turn.
+    assert turns.typical_s == pytest.approx(2e-3, rel=1e-6)

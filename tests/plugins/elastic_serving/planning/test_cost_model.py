@@ -174,14 +174,23 @@ def test_work_is_cut_as_far_as_keeps_stages_busy_and_no_further() -> None:
 
 
 def test_where_a_microbatch_costs_much_by_itself_stages_rather_wait() -> None:
-    assert best_parts(1.3, 0.05, 8, 2, drivers=2, latency_s=0.3) == 1
-    assert best_parts(1.3, 0.05, 8, 2, drivers=2, latency_s=0.3, most_longer=1.0) == 2, "unless nobody minds"
+    assert best_parts(1.3, 0.05, 8, 2, drivers=2, latency_s=0.3, most_longer=0.25) == 1
+    assert best_parts(1.3, 0.05, 8, 2, drivers=2, latency_s=0.3) == 2, "unless nobody minds"
 
 
-def test_who_has_more_to_do_than_others_cuts_it_further() -> None:
-    alike, small = (best_parts(1.3, 2.5, 4, 2, drivers=2, others_s=others_s) for others_s in (2 * 1.3, 0.8))
-    assert (alike, small) == (2, 3)
-    assert round_of(1.3, 2.5, 2, 2, drivers=2, others_s=2 * (1.3 + 1.25) / 2) == round_of(1.3, 2.5, 2, 2, drivers=2)
+def test_drivers_cut_alike_whoever_has_more_to_do() -> None:
+    # What one has more the other has less: were each to count on what it sees of the other, one would cut it finely and
+    # the other not at all.
+    large, small = (
+        best_parts(1.3, work_s, 4, 2, drivers=2, others_s=others_s) for work_s, others_s in ((3.5, 0.75), (1.5, 1.75))
+    )
+    assert large == small == 2
+    assert round_of(1.3, 2.5, 2, 2, drivers=2, others_s=2.5 / 2) == round_of(1.3, 2.5, 2, 2, drivers=2)
+
+
+def test_what_a_driver_does_for_each_microbatch_is_no_wait_and_makes_a_round_longer() -> None:
+    without, drawing = (round_of(1.3, 1.5, 1, 2, drivers=2, latency_s=0.3, own_s=own_s) for own_s in (0.0, 0.4))
+    assert drawing.seconds > without.seconds and drawing.idle < without.idle
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 5, 7])
