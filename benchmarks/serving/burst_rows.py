@@ -268,7 +268,7 @@ def _judged(found: Calibration, where: str, promise: str | None) -> Iterator[Row
     note = f"each kind once, none of them fitted; repeated measurements of a kind differ by {found.floor:.3f}"
     yield row(case, "mean relative error", "of 1", [found.error], limit=0.05 if promise else None, promise=promise,
               note=note)  # fmt: skip
-    oracle = "an oracle that knows each kind by every other of its steps, judged by the rest"
+    oracle = "an oracle that knows each kind by every other round, judged by the rest"
     yield row(case, "derived limit: error of repeated measurements", "of 1", [found.floor], note=oracle)
     yield row(case, "difference of the same kinds between the halves of the rounds", "of 1", [found.noise],
               note="the same work at another time")  # fmt: skip

@@ -12,7 +12,7 @@ for a kind.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import mean
 from typing import Any
@@ -24,6 +24,7 @@ from benchmarks.serving.replay import Asked
 from fairlead_elastic_serving.planning.cost_model import Chunk, CostModel, fit
 
 Steps = Sequence[tuple[Sequence[Chunk], float]]
+Kind = tuple[object, ...]
 #: A step of at least so many tokens is counted as one of prefill.
 PREFILL_TOKENS = 32
 
@@ -41,7 +42,9 @@ class Calibration:
         by_tokens_error: of the best model that knows tokens alone.
         single_error: mean relative error of single steps, where ``steps`` are kinds; else None.
         spread: mean relative distance of single steps from what stands for their kind.
-        floor: by how much what stands for a kind in every other of its steps differs from that in the rest.
+        floor: by how much what stands for a kind in every other round differs from that in the rest: what an oracle
+            misses that knows each kind by as many measurements; steps of one round are alike by whatever else the
+            machine does then.
         noise: the same of the first and the second half of the rounds: the same work at another time.
         processor_error, processor_noise: error and floor of the time for which the engine's thread computed, so that
             what else the machine does is not in it; None: it was not told.
@@ -139,7 +142,10 @@ SHARED, ALONE = 25.0, 50.0
 LEAST = 8
 #: A warm round is left out.
 WARM = 1
-Told = dict[str, list[tuple[list[Chunk], float, float]]]
+#: Chunks, seconds, and seconds for which the engine's thread computed.
+Timed = tuple[list[Chunk], float, float]
+#: Steps that fit and steps that judge, by round.
+Told = dict[str, list[list[Timed]]]
 
 
 def measure(instances: Instances, *, rounds: int = 8, rounds_alone: int = 16) -> Calibration:
@@ -168,10 +174,10 @@ class _Meter:
             order = [("seen", SEEN), ("unseen", UNSEEN)]
             for name, loads in order if turn % 2 else order[::-1]:
                 new = self._replayed(loads, place(turn))
-                found[name] += new if turn >= WARM else []
+                found[name] += [new] if turn >= WARM else []
         return found
 
-    def _replayed(self, loads: Sequence[Load], only: int | None) -> list[tuple[list[Chunk], float, float]]:
+    def _replayed(self, loads: Sequence[Load], only: int | None) -> list[Timed]:
         self._replays += 1
         each = len(self._taken) if only is None else 1
         between_s = SHARED_S if only is None else ALONE_S
@@ -179,7 +185,7 @@ class _Meter:
         failed = [item.error for item in replay.served if item.error]
         if failed:
             raise RuntimeError(f"{len(failed)} requests failed: {failed[0]}")
-        new: list[tuple[list[Chunk], float, float]] = []
+        new: list[Timed] = []
         for place, told in enumerate(replay.told) if only is None else [(only, replay.told[0])]:
             since, steps = self._taken[place], steps_of(Replayed([], [], [told]))
             self._taken[place] = len(steps)
@@ -188,12 +194,17 @@ class _Meter:
 
 
 def _judgement(told: Told, share: float) -> Calibration:
-    steps, own = (
-        [[(step[0], step[which]) for step in told[name] if step[which] > 0] for name in ("seen", "unseen")]
+    found, computed = (by_kind(_taking(told["seen"], which), _taking(told["unseen"], which), share) for which in (1, 2))
+    floor, own = (
+        _apart(_kinds(_taking(told["unseen"][::2], which), 2), _kinds(_taking(told["unseen"][1::2], which), 2), share)
         for which in (1, 2)
     )
-    found, computed = by_kind(*steps, share), by_kind(*own)
-    return replace(found, processor_error=computed.error, processor_noise=computed.floor)
+    return replace(found, floor=floor, processor_error=computed.error, processor_noise=own)
+
+
+def _taking(rounds: Sequence[Sequence[Timed]], which: int) -> list[tuple[list[Chunk], float]]:
+    """The steps of rounds with what they took: on the clock (1) or of the processor (2), where that was told."""
+    return [(step[0], step[which]) for new in rounds for step in new if step[which] > 0]
 
 
 def by_kind(seen: Steps, unseen: Steps, share: float = ALONE) -> Calibration:
@@ -209,20 +220,27 @@ def by_kind(seen: Steps, unseen: Steps, share: float = ALONE) -> Calibration:
         typical = _typical(steps, share)[1]
         spread += [abs(seconds / typical - 1) for _, seconds in steps]
         single += steps
-    others = [(steps[::2], steps[1::2]) for steps in judging.values()]
-    halves = [(steps[: len(steps) // 2], steps[len(steps) // 2 :]) for steps in judging.values()]
+    first, second = ({kind: part(steps) for kind, steps in judging.items()} for part in (_first_half, _second_half))
     return replace(
         found,
         single_error=found.cost.error(single),
         spread=mean(spread),
-        floor=_apart(others, share),
-        noise=_apart(halves, share),
+        noise=_apart(first, second, share),
     )
 
 
-def _apart(pairs: Iterable[tuple[Steps, Steps]], share: float) -> float:
-    """How far what stands for the one of a pair is from what stands for the other, on average."""
-    return mean(abs(_typical(some, share)[1] / _typical(others, share)[1] - 1) for some, others in pairs)
+def _first_half(steps: Steps) -> Steps:
+    return steps[: len(steps) // 2]
+
+
+def _second_half(steps: Steps) -> Steps:
+    return steps[len(steps) // 2 :]
+
+
+def _apart(some: Mapping[Kind, Steps], others: Mapping[Kind, Steps], share: float) -> float:
+    """How far what stands for kinds in the one is from what stands for them in the other, on average."""
+    both = [(some[kind], others[kind]) for kind in some.keys() & others.keys()]
+    return mean(abs(_typical(one, share)[1] / _typical(other, share)[1] - 1) for one, other in both) if both else 0.0
 
 
 def _typical(steps: Steps, share: float) -> tuple[Sequence[Chunk], float]:
@@ -231,13 +249,13 @@ def _typical(steps: Steps, share: float) -> tuple[Sequence[Chunk], float]:
     return middle, float(np.percentile([seconds for _, seconds in steps], share))
 
 
-def _kinds(steps: Steps) -> dict[tuple[object, ...], list[tuple[Sequence[Chunk], float]]]:
+def _kinds(steps: Steps, least: int = LEAST) -> dict[Kind, list[tuple[Sequence[Chunk], float]]]:
     """Steps of as many tokens in as many chunks and about as many stored ones, where there are enough of them."""
-    found: dict[tuple[object, ...], list[tuple[Sequence[Chunk], float]]] = {}
+    found: dict[Kind, list[tuple[Sequence[Chunk], float]]] = {}
     for chunks, seconds in steps:
         kind = (*sorted(chunk.tokens for chunk in chunks), -1 - _stored(chunks) // (16 * len(chunks)))
         found.setdefault(kind, []).append((chunks, seconds))
-    return {kind: some for kind, some in found.items() if len(some) >= LEAST}
+    return {kind: some for kind, some in found.items() if len(some) >= least}
 
 
 def _stored(chunks: Sequence[Chunk]) -> int:

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.serving.burst_plot import draw, totals
 from benchmarks.serving.burst_rows import FULL, RECOMPUTE, VLLM, Burst, limits, paired, ratio_of_tails, rows
-from benchmarks.serving.calibration import Calibration, Load, _requests, by_kind, calibrated
+from benchmarks.serving.calibration import Calibration, Load, _judgement, _requests, by_kind, calibrated
 from benchmarks.serving.instances import Budget, Replayed, System
 from benchmarks.serving.replay import Served
 from benchmarks.serving.scaling import Fit, Scale
@@ -68,10 +68,22 @@ def test_a_model_is_judged_by_medians_of_kinds_that_fit_nothing() -> None:
     assert found.steps == 1, "a step that came once is no kind"
     assert found.error < 1e-6
     assert found.spread == pytest.approx(0.25) and found.single_error == pytest.approx(0.125)
-    assert found.floor == pytest.approx(0.0), "half of each is as fast as the other"
     assert found.noise == pytest.approx(1 / 3), "a median of 1.0 in the first half, of 1.5 in the second"
     told = replace(found, alone=found)
     assert Calibration.from_json(json.loads(json.dumps(told.as_json()))) == told
+
+
+def test_an_oracle_is_no_nearer_than_rounds_are_to_each_other() -> None:
+    rounds = [
+        [([Chunk(40, 1)] * count, COST.batch([Chunk(40, 1)] * count) * slower, 0.0) for _ in range(8)]
+        for slower in (1.0, 1.25, 1.0, 1.25)
+        for count in (4,)
+    ]
+    seen = [[([Chunk(0, tokens)], COST.batch([Chunk(0, tokens)]), 1e-3) for tokens in (20, 60) for _ in range(8)]]
+    own = [[(chunks, seconds, seconds) for chunks, seconds, _ in new] for new in rounds]
+    found = _judgement({"seen": seen, "unseen": own}, 50.0)
+    assert found.floor == found.processor_noise == pytest.approx(0.2)
+    assert found.steps == 1
 
 
 def test_requests_of_a_batch_come_at_once_and_some_while_they_are_answered() -> None:

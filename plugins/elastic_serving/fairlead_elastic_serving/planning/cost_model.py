@@ -5,20 +5,23 @@ attention computes, the tokens that everything else computes, and a constant. A 
 lambda for every chunk but one: what a shared launch and shared weights save.
 
 Beyond the paper, delta * (p + c) counts the tokens whose keys and values a chunk reads: once, however many queries it
-has. A token that is generated is bound by this, a long prompt by its pairs, and one factor cannot say both.
+has. A token that is generated is bound by this, a long prompt by its pairs, and one factor cannot say both. And
+products of matrices take tokens by tiles, so that each token of a last tile that is not full costs more: a step of four
+sequences may well be shorter than one of three.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 #: Rounds of weighting steps anew; deviations below this share are alike.
 ROUNDS, NEAR = 8, 1e-3
+#: Tokens of a tile, with the widest vectors; those with narrower ones cost nothing more, which the fit finds.
+TILE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ Batch = Sequence[Chunk]
 
 @dataclass(frozen=True, slots=True)
 class CostModel:
-    """Seconds for each pair, for each token, for each chunk, what sharing a batch saves, and for each token read."""
+    """Seconds for each pair, token and chunk, what sharing saves, for each token read, and beside whole tiles."""
 
     pair_s: float
     """alpha."""
@@ -61,18 +64,26 @@ class CostModel:
     """lambda."""
     read_s: float = 0.0
     """delta."""
+    odd_s: float = 0.0
+    """What each token of a batch's last tile costs more, unless that is full."""
+
+    def part(self, chunk: Chunk) -> float:
+        """Return the seconds of a chunk, whatever is left of a tile."""
+        return self.pair_s * chunk.pairs + self.token_s * chunk.tokens + self.read_s * chunk.seen + self.chunk_s
 
     def chunk(self, chunk: Chunk) -> float:
         """Return the seconds of a chunk alone."""
-        return self.pair_s * chunk.pairs + self.token_s * chunk.tokens + self.read_s * chunk.seen + self.chunk_s
+        return self.part(chunk) + self.odd_s * (chunk.tokens % TILE)
 
     def batch(self, batch: Batch) -> float:
         """Return the seconds of a batch; 0 for an empty one."""
-        return sum(map(self.chunk, batch)) - max(0, len(batch) - 1) * self.shared_s
+        odd = sum(chunk.tokens for chunk in batch) % TILE
+        return sum(map(self.part, batch)) - max(0, len(batch) - 1) * self.shared_s + odd * self.odd_s
 
     def alike(self, chunk: Chunk, number: int) -> float:
         """Return the seconds of a batch of so many chunks that are alike; 0 for none."""
-        return number * self.chunk(chunk) - max(0, number - 1) * self.shared_s
+        odd = number * chunk.tokens % TILE
+        return number * self.part(chunk) - max(0, number - 1) * self.shared_s + odd * self.odd_s
 
     def error(self, steps: Sequence[tuple[Batch, float]]) -> float:
         """Return the mean relative error over measured steps (batch, seconds)."""
@@ -100,6 +111,7 @@ def fit(steps: Sequence[tuple[Batch, float]]) -> CostModel:
             [sum(chunk.seen for chunk in batch) for batch, _ in steps],
             np.ones(len(steps)),
             sizes - 1,
+            [sum(chunk.tokens for chunk in batch) % TILE for batch, _ in steps],
         ],
         axis=1,
     ).astype(float)
@@ -107,51 +119,60 @@ def fit(steps: Sequence[tuple[Batch, float]]) -> CostModel:
     # further chunk is never cheaper than none.
     if len(set(sizes)) == 1:
         return _without_sharing(features, seconds)
-    pair_s, token_s, read_s, first_s, further_s = _least_deviations(features / seconds[:, None], [0, 1, 2, 3, 4])
+    found = _least_deviations(features / seconds[:, None])
+    pair_s, token_s, read_s, first_s, further_s, odd_s = found
     shared_s = first_s - further_s
     if shared_s < 0:
         return _without_sharing(features, seconds)
-    return CostModel(pair_s, token_s, first_s, shared_s, read_s)
+    return CostModel(pair_s, token_s, first_s, shared_s, read_s, odd_s)
 
 
 def _without_sharing(features: NDArray[np.float64], seconds: NDArray[np.float64]) -> CostModel:
     """The model with lambda 0: chunks cost gamma each."""
-    by_chunk = features.copy()
-    by_chunk[:, 3] += by_chunk[:, 4]
-    pair_s, token_s, read_s, chunk_s, _ = _least_deviations(by_chunk / seconds[:, None], [0, 1, 2, 3])
-    return CostModel(pair_s, token_s, chunk_s, read_s=read_s)
+    by_chunk = features[:, [0, 1, 2, 3, 5]]
+    by_chunk[:, 3] += features[:, 4]
+    pair_s, token_s, read_s, chunk_s, odd_s = _least_deviations(by_chunk / seconds[:, None])
+    return CostModel(pair_s, token_s, chunk_s, read_s=read_s, odd_s=odd_s)
 
 
-def _least_deviations(relative: NDArray[np.float64], columns: list[int]) -> list[float]:
+def _least_deviations(relative: NDArray[np.float64]) -> list[float]:
     """Coefficients, none negative, with which the columns are 1 in each row with the least sum of deviations."""
+    scale = np.abs(relative).max(axis=0)
+    scale[scale == 0] = 1.0
+    columns = relative / scale
     weights = np.ones(len(relative))
-    best, least = [0.0] * relative.shape[1], float("inf")
+    best, least = np.zeros(relative.shape[1]), float("inf")
     for _ in range(ROUNDS):
-        found = _not_negative(relative * weights[:, None], weights, columns)
-        deviations = np.abs(relative @ np.array(found) - 1)
+        found = _not_negative(columns * weights[:, None], weights)
+        deviations = np.abs(columns @ found - 1)
         if deviations.sum() < least * (1 - 1e-6):
             best, least = found, float(deviations.sum())
         weights = 1 / np.sqrt(np.maximum(deviations, NEAR))
-    return best
+    return (best / scale).tolist()
 
 
-def _not_negative(matrix: NDArray[np.float64], wanted: NDArray[np.float64], columns: list[int]) -> list[float]:
-    """Least squares with no negative coefficient: of all subsets of so few columns, the best that has none."""
-    scale = np.abs(matrix).max(axis=0)
-    scale[scale == 0] = 1.0
-    best, least = [0.0] * matrix.shape[1], float(wanted @ wanted)
-    found, _, rank, _ = np.linalg.lstsq(matrix[:, columns] / scale[columns], wanted, rcond=None)
-    if rank == len(columns) and (found >= 0).all():
-        for column, value in zip(columns, found / scale[columns], strict=True):
-            best[column] = float(value)
-        return best
-    for size in range(1, len(columns) + 1):
-        for chosen in combinations(columns, size):
-            part = matrix[:, chosen] / scale[list(chosen)]
-            found, *_ = np.linalg.lstsq(part, wanted, rcond=None)
-            rest = float(((part @ found - wanted) ** 2).sum())
-            if (found >= 0).all() and rest < least * (1 - 1e-12):
-                best, least = [0.0] * matrix.shape[1], rest
-                for column, value in zip(chosen, found / scale[list(chosen)], strict=True):
-                    best[column] = float(value)
-    return best
+def _not_negative(matrix: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Least squares with no negative coefficient (Lawson and Hanson: columns come in one by one, and leave again)."""
+    found, _, rank, _ = np.linalg.lstsq(matrix, wanted, rcond=None)
+    if rank == matrix.shape[1] and (found >= 0).all():
+        return found
+    found, free = np.zeros(matrix.shape[1]), np.zeros(matrix.shape[1], bool)
+    nothing = 1e-10 * float(np.linalg.norm(wanted))
+    for _ in range(3 * matrix.shape[1]):
+        gain = np.where(free, -np.inf, matrix.T @ (wanted - matrix @ found))
+        if gain.max() <= nothing:
+            break
+        free[gain.argmax()] = True
+        while True:
+            wished = np.zeros_like(found)
+            wished[free] = np.linalg.lstsq(matrix[:, free], wanted, rcond=None)[0]
+            below = free & (wished <= 0)
+            if not below.any():
+                found = wished
+                break
+            # As far as none is negative; whoever got to nothing leaves.
+            step = float((found[below] / (found[below] - wished[below])).min())
+            found = found + step * (wished - found)
+            free &= found > 1e-12
+            found[~free] = 0.0
+    return found

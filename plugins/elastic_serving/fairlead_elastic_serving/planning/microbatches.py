@@ -73,12 +73,15 @@ def _nearest(places: range, excess: Callable[[int], float]) -> int:
 
 
 class _Sides:
-    """What both sides of a cut cost, wherever it is: each chunk is counted once, not again for every place."""
+    """What both sides of a cut cost, wherever it is: each chunk is counted once, not again for every place.
+
+    Tiles are left out, so that the cost of a side grows with each token.
+    """
 
     def __init__(self, queue: Sequence[Chunk], model: CostModel) -> None:
         self._queue, self._model = queue, model
         self._ends = list(accumulate(chunk.tokens for chunk in queue))
-        self._costs = [0.0, *accumulate(model.chunk(chunk) - model.shared_s for chunk in queue)]
+        self._costs = [0.0, *accumulate(model.part(chunk) - model.shared_s for chunk in queue)]
 
     @property
     def tokens(self) -> int:
@@ -93,7 +96,7 @@ class _Sides:
         if not left:
             return self._costs[place + 1] + model.shared_s, after + model.shared_s
         whole = chunk.tokens - left
-        return before + model.chunk(Chunk(chunk.prefix, whole)), after + model.chunk(Chunk(chunk.prefix + whole, left))
+        return before + model.part(Chunk(chunk.prefix, whole)), after + model.part(Chunk(chunk.prefix + whole, left))
 
 
 def cut(queue: Sequence[Chunk], tokens: int) -> tuple[list[Chunk], list[Chunk]]:

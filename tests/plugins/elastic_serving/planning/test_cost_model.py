@@ -20,7 +20,7 @@ from fairlead_elastic_serving.planning.microbatches import (
     round_of,
 )
 
-MODEL = CostModel(pair_s=2e-8, token_s=3e-5, chunk_s=2e-3, shared_s=1.5e-3, read_s=4e-7)
+MODEL = CostModel(pair_s=2e-8, token_s=3e-5, chunk_s=2e-3, shared_s=1.5e-3, read_s=4e-7, odd_s=1e-4)
 CHUNKS = st.builds(Chunk, st.integers(0, 4000), st.integers(1, 2000))
 
 
@@ -41,7 +41,7 @@ def test_a_chunks_pairs_are_those_of_causal_attention() -> None:
 
 def test_a_fit_finds_what_the_steps_were_made_of() -> None:
     found = fit(list(steps(MODEL, 60, 0.0, 1)))
-    for name in ("pair_s", "token_s", "chunk_s", "shared_s", "read_s"):
+    for name in ("pair_s", "token_s", "chunk_s", "shared_s", "read_s", "odd_s"):
         assert getattr(found, name) == pytest.approx(getattr(MODEL, name), rel=1e-6)
 
 
@@ -176,6 +176,16 @@ def test_work_is_cut_as_far_as_keeps_stages_busy_and_no_further() -> None:
 def test_where_a_microbatch_costs_much_by_itself_stages_rather_wait() -> None:
     assert best_parts(1.3, 0.05, 8, 2, drivers=2, latency_s=0.3, most_longer=0.25) == 1
     assert best_parts(1.3, 0.05, 8, 2, drivers=2, latency_s=0.3) == 2, "unless nobody minds"
+
+
+def test_what_does_not_fill_a_tile_costs_more() -> None:
+    model = CostModel(pair_s=0.0, token_s=1e-4, chunk_s=1e-3, shared_s=1e-3, odd_s=2e-4)
+    three, four = ([Chunk(9, 1)] * number for number in (3, 4))
+    assert model.batch(three) == pytest.approx(1.9e-3) and model.batch(four) == pytest.approx(1.4e-3)
+    assert model.alike(Chunk(9, 1), 3) == pytest.approx(1.9e-3) and model.alike(Chunk(9, 1), 4) == pytest.approx(1.4e-3)
+    assert model.chunk(Chunk(0, 5)) == model.batch([Chunk(0, 5)]) == pytest.approx(1.7e-3)
+    # Parts are even by what their tokens cost, wherever tiles end.
+    assert [len(part) for part in evenly([Chunk(9, 1)] * 14, model, 2)] == [7, 7]
 
 
 def test_drivers_cut_alike_whoever_has_more_to_do() -> None:
