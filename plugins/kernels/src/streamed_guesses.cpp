@@ -5,6 +5,12 @@
 #include "fairlead/streamed_feed_forward.hpp"
 
 namespace fairlead {
+namespace {
+
+// A gate row has as many columns as the layer's input, a predictor's row about a quarter of them.
+constexpr std::size_t kGateRowCost = 4;
+
+}  // namespace
 
 void StreamedFeedForward::prefetch() {
     guarded([&] {
@@ -13,7 +19,9 @@ void StreamedFeedForward::prefetch() {
     });
 }
 
-bool StreamedFeedForward::wants_guess() { return layer_.predictor != nullptr && look_ahead_.due(); }
+bool StreamedFeedForward::wants_guess() {
+    return (layer_.predictor != nullptr || layer_.gates.data != nullptr) && look_ahead_.due();
+}
 
 // Those that were not looked up lately stay out: they are many, and a tenth of what is missing.
 void StreamedFeedForward::list_absent() {
@@ -26,6 +34,23 @@ void StreamedFeedForward::list_absent() {
     }
 }
 
+// Without a predictor the gates in memory tell which of the absent neurons would be active.
+void StreamedFeedForward::gate_among(const KernelTable& k, std::size_t count) {
+    StreamScratch& s = *scratch_;
+    s.gate.resize(std::max(s.gate.size(), count + 1));
+    multiply_packed(k, layer_.gates, s.absent.data(), count, s.guessed_input, s.gate.data(), count);
+    add_bias_of(layer_.gate_bias, s.absent.data(), 0, count, s.gate.data());
+    k.gate(layer_.activation, layer_.threshold, s.gate.data(), count);
+    for (std::size_t i = 0; i < count; ++i) {
+        if (s.gate[i] != 0.0F) s.expected.push_back(s.absent[i]);
+    }
+}
+
+// How many rows of an ordinary predictor one row costs that a guess looks at.
+std::size_t StreamedFeedForward::row_cost() const {
+    return layer_.predictor != nullptr ? 1 : kGateRowCost;
+}
+
 void StreamedFeedForward::prefetch_for(const KernelTable& k, const float* x, Work& work) {
     StreamScratch& s = *scratch_;
     list_absent();
@@ -34,7 +59,11 @@ void StreamedFeedForward::prefetch_for(const KernelTable& k, const float* x, Wor
     if (count > 0) {
         s.absent.push_back(0);
         quantize_input(k, x, 1, store_->shape().hidden, s.guessed_input);
-        work.predictor_ns += layer_.predictor->predict_among(k, s.guessed_input, s.absent.data(), count, s.expected);
+        if (layer_.predictor != nullptr) {
+            work.predictor_ns += layer_.predictor->predict_among(k, s.guessed_input, s.absent.data(), count, s.expected);
+        } else {
+            gate_among(k, count);
+        }
     }
     guarded([&] {
         std::size_t asked = 0;
@@ -43,7 +72,7 @@ void StreamedFeedForward::prefetch_for(const KernelTable& k, const float* x, Wor
             asked += store_->guess(item_of(s.expected[i])) ? 1 : 0;
         }
         store_->start();
-        look_ahead_.guessed(count, asked);
+        look_ahead_.guessed(count * row_cost(), asked);
     });
 }
 

@@ -330,7 +330,36 @@ def test_reads_are_asked_for_before_attention_and_are_those_that_are_needed(mode
     assert store.guesses == (asked, needed), "what is there is not asked for"
     exact, other = model.streamed("exact-read-gates", total, hot=64, hot_share=0)
     exact.step(7, 0, PAGES)
-    assert other.guesses == (0, 0), "where no predictor decides there is nothing to guess by"
+    assert other.guesses == (0, 0), "without a predictor and without gates in memory there is nothing to guess by"
+
+
+@needs_native
+def test_gates_in_memory_tell_what_to_read_before_attention(models: Any) -> None:
+    model = models(2048, 4)
+    total = model.clusters * LAYERS
+    new, store = model.streamed("exact", total)
+    new.step(7, 0, PAGES)
+    assert store.guesses == (0, 0), "a neuron that was never used, by the profile neither, is not asked for"
+    decoder, store = model.streamed("exact", total, hot=64, hot_share=0)
+    work = decoder.step(7, 0, PAGES).work
+    asked, needed = store.guesses
+    assert 0 < needed <= asked <= store.used
+    assert column(work, "misses") == column(work, "active"), "what was guessed was read nevertheless"
+    assert column(work, "read_bytes") > 0
+    decoder.step(7, 0, PAGES)
+    assert store.guesses == (asked, needed), "what is there is not asked for"
+
+
+@needs_native
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("slots", [5, 40, 200])
+def test_bits_do_not_depend_on_what_was_guessed(models: Any, mode: str, slots: int) -> None:
+    model = models(2048, 4)
+    expected = generate(model.memory(mode), 4)
+    decoder, store = model.streamed(mode, slots, hot=64, hot_share=0)
+    for _ in range(2):
+        assert_same(generate(decoder, 4), expected)
+    assert store.used <= slots
 
 
 @needs_native

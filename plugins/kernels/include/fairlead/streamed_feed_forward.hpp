@@ -92,6 +92,8 @@ private:
     }
     // Neurons that are not in memory but were used of late go to the scratch, in the order of the file.
     void list_absent();
+    void gate_among(const KernelTable& k, std::size_t count);
+    std::size_t row_cost() const;
     // Candidates and, where gates are in memory, their values go to the scratch; returns how many there are.
     std::size_t candidates(const KernelTable& k, const std::int32_t* neurons, std::size_t count, Work& work);
     void compute(const Call& call, std::size_t count, float* y);
