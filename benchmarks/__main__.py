@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, tuple[list[str], list[str] | None]] = {
     "sparse_decode": ([], ["--quick"]),
     "sparse_offload": ([], ["--quick"]),
     "sparse_memory": ([], ["--quick"]),
+    "sparse_cache_limits": ([], ["--quick"]),
     "sparse_hybrid": ([], ["--quick"]),
     "sparse_contention": ([], ["--quick"]),
     "negotiation": ([], ["--quick"]),

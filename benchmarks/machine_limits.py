@@ -9,8 +9,11 @@ import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from fairlead_kernels.backend import extension
 
 BLOCK = 4096
 _LIBC = ctypes.CDLL(None)
@@ -68,3 +71,33 @@ def _read_for(pool: ThreadPoolExecutor, descriptor: int, blocks: int, depth: int
         return count
 
     return sum(pool.map(read, range(depth)))
+
+
+def reads_per_second(file: Path, size: int, depth: int, seconds: float = 3.0, *, warm_s: float = 2.0) -> float:
+    """Random reads of ``size`` bytes a second, past the page cache, through the engine's own reader (io_uring).
+
+    Threads of Python that read, as ``random_reads`` has them, are held up by the interpreter where cores are slow.
+
+    Raises:
+        RuntimeError: the kernels are not built.
+    """
+    module: Any = extension()
+    if module is None:
+        raise RuntimeError("reads are measured through the kernels' reader, which is not built here")
+    with mmap.mmap(-1, depth * size) as memory:
+        reader = module.ClusterReader(str(file), np.frombuffer(memory, np.uint8), depth, 1, True, True)
+        places = np.random.default_rng(1).integers(0, reader.size // size, 1 << 16).tolist()
+        free, asked, done = list(range(depth)), 0, 0
+        began = counted = time.perf_counter()
+        while (now := time.perf_counter()) < began + warm_s + seconds:
+            if now < began + warm_s:
+                done, counted = 0, now
+            batch = [(places[(asked + i) % len(places)] * size, size, tag, tag * size) for i, tag in enumerate(free)]
+            asked += len(batch)
+            reader.submit(batch)
+            free = reader.wait(True)
+            done += len(free)
+        while reader.in_flight:
+            reader.wait(True)
+        del reader
+    return done / (now - counted)

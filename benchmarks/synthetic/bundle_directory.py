@@ -13,12 +13,13 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from fairlead_kernels import PackedMatrix, pack_q4_0
 from fairlead_sparse_inference.bundle import BundleLayout, NetworkRows, write_bundle
 
+from .disk_order import TIERS
 from .gguf_files import CONTEXT, NORM_EPSILON, ROPE_THETA, pieces
 from .shape import Shape
 from .weights import SyntheticLayer, SyntheticModel
 
-#: The most often active share of the neurons that a cache keeps together.
-HOT = 0.1
+#: The most often active share of the neurons that a cache keeps together: the first tier.
+HOT = TIERS[0]
 
 
 def write_directory(model: SyntheticModel, path: Path) -> None:
@@ -41,7 +42,7 @@ def _networks(model: SyntheticModel) -> Iterator[NetworkRows]:
             pack_q4_0(layer.gate),
             pack_q4_0(layer.up),
             pack_q4_0(layer.down_t),
-            order=np.argsort(-layer.frequency, kind="stable").astype(np.int32),
+            order=layer.order,
             hot=int(HOT * model.shape.neurons),
         )
 

@@ -19,7 +19,7 @@ from fairlead_sparse_inference.sparsity.predictor.file import read_predictors
 from . import activations, bundle_directory, gguf_files, weights
 from .shape import Shape
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)

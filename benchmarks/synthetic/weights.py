@@ -20,6 +20,7 @@ from gguf import GGMLQuantizationType, quants
 from numpy.typing import NDArray
 
 from .activations import PredictorShares, SourceLayer, scaled
+from .disk_order import disk_order
 from .shape import FIRST_STATE, GROUP, Shape
 
 F32 = NDArray[np.float32]
@@ -43,6 +44,7 @@ class SyntheticLayer:
         predictor_a, predictor_b: [rank, hidden] and [neurons, rank]: a neuron is predicted where
             B relu(A x) > 0.
         frequency: float32 [neurons]: share of the states in which a neuron is active.
+        order: int32 [neurons], the neuron at each place of the bundle file.
         active, predicted, recall: shares of neurons on the states, and of the active ones that are predicted.
     """
 
@@ -57,6 +59,7 @@ class SyntheticLayer:
     predictor_a: U8
     predictor_b: U8
     frequency: F32
+    order: NDArray[np.int32]
     active: float
     predicted: float
     recall: float
@@ -128,6 +131,7 @@ def _layer(
         predictor_a=a,
         predictor_b=b,
         frequency=active.mean(axis=0, dtype=np.float32),
+        order=disk_order(active),
         active=float(active.mean()),
         predicted=float(found.mean()),
         recall=float((found & active).sum() / max(1, active.sum())),

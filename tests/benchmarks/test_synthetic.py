@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from benchmarks.synthetic import bundle_directory, gguf_files, weights
 from benchmarks.synthetic.activations import PredictorShares, SourceLayer, factored, predictor_shares, scaled
+from benchmarks.synthetic.disk_order import TIERS, disk_order
 from benchmarks.synthetic.shape import FIRST_STATE, Shape
 from benchmarks.synthetic.store import prepared
 from fairlead_language_model.graph import KVPages
@@ -158,3 +160,23 @@ def test_files_are_made_anew_for_other_predictors_and_found_again(tmp_path: Path
     assert len({strict["predictors"], loose["predictors"], plain["predictors"]}) == 3 and plain["predictors"] is None
     assert plain["recall"] == pytest.approx(weights.RECALL, abs=0.02)
     assert facts(None) == plain, "what is there is kept"
+
+
+def test_the_file_keeps_frequent_neurons_first_and_neighbours_are_active_together() -> None:
+    random = np.random.default_rng(2)
+    frequency = np.linspace(0.02, 0.5, 40).repeat(2)
+    # Neurons come in pairs that are always active together, wherever they lie.
+    once = random.random((4000, 40)) < np.linspace(0.02, 0.5, 40)
+    place = random.permutation(80)
+    active = once.repeat(2, axis=1)[:, place]
+    order = disk_order(active)
+    assert sorted(order.tolist()) == list(range(80))
+    ends = [0, *(round(share * 80) for share in TIERS)]
+    means = [frequency[place[order[start:end]]].mean() for start, end in itertools.pairwise(ends)]
+    assert means == sorted(means, reverse=True)
+    pairs = place[order] // 2
+    assert (pairs[ends[1] :: 2] == pairs[ends[1] + 1 :: 2]).mean() > 0.9
+    # What the prompts read decides nothing.
+    changed = active.copy()
+    changed[: len(active) // 2] = ~changed[: len(active) // 2]
+    np.testing.assert_array_equal(disk_order(changed), order)
