@@ -125,17 +125,19 @@ def uses_of(batches: Batches, items: int) -> Counts:
     return uses
 
 
-def merged(items: Sequence[int], reach: int, most: int) -> int:
-    """How many reads bring these items (of one layer, ascending), as the engine joins neighbours.
+def merged(items: Sequence[int], reach: int, most: int) -> tuple[int, int]:
+    """How many reads bring these items (of one layer, ascending), as the engine joins neighbours; of how many places.
 
     Args:
         items: places in the file.
         reach: the largest step from one to the next within a read.
         most: places that a read covers.
     """
-    reads, first, last = 0, 0, -1
+    reads, places, first, last = 0, 0, -1, -1
     for item in items:
         if reads == 0 or item - last > reach or item - first >= most:
-            reads, first = reads + 1, item
+            reads, places, first = reads + 1, places + 1, item
+        else:
+            places += item - last
         last = item
-    return reads
+    return reads, places

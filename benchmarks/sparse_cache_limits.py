@@ -4,15 +4,15 @@ benchmarks.sparse_cache_limits``.
 The walk is that of ``sparse_offload`` and ``sparse_memory``: which neurons each token names or activates follows from
 the synthetic model's weights. The engine's own policy, others that know the past, and Belady's rule, which knows the
 future, go through it with as many slots as the engine has under each limit. The disk's reads a second, measured here,
-turn what they miss into the most tokens a second that reads allow, all of them under way at all times.
+turn what they miss into the tokens a second that the disk allows where it reads at all times and nothing else takes
+time.
 """
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
 import numpy as np
@@ -37,8 +37,8 @@ QUICK_TOKENS = 16
 HALF_LIFE = 64
 #: As the engine reads: through gaps of three blocks.
 REACH = 4
-#: What is in flight where a disk shows what it can do, and what one large read takes.
-DEPTH, LARGE = 128, 64 * 1024
+#: What is in flight where a disk shows what it can do, about what our reads take, and what a large one takes.
+DEPTH, SOME, LARGE = 128, 3 * BLOCK, 64 * 1024
 _MODES = {"predictor": "named", "exact": "active"}
 
 
@@ -86,8 +86,8 @@ def walk(bench: Bench, activity: Sequence[LayerActivity], mode: str) -> Walk:
     return Walk(batches, shape.layers, shape.neurons, len(warm))
 
 
-def engine_policy(taken: Walk, slots: int, hot: int, group: int = 64) -> tuple[Counts, Counts]:
-    """The engine's own cache, filled first as a prompt fills it: what each batch misses, and in how many reads."""
+def engine_policy(taken: Walk, slots: int, hot: int, group: int = 64) -> tuple[Counts, Counts, Counts]:
+    """The engine's own cache, filled first as a prompt fills it: what each batch misses, its reads and their blocks."""
     module = extension()
     kind = ReferenceCache if module is None else module.NeuronCache
     hot_slots = int(slots * StreamOptions().hot_share)
@@ -99,38 +99,22 @@ def engine_policy(taken: Walk, slots: int, hot: int, group: int = 64) -> tuple[C
             cache.admit(item)
             cache.arrived(item)
     cache.release()
-    misses, reads = np.zeros(len(taken.batches), np.int64), np.zeros(len(taken.batches), np.int64)
+    misses, reads, blocks = np.zeros((3, len(taken.batches)), np.int64)
     for time, batch in enumerate(taken.batches):
         missed = [item for item in batch.tolist() if cache.lookup(item) < 0]
         for item in missed:
             cache.admit(item)
             cache.arrived(item)
         cache.release()
-        misses[time], reads[time] = len(missed), merged(missed, REACH, StreamOptions().run)
-    return misses, reads
+        misses[time] = len(missed)
+        reads[time], blocks[time] = merged(missed, REACH, StreamOptions().run)
+    return misses, reads, blocks
 
 
-@dataclass(frozen=True, slots=True)
-class Disk:
-    """Reads a second of one block and of ``LARGE`` bytes."""
-
-    small: float
-    large: float
-
-    def tokens(self, misses: float, inside: float) -> float:
-        """The most tokens a second, a read for each miss, overlapped with all else, which takes 1 / ``inside``."""
-        return 1 / max(1 / inside, misses / self.small)
-
-    def streamed(self, misses: float, inside: float) -> float:
-        """The same where all that is missed lies side by side."""
-        return 1 / max(1 / inside, misses * BLOCK / (self.large * LARGE))
-
-
-def case_rows(case: str, taken: Walk, slots: int, hot: int, prior: NDArray[np.int64]) -> Iterator[Row]:
-    """Misses of every policy beside ours."""
-    misses, reads = engine_policy(taken, slots, hot)
+def miss_rows(case: str, taken: Walk, slots: int, hot: int, prior: NDArray[np.int64]) -> Iterator[Row]:
+    """Misses of every policy beside ours; the first row's are Belady's."""
+    misses, reads, blocks = (taken.a_token(counts) for counts in engine_policy(taken, slots, hot))
     needed = taken.a_token(np.array([len(batch) for batch in taken.batches], np.int64))
-    ours = taken.a_token(misses)
     used = uses_of(taken.measured, taken.items)
     others = {
         "Belady's rule, which knows the future": belady,
@@ -141,24 +125,35 @@ def case_rows(case: str, taken: Walk, slots: int, hot: int, prior: NDArray[np.in
     }
     for name, policy in others.items():
         theirs = taken.a_token(policy(taken.batches, taken.items, slots))
-        note = f"hits {1 - ours / needed:.1%}, theirs {1 - theirs / needed:.1%} of {needed:.0f} neurons a token"
-        yield row(case, f"missed a token, beside {name}", "neurons", [ours], [theirs], note=note)
-    yield row(case, "reads a token, neighbours in the file together", "reads", [taken.a_token(reads)])
+        note = f"hits {1 - misses / needed:.1%}, theirs {1 - theirs / needed:.1%} of {needed:.0f} neurons a token"
+        yield row(case, f"missed a token, beside {name}", "neurons", [misses], [theirs], note=note)
+    note = f"{blocks / reads:.2f} blocks of 4 KiB each"
+    yield row(case, "reads a token, neighbours in the file together", "reads", [reads], [misses], note=note)
 
 
-def bound_rows(case: str, found: Sequence[Row], disk: Disk, inside: float) -> Iterator[Row]:
-    """The most that the disk allows with what was missed, beside the speed with everything in memory."""
-    ours, least = found[0].ours, found[0].peer
-    assert ours is not None and least is not None
+def bound_rows(case: str, missed: Sequence[Row], disk: Disk, inside: float) -> Iterator[Row]:
+    """The tokens a second that the disk allows with what was missed, beside the speed with everything in memory."""
+    ours, least, reads = missed[0].ours, missed[0].peer, missed[-1].ours
+    assert ours is not None and least is not None and reads is not None
     bounds = {
-        "our misses, a read each": disk.tokens(ours, inside),
-        "Belady's misses, a read each": disk.tokens(least, inside),
-        "our misses, all side by side in the file": disk.streamed(ours, inside),
-        "Belady's misses, all side by side in the file": disk.streamed(least, inside),
+        "our misses, a read each": disk.small / ours,
+        "our misses, in the reads that bring them": disk.some / reads,
+        "Belady's misses, a read each": disk.small / least,
+        "our misses, all side by side": disk.large * LARGE / BLOCK / ours,
+        "Belady's misses, all side by side": disk.large * LARGE / BLOCK / least,
     }
     for name, speed in bounds.items():
-        metric = f"the disk's limit for {name}, beside all in memory"
+        metric = f"what the disk allows for {name}, beside all in memory"
         yield row(case, metric, "tokens/s", [speed], [inside], better="more")
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """Random reads a second: of one block, of ``SOME`` and of ``LARGE`` bytes."""
+
+    small: float
+    some: float
+    large: float
 
 
 def sizes(bench: Bench, mode: str, needed: int) -> Iterator[tuple[str, int]]:
@@ -190,8 +185,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     bench = Bench(options)
     inside, needed = in_memory(bench)
     seconds, file = (1 if options.quick else 3), bench.files.bundle / "neurons.bin"
-    disk = Disk(reads_per_second(file, BLOCK, DEPTH, seconds), reads_per_second(file, LARGE, DEPTH // 8, seconds))
-    print(f"in memory {inside:.1f} tokens/s; {disk.small:.0f} reads/s of 4 KiB, {disk.large:.0f} of 64 KiB", flush=True)
+    reads = partial(reads_per_second, file, seconds=seconds)
+    disk = Disk(reads(BLOCK, DEPTH), reads(SOME, DEPTH), reads(LARGE, DEPTH // 8))
+    print(f"in memory {inside:.1f} tokens/s; reads a second: {disk}", flush=True)
     activity = layer_activity(bench.files.bundle, bench.shape)
     found: list[Row] = []
     for mode, which in _MODES.items():
@@ -200,13 +196,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prior = np.concatenate([bits.sum(axis=0, dtype=np.int64) for bits in rest])
         for name, slots in sizes(bench, mode, needed):
             case = f"{bench.case}, {mode} mode, {name}: {slots} of {taken.items} neurons in memory"
-            rows = list(case_rows(case, taken, slots, hot, prior))
+            rows = list(miss_rows(case, taken, slots, hot, prior))
             rows += bound_rows(case, rows, disk, inside)
             found += rows
             for item in rows:
                 print(f"{case}; {item.metric}: {item.ours:.0f}, {item.peer or 0:.0f}", flush=True)
-    conditions = {**bench.conditions(), "reads_per_s_4k": disk.small, "reads_per_s_64k": disk.large, "threads": THREADS}
-    options.finish({**conditions, "cores": os.cpu_count(), "in_memory_tokens_per_s": inside}, found)
+    conditions = {**bench.conditions(), "reads_per_s": asdict(disk), "threads": THREADS}
+    options.finish({**conditions, "in_memory_tokens_per_s": inside}, found)
 
 
 if __name__ == "__main__":

@@ -75,8 +75,8 @@ def test_next_uses_are_those_of_the_following_batches() -> None:
 
 
 def test_neighbours_become_one_read_as_far_as_gaps_and_lengths_allow() -> None:
-    assert merged([], 4, 16) == 0
-    assert merged([3], 4, 16) == 1
-    assert merged([3, 7, 11], 4, 16) == 1
-    assert merged([3, 8], 4, 16) == 2
-    assert merged(list(range(32)), 1, 16) == 2
+    assert merged([], 4, 16) == (0, 0)
+    assert merged([3], 4, 16) == (1, 1)
+    assert merged([3, 7, 11], 4, 16) == (1, 9)
+    assert merged([3, 8], 4, 16) == (2, 2)
+    assert merged(list(range(32)), 1, 16) == (2, 32)

@@ -87,8 +87,8 @@ class StreamOptions:
     """
 
     hot_share: float = 0.5
-    depth: int = 32
-    run: int = 16
+    depth: int = 128
+    run: int = 8
     threads: int = 4
     direct: bool = True
     uring: bool = True
