@@ -18,7 +18,7 @@ from .splatting import Splats, splat
 F32 = NDArray[np.float32]
 
 #: Standard deviations in pixels: of what discs are painted without, and of what is coarse enough as it is. Far apart,
-#: they would make haloes around what is dark.
+#: they would make wide haloes around what is dark.
 FINEST, COARSER = 0.45, 1.4
 #: Share that views are to have of the high-frequency energy which the stylizer gives them as pictures.
 DETAIL = 0.95
