@@ -21,7 +21,7 @@ THREADS = (1, 2)
 
 def rows(bench: Bench, threads: int) -> Iterator[Row]:
     """Speed and memory with all neurons in memory, and with a budget of 60 % of it."""
-    case = f"{bench.case}, {threads} thread{'s' if threads > 1 else ''}, predictor mode"
+    case = f"{bench.case}, {threads} thread{'s' if threads > 1 else ''}, beside predictor mode in memory"
     whole = bench.ours("predictor", threads)
     count = QUICK_TOKENS if bench.options.quick else TOKENS
     needed = max(int(whole.greedy(bench.prompt(repeat), count).told["memory_bytes"]) for repeat in WARM_PROMPTS)
