@@ -4,6 +4,10 @@ The shipped networks on a split's pictures, as the service searches and draws: f
 (unit-normalised VGG-19, which the search never sees: it looks with the network's own encoder), style loss and fine
 detail, beside random noise on the same lattice and by pixels, drawn alike; and the time of a search.
 
+The same budget is the same bound and the same norm. A search moves all values of its lattice until most pixels change
+by nearly the bound, which signs by chance do not: the noise on the lattice reaches further, until the root mean square
+of what it changes is ours too (and never less far than the search does).
+
 Noise by pixels of the whole bound leaves grain in the results, and grain is what feature distances see first: it is
 promised for equal fine detail, so that this noise's bound is lowered until its results have as much as ours. What it
 gets at the whole bound is told beside, and promises nothing.
@@ -24,7 +28,7 @@ from numpy.typing import NDArray
 
 from benchmarks.options import Options, parse
 from benchmarks.results_file import Row, not_measured, row
-from fairlead_stylization.diversity.request import BOUND, Search
+from fairlead_stylization.diversity.request import BOUND, REACH, Search
 from fairlead_stylization.diversity.search import random_results
 from fairlead_stylization.networks.running import shipped_stylizer, student_file
 from fairlead_stylization.pictures import read_picture
@@ -109,15 +113,30 @@ def _tries(
 ) -> dict[str, torch.Tensor]:
     """Results of the search and of each kind of noise."""
     code, wanted = stylizer.encode_style(look), Search(count=COUNT, seed=seed)
-    ours = torch.cat([_tensor(one) for one in searcher(picture, look, _asked(COUNT, seed))[0]])
+    made, told = searcher(picture, look, _asked(COUNT, seed))
+    ours, draw, content = torch.cat([_tensor(one) for one in made]), _drawing(stylizer, code), _tensor(picture)
 
-    def noise(bound: float, smooth: bool = False) -> torch.Tensor:
-        return random_results(
-            _drawing(stylizer, code), _tensor(picture), replace(wanted, bound=bound), smooth=smooth
-        ).results
+    def noise(bound: float) -> torch.Tensor:
+        return random_results(draw, content, replace(wanted, bound=bound), smooth=False).results
 
-    whole = wanted.bound
-    return {"search": ours, "lattice": noise(whole, True), "grain": _as_fine(ours, noise), "pixels": noise(whole)}
+    lattice = random_results(draw, content, _as_strong(content, wanted, told["change"]), smooth=True).results
+    return {"search": ours, "lattice": lattice, "grain": _as_fine(ours, noise), "pixels": noise(wanted.bound)}
+
+
+def _as_strong(content: torch.Tensor, wanted: Search, norm: float, steps: int = 10) -> Search:
+    """What noise on the lattice has to be asked for, so that the root mean square of its changes is at least that."""
+
+    def weaker(stretch: float) -> bool:
+        found = random_results(lambda pictures: pictures, content, replace(wanted, stretch=stretch), smooth=True)
+        return float((found.inputs - content).square().mean().sqrt()) < norm
+
+    least, most = REACH, 16 * REACH
+    if not weaker(least):
+        return wanted
+    for _ in range(steps):
+        middle = (least * most) ** 0.5
+        least, most = (middle, most) if weaker(middle) else (least, middle)
+    return replace(wanted, stretch=most)
 
 
 def _drawing(stylizer: NetworkStylizer, code: StyleCode) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -154,7 +173,7 @@ def _fineness(results: torch.Tensor) -> float:
 
 def _rows(found: dict[str, list[tuple[float, float, float]]]) -> list[Row]:
     kinds = {
-        "lattice": "signs on the same lattice",
+        "lattice": "signs on the same lattice, as strong as ours",
         "grain": "a sign for each pixel, bound lowered to equal fine detail",
         "pixels": "a sign for each pixel, whole bound",
     }

@@ -26,6 +26,7 @@ class Search:
         steps: of the search.
         cell: pixels between two values of the perturbation; larger is smoother.
         seed: the same one gives the same results.
+        stretch: how far the values of a lattice reach, of the bound.
     """
 
     count: int = 4
@@ -33,6 +34,7 @@ class Search:
     steps: int = 10
     cell: int = 16
     seed: int = 0
+    stretch: float = REACH
 
     def __post_init__(self) -> None:
         checks = (
@@ -41,6 +43,7 @@ class Search:
             ("steps", self.steps, 1 <= self.steps <= 1000, "from 1 to 1000"),
             ("cell", self.cell, 1 <= self.cell <= 256, "from 1 to 256"),
             ("seed", self.seed, 0 <= self.seed < 2**63, "from 0 to 2**63 - 1"),
+            ("stretch", self.stretch, 0 < self.stretch <= 100, "above 0, at most 100"),
         )
         for name, value, good, accepted in checks:
             if not good:
@@ -49,7 +52,7 @@ class Search:
     @property
     def reach(self) -> float:
         """Of the absolute values of a lattice."""
-        return REACH * self.bound
+        return self.stretch * self.bound
 
     def step_size(self, step: int) -> float:
         """Return by how much a value changes in a step."""

@@ -1,7 +1,7 @@
 """The search with gradients: any torch generator, no change to it.
 
-Each step moves the lattice's values by the sign of the objective's gradient, within their reach (AAAI 2024, Alg. 1);
-the change that they make is bent to stay within the bound.
+Each step moves the lattice's values by the sign of the objective's gradient, within their reach (AAAI 2024, Alg. 1),
+with momentum (Dong et al., CVPR 2018); the change that they make is bent to stay within the bound.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from .smooth import lattice_shape, spline_matrix
 
 #: Pictures [n, 3, height, width] in [0, 1] to results [n, 3, any, any] in [0, 1].
 Generate = Callable[[torch.Tensor], torch.Tensor]
+#: Of a step's slope that the next one still goes by: places whose slopes turn with every step come to rest.
+MOMENTUM = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +65,11 @@ def search(
     height, width = picture.shape[2:]
     rows, columns = lattice_shape(height, width, wanted.cell)
     generator = torch.Generator().manual_seed(wanted.seed)
-    lattice = torch.rand(wanted.count, 3, rows, columns, generator=generator) * 2 - 1
     # A gradient of the distance between equal results is nothing: the search begins at random places, half way out.
-    lattice = (lattice.sign() * wanted.reach * 0.5).to(picture.device)
+    lattice = (_opposed(wanted.count, rows, columns, generator) * wanted.reach * 0.5).to(picture.device)
     free = None if fixed is None else (1 - fixed.to(picture))[None, None]
     best, made, best_value, told = lattice, None, float("-inf"), []
+    pull = torch.zeros_like(lattice)
     for step in range(wanted.steps + 1):
         lattice.requires_grad_(step < wanted.steps)
         results = generate(_perturbed(picture, _bent(lattice, picture, wanted), free))
@@ -79,7 +81,8 @@ def search(
             best, made, best_value = lattice.detach(), results.detach(), told[-1]
         if step == wanted.steps or stopped():
             break
-        lattice = _moved(lattice, value, wanted, step)
+        pull = MOMENTUM * pull + _slope(value, lattice)
+        lattice = (lattice.detach() + wanted.step_size(step) * pull.sign()).clamp(-wanted.reach, wanted.reach)
     assert made is not None
     with torch.no_grad():
         return Found(made, _perturbed(picture, _bent(best, picture, wanted), free), tuple(told))
@@ -107,13 +110,24 @@ def random_results(generate: Generate, picture: torch.Tensor, wanted: Search, *,
         return Found(generate(inputs), inputs, ())
 
 
-def _moved(lattice: torch.Tensor, value: torch.Tensor, wanted: Search, step: int) -> torch.Tensor:
+def _opposed(count: int, rows: int, columns: int, generator: torch.Generator) -> torch.Tensor:
+    """Random signs [count, 3, rows, columns], at each place half of them up and half down.
+
+    More pairs differ there than do of independent signs: of four results four pairs in six, and not three.
+    """
+    order = torch.rand(count, 3, rows, columns, generator=generator).argsort(dim=0)
+    # Of an odd number the odd one is up or down by chance.
+    most = (count + (torch.rand(3, rows, columns, generator=generator) < 0.5).long()) // 2
+    return (order < most).float() * 2 - 1
+
+
+def _slope(value: torch.Tensor, lattice: torch.Tensor) -> torch.Tensor:
+    """Of the objective, for each result of the same size: late steps count as much as early ones."""
     (gradient,) = torch.autograd.grad(value, lattice, allow_unused=True)
     if gradient is None:
         raise BadSetting("generator: no gradient reaches its input; accepted: one that is differentiable, or ONNX")
-    with torch.no_grad():
-        moved = lattice + wanted.step_size(step) * gradient.nan_to_num().sign()
-        return moved.clamp(-wanted.reach, wanted.reach)
+    gradient = gradient.nan_to_num()
+    return gradient / gradient.abs().mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-30)
 
 
 def _bent(lattice: torch.Tensor, picture: torch.Tensor, wanted: Search) -> torch.Tensor:

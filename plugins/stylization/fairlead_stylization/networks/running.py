@@ -21,9 +21,10 @@ from .kept import keep_freed_memory
 from .native import NativeNetwork
 from .refining import NativeRefiner, RefinedNetwork
 from .sessions import Graph
-from .shape import SHAPES, shape_told
+from .shape import REFINERS, SHAPES, shape_told
 
 if TYPE_CHECKING:
+    from .refiner import Refiner
     from .student import Student
 
 Array = NDArray[np.float32]
@@ -213,6 +214,24 @@ def read_student(weights: Path, variant: str | None = None) -> Student:
     student = Student(SHAPES[variant])
     fill(student, read_tensors(weights), {name: name for name in student.state_dict()}, weights)
     return student.eval()
+
+
+def read_refiner(weights: Path, variant: str) -> Refiner:
+    """A refiner in torch, with a training run's weights.
+
+    Args:
+        weights: a safetensors file.
+        variant: its shape.
+
+    Raises:
+        BadCheckpoint: not a refiner of that variant.
+    """
+    from ..checkpoints.files import fill, read_tensors
+    from .refiner import Refiner
+
+    refiner = Refiner(REFINERS[variant])
+    fill(refiner, read_tensors(weights), {name: name for name in refiner.state_dict()}, weights)
+    return refiner.eval()
 
 
 def torch_stylizer(weights: Path, variant: str = "edge", device: str = "cpu") -> NetworkStylizer:

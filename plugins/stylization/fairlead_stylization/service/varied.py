@@ -29,7 +29,7 @@ class Searcher:
     """Looks for different results of a network; it is loaded when it is first asked for.
 
     Args:
-        weights: safetensors of the network.
+        weights: safetensors of the network. Results are looked at as a refiner does, where one's weights lie beside.
         stylizer: with the same weights: draws the results, larger ones in tiles, and refines them.
         clip: folder of a CLIP, for texts.
         most_pixels: of a picture that is searched as it is.
@@ -40,6 +40,7 @@ class Searcher:
     ) -> None:
         self._weights, self._stylizer, self._clip, self._most = weights, stylizer, clip, most_pixels
         self._student: Any = None
+        self._refiner: Any = None
         self._space: Any = None
         self._lock = Lock()
 
@@ -65,7 +66,7 @@ class Searcher:
             space = self._space_for(asked.text)
         small = smaller(content, self._most)
         cell = max(LEAST_CELL, round(CELL * small.shape[0] / content.shape[0]))
-        found, report = _search(student, small, style, asked, towards, space, stopped, cell)
+        found, report = _search((student, self._refiner), small, style, asked, towards, space, stopped, cell)
         changes = (found.inputs - _tensor(small)).permute(0, 2, 3, 1).numpy()
         made = takewhile(lambda _: not stopped(), self._drawn(content, style, changes, asked))
         return (with_colours_of(one, content) if asked.keep_colours else one for one in made), report
@@ -93,14 +94,17 @@ class Searcher:
                 import torch  # noqa: F401
             except ImportError as error:
                 raise MissingExtra("Looking for different results", "torch") from error
-            from ..networks.running import read_student
+            from ..networks.running import read_refiner, read_student
 
+            refiner = self._weights.with_name(f"{self._weights.stem}-refiner.safetensors")
+            if refiner.is_file():
+                self._refiner = read_refiner(refiner, self._weights.stem).requires_grad_(False)
             self._student = read_student(self._weights).requires_grad_(False)
         return self._student
 
 
 def _search(
-    student: Any,
+    networks: tuple[Any, Any],
     content: F32,
     style: F32,
     asked: Asked,
@@ -118,13 +122,15 @@ def _search(
     from ..diversity.search import search
 
     picture, look = _tensor(content), _tensor(style_pixels(style))
-    transfer = StyleTransfer(student, look, asked.strength)
+    student, refiner = networks
+    transfer = StyleTransfer(student, look, asked.strength, refiner)
     wanted = Search(count=asked.diverse, bound=asked.bound, cell=cell, seed=asked.seed)
     with torch.no_grad():
         plain = transfer(picture)
     objective = _objective(transfer.features, plain, asked, towards, space)
     found = search(transfer, picture, objective, wanted, stopped=stopped)
     report = {"seed": asked.seed, "bound": asked.bound, "steps": wanted.steps, "objective": list(found.objective)}
+    report["change"] = float((found.inputs - picture).square().mean().sqrt())
     report["searched"] = f"{content.shape[1]}x{content.shape[0]}"
     if len(found.results) > 1:
         report["diversity"] = diversity(found.results, transfer.features, look).as_json()

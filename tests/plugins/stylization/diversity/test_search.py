@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,22 @@ def test_results_are_further_apart_than_by_chance(generator, features, picture) 
     assert diversity(found.results, features).distance > 1.5 * diversity(chance.results, features).distance
     assert found.objective[-1] > found.objective[0]
     assert (found.inputs - picture).abs().max() <= WANTED.bound + 1e-6
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_a_search_begins_with_changes_that_are_opposed(generator, features, picture, count: int) -> None:
+    wanted = replace(WANTED, count=count)
+    objective = Spread(features, generator(picture), keep=0.0)
+    begun = search(generator, picture, objective, wanted, stopped=lambda: True)
+    # Half of the way out: values of as much as the bound.
+    chance = random_results(generator, picture, replace(wanted, stretch=1.0), smooth=True)
+    ours, theirs = (float((some.inputs - picture).square().mean()) for some in (begun, chance))
+    assert ours == pytest.approx(theirs, rel=0.2)
+    if count > 1:
+        ours, theirs = (float(torch.pdist(some.inputs.flatten(1)).square().mean()) for some in (begun, chance))
+        # By independent signs half of all pairs differ.
+        most = 2 * (count // 2) * ((count + 1) // 2) / (count * (count - 1) / 2)
+        assert ours > 0.85 * most * theirs
 
 
 def test_changes_use_their_bound(generator, features, picture) -> None:

@@ -44,7 +44,7 @@ def test_a_cell_of_one_is_each_pixel() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{"count": 0}, {"bound": 0.0}, {"bound": 1.5}, {"steps": 0}, {"cell": 0}, {"seed": -1}]
+    "values", [{"count": 0}, {"bound": 0.0}, {"bound": 1.5}, {"steps": 0}, {"cell": 0}, {"seed": -1}, {"stretch": 0.0}]
 )
 def test_a_search_refuses_by_name(values: dict[str, float]) -> None:
     with pytest.raises(BadSetting, match=rf"{next(iter(values))} .*accepted"):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fairlead_stylization.errors import BadCheckpoint
 from fairlead_stylization.networks.running import shipped_stylizer
 from fairlead_stylization.service.form import Asked
 from fairlead_stylization.service.varied import Searcher
@@ -25,6 +26,35 @@ def test_styles_of_any_size_serve(tmp_path: Path, size: tuple[int, int]) -> None
     assert "diversity" in report
     _, report = searcher(content, style, asked, stopped=lambda: True)
     assert len(report["objective"]) == 1
+
+
+def test_results_are_looked_at_as_a_refiner_does(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed: searches are not tested")
+    from safetensors.torch import save_file
+
+    from fairlead_stylization.diversity.generators.stylization import StyleTransfer
+    from fairlead_stylization.networks.refiner import Refiner
+    from fairlead_stylization.networks.running import read_refiner, read_student
+    from fairlead_stylization.networks.shape import REFINERS
+
+    folder = random_network(tmp_path / "weights")
+    stylizer, weights = shipped_stylizer("edge", 1, folder), folder / "edge.safetensors"
+    random = np.random.default_rng(3)
+    content, style = random.random((43, 50, 3), np.float32), random.random((64, 64, 3), np.float32)
+    asked = Asked(b"", (b"",), None, (), 1.0, False, 2, 0, 0.15, "PNG", 92)
+    _, without = Searcher(weights, stylizer)(content, style, asked)
+    torch.manual_seed(1)
+    save_file(Refiner(REFINERS["edge"]).state_dict(), folder / "edge-refiner.safetensors")
+    _, report = Searcher(weights, stylizer)(content, style, asked)
+    assert report["objective"] != without["objective"] and report["change"] <= 0.15
+
+    refiner = read_refiner(folder / "edge-refiner.safetensors", "edge")
+    look, pictures = torch.from_numpy(style).permute(2, 0, 1)[None], torch.rand(2, 3, 43, 50)
+    seen = StyleTransfer(read_student(weights), look, refiner=refiner).features(pictures)
+    assert [layer.shape[1] for layer in seen] == list(REFINERS["edge"].channels)
+    (folder / "edge-refiner.safetensors").write_bytes(b"nothing")
+    with pytest.raises(BadCheckpoint, match="edge-refiner"):
+        Searcher(weights, stylizer)(content, style, asked)
 
 
 def test_what_is_searched_is_what_a_stylizer_draws(monkeypatch: pytest.MonkeyPatch) -> None:

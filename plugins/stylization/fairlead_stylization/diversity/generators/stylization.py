@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 
 import torch
 
+from ...networks.refiner import Refiner
 from ...networks.student import Student, colours_of, own_details, recoloured
 from ...stylizer import MARGIN, framing
 from ...transform.details import Details
@@ -20,10 +22,13 @@ class StyleTransfer:
         student: the network, without gradients of its own.
         style: [1, 3, h, w] in [0, 1], on sides that are multiples of 8 (`stylizer.style_pixels`).
         strength: from 0 (the content) to 1.
+        refiner: whose features tell how pictures look; None: the student's encoder.
     """
 
-    def __init__(self, student: Student, style: torch.Tensor, strength: float = 1.0) -> None:
-        self._student = student
+    def __init__(
+        self, student: Student, style: torch.Tensor, strength: float = 1.0, refiner: Refiner | None = None
+    ) -> None:
+        self._student, self._refiner = student, refiner
         self._strength = torch.full((1,), strength)
         self._colours = colours_of(style[0])
         self._details = SlopingDetails(Details.of(style[0].permute(1, 2, 0).numpy()))
@@ -40,9 +45,12 @@ class StyleTransfer:
         made = self._student.decode(recoloured(framed(pictures), maps), framed(lent), code, local, share)
         return made[..., MARGIN : MARGIN + pictures.shape[2], MARGIN : MARGIN + pictures.shape[3]].clamp(0, 1)
 
-    def features(self, pictures: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """What the network's own encoder sees of pictures of any size."""
-        return self._student.encoder(framed(pictures))
+    def features(self, pictures: torch.Tensor) -> Sequence[torch.Tensor]:
+        """How pictures of any size look.
+
+        A refiner's features were trained to see styles as VGG-19 does; an encoder's, to draw pictures again.
+        """
+        return (self._student.encoder if self._refiner is None else self._refiner.features)(framed(pictures))
 
 
 def framed(pictures: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,31 @@
+"""Random noise that searches are compared with has the budget of a search: its bound and its norm."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed: searches are not compared")
+
+from benchmarks.stylization_diversity import _as_strong  # noqa: E402
+from fairlead_stylization.diversity.request import REACH, Search  # noqa: E402
+from fairlead_stylization.diversity.search import random_results  # noqa: E402
+
+CONTENT = torch.rand(1, 3, 64, 80, generator=torch.Generator().manual_seed(1)) * 0.6 + 0.2
+WANTED = Search(count=4, bound=0.1, cell=16, seed=3)
+
+
+def norm(wanted: Search) -> float:
+    """Root mean square of what noise changes."""
+    found = random_results(lambda pictures: pictures, CONTENT, wanted, smooth=True)
+    assert (found.inputs - CONTENT).abs().max() <= wanted.bound + 1e-6
+    return float((found.inputs - CONTENT).square().mean().sqrt())
+
+
+def test_noise_is_as_strong_as_what_it_is_compared_with() -> None:
+    asked = 1.2 * norm(WANTED)
+    found = norm(_as_strong(CONTENT, WANTED, asked))
+    assert asked <= found <= 1.02 * asked
+
+
+def test_noise_never_reaches_less_far_than_a_search() -> None:
+    assert _as_strong(CONTENT, WANTED, 0.5 * norm(WANTED)).stretch == REACH
