@@ -41,6 +41,13 @@ from fairlead_stylization.stylizer import NetworkStylizer, Style, StyleCode
 Picture = NDArray[np.float32]
 
 SIDE, COUNT = 256, 4
+#: Of noise.
+KINDS = {
+    "lattice": "signs on the same lattice, as strong as ours",
+    "weak": "signs on the same lattice, of the same reach",
+    "grain": "a sign for each pixel, bound lowered to equal fine detail",
+    "pixels": "a sign for each pixel, whole bound",
+}
 APART = (
     "pairwise feature distance at least 1.5x that of random noise of the same budget at equal style loss "
     "and equal high-frequency energy"
@@ -77,7 +84,7 @@ def measured(options: Options, images: Path, weights: Path) -> list[Row]:
     stylizer = shipped_stylizer(options.more.variant, 2)
     searcher = Searcher(weights, stylizer)
     vgg = read_vgg(options.more.vgg)
-    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ("search", "lattice", "grain", "pixels")}
+    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ("search", *KINDS)}
     spent: list[float] = []
     contents, styles = _of_split(options, images, "content", 3), _of_split(options, images, "style", 2)
 
@@ -119,8 +126,9 @@ def _tries(
     def noise(bound: float) -> torch.Tensor:
         return random_results(draw, content, replace(wanted, bound=bound), smooth=False).results
 
-    lattice = random_results(draw, content, _as_strong(content, wanted, told["change"]), smooth=True).results
-    return {"search": ours, "lattice": lattice, "grain": _as_fine(ours, noise), "pixels": noise(wanted.bound)}
+    asked = {"lattice": _as_strong(content, wanted, told["change"]), "weak": wanted}
+    smooth = {name: random_results(draw, content, one, smooth=True).results for name, one in asked.items()}
+    return {"search": ours, **smooth, "grain": _as_fine(ours, noise), "pixels": noise(wanted.bound)}
 
 
 def _as_strong(content: torch.Tensor, wanted: Search, norm: float, steps: int = 10) -> Search:
@@ -172,19 +180,14 @@ def _fineness(results: torch.Tensor) -> float:
 
 
 def _rows(found: dict[str, list[tuple[float, float, float]]]) -> list[Row]:
-    kinds = {
-        "lattice": "signs on the same lattice, as strong as ours",
-        "grain": "a sign for each pixel, bound lowered to equal fine detail",
-        "pixels": "a sign for each pixel, whole bound",
-    }
     means = {name: np.mean(values, axis=0) for name, values in found.items()}
     rows = []
-    for name, kind in kinds.items():
+    for name, kind in KINDS.items():
         style, energy = (float(means["search"][at] / means[name][at]) for at in (1, 2))
         ratio = float(means["search"][0] / means[name][0])
         ours, peer = ([value[0] for value in found[key]] for key in ("search", name))
         note = f"at {style:.2f}x its style loss and {energy:.2f}x its high-frequency energy"
-        promised = name != "pixels"
+        promised = name in ("lattice", "grain")
         item = row(f"against random noise, {kind}", "mean feature distance of pairs", "of 1", ours, peer, better="more",
                    promise=APART if promised else None, note=note)  # fmt: skip
         holds = ratio >= 1.5 and style <= 1.05 and 0.9 <= energy <= 1.1

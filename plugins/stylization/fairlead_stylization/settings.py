@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from fairlead_agent.plugin import checked
 
 #: Of a picture in which different results are looked for: changes are smooth, and serve larger ones as well.
-DIVERSE_PIXELS = 176 * 176
+DIVERSE_PIXELS = 256 * 256
 
 
 class Settings(BaseModel):

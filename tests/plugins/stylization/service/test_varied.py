@@ -60,6 +60,7 @@ def test_results_are_looked_at_as_a_refiner_does(tmp_path: Path) -> None:
 def test_what_is_searched_is_what_a_stylizer_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed: searches are not tested")
     from fairlead_stylization import stylizer as drawing
+    from fairlead_stylization.diversity.generators import stylization as generating
     from fairlead_stylization.diversity.generators.stylization import StyleTransfer
     from fairlead_stylization.networks.running import TorchNetwork
     from fairlead_stylization.networks.shape import StudentShape
@@ -75,8 +76,13 @@ def test_what_is_searched_is_what_a_stylizer_draws(monkeypatch: pytest.MonkeyPat
     student = Student(StudentShape((4, 6, 8), 1, 4)).eval()
     torch.nn.init.normal_(student.decoder.picture.weight, std=0.05)
     pictures, style = torch.rand(3, 3, 48, 56), torch.rand(1, 3, 64, 40)
-    with torch.no_grad():
-        once = StyleTransfer(student, style, 0.7)(pictures)
+    found = {}
+    for kind in ("float", "amx"):
+        monkeypatch.setattr(generating, "halves_by", lambda kind=kind: kind)
+        with torch.no_grad():
+            found[kind] = StyleTransfer(student, style, 0.7)(pictures)
+    once, halves = found["float"], found["amx"]
+    assert halves.dtype is torch.float32 and 0 < (halves - once).abs().mean() < 5e-3
     stylizer = NetworkStylizer(TorchNetwork(student, "edge"))
     looks = [Style(style[0].permute(1, 2, 0).numpy())]
     each = [stylizer.stylize(picture.permute(1, 2, 0).numpy(), looks, 0.7) for picture in pictures]

@@ -7,6 +7,8 @@ from dataclasses import fields
 
 import torch
 
+from fairlead_kernels.feature_maps import halves_by
+
 from ...networks.refiner import Refiner
 from ...networks.student import Student, colours_of, own_details, recoloured
 from ...stylizer import MARGIN, framing
@@ -42,7 +44,9 @@ class StyleTransfer:
         maps = sloping_maps(self._colours, pictures, share)
         lent = self._details.lent(pictures, maps)
         code, local = self._code.expand(count, -1), _of_each(self._local, count)
-        made = self._student.decode(recoloured(framed(pictures), maps), framed(lent), code, local, share)
+        seen = recoloured(framed(pictures), maps)
+        with _halves(pictures):
+            made = self._student.decode(seen, framed(lent), code, local, share).float()
         return made[..., MARGIN : MARGIN + pictures.shape[2], MARGIN : MARGIN + pictures.shape[3]].clamp(0, 1)
 
     def features(self, pictures: torch.Tensor) -> Sequence[torch.Tensor]:
@@ -50,7 +54,15 @@ class StyleTransfer:
 
         A refiner's features were trained to see styles as VGG-19 does; an encoder's, to draw pictures again.
         """
-        return (self._student.encoder if self._refiner is None else self._refiner.features)(framed(pictures))
+        with _halves(pictures):
+            found = (self._student.encoder if self._refiner is None else self._refiner.features)(framed(pictures))
+        return [layer.float() for layer in found]
+
+
+def _halves(pictures: torch.Tensor) -> torch.autocast:
+    """Layers in bfloat16, as a stylizer draws, where the processor multiplies it by itself."""
+    fast = pictures.device.type == "cpu" and halves_by() in ("amx", "avx512bf16")
+    return torch.autocast(pictures.device.type, torch.bfloat16, enabled=fast)
 
 
 def framed(pictures: torch.Tensor) -> torch.Tensor:
