@@ -1,7 +1,8 @@
 """Different results of one generator: ``python -m benchmarks.stylization_diversity --vgg PATH``.
 
 The shipped networks on a split's pictures, as the service searches and draws: feature distance of pairs
-(unit-normalised VGG-19, which the search never sees: it looks with the network's own encoder), style loss and fine
+(unit-normalised VGG-19, which no search sees: it looks with the shipped refiner's small network, whose training VGG-19
+judged, on other pictures), style loss and fine
 detail, beside random noise on the same lattice and by pixels, drawn alike; and the time of a search.
 
 The same budget is the same bound and the same norm. A search moves all values of its lattice until most pixels change
