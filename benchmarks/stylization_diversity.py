@@ -2,8 +2,8 @@
 
 The shipped networks on a split's pictures, as the service searches and draws: feature distance of pairs
 (unit-normalised VGG-19, which no search sees: it looks with the shipped refiner's small network, whose training VGG-19
-judged, on other pictures), style loss and fine
-detail, beside random noise on the same lattice and by pixels, drawn alike; and the time of a search.
+judged, never on pictures of the test split), style loss and fine detail, beside random noise on the same lattice and by
+pixels, drawn alike; and the time of a search.
 
 The same budget is the same bound and the same norm. A search moves all values of its lattice until most pixels change
 by nearly the bound, which signs by chance do not: the noise on the lattice reaches further, until the root mean square
