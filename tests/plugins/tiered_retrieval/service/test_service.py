@@ -203,8 +203,9 @@ def test_a_budget_moves_vectors_out_and_back(tmp_path: Path) -> None:
         served.stop()
 
 
-def test_many_vectors_leave_main_memory_for_a_budget_too(tmp_path: Path) -> None:
-    """Above `index_from` there is an index, which keeps its kind of codes where its vectors go."""
+@pytest.fixture
+def many(tmp_path: Path) -> Iterator[tuple[Served, Any, Any]]:
+    """A service of its own with a collection that is large enough for an index, and its vectors [2000, 32]."""
     from fairlead_kernels.backend import extension
 
     if extension() is None:
@@ -215,44 +216,41 @@ def test_many_vectors_leave_main_memory_for_a_budget_too(tmp_path: Path) -> None
             rows = RNG.normal(size=(2000, 32)).astype(np.float32)
             collection = client.create("many", dim=32, metric="l2")
             collection.upsert(range(2000), rows)
-            served.worker._local.store.collection("many").rebuild(Plan("lists"))
-            exact = collection.search(rows[:50], k=5, recall=1.0).ids()
-            whole = served.worker.reconfigure(Budget(), 5.0)
-            least = whole.minimum["dram"]
-            squeezed = served.worker.reconfigure(Budget(memory_bytes={"dram": least + 100_000}), 5.0)
-            assert squeezed.accepted and squeezed.in_use["dram"] < whole.in_use["dram"] - 100_000
-            found = collection.search(rows[:50], k=5)
-            shared = [len(set(one) & set(other)) for one, other in zip(found.ids(), exact, strict=True)]
-            assert sum(shared) / 250 > 0.85 and found.round_trips == 50 and 0 < found.reads < 50 * 200
-            assert collection.info()["tier"] == "file" and collection.info()["index"] == "lists"
-            assert served.worker.reconfigure(Budget(), 5.0).accepted and collection.info()["tier"] == "dram"
+            yield served, collection, rows
     finally:
         served.stop()
 
 
-def test_measuring_while_the_tier_is_away_changes_nothing_and_says_so(tmp_path: Path) -> None:
-    from fairlead_kernels.backend import extension
+def test_many_vectors_leave_main_memory_for_a_budget_too(many: tuple[Served, Any, Any]) -> None:
+    """Above `index_from` there is an index, which keeps its kind of codes where its vectors go."""
+    served, collection, rows = many
+    served.worker._local.store.collection("many").rebuild(Plan("lists"))
+    exact = collection.search(rows[:50], k=5, recall=1.0).ids()
+    whole = served.worker.reconfigure(Budget(), 5.0)
+    least = whole.minimum["dram"]
+    squeezed = served.worker.reconfigure(Budget(memory_bytes={"dram": least + 100_000}), 5.0)
+    assert squeezed.accepted and squeezed.in_use["dram"] < whole.in_use["dram"] - 100_000
+    found = collection.search(rows[:50], k=5)
+    shared = [len(set(one) & set(other)) for one, other in zip(found.ids(), exact, strict=True)]
+    assert sum(shared) / 250 > 0.85 and found.round_trips == 50 and 0 < found.reads < 50 * 200
+    assert collection.info()["tier"] == "file" and collection.info()["index"] == "lists"
+    assert served.worker.reconfigure(Budget(), 5.0).accepted and collection.info()["tier"] == "dram"
 
-    if extension() is None:
-        pytest.skip("indexes of many vectors need the compiled kernels")
-    served = Served(tmp_path, embedding=None, index_from=1000)
-    try:
-        with served.client() as client:
-            rows = RNG.normal(size=(2000, 32)).astype(np.float32)
-            collection = client.create("away", dim=32, metric="l2")
-            collection.upsert(range(2000), rows)
-            collection.move("file", index="lists")
-            found = collection.search(rows[:50], k=5)
-            (held,) = tmp_path.glob("**/tiers/*")
-            content = held.read_bytes()
-            held.write_bytes(b"")
-            with pytest.raises(RequestRefused, match="does not answer; what recall takes stays as it was"):
-                collection.calibrate(rows[:60])
-            assert not collection.search(rows[:50], k=5).complete
-            held.write_bytes(content)
-            assert collection.search(rows[:50], k=5).ids() == found.ids()
-    finally:
-        served.stop()
+
+def test_measuring_while_the_tier_is_away_changes_nothing_and_says_so(
+    many: tuple[Served, Any, Any], tmp_path: Path
+) -> None:
+    _, collection, rows = many
+    collection.move("file", index="lists")
+    found = collection.search(rows[:50], k=5)
+    (held,) = tmp_path.glob("**/tiers/*")
+    content = held.read_bytes()
+    held.write_bytes(b"")
+    with pytest.raises(RequestRefused, match="does not answer; what recall takes stays as it was"):
+        collection.calibrate(rows[:60])
+    assert not collection.search(rows[:50], k=5).complete
+    held.write_bytes(content)
+    assert collection.search(rows[:50], k=5).ids() == found.ids()
 
 
 def _in_memory() -> Any:
