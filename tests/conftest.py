@@ -1,7 +1,8 @@
 """How tests share a machine when several run at once (`pytest -n`).
 
 Tests that compute are given out by file. Tests of processes, which wait for each other and look at the time, run one
-after another within their group, ahead of the others and with the higher priority.
+after another within their group, ahead of the others and with the higher priority. One of them that fails is run once
+more, as a machine that many share may stand still for seconds; the summary tells of it (`RERUN`).
 """
 
 from __future__ import annotations
@@ -94,6 +95,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if (group := _group(item)) is not None:
             item.add_marker(pytest.mark.xdist_group(group))
+            item.add_marker(pytest.mark.flaky(reruns=1))
     sizes = Counter(_file(item.nodeid) for item in items)
     slow = {_file(item.nodeid) for item in items if item.get_closest_marker("slow")}
 

@@ -63,7 +63,7 @@ class Fleet:
             found = condition()
             if found:
                 return found
-            assert time.monotonic() < deadline, f"{what}: not within {timeout_s} s\n{self.logs()}"
+            assert time.monotonic() < deadline, f"{what}: not within {timeout_s} s\n{self.decisions()}\n{self.logs()}"
             time.sleep(0.05)
 
     def wait_online(self, names: set[str]) -> None:
@@ -145,6 +145,14 @@ class Fleet:
         """What an agent logged."""
         path = self.folder / "agents" / node / "agent.log"
         return [json.loads(line) for line in path.read_text().splitlines() if line.startswith("{")]
+
+    def decisions(self) -> str:
+        """What is said of every workload's placement, for a test that failed."""
+        try:
+            names = [each["workload"]["name"] for each in self.get("/api/v1/workloads")]
+            return "\n".join("\n".join(self.get(f"/api/v1/workloads/{name}/explain")["lines"]) for name in names)
+        except (httpx.HTTPError, AssertionError) as error:
+            return f"the control plane does not say what it decided: {error}"
 
     def logs(self) -> str:
         """The ends of all logs, for a test that failed."""

@@ -252,7 +252,8 @@ class WorkerRun:
 
     def _note(self, status: HostStatus) -> None:
         lease = (status.epoch, status.expires_boottime_s)
-        if lease < self._lease:  # the worker's threads announce side by side; leases only grow
+        # The worker's threads announce side by side. Leases only grow, and what is prepared stays so.
+        if lease < self._lease or (self.is_prepared and status.state is InstanceState.PREPARING):
             return
         self._lease, self.status = lease, status
         if status.state is not InstanceState.PREPARING and self._prepared_at_s is None:

@@ -30,7 +30,8 @@ class Given:
         self.config = {"index_from": 1000, "report_s": 0, **config}
         self.budget = Budget(cores=1)
         silent = lambda event, **values: None
-        self.log = SimpleNamespace(info=silent, warning=silent)
+        # What a test that fails shows.
+        self.log = SimpleNamespace(info=silent, warning=lambda event, **values: print(replica, event, values))
         self.metrics = CollectorRegistry()
         self.facts: dict[str, float] = {}
         self.named: tuple[Peer, ...] = ()

@@ -26,6 +26,8 @@ PAGE = 500
 TIMEOUT_S = 60.0
 #: Within this the others have heard of this instance too, and pass on what is written; how often they are asked.
 KNOWN_S, ASK_S = 30.0, 0.1
+#: For so long a peer that named itself and is not reached is asked again.
+LOST_S = 10.0
 
 
 class Replica:
@@ -79,7 +81,8 @@ class Replica:
     async def join(self, peers: Peers, others: Iterable[Holder]) -> int:
         """Fetch what the other replicas of the shard hold; returns how many documents came.
 
-        Those of a replica that is itself joining are taken only where this one has none.
+        Documents of a replica that is itself joining are taken only where this one has none; its deletions carry their
+        time, and count wherever nothing was written after them.
         """
         others, count = list(others), 0
         if not others:
@@ -87,26 +90,35 @@ class Replica:
         self.joining = True
         try:
             for peer in others:
-                try:
-                    count += await self._from(peers, peer)
-                except (PeerLost, ApiError) as error:
-                    self._warn("a replica of this shard gave nothing", replica=peer.replica, reason=str(error))
+                count += await self._patiently(peers, peer)
         finally:
             self.joining = False
             self._written.clear()
         return count
 
+    async def _patiently(self, peers: Peers, peer: Holder) -> int:
+        """Fetch from a peer; again where it was lost on the way, for a while and as long as it holds its lease."""
+        end = time.monotonic() + LOST_S
+        while True:
+            try:
+                return await self._from(peers, peer)
+            except Exception as error:  # whatever it was: reads are not refused for good
+                lost = isinstance(error, PeerLost) and peer in peers.holders()
+                if not lost or time.monotonic() > end:
+                    why = f"{type(error).__name__}: {error}"
+                    self._warn("a replica of this shard gave nothing", replica=peer.replica, reason=why)
+                    return 0
+            await asyncio.sleep(ASK_S)
+
     async def _from(self, peers: Peers, peer: Holder) -> int:
         said = await self._introduced(peers, peer)
         known = not said.get("joining")
-        if known:
-            await self._drop_missed(said.get("dropped") or {})
+        await self._drop_missed(said.get("dropped") or {})
         found, count = await peers.call(peer, "GET", "/collections", None, TIMEOUT_S, "own"), 0
         for each in found["collections"]:
             space = {key: each[key] for key in ("dim", "element", "metric")}
             await self._local.create(each["name"], CreateCollection(**space))
-            if known:
-                await self._delete_missed(peers, peer, each["name"], CreateCollection(**space))
+            await self._delete_missed(peers, peer, each["name"], CreateCollection(**space), anew=known)
             after: int | None = 0
             while after is not None:
                 asked = {"after": after, "count": PAGE}
@@ -137,12 +149,14 @@ class Replica:
             if name in dropped and self._local.store.collection(name).written_last < dropped[name]:
                 await self._local.drop(name)
 
-    async def _delete_missed(self, peers: Peers, peer: Holder, name: str, made: CreateCollection) -> None:
+    async def _delete_missed(
+        self, peers: Peers, peer: Holder, name: str, made: CreateCollection, *, anew: bool
+    ) -> None:
         """Delete what the peer deleted while this instance was away."""
         after: int | None = 0
         while after is not None:
             page = await peers.call(peer, "POST", f"/collections/{name}/deletions", {"after": after}, TIMEOUT_S, "own")
-            if after == 0 and 0 < self._local.store.collection(name).written_last < page["since"]:
+            if anew and after == 0 and 0 < self._local.store.collection(name).written_last < page["since"]:
                 self._warn("deletions since this replica was away are forgotten: it starts anew", collection=name)
                 await self._local.drop(name)
                 await self._local.create(name, made)

@@ -292,6 +292,7 @@ class Sharded:
         """
         end = time.monotonic() + APPEAR_S
         try:
+            self._own.joining = not await self._own.names()
             while time.monotonic() < end and not await self._peers.appeared(LOOK_S):
                 self._own.joining = not await self._own.names()
         finally:
