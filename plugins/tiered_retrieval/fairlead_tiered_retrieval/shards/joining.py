@@ -48,11 +48,24 @@ class Replica:
         self._local, self._warn, self._known = local, warn, known
         self._written: set[tuple[str, Id]] = set()
         self._turn = asyncio.Lock()
-        self.joining = False
+        self._fetching = False
+        #: It holds nothing, and does not know yet whether others do.
+        self.waiting = False
+
+    @property
+    def joining(self) -> bool:
+        """Whether others should be asked."""
+        return self._fetching or self.waiting
 
     def __getattr__(self, name: str) -> Any:
         """Everything else is the store's."""
         return getattr(self._local, name)
+
+    async def create(self, name: str, body: CreateCollection) -> Fields:
+        """Make a collection; whoever makes one need not wait for others."""
+        made = await self._local.create(name, body)
+        self.waiting = False
+        return made
 
     async def search(self, name: str, body: Search) -> Answer:
         """Search, unless another replica should be asked."""
@@ -87,12 +100,12 @@ class Replica:
         others, count = list(others), 0
         if not others:
             return 0
-        self.joining = True
+        self._fetching = True
         try:
             for peer in others:
                 count += await self._patiently(peers, peer)
         finally:
-            self.joining = False
+            self._fetching = False
             self._written.clear()
         return count
 

@@ -291,12 +291,13 @@ class Sharded:
         An instance that holds nothing waits until the agent has named the others, before it answers for itself.
         """
         end = time.monotonic() + APPEAR_S
+        # Before the first await: no request comes earlier.
+        self._own.waiting = not self._own.store.names()
         try:
-            self._own.joining = not await self._own.names()
             while time.monotonic() < end and not await self._peers.appeared(LOOK_S):
-                self._own.joining = not await self._own.names()
+                pass
         finally:
-            self._own.joining = False
+            self._own.waiting = False
         mine = self._peers.replica % self._shards
         others = holders_of(mine, self._shards, self._peers.holders())
         return await self._own.join(self._peers, [each for each in others if each.address is not None])
