@@ -121,12 +121,21 @@ class PageTables:
 
         What most steps do, and so without what `resize` and `own` check.
         """
+        return bool(self.advance_each(rows[None])[0])
+
+    def advance_each(self, rows: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """As `advance`, for many sequences at once: which of them need no page, and are counted: bool [sequences].
+
+        Args:
+            rows: [sequences, rows of each].
+        """
         counts = self.counts[rows, HIGH]
         place, slot = np.divmod(counts, self._tokens[HIGH])
-        if not slot.all() or (self.arena.every_holder[self.tables[rows, place]] > 1).any():
-            return False
-        self.counts[rows, HIGH] = counts + 1
-        return True
+        # A row that is full may have no such place; it needs a page in any case.
+        pages = self.tables[rows, np.minimum(place, self.tables.shape[1] - 1)]
+        fits = ((slot > 0) & (self.arena.every_holder[pages] <= 1)).all(axis=1)
+        self.counts[rows[fits], HIGH] = counts[fits] + 1
+        return fits
 
     def fork(self, source: NDArray[np.integer], target: NDArray[np.integer]) -> None:
         """Let empty rows share the pages of other rows; whoever writes first makes copies (see `own`)."""

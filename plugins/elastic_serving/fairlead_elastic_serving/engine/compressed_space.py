@@ -22,7 +22,7 @@ from ..scheduling.requests import SwapIn, SwapOut
 from .local_space import NO_ROWS, LocalSpace
 
 When = Literal["always", "pressure"]
-SETTLE_EVERY = 16
+SETTLE_EVERY = 32
 """Tokens of a sequence between two looks at what has fallen below its thresholds."""
 
 
@@ -172,6 +172,7 @@ class CompressedSpace(LocalSpace):
                 due.append((lean.rows, lean.tokens - 1))
         if due:
             self.lean.settle(np.stack([rows for rows, _ in due]), np.array([now for _, now in due], np.int32))
+        self._grow_ahead([self._states[name] for name in batch.names if name not in self._held])
 
     def suspend(self, name: str, stored: int) -> SwapOut | None:
         """Let a request wait in host memory; None where it does not fit there or is compressed in part only."""
@@ -287,6 +288,24 @@ class CompressedSpace(LocalSpace):
         self.lean.grow(lean.rows)
         lean.growing = True
         return True
+
+    def _grow_ahead(self, leans: Sequence[_Lean]) -> None:
+        """Make room for the next token of sequences, all at once, where `reserve` would ask for one after another.
+
+        Those that need pages get them while there are enough for all; else `reserve` decides who waits.
+        """
+        if not leans:
+            return
+        rows = np.stack([lean.rows for lean in leans])
+        grown = self.lean.tables.advance_each(rows)
+        others = rows[~grown].reshape(-1)
+        if len(others):
+            one = np.tile(np.array([1, 0], np.int32), (len(others), 1))
+            if self.lean.pages_to_store(others, one) <= self.tables.arena.free:
+                self.lean.grow(others)
+                grown[:] = True
+        for lean, there in zip(leans, grown.tolist(), strict=True):
+            lean.growing = there
 
     def _shrink(self, lean: _Lean) -> None:
         """Take room back that no token was written to."""

@@ -201,3 +201,14 @@ def test_one_more_token_is_counted_only_where_no_page_is_needed_for_it() -> None
     tables.close(rows)
     assert tables.advance(target)
     tables.check()
+
+
+def test_many_sequences_are_counted_at_once_each_by_itself() -> None:
+    arena = PageArena(20)
+    tables = PageTables(arena, 6, 2, (3, 1))
+    rows = tables.open(6).reshape(3, 2)
+    tables.resize(rows.reshape(-1), np.array([[1, 0], [4, 0], [2, 0], [3, 0], [6, 0], [5, 0]], np.int32))
+    # The second's last row has a full page, the third's first row both of its pages full.
+    assert tables.advance_each(rows).tolist() == [True, False, False]
+    assert tables.counts[rows.reshape(-1), HIGH].tolist() == [2, 5, 2, 3, 6, 5]
+    tables.check()
