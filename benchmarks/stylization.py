@@ -20,6 +20,7 @@ from PIL import Image
 
 from benchmarks.options import Options, parse
 from benchmarks.results_file import Row, not_measured, row
+from benchmarks.stylizing.chosen import add_choice, chosen, described
 from benchmarks.stylizing.magenta import MISSING, Magenta, is_here
 from benchmarks.stylizing.methods import OURS, THREADS, Method, Picture, methods, microast_in_onnx, shipped
 from benchmarks.stylizing.stages import large_picture, local_share
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     data = os.environ.get("FAIRLEAD_DATA")
     told = "folder with images and style_models; default: FAIRLEAD_DATA"
     more.add_argument("--data", type=Path, default=data and Path(data), required=data is None, help=told)
-    more.add_argument("--split", choices=["dev", "test"], default="dev")
+    add_choice(more)
     more.add_argument("--plot", type=Path, default=PLOT, help="PNG of style loss against content loss")
     more.add_argument("--strengths", type=int, default=8, help="how many, evenly spaced up to 1")
     options = parse("stylization", __doc__, repeats=20, quick=2, arguments=arguments, more=more)
@@ -55,16 +56,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = [*speed(options, contents[0], styles[0]), *costs(options), *quality_rows(figures), *verdicts(figures)]
     if not options.quick:
         plot(figures, options.more.plot)
-    told = {"split": options.more.split, "contents": len(contents), "styles": len(styles), "threads": THREADS}
+    files = [path for kind in ("content", "style") for path in _files(options, kind)]
+    told = {**described(options.more, files), "contents": len(contents), "styles": len(styles), "threads": THREADS}
     options.finish(told, rows)
     return 0
 
 
 def pictures(options: Options, kind: str, side: int = SIDE) -> list[Picture]:
-    """Of the split, cut square and made small."""
-    development, test = split_pictures(options.more.data / "images" / kind)
-    chosen = test if options.more.split == "test" else development
-    return [_square(path, side) for path in (chosen[:2] if options.quick else chosen)]
+    """Those chosen, cut square and made small."""
+    return [_square(path, side) for path in _files(options, kind)]
+
+
+def _files(options: Options, kind: str) -> list[Path]:
+    found = chosen(options.more, options.more.data / "images", kind)
+    return found[:2] if options.quick else found
 
 
 def _square(path: Path, side: int) -> Picture:

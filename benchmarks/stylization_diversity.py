@@ -29,12 +29,12 @@ from numpy.typing import NDArray
 
 from benchmarks.options import Options, parse
 from benchmarks.results_file import Row, not_measured, row
+from benchmarks.stylizing.chosen import add_choice, chosen, described
 from fairlead_stylization.diversity.request import BOUND, REACH, Search
 from fairlead_stylization.diversity.search import random_results
 from fairlead_stylization.networks.running import shipped_stylizer, student_file
 from fairlead_stylization.pictures import read_picture
 from fairlead_stylization.quality.similarity import high_frequency_energy
-from fairlead_stylization.quality.split import split_pictures
 from fairlead_stylization.service.form import Asked
 from fairlead_stylization.service.varied import Searcher
 from fairlead_stylization.stylizer import NetworkStylizer, Style, StyleCode
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     more = argparse.ArgumentParser(add_help=False)
     more.add_argument("--vgg", type=Path, help="VGG-19 (vgg_normalised) to relu3_1, which judges.")
     more.add_argument("--variant", default="edge", choices=["edge", "quality"])
-    more.add_argument("--split", choices=["dev", "test"], default="dev", help="test: for the last measurement")
+    add_choice(more)
     options = parse("stylization_diversity", __doc__, repeats=3, quick=1, arguments=arguments, more=more)
     data = os.environ.get("FAIRLEAD_DATA")
     weights = student_file(options.more.variant)
@@ -71,12 +71,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.finish({}, [not_measured("diversity", metric, unit, promise, why) for metric, unit, promise in missing])
         return
     torch.set_num_threads(2)
-    rows = measured(options, Path(data) / "images", weights)
-    conditions = {"side": SIDE, "results": COUNT, "bound": BOUND, "threads": 2, "split": options.more.split}
+    images = Path(data) / "images"
+    contents, styles = _some(options, images, "content", 3), _some(options, images, "style", 2)
+    rows = measured(options, contents, styles, weights)
+    conditions = {
+        "side": SIDE,
+        "results": COUNT,
+        "bound": BOUND,
+        "threads": 2,
+        **described(options.more, [*contents, *styles]),
+    }
     options.finish({"variant": options.more.variant, **conditions}, rows)
 
 
-def measured(options: Options, images: Path, weights: Path) -> list[Row]:
+def measured(options: Options, contents: list[Path], styles: list[Path], weights: Path) -> list[Row]:
     """Rows over all pairs of a content and a style."""
     from fairlead_stylization.checkpoints.vgg import read_vgg
     from fairlead_stylization.diversity.report import diversity
@@ -87,7 +95,6 @@ def measured(options: Options, images: Path, weights: Path) -> list[Row]:
     vgg = read_vgg(options.more.vgg)
     found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ("search", *KINDS)}
     spent: list[float] = []
-    contents, styles = _of_split(options, images, "content", 3), _of_split(options, images, "style", 2)
 
     def judged(pictures: torch.Tensor) -> list[torch.Tensor]:
         return list(vgg(pictures, LAYERS).values())
@@ -106,9 +113,8 @@ def measured(options: Options, images: Path, weights: Path) -> list[Row]:
     return [*_rows(found), row("a search", "one result, 10 steps at 256 px", "s", spent, limit=1.5, promise=SPEED)]
 
 
-def _of_split(options: Options, images: Path, kind: str, most: int) -> list[Path]:
-    development, test = split_pictures(images / kind)
-    return (test if options.more.split == "test" else development)[: 1 if options.quick else most]
+def _some(options: Options, images: Path, kind: str, most: int) -> list[Path]:
+    return chosen(options.more, images, kind)[: 1 if options.quick else most]
 
 
 def _asked(count: int, seed: int) -> Asked:

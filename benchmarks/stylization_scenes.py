@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from benchmarks.options import Options, parse
 from benchmarks.results_file import Row, not_measured, row
+from benchmarks.stylizing.chosen import add_choice, chosen, described
 from fairlead_stylization.networks.running import shipped_stylizer, student_file
 from fairlead_stylization.pictures import Picture, read_picture, write_picture
 from fairlead_stylization.quality.similarity import high_frequency_energy
-from fairlead_stylization.quality.split import split_pictures
 from fairlead_stylization.scenes.consistency import consistency
 from fairlead_stylization.scenes.export import baked_texture
 from fairlead_stylization.scenes.pattern import fit_pattern
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     more = argparse.ArgumentParser(add_help=False)
     more.add_argument("--vgg", type=Path, help="VGG-19 (vgg_normalised) to relu3_1, which judges.")
     more.add_argument("--variant", default="edge", choices=["edge", "quality"])
-    more.add_argument("--split", choices=["dev", "test"], default="dev", help="test: for the last measurement")
+    add_choice(more)
     more.add_argument("--picture", type=Path, help="Where to draw plain, per-view and baked views.")
     options = parse("stylization_scenes", __doc__, repeats=3, quick=1, arguments=arguments, more=more)
     data = os.environ.get("FAIRLEAD_DATA")
@@ -64,8 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.finish({}, [not_measured("scenes", metric, unit, promise, why) for metric, unit, promise in missing])
         return
     scenes = list(SCENES.items())[: 1 if options.quick else None]
-    development, test = split_pictures(Path(data) / "images" / "style")
-    styles = (test if options.more.split == "test" else development)[: 1 if options.quick else 2]
+    styles = chosen(options.more, Path(data) / "images", "style")[: 1 if options.quick else 2]
     rows: list[Row] = []
     drawn: list[list[F32]] = []
     for name, (path, numbers) in scenes:
@@ -73,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.more.picture is not None:
         write_picture(Picture(np.concatenate([np.concatenate(line, axis=1) for line in drawn])), options.more.picture)
     conditions = {"views": VIEWS, "side": SIDE, "variant": options.more.variant, "prompt": "none", "threads": 2,
-                  "split": options.more.split}  # fmt: skip
+                  **described(options.more, styles)}  # fmt: skip
     options.finish(conditions, rows)
 
 
