@@ -48,7 +48,12 @@ def _blurred(picture: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def high_frequency_energy(picture: Picture) -> float:
     """Mean square of what a 3 x 3 mean takes away: how much fine detail there is. [H, W, C] in [0, 1]."""
-    means = np.pad(picture.astype(np.float64), ((1, 1), (1, 1), (0, 0)), mode="edge")
+    picture = picture.astype(np.float64)
+    return float(((picture - low_frequencies(picture)) ** 2).mean())
+
+
+def low_frequencies(picture: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Means of 3 x 3 pixels, [H, W, C], edges going on."""
+    means = np.pad(picture, ((1, 1), (1, 1), (0, 0)), mode="edge")
     means = means[:-2] + means[1:-1] + means[2:]
-    means = (means[:, :-2] + means[:, 1:-1] + means[:, 2:]) / 9
-    return float(((picture - means) ** 2).mean())
+    return (means[:, :-2] + means[:, 1:-1] + means[:, 2:]) / 9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +13,39 @@ from .camera import Camera
 F32 = NDArray[np.float32]
 
 
-def warped_error(first: F32, second: F32, cameras: tuple[Camera, Camera], depths: tuple[F32, F32]) -> float:
-    """RMSE between a view and another one warped to it by the scene's depth, over what both see (Lai et al., 2018).
+@dataclass(frozen=True, slots=True)
+class Warp:
+    """Which pixels of a view show what another one shows, and where that one does.
+
+    Attributes:
+        there: int64 [n], pixels of the second view, row by row.
+        near: int64 [4, n], pixels of the first one that are mixed for each.
+        shares: float32 [4, n], how much of each: they sum to 1.
+    """
+
+    there: NDArray[np.int64]
+    near: NDArray[np.int64]
+    shares: F32
+
+    def taken(self, first: F32) -> F32:
+        """Values [n, channels] of the first view [pixels, channels] where the second one shows the same."""
+        mixed = np.zeros((len(self.there), first.shape[1]), np.float32)
+        for place, share in zip(self.near, self.shares, strict=True):
+            mixed += share[:, None] * first[place]
+        return mixed
+
+    def give_back(self, values: F32, first: F32) -> None:
+        """Add values [n, channels] to the pixels [pixels, channels] that they were taken from."""
+        for place, share in zip(self.near, self.shares, strict=True):
+            for channel in range(values.shape[1]):
+                first[:, channel] += np.bincount(place, share * values[:, channel], minlength=len(first))
+
+
+def warp(cameras: tuple[Camera, Camera], depths: tuple[F32, F32]) -> Warp:
+    """Find where a view shows what another one shows, by the scene's depth, over what both see (Lai et al., 2018).
 
     Args:
-        first, second: views float32 [height, width, 3].
-        cameras, depths: of them; depths [height, width] are infinite where nothing is.
-
-    Returns:
-        NaN where nothing is in both.
+        cameras, depths: of both; depths [height, width] are infinite where nothing is.
     """
     height, width = depths[1].shape
     y, x = np.nonzero(np.isfinite(depths[1]))
@@ -34,16 +59,31 @@ def warped_error(first: F32, second: F32, cameras: tuple[Camera, Camera], depths
     near = np.stack([depths[0][corner[:, 1] + down, corner[:, 0] + across] for down in (0, 1) for across in (0, 1)])
     # All four pixels that are mixed must show the surface that is meant, or something else is compared.
     same = (np.abs(near - far) < 0.02 * far).all(axis=0)
-    if not same.any():
-        return float("nan")
     y, x, at, corner = y[same], x[same], at[same], corner[same]
     share = at - corner
-    mixed = np.zeros((len(y), first.shape[2]), np.float32)
+    places, shares = [], []
     for down in (0, 1):
         for across in (0, 1):
-            part = np.abs(1 - down - share[:, 1]) * np.abs(1 - across - share[:, 0])
-            mixed += part[:, None] * first[corner[:, 1] + down, corner[:, 0] + across]
-    return float(np.sqrt(((mixed - second[y, x]) ** 2).mean()))
+            places.append((corner[:, 1] + down) * width + corner[:, 0] + across)
+            shares.append(np.abs(1 - down - share[:, 1]) * np.abs(1 - across - share[:, 0]))
+    return Warp(y * width + x, np.stack(places), np.stack(shares).astype(np.float32))
+
+
+def warped_error(first: F32, second: F32, cameras: tuple[Camera, Camera], depths: tuple[F32, F32]) -> float:
+    """RMSE between a view and another one warped to it by the scene's depth, over what both see (Lai et al., 2018).
+
+    Args:
+        first, second: views float32 [height, width, 3].
+        cameras, depths: of them; depths [height, width] are infinite where nothing is.
+
+    Returns:
+        NaN where nothing is in both.
+    """
+    between = warp(cameras, depths)
+    if not len(between.there):
+        return float("nan")
+    wrong = between.taken(first.reshape(-1, first.shape[2])) - second.reshape(-1, second.shape[2])[between.there]
+    return float(np.sqrt((wrong**2).mean()))
 
 
 def consistency(views: Sequence[F32], cameras: Sequence[Camera], depths: Sequence[F32], apart: int) -> float:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import BadPicture
 from ..quality.similarity import high_frequency_energy
+from .agreement import agreeing
 from .camera import Camera
 from .pattern import Pattern, fit_pattern
 from .scene import Scene
@@ -70,7 +71,10 @@ def stylize_scene(
         raise BadPicture(f"stylized atlas {atlas.shape}; accepted: finite values {plain.shape}")
     views = [splat(scene, camera) for camera in between_charts(scene, pattern.size)]
     drawn = [_drawn(stylize, view, scene) for view in views]
-    colours = settled(pattern, atlas, views, _detail(drawn), scene.background)
+    detail = _detail(drawn)
+    colours = agreeing(pattern, scene, settled(pattern, atlas, views, detail, scene.background))
+    # Between the views that were made to agree there is a little less detail: it is put right once more.
+    colours = settled(pattern, atlas, views, detail, scene.background, colours)
     if strength < 1:
         colours = scene.colours + np.float32(strength) * (colours - scene.colours)
     return StylizedScene(scene.with_colours(colours), scene, pattern, atlas)
@@ -88,8 +92,9 @@ def _drawn(stylize: Callable[[F32], F32], view: Splats, scene: Scene) -> F32:
 
 
 def settled(
-    pattern: Pattern, atlas: F32, views: Sequence[Splats], detail: float, background: tuple[float, float, float]
-) -> F32:
+    pattern: Pattern, atlas: F32, views: Sequence[Splats], detail: float, background: tuple[float, float, float],
+    colours: F32 | None = None,
+) -> F32:  # fmt: skip
     """Colours [discs, 3] with which views show what was painted on charts, with about as much fine detail as wanted.
 
     Discs take the painted charts without their finest detail: single pixels come out differently in every view, as no
@@ -102,9 +107,11 @@ def settled(
         views: that are looked at.
         detail: high-frequency energy that a stylizer gives these views as pictures.
         background: of views.
+        colours: float32 [discs, 3] to begin with; None: those of the charts without their finest detail.
     """
     smooth = blurred(atlas, FINEST)
     base, more = pattern.colours(smooth), pattern.colours(smooth - blurred(atlas, COARSER))
+    base = base if colours is None else colours
     wanted = asked = DETAIL * detail
     energies = _energies(views, base, more, background)
     made = base

@@ -10,7 +10,8 @@ import pytest
 
 from fairlead_stylization.errors import BadPicture, BadSetting
 from fairlead_stylization.quality.similarity import high_frequency_energy
-from fairlead_stylization.scenes.consistency import consistency, warped_error
+from fairlead_stylization.scenes.agreement import agreeing
+from fairlead_stylization.scenes.consistency import consistency, warp, warped_error
 from fairlead_stylization.scenes.pattern import fit_pattern, spread_inwards, wide
 from fairlead_stylization.scenes.scene import Scene
 from fairlead_stylization.scenes.splatting import splat
@@ -126,6 +127,33 @@ def test_a_style_without_detail_leaves_none(ball: Scene) -> None:
     pattern = fit_pattern(ball, charts=4, size=64)
     made = stylize_scene(ball, lambda picture: np.full_like(picture, 0.25), pattern=pattern)
     np.testing.assert_allclose(made.scene.colours[~made.pattern.unseen], 0.25, atol=1e-5)
+
+
+def test_charts_are_changed_until_other_views_agree_with_as_much_detail(ball: Scene) -> None:
+    pattern = fit_pattern(ball, charts=4, size=64)
+    noise = np.random.default_rng(2).random((pattern.grid[1] * 64, pattern.grid[0] * 64, 3)).astype(np.float32)
+    before = pattern.colours(0.3 + 0.4 * blurred(noise, 0.6))
+    after = agreeing(pattern, ball, before)
+    cameras = ball.views(17, (64, 64))
+    splats = [splat(ball, camera) for camera in cameras]
+    depths = [view.depth for view in splats]
+    drawn = [[view.render(colours) for view in splats] for colours in (before, after)]
+    wrong = [consistency(views, cameras, depths, 1) for views in drawn]
+    fine = [np.mean([high_frequency_energy(view) for view in views]) for views in drawn]
+    assert wrong[1] < 0.9 * wrong[0]
+    assert fine[1] > 0.9 * fine[0]
+
+
+def test_a_warp_gives_back_by_the_transpose_of_what_it_takes(ball: Scene) -> None:
+    cameras = ball.views(16, (48, 48))[:2]
+    between = warp((cameras[0], cameras[1]), tuple(splat(ball, camera).depth for camera in cameras))
+    rng = np.random.default_rng(3)
+    view = rng.random((48 * 48, 3)).astype(np.float32)
+    values = rng.random((len(between.there), 3)).astype(np.float32)
+    back = np.zeros_like(view)
+    between.give_back(values, back)
+    assert len(values) > 100
+    assert (between.taken(view) * values).sum() == pytest.approx((view * back).sum(), rel=1e-4)
 
 
 def test_views_that_are_looked_at_are_no_charts(ball: Scene) -> None:
