@@ -22,6 +22,8 @@ from .splatting import Splats, splat
 F32 = NDArray[np.float32]
 #: Views, how far apart in their order those lie that shall agree, and steps towards it.
 VIEWS, APART, STEPS = 24, (1, 6), 8
+#: Pixels of these views' longer side, at most: all views and warps are in memory at once.
+_LARGEST = 512
 #: Of the step that each pixel of the atlas would take for itself.
 _STEP = 0.6
 #: Pixels that views show less than this share of the middle one of take smaller steps.
@@ -67,7 +69,8 @@ def agreeing(pattern: Pattern, scene: Scene, colours: F32) -> F32:
 
 def cameras_between(scene: Scene, size: tuple[int, int]) -> list[Camera]:
     """Cameras all along the way around a scene, none of them where its detail is measured."""
-    return scene.views(4 * VIEWS, size)[1::4]
+    less = min(1.0, _LARGEST / max(size))
+    return scene.views(4 * VIEWS, (round(size[0] * less), round(size[1] * less)))[1::4]
 
 
 def _looks(scene: Scene, size: tuple[int, int]) -> _Looks:

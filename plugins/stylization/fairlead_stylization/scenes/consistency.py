@@ -18,13 +18,13 @@ class Warp:
     """Which pixels of a view show what another one shows, and where that one does.
 
     Attributes:
-        there: int64 [n], pixels of the second view, row by row.
-        near: int64 [4, n], pixels of the first one that are mixed for each.
+        there: int32 [n], pixels of the second view, row by row.
+        near: int32 [4, n], pixels of the first one that are mixed for each.
         shares: float32 [4, n], how much of each: they sum to 1.
     """
 
-    there: NDArray[np.int64]
-    near: NDArray[np.int64]
+    there: NDArray[np.int32]
+    near: NDArray[np.int32]
     shares: F32
 
     def taken(self, first: F32) -> F32:
@@ -66,7 +66,9 @@ def warp(cameras: tuple[Camera, Camera], depths: tuple[F32, F32]) -> Warp:
         for across in (0, 1):
             places.append((corner[:, 1] + down) * width + corner[:, 0] + across)
             shares.append(np.abs(1 - down - share[:, 1]) * np.abs(1 - across - share[:, 0]))
-    return Warp(y * width + x, np.stack(places), np.stack(shares).astype(np.float32))
+    return Warp(
+        (y * width + x).astype(np.int32), np.stack(places).astype(np.int32), np.stack(shares).astype(np.float32)
+    )
 
 
 def warped_error(first: F32, second: F32, cameras: tuple[Camera, Camera], depths: tuple[F32, F32]) -> float:
