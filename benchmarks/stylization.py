@@ -100,11 +100,12 @@ def _means(
     judge: Judge, method: Method, contents: list[Picture], styles: list[Picture], strength: float
 ) -> tuple[float, float, float]:
     measured = []
+    looks = [judge.look(style) for style in styles]
     for content in contents:
-        for style in styles:
+        for style, look in zip(styles, looks, strict=True):
             got = method(content, style, strength)
             similarity = structural_similarity(got, content)
-            measured.append((similarity, judge.content(got, content), judge.style(got, style)))
+            measured.append((similarity, judge.content(got, content), judge.style(got, look)))
     similarity, content_loss, style_loss = np.mean(measured, 0)
     return float(similarity), float(content_loss), float(style_loss)
 

@@ -104,7 +104,7 @@ def measured(options: Options, name: str, scene: Scene, styles: Sequence[Path], 
     found: dict[str, list[tuple[float, float, float, float]]] = {}
     for path in styles:
         look = read_picture(path).pixels
-        code = Style(stylizer.encode_style(look))
+        code, wanted = Style(stylizer.encode_style(look)), judge.look(look)
         baked = stylize_scene(scene, lambda atlas, code=code: stylizer.stylize(atlas, [code]), pattern=pattern).scene
         plain = [view.render(scene.colours, scene.background) for view in splats]
         each = [_masked(stylizer.stylize(view, [code]), view, seen) for view, seen in zip(plain, splats, strict=True)]
@@ -117,7 +117,7 @@ def measured(options: Options, name: str, scene: Scene, styles: Sequence[Path], 
         for kind, views in kinds.items():
             agree = (consistency(views, cameras, depths, 1), consistency(views, cameras, depths, 7))
             some = views[:: max(1, VIEWS // 6)]
-            loss = float(np.mean([judge.style(view, look) for view in some]))
+            loss = float(np.mean([judge.style(view, wanted) for view in some]))
             energy = float(np.mean([high_frequency_energy(view) for view in some]))
             found.setdefault(kind, []).append((*agree, loss, energy))
     assert stylizer.weights_digest == digest

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 Activations = Mapping[str, Tensor]
+#: Mean and standard deviation, [B, C] each, of every layer.
+Look = Mapping[str, tuple[Tensor, Tensor]]
 
 EPSILON = 1e-5
 
@@ -55,9 +57,20 @@ def content_loss(got: Activations, content: Activations, layers: Iterable[str]) 
 
 def style_loss(got: Activations, style: Activations, layers: Iterable[str]) -> Tensor:
     """Mean square difference of means and of deviations, summed over layers: [B]."""
+    names = list(layers)
+    return look_loss(got, look_of(style, names), names)
+
+
+def look_of(style: Activations, layers: Iterable[str]) -> Look:
+    """All that a style loss compares of a style: much smaller than its activations."""
+    return {layer: moments(style[layer]) for layer in layers}
+
+
+def look_loss(got: Activations, look: Look, layers: Iterable[str]) -> Tensor:
+    """`style_loss` of a style whose moments are known: [B]."""
     losses = []
     for layer in layers:
-        pairs = zip(moments(got[layer]), moments(style[layer]), strict=True)
+        pairs = zip(moments(got[layer]), look[layer], strict=True)
         losses.append(sum(_mean_square(a - b) for a, b in pairs))
     return torch.stack(losses).sum(0)
 

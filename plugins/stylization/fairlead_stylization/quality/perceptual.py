@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import BadPicture
-from ..losses.statistics import content_loss, style_loss
+from ..losses.statistics import Look, content_loss, look_loss, look_of
 from ..networks.vgg import Vgg19
 
 Picture = NDArray[np.float32]
@@ -44,9 +44,14 @@ class Judge:
         """Lc: mean square difference at relu3_1."""
         return float(content_loss(self.activations(got), self.activations(content), LAYERS[-1:])[0])
 
-    def style(self, got: Picture, style: Picture) -> float:
+    def look(self, style: Picture) -> Look:
+        """What `style` compares of a style, for many results: a large painting's activations take gigabytes."""
+        return look_of(self.activations(style), LAYERS)
+
+    def style(self, got: Picture, style: Picture | Look) -> float:
         """Ls: mean square difference of means and deviations at relu1_1, relu2_1 and relu3_1, summed."""
-        return float(style_loss(self.activations(got), self.activations(style), LAYERS)[0])
+        look = self.look(style) if isinstance(style, np.ndarray) else style
+        return float(look_loss(self.activations(got), look, LAYERS)[0])
 
     def distance(self, first: Picture, second: Picture) -> float:
         """Mean square difference of activations of unit length at every place, over relu1_1, relu2_1 and relu3_1.

@@ -61,5 +61,6 @@ def test_a_judge_measures_nothing_between_a_picture_and_itself() -> None:
         assert measure(one, one) == pytest.approx(0, abs=1e-9)
         assert measure(one, picture(4) ** 3) > 0
     assert judge.style(one, turned) < judge.style(one, picture(4) ** 3)
+    assert judge.style(one, judge.look(turned)) == judge.style(one, turned)
     with pytest.raises(BadPicture, match=r"accepted: \[H, W, 3\]"):
         judge.content(one[..., :1], one)
