@@ -25,7 +25,7 @@ from typing import Any
 from benchmarks.decoding_process import EngineEnded
 from benchmarks.options import Options, parse
 from benchmarks.results_file import Row
-from benchmarks.serving import burst_plot, burst_rows
+from benchmarks.serving import burst_plot, burst_rows, calm
 from benchmarks.serving.burst_rows import COORDINATION, DROP, FULL, RECOMPUTE, SWAP, TRANSFORMERS, VLLM, Burst
 from benchmarks.serving.calibration import Calibration, measure
 from benchmarks.serving.instances import Budget, Instances, Replayed, System, fairlead, transformers, vllm
@@ -48,6 +48,8 @@ SHAPE = SmallShape(heads=8, kv_heads=1, head_dim=32)
 #: Measured once, whatever ``--repeats`` says: the others are compared with each other.
 ONCE = (SWAP, DROP, COORDINATION, TRANSFORMERS)
 QUICK_ANSWERS, QUICK_REQUESTS = 8.0, 40
+#: How often each system answers the requests from after the burst, in turn with the other.
+CALM_TURNS = 6
 SHOWN = (RECOMPUTE, VLLM, FULL)
 
 
@@ -165,6 +167,23 @@ def replays(kept: Kept, model: Path, burst: Burst, options: Options) -> dict[str
     return found
 
 
+def calm_turns(kept: Kept, model: Path, burst: Burst, options: Options) -> dict[str, list[float]]:
+    """TPOT after the burst of ours and of its baseline in turn, measured or kept; empty where one is not asked for."""
+    pair = {name: system for name, system in systems(options, burst.budget).items() if name in (FULL, RECOMPUTE)}
+    if len(pair) < 2 or options.quick:
+        return {}
+    found = kept.read("calm")
+    if found is None:
+        print(f"after the burst: {' and '.join(pair)} in turn, {CALM_TURNS} times each", flush=True)
+        try:
+            found = calm.in_turn(pair, model, burst.budget, asked(burst.arrivals), options.seed, CALM_TURNS, INSTANCES)
+        except (EngineEnded, ValueError) as error:
+            print(f"after the burst: left out: {error}", flush=True)
+            return {}
+        kept.write("calm", found)
+    return found
+
+
 def _short(came: Replayed) -> list[dict[str, Any]]:
     return [{key: value for key, value in told.items() if key not in ("steps", "processor_s")} for told in came.told]
 
@@ -195,13 +214,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.quick:
             burst = Burst(burst.arrivals[:QUICK_REQUESTS], burst.fit, fitted, budget, INSTANCES, burst.speed)
         print(f"{source}: {burst.fit}\n{burst_rows.limits(burst)}\n{burst_rows.goal(burst)}", flush=True)
-        found = replays(Kept(folder, {**same, "fit": asdict(burst.fit)}), model, burst, options)
-    finish(options, burst, source, found)
+        kept = Kept(folder, {**same, "fit": asdict(burst.fit)})
+        found = replays(kept, model, burst, options)
+        after = calm_turns(kept, model, burst, options)
+    finish(options, burst, source, found, after)
 
 
-def finish(options: Options, burst: Burst, source: str, found: dict[str, list[Replayed]]) -> None:
+def finish(
+    options: Options, burst: Burst, source: str, found: dict[str, list[Replayed]], after: dict[str, list[float]]
+) -> None:
     """Print, write and draw."""
-    measured: list[Row] = list(burst_rows.rows(burst, found, options.seed))
+    measured: list[Row] = list(burst_rows.rows(burst, found, options.seed, after))
     there = [name for name in SHOWN if name in found]
     partly = options.more.only and not options.more.write
     plot = options.more.plot or (None if options.quick or partly else PLOT)

@@ -1,5 +1,7 @@
 """The cost model of steps, fitted to what an engine's steps took: some kinds of steps fit it, others judge it.
 
+Then the others fit one, and the some judge that: each kind is judged once, by a model that has not seen it.
+
 A single step takes as long as the machine lets it, which no model of its work can know. So batches are computed in many
 rounds, and the median of steps of one kind stands for them, each kind once. How far repeated measurements of one kind
 lie apart is told as well: an oracle that knew every kind by half of its steps would miss the other half by as much.
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
 from statistics import mean
 from typing import Any
 
@@ -35,11 +38,13 @@ class Calibration:
 
     Attributes:
         cost: fitted to some steps.
-        steps: that it was not fitted to, or kinds of them.
+        steps: that it, or the model that was fitted to the others, was not fitted to; or kinds of them.
         error: mean relative error over them.
         total_error: of their sum.
         prefill_error: mean relative error over those of `PREFILL_TOKENS` and more; None: there were none.
         by_tokens_error: of the best model that knows tokens alone.
+        prefill_steps: of `PREFILL_TOKENS` and more.
+        folds: the error of the model that some kinds fit over the others, and the other way round; None: there is one.
         single_error: mean relative error of single steps, where ``steps`` are kinds; else None.
         spread: mean relative distance of single steps from what stands for their kind.
         floor: by how much what stands for a kind in every other round differs from that in the rest: what an oracle
@@ -57,6 +62,8 @@ class Calibration:
     total_error: float
     prefill_error: float | None
     by_tokens_error: float
+    prefill_steps: int = 0
+    folds: tuple[float, float] | None = None
     single_error: float | None = None
     spread: float = 0.0
     floor: float = 0.0
@@ -72,11 +79,12 @@ class Calibration:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Calibration:
         """From a file."""
-        alone = content.get("alone")
+        alone, folds = content.get("alone"), content.get("folds")
         return cls(
             **{
                 **content,
                 "cost": CostModel(**content["cost"]),
+                "folds": None if folds is None else tuple(folds),
                 "alone": None if alone is None else cls.from_json(alone),
             }
         )
@@ -105,6 +113,7 @@ def judged(seen: Steps, unseen: Steps) -> Calibration:
         abs(sum(cost.batch(chunks) for chunks, _ in unseen) / sum(seconds for _, seconds in unseen) - 1),
         cost.error(long) if long else None,
         _by_tokens(seen).error(unseen),
+        len(long),
     )
 
 
@@ -138,7 +147,7 @@ LATER_S, LATER_TOKENS = 0.05, 16
 SHARED_S, ALONE_S = 0.4, 0.3
 #: Percentiles that stand for a kind.
 SHARED, ALONE = 25.0, 50.0
-#: Steps without which a kind says nothing.
+#: Steps without which a kind says nothing; at least as many as half of the rounds.
 LEAST = 8
 #: A warm round is left out.
 WARM = 1
@@ -148,7 +157,7 @@ Timed = tuple[list[Chunk], float, float]
 Told = dict[str, list[list[Timed]]]
 
 
-def measure(instances: Instances, *, rounds: int = 8, rounds_alone: int = 16) -> Calibration:
+def measure(instances: Instances, *, rounds: int = 8, rounds_alone: int = 32) -> Calibration:
     """Fit and judge, on all instances at once and on one at a time.
 
     Batches that fit and batches that judge change places from one round to the next, so that a machine that grows
@@ -194,12 +203,46 @@ class _Meter:
 
 
 def _judgement(told: Told, share: float) -> Calibration:
-    found, computed = (by_kind(_taking(told["seen"], which), _taking(told["unseen"], which), share) for which in (1, 2))
+    found, computed = (_both_ways(told, which, share) for which in (1, 2))
+    rounds = [[*some, *others] for some, others in zip_longest(told["seen"], told["unseen"], fillvalue=[])]
     floor, own = (
-        _apart(_kinds(_taking(told["unseen"][::2], which), 2), _kinds(_taking(told["unseen"][1::2], which), 2), share)
+        _apart(_kinds(_taking(rounds[::2], which), least), _kinds(_taking(rounds[1::2], which), least), share)
         for which in (1, 2)
+        for least in (max(2, len(rounds) // 4),)
     )
     return replace(found, floor=floor, processor_error=computed.error, processor_noise=own)
+
+
+def _both_ways(told: Told, which: int, share: float) -> Calibration:
+    """Judge the model that some kinds fit by the others, and the one that these fit by the first: each kind once."""
+    seen, unseen = _taking(told["seen"], which), _taking(told["unseen"], which)
+    least = max(LEAST, max(len(told["seen"]), len(told["unseen"])) // 2)
+    judging = _kinds(unseen, least)
+    return _joined(
+        by_kind(seen, unseen, share, least),
+        by_kind(unseen, [step for step in seen if _kind(step[0]) not in judging], share, least),
+    )
+
+
+def _joined(first: Calibration, second: Calibration) -> Calibration:
+    """Two models' errors over the kinds of both, with the first model."""
+
+    def over(some: float | None, others: float | None, steps: int, more: int) -> float | None:
+        if some is None or others is None:
+            return others if some is None else some
+        return (some * steps + others * more) / (steps + more)
+
+    names = ("error", "total_error", "by_tokens_error", "single_error", "spread", "noise")
+    means = {name: over(getattr(first, name), getattr(second, name), first.steps, second.steps) for name in names}
+    prefill = over(first.prefill_error, second.prefill_error, first.prefill_steps, second.prefill_steps)
+    return replace(
+        first,
+        **means,
+        steps=first.steps + second.steps,
+        prefill_error=prefill,
+        prefill_steps=first.prefill_steps + second.prefill_steps,
+        folds=(first.error, second.error),
+    )
 
 
 def _taking(rounds: Sequence[Sequence[Timed]], which: int) -> list[tuple[list[Chunk], float]]:
@@ -207,12 +250,12 @@ def _taking(rounds: Sequence[Sequence[Timed]], which: int) -> list[tuple[list[Ch
     return [(step[0], step[which]) for new in rounds for step in new if step[which] > 0]
 
 
-def by_kind(seen: Steps, unseen: Steps, share: float = ALONE) -> Calibration:
+def by_kind(seen: Steps, unseen: Steps, share: float = ALONE, least: int = LEAST) -> Calibration:
     """Fit the medians, or another percentile, of kinds of steps and judge by those of other kinds, each once.
 
     A kind that judges fits nothing, should it have come among the batches that fit, too.
     """
-    judging, fitting = _kinds(unseen), _kinds(seen)
+    judging, fitting = _kinds(unseen, least), _kinds(seen, least)
     fitted = [_typical(steps, share) for kind, steps in fitting.items() if kind not in judging]
     found = judged(fitted, [_typical(steps, share) for steps in judging.values()])
     spread, single = list[float](), list[tuple[Sequence[Chunk], float]]()
@@ -253,9 +296,12 @@ def _kinds(steps: Steps, least: int = LEAST) -> dict[Kind, list[tuple[Sequence[C
     """Steps of as many tokens in as many chunks and about as many stored ones, where there are enough of them."""
     found: dict[Kind, list[tuple[Sequence[Chunk], float]]] = {}
     for chunks, seconds in steps:
-        kind = (*sorted(chunk.tokens for chunk in chunks), -1 - _stored(chunks) // (16 * len(chunks)))
-        found.setdefault(kind, []).append((chunks, seconds))
+        found.setdefault(_kind(chunks), []).append((chunks, seconds))
     return {kind: some for kind, some in found.items() if len(some) >= least}
+
+
+def _kind(chunks: Sequence[Chunk]) -> Kind:
+    return (*sorted(chunk.tokens for chunk in chunks), -1 - _stored(chunks) // (16 * len(chunks)))
 
 
 def _stored(chunks: Sequence[Chunk]) -> int:

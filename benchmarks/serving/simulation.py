@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from benchmarks.serving.traces import Arrival
-from fairlead_elastic_serving.planning.cost_model import TILE, Chunk, CostModel
+from fairlead_elastic_serving.planning.cost_model import Chunk, CostModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ def compute_load(arrivals: Sequence[Arrival], speed: Speed, seconds: float, inst
     """
     cost = speed.cost
     further = cost.chunk_s - cost.shared_s
-    part = (cost.chunk_s + (batch - 1) * further + cost.odd_s * (TILE - 1) / 2) / batch
+    part = (cost.chunk_s + (batch - 1) * further + cost.several_s * (batch > 1)) / batch
     busy = 0.0
     for item in arrivals:
         decoded = item.answer - 1

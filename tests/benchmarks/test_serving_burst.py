@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.serving import calm
 from benchmarks.serving.burst_plot import draw, totals
 from benchmarks.serving.burst_rows import FULL, RECOMPUTE, VLLM, Burst, limits, paired, ratio_of_tails, rows
 from benchmarks.serving.calibration import Calibration, Load, _judgement, _requests, by_kind, calibrated
 from benchmarks.serving.instances import Budget, Replayed, System
-from benchmarks.serving.replay import Served
+from benchmarks.serving.replay import Asked, Served
 from benchmarks.serving.scaling import Fit, Scale
 from benchmarks.serving.simulation import Speed, simulate, spread
 from benchmarks.serving.small_model import SmallShape
@@ -83,7 +84,8 @@ def test_an_oracle_is_no_nearer_than_rounds_are_to_each_other() -> None:
     own = [[(chunks, seconds, seconds) for chunks, seconds, _ in new] for new in rounds]
     found = _judgement({"seen": seen, "unseen": own}, 50.0)
     assert found.floor == found.processor_noise == pytest.approx(0.2)
-    assert found.steps == 1
+    assert found.steps == 3, "each kind once: what fitted judges the other model"
+    assert found.folds is not None and min(found.folds) < found.error < max(found.folds)
 
 
 def test_requests_of_a_batch_come_at_once_and_some_while_they_are_answered() -> None:
@@ -111,6 +113,30 @@ def test_promises_hold_or_do_not_by_what_was_measured() -> None:
     assert held[FULL, "P99 TTFT, against transformers"].ours is None  # a promise that was not measured does not hold
     assert held[RECOMPUTE, "preemptions"].ours == 3
     assert held["fairlead", "greedy answers that are the same in all of our modes"].holds is True
+
+
+def test_steps_after_a_burst_are_compared_by_turns_where_there_are_some() -> None:
+    turns = {RECOMPUTE: [replayed(4.0)], FULL: [replayed(0.1)]}
+    whole = {item.metric: item for item in rows(burst(), turns, 1)}
+    found = {item.metric: item for item in rows(burst(), turns, 1, {FULL: [3e-3, 2e-3], RECOMPUTE: [2.5e-3, 2e-3]})}
+    first, second = (f"TPOT {when} burst, P50, against {RECOMPUTE}" for when in ("outside the", "after a"))
+    assert whole[first].holds is True and second not in whole
+    assert found[first].holds is None and found[second].holds is True
+    assert found[second].ours == pytest.approx(2.5) and found[second].ratio == pytest.approx((2.5 / 3 + 1) / 2)
+
+
+def test_requests_from_after_a_burst_begin_at_once() -> None:
+    asked = [Asked(f"b{index}", 10.0 * index, 5, 3) for index in range(12)]
+    assert [(item.name, item.due_s) for item in calm.part(asked, 90.0, 120.0)] == [
+        ("b9", 0.0),
+        ("b10", 10.0),
+        ("b11", 20.0),
+    ]
+    whole = replayed(0.1)
+    assert calm.middle(whole) == pytest.approx(0.1)
+    whole.served[0].error = "lost"
+    with pytest.raises(ValueError, match="1 requests were not served, b0 first"):
+        calm.middle(whole)
 
 
 def test_a_ratio_is_that_of_the_medians_of_replays_in_turn() -> None:

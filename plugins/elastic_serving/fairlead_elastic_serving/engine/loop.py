@@ -194,13 +194,13 @@ class Loop:
             # Others of this round are on their way: what is ready is as large a part of it as it is.
             wanted = self._of_round(cost)
             return max(1, min(round(len(chunks) * wanted / running), wanted - len(self._flying)))
-        return self.executor.parts(cost.chunk_s, cost.batch(chunks) - cost.chunk_s)
+        return self.executor.parts(cost.least_s, max(0.0, cost.batch(chunks) - cost.least_s))
 
     def _of_round(self, cost: CostModel) -> int:
         """Return to how many microbatches the next tokens of all who run are best cut."""
         running, tokens = self.scheduler.decoding
-        work_s = cost.alike(Chunk(tokens // running, 1), running) - cost.chunk_s
-        return self.executor.parts(cost.chunk_s, work_s)
+        work_s = cost.alike(Chunk(tokens // running, 1), running) - cost.least_s
+        return self.executor.parts(cost.least_s, max(0.0, work_s))
 
     @property
     def _cost(self) -> CostModel | None:

@@ -38,7 +38,7 @@ class StageCost:
             self._learn_at += min(self._learn_at, MOST_EVERY)
             found = fit(tuple(self._steps))
             # What a single further sequence would not cost anew.
-            self._fixed_s = found.shared_s
+            self._fixed_s = found.shared_s + found.several_s
 
 
 class Rounds:

@@ -5,9 +5,9 @@ attention computes, the tokens that everything else computes, and a constant. A 
 lambda for every chunk but one: what a shared launch and shared weights save.
 
 Beyond the paper, delta * (p + c) counts the tokens whose keys and values a chunk reads: once, however many queries it
-has. A token that is generated is bound by this, a long prompt by its pairs, and one factor cannot say both. And
-products of matrices take tokens by tiles, so that each token of a last tile that is not full costs more: a step of four
-sequences may well be shorter than one of three.
+has. A token that is generated is bound by this, a long prompt by its pairs, and one factor cannot say both. And a step
+of one token is bound by reading the weights, one of several by computing with them: what the second token costs more
+than the third is a part of its own.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from numpy.typing import NDArray
 
 #: Rounds of weighting steps anew; deviations below this share are alike.
 ROUNDS, NEAR = 8, 1e-3
-#: Tokens of a tile, with the widest vectors; those with narrower ones cost nothing more, which the fit finds.
-TILE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +50,7 @@ Batch = Sequence[Chunk]
 
 @dataclass(frozen=True, slots=True)
 class CostModel:
-    """Seconds for each pair, token and chunk, what sharing saves, for each token read, and beside whole tiles."""
+    """Seconds for each pair, token and chunk, what sharing saves, for each token read, and beside a lone token."""
 
     pair_s: float
     """alpha."""
@@ -64,30 +62,40 @@ class CostModel:
     """lambda."""
     read_s: float = 0.0
     """delta."""
-    odd_s: float = 0.0
-    """What each token of a batch's last tile costs more, unless that is full."""
+    several_s: float = 0.0
+    """What a batch of more than one token costs more."""
+
+    @property
+    def least_s(self) -> float:
+        """Seconds of a batch of several tokens, however small it is."""
+        return self.chunk_s + self.several_s
 
     def part(self, chunk: Chunk) -> float:
-        """Return the seconds of a chunk, whatever is left of a tile."""
+        """Return the seconds of a chunk among others."""
         return self.pair_s * chunk.pairs + self.token_s * chunk.tokens + self.read_s * chunk.seen + self.chunk_s
 
     def chunk(self, chunk: Chunk) -> float:
         """Return the seconds of a chunk alone."""
-        return self.part(chunk) + self.odd_s * (chunk.tokens % TILE)
+        return self.part(chunk) + self.several_s * (chunk.tokens > 1)
 
     def batch(self, batch: Batch) -> float:
         """Return the seconds of a batch; 0 for an empty one."""
-        odd = sum(chunk.tokens for chunk in batch) % TILE
-        return sum(map(self.part, batch)) - max(0, len(batch) - 1) * self.shared_s + odd * self.odd_s
+        several = self.several_s * _several(batch)
+        return sum(map(self.part, batch)) - max(0, len(batch) - 1) * self.shared_s + several
 
     def alike(self, chunk: Chunk, number: int) -> float:
         """Return the seconds of a batch of so many chunks that are alike; 0 for none."""
-        odd = number * chunk.tokens % TILE
-        return number * self.part(chunk) - max(0, number - 1) * self.shared_s + odd * self.odd_s
+        several = self.several_s * (number * chunk.tokens > 1)
+        return number * self.part(chunk) - max(0, number - 1) * self.shared_s + several
 
     def error(self, steps: Sequence[tuple[Batch, float]]) -> float:
         """Return the mean relative error over measured steps (batch, seconds)."""
         return float(np.mean([abs(self.batch(batch) / seconds - 1) for batch, seconds in steps]))
+
+
+def _several(batch: Batch) -> bool:
+    """Whether there is more than one token."""
+    return len(batch) > 1 or any(chunk.tokens > 1 for chunk in batch)
 
 
 def fit(steps: Sequence[tuple[Batch, float]]) -> CostModel:
@@ -95,7 +103,8 @@ def fit(steps: Sequence[tuple[Batch, float]]) -> CostModel:
 
     The sum of the relative errors is made least, not that of their squares, so that a few steps which took as long as
     they did for reasons of their own do not sway it: least squares, with steps weighted anew by one over how far they
-    are. Where all batches have as many chunks, what sharing saves cannot be told from the constant and is 0.
+    are. Where all batches have as many chunks, what sharing saves cannot be told from the constant and is 0; so is what
+    several tokens cost more where no batch has one, or all have.
 
     Raises:
         ValueError: no step, an empty batch, or a time that is not above 0.
@@ -111,28 +120,30 @@ def fit(steps: Sequence[tuple[Batch, float]]) -> CostModel:
             [sum(chunk.seen for chunk in batch) for batch, _ in steps],
             np.ones(len(steps)),
             sizes - 1,
-            [sum(chunk.tokens for chunk in batch) % TILE for batch, _ in steps],
+            [_several(batch) for batch, _ in steps],
         ],
         axis=1,
     ).astype(float)
+    if features[:, -1].all():
+        features[:, -1] = 0.0
     # By chunk, gamma |b| - lambda (|b| - 1) is gamma + (gamma - lambda) (|b| - 1): both parts are not negative, as a
     # further chunk is never cheaper than none.
     if len(set(sizes)) == 1:
         return _without_sharing(features, seconds)
     found = _least_deviations(features / seconds[:, None])
-    pair_s, token_s, read_s, first_s, further_s, odd_s = found
+    pair_s, token_s, read_s, first_s, further_s, several_s = found
     shared_s = first_s - further_s
     if shared_s < 0:
         return _without_sharing(features, seconds)
-    return CostModel(pair_s, token_s, first_s, shared_s, read_s, odd_s)
+    return CostModel(pair_s, token_s, first_s, shared_s, read_s, several_s)
 
 
 def _without_sharing(features: NDArray[np.float64], seconds: NDArray[np.float64]) -> CostModel:
     """The model with lambda 0: chunks cost gamma each."""
     by_chunk = features[:, [0, 1, 2, 3, 5]]
     by_chunk[:, 3] += features[:, 4]
-    pair_s, token_s, read_s, chunk_s, odd_s = _least_deviations(by_chunk / seconds[:, None])
-    return CostModel(pair_s, token_s, chunk_s, read_s=read_s, odd_s=odd_s)
+    pair_s, token_s, read_s, chunk_s, several_s = _least_deviations(by_chunk / seconds[:, None])
+    return CostModel(pair_s, token_s, chunk_s, read_s=read_s, several_s=several_s)
 
 
 def _least_deviations(relative: NDArray[np.float64]) -> list[float]:

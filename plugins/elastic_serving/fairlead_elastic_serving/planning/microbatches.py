@@ -75,7 +75,7 @@ def _nearest(places: range, excess: Callable[[int], float]) -> int:
 class _Sides:
     """What both sides of a cut cost, wherever it is: each chunk is counted once, not again for every place.
 
-    Tiles are left out, so that the cost of a side grows with each token.
+    What several tokens cost more is left out, as both sides have it.
     """
 
     def __init__(self, queue: Sequence[Chunk], model: CostModel) -> None:

@@ -61,7 +61,7 @@ class Settings:
         cost = self.cost
         if cost is None or not cost.token_s:
             return self.step_tokens
-        return max(1, min(self.step_tokens, round(ENOUGH * cost.chunk_s / cost.token_s)))
+        return max(1, min(self.step_tokens, round(ENOUGH * cost.least_s / cost.token_s)))
 
 
 class Scheduler:

@@ -20,7 +20,7 @@ from fairlead_elastic_serving.planning.microbatches import (
     round_of,
 )
 
-MODEL = CostModel(pair_s=2e-8, token_s=3e-5, chunk_s=2e-3, shared_s=1.5e-3, read_s=4e-7, odd_s=1e-4)
+MODEL = CostModel(pair_s=2e-8, token_s=3e-5, chunk_s=2e-3, shared_s=1.5e-3, read_s=4e-7, several_s=5e-4)
 CHUNKS = st.builds(Chunk, st.integers(0, 4000), st.integers(1, 2000))
 
 
@@ -28,7 +28,7 @@ def steps(model: CostModel, number: int, noise: float, seed: int, most: int = 4)
     random = np.random.default_rng(seed)
     for _ in range(number):
         batch = [
-            Chunk(int(random.integers(0, 3000)), int(random.integers(1, 2000)))
+            Chunk(int(random.integers(0, 3000)), int(random.choice([1, random.integers(2, 2000)])))
             for _ in range(random.integers(1, most + 1))
         ]
         yield batch, model.batch(batch) * random.normal(1, noise)
@@ -41,7 +41,7 @@ def test_a_chunks_pairs_are_those_of_causal_attention() -> None:
 
 def test_a_fit_finds_what_the_steps_were_made_of() -> None:
     found = fit(list(steps(MODEL, 60, 0.0, 1)))
-    for name in ("pair_s", "token_s", "chunk_s", "shared_s", "read_s", "odd_s"):
+    for name in ("pair_s", "token_s", "chunk_s", "shared_s", "read_s", "several_s"):
         assert getattr(found, name) == pytest.approx(getattr(MODEL, name), rel=1e-6)
 
 
@@ -80,7 +80,7 @@ def test_batches_of_one_size_are_fitted_by_chunk(size: int) -> None:
 
     found = fit(of_size(40, 6))
     assert (found.pair_s, found.token_s) == pytest.approx((MODEL.pair_s, MODEL.token_s), rel=1e-5)
-    each = MODEL.chunk_s - MODEL.shared_s * (size - 1) / size
+    each = MODEL.chunk_s + (MODEL.several_s - MODEL.shared_s * (size - 1)) / size
     assert found.shared_s == 0 and found.chunk_s == pytest.approx(each, rel=1e-4), "a share of it for each chunk"
     assert found.error(of_size(20, 7)) < 1e-5
 
@@ -178,14 +178,22 @@ def test_where_a_microbatch_costs_much_by_itself_stages_rather_wait() -> None:
     assert best_parts(1.3, 0.05, 8, 2, drivers=2, latency_s=0.3) == 2, "unless nobody minds"
 
 
-def test_what_does_not_fill_a_tile_costs_more() -> None:
-    model = CostModel(pair_s=0.0, token_s=1e-4, chunk_s=1e-3, shared_s=1e-3, odd_s=2e-4)
-    three, four = ([Chunk(9, 1)] * number for number in (3, 4))
-    assert model.batch(three) == pytest.approx(1.9e-3) and model.batch(four) == pytest.approx(1.4e-3)
-    assert model.alike(Chunk(9, 1), 3) == pytest.approx(1.9e-3) and model.alike(Chunk(9, 1), 4) == pytest.approx(1.4e-3)
-    assert model.chunk(Chunk(0, 5)) == model.batch([Chunk(0, 5)]) == pytest.approx(1.7e-3)
-    # Parts are even by what their tokens cost, wherever tiles end.
+def test_a_second_token_costs_more_than_a_third() -> None:
+    model = CostModel(pair_s=0.0, token_s=1e-4, chunk_s=1e-3, shared_s=1e-3, several_s=5e-4)
+    one, two, three = ([Chunk(9, 1)] * number for number in (1, 2, 3))
+    assert [model.batch(batch) for batch in (one, two, three)] == pytest.approx([1.1e-3, 1.7e-3, 1.8e-3])
+    assert [model.alike(Chunk(9, 1), number) for number in (0, 1, 3)] == pytest.approx([0.0, 1.1e-3, 1.8e-3])
+    assert model.chunk(Chunk(0, 5)) == model.batch([Chunk(0, 5)]) == pytest.approx(2e-3)
+    assert model.least_s == pytest.approx(1.5e-3)
     assert [len(part) for part in evenly([Chunk(9, 1)] * 14, model, 2)] == [7, 7]
+
+
+@pytest.mark.parametrize("tokens", [1, 6])
+def test_where_all_batches_have_several_tokens_or_none_has_they_cost_nothing_more(tokens: int) -> None:
+    batches = [[Chunk(3 * prefix, tokens)] for prefix in range(20)]
+    found = fit([(batch, MODEL.batch(batch)) for batch in batches])
+    assert found.several_s == 0
+    assert found.error([(batch, MODEL.batch(batch)) for batch in batches]) < 1e-6
 
 
 def test_drivers_cut_alike_whoever_has_more_to_do() -> None:
