@@ -110,7 +110,10 @@ def measured(options: Options, contents: list[Path], styles: list[Path], weights
                 began = time.perf_counter()
                 list(searcher(picture, look, _asked(1, options.seed))[0])
                 spent.append(time.perf_counter() - began)
-    return [*_rows(found), row("a search", "one result, 10 steps at 256 px", "s", spent, limit=1.5, promise=SPEED)]
+    return [
+        *_rows(found),
+        row("a search", f"one result, {Search().steps} steps at 256 px", "s", spent, limit=1.5, promise=SPEED),
+    ]
 
 
 def _some(options: Options, images: Path, kind: str, most: int) -> list[Path]:

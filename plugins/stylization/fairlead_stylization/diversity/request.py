@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..errors import BadSetting
 
 #: Of a step's size to a lattice's reach, at first, and by which it shrinks (AAAI 2024, section 3.2: decaying steps).
-FIRST_STEP, DECAY = 0.5, 0.85
+FIRST_STEP, DECAY = 0.5, 0.9
 #: Of the values of a lattice to the bound: splines flatten what changes from one value to the next, and a change whose
 #: values stay within the bound itself hardly gets there. What would leave the bound is bent back (`smooth.bent`).
 REACH = 2.0
@@ -31,7 +31,7 @@ class Search:
 
     count: int = 4
     bound: float = BOUND
-    steps: int = 10
+    steps: int = 14
     cell: int = 16
     seed: int = 0
     stretch: float = REACH

@@ -20,7 +20,7 @@ from .smooth import lattice_shape, spline_matrix
 #: Pictures [n, 3, height, width] in [0, 1] to results [n, 3, any, any] in [0, 1].
 Generate = Callable[[torch.Tensor], torch.Tensor]
 #: Of a step's slope that the next one still goes by: places whose slopes turn with every step come to rest.
-MOMENTUM = 0.5
+MOMENTUM = 0.3
 
 
 @dataclass(frozen=True, slots=True)
