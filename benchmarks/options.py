@@ -26,6 +26,11 @@ class Options:
     """Which of these are not as they are by default."""
 
     @property
+    def file(self) -> str:
+        """Of the results, without its ending; what was measured on pictures of one's own has a file of its own."""
+        return f"{self.name}_given" if getattr(self.more, "pictures", None) else self.name
+
+    @property
     def command(self) -> str:
         """The command that does the same again; paths are this machine's and left to who runs it."""
         given = "".join(_word(name, value, name in self.changed) for name, value in vars(self.more).items())
@@ -39,7 +44,7 @@ class Options:
             print("a quick run: nothing was written")
             return
         known = {"repeats": self.repeats, "seed": self.seed, "load_average_15_min": round(os.getloadavg()[2], 2)}
-        print(f"written: {write_results(self.name, self.command, {**known, **conditions}, rows).name}")
+        print(f"written: {write_results(self.file, self.command, {**known, **conditions}, rows).name}")
 
 
 def parse(

@@ -78,3 +78,13 @@ def test_an_unknown_benchmark_is_named(capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(SystemExit):
         main(["grahp"])
     assert "grahp" in capsys.readouterr().err
+
+
+def test_pictures_of_ones_own_have_a_results_file_of_their_own() -> None:
+    more = argparse.ArgumentParser(add_help=False)
+    more.add_argument("--pictures", type=Path)
+    named = [
+        options.parse("some", "", repeats=9, quick=2, arguments=words, more=more).file
+        for words in ((), ("--pictures", "/somewhere"))
+    ]
+    assert named == ["some", "some_given"]
