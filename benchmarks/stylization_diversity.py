@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from benchmarks.options import Options, parse
 from benchmarks.results_file import Row, not_measured, row
 from benchmarks.stylizing.chosen import add_choice, chosen, described
-from fairlead_stylization.diversity.request import BOUND, REACH, Search
+from fairlead_stylization.diversity.request import BOUND, REACH, STEPS, Search
 from fairlead_stylization.diversity.search import random_results
 from fairlead_stylization.networks.running import shipped_stylizer, student_file
 from fairlead_stylization.pictures import read_picture
@@ -53,7 +53,9 @@ APART = (
     "pairwise feature distance at least 1.5x that of random noise of the same budget at equal style loss "
     "and equal high-frequency energy"
 )
-SPEED = "10 steps at 256 px in <= 1.5 s"
+#: Steps of which it is promised how long they take; a search takes more of them.
+PROMISED = 10
+SPEED = f"{PROMISED} steps at {SIDE} px in <= 1.5 s"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -91,10 +93,10 @@ def measured(options: Options, contents: list[Path], styles: list[Path], weights
     from fairlead_stylization.quality.perceptual import LAYERS
 
     stylizer = shipped_stylizer(options.more.variant, 2)
-    searcher = Searcher(weights, stylizer)
+    searchers = {steps: Searcher(weights, stylizer, steps=steps) for steps in sorted({PROMISED, STEPS})}
     vgg = read_vgg(options.more.vgg)
     found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ("search", *KINDS)}
-    spent: list[float] = []
+    spent: dict[int, list[float]] = {steps: [] for steps in searchers}
 
     def judged(pictures: torch.Tensor) -> list[torch.Tensor]:
         return list(vgg(pictures, LAYERS).values())
@@ -102,17 +104,28 @@ def measured(options: Options, contents: list[Path], styles: list[Path], weights
     for content in contents:
         for style in styles:
             picture, look = _square(content), _square(style)
-            tries = _tries(searcher, stylizer, picture, look, options.seed)
+            tries = _tries(searchers[STEPS], stylizer, picture, look, options.seed)
             for name, made in tries.items():
                 told = diversity(made, judged, _tensor(look))
                 found[name].append((told.distance, told.style_loss or 0.0, told.high_frequency_energy))
-            for _ in range(options.repeats):
-                began = time.perf_counter()
-                list(searcher(picture, look, _asked(1, options.seed))[0])
-                spent.append(time.perf_counter() - began)
+            for steps, times in spent.items():
+                searcher = searchers[steps]
+                times += [_seconds(searcher, picture, look, options.seed) for _ in range(1 + options.repeats)][1:]
+    return [*_rows(found), *_times(spent)]
+
+
+def _seconds(searcher: Searcher, picture: Picture, look: Picture, seed: int) -> float:
+    """Of a search for one result; the first one of a searcher also loads its network."""
+    began = time.perf_counter()
+    list(searcher(picture, look, _asked(1, seed))[0])
+    return time.perf_counter() - began
+
+
+def _times(spent: dict[int, list[float]]) -> list[Row]:
+    """Ten steps are promised; what ships is held to the same limit."""
     return [
-        *_rows(found),
-        row("a search", f"one result, {Search().steps} steps at 256 px", "s", spent, limit=1.5, promise=SPEED),
+        row("a search", f"one result, {steps} steps at {SIDE} px", "s", times, limit=1.5, promise=SPEED)
+        for steps, times in spent.items()
     ]
 
 

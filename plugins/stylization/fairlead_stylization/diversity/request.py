@@ -13,6 +13,8 @@ FIRST_STEP, DECAY = 0.5, 0.9
 REACH = 2.0
 #: Of a perturbation's absolute value, in colours of [0, 1]. The paper has 0.15 on contents: more of it is blotches.
 BOUND = 0.1
+#: Of a search: more of them find results that are further apart, for more time.
+STEPS = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class Search:
 
     count: int = 4
     bound: float = BOUND
-    steps: int = 14
+    steps: int = STEPS
     cell: int = 16
     seed: int = 0
     stretch: float = REACH

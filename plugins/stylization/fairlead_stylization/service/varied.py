@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..diversity.request import STEPS, Search
 from ..errors import BadSetting, MissingExtra
 from ..settings import DIVERSE_PIXELS
 from ..stylizer import Style, Stylizer, style_pixels
@@ -33,12 +34,19 @@ class Searcher:
         stylizer: with the same weights: draws the results, larger ones in tiles, and refines them.
         clip: folder of a CLIP, for texts.
         most_pixels: of a picture that is searched as it is.
+        steps: of a search.
     """
 
     def __init__(
-        self, weights: Path, stylizer: Stylizer, clip: Path | None = None, most_pixels: int = DIVERSE_PIXELS
+        self,
+        weights: Path,
+        stylizer: Stylizer,
+        clip: Path | None = None,
+        most_pixels: int = DIVERSE_PIXELS,
+        steps: int = STEPS,
     ) -> None:
         self._weights, self._stylizer, self._clip, self._most = weights, stylizer, clip, most_pixels
+        self._steps = steps
         self._student: Any = None
         self._refiner: Any = None
         self._space: Any = None
@@ -66,7 +74,8 @@ class Searcher:
             space = self._space_for(asked.text)
         small = smaller(content, self._most)
         cell = max(LEAST_CELL, round(CELL * small.shape[0] / content.shape[0]))
-        found, report = _search((student, self._refiner), small, style, asked, towards, space, stopped, cell)
+        wanted = Search(asked.diverse, asked.bound, self._steps, cell, asked.seed)
+        found, report = _search((student, self._refiner), small, style, asked, towards, space, stopped, wanted)
         changes = (found.inputs - _tensor(small)).permute(0, 2, 3, 1).numpy()
         made = takewhile(lambda _: not stopped(), self._drawn(content, style, changes, asked))
         return (with_colours_of(one, content) if asked.keep_colours else one for one in made), report
@@ -111,20 +120,18 @@ def _search(
     towards: F32 | None,
     space: Any,
     stopped: Callable[[], bool],
-    cell: int,
+    wanted: Search,
 ) -> tuple[Any, dict[str, Any]]:
     """What was found in a picture, and a report of it."""
     import torch
 
     from ..diversity.generators.stylization import StyleTransfer
     from ..diversity.report import diversity
-    from ..diversity.request import Search
     from ..diversity.search import search
 
     picture, look = _tensor(content), _tensor(style_pixels(style))
     student, refiner = networks
     transfer = StyleTransfer(student, look, asked.strength, refiner)
-    wanted = Search(count=asked.diverse, bound=asked.bound, cell=cell, seed=asked.seed)
     with torch.no_grad():
         plain = transfer(picture)
     objective = _objective(transfer.features, plain, asked, towards, space)

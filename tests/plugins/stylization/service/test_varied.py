@@ -28,6 +28,16 @@ def test_styles_of_any_size_serve(tmp_path: Path, size: tuple[int, int]) -> None
     assert len(report["objective"]) == 1
 
 
+def test_a_search_takes_as_many_steps_as_it_is_told(tmp_path: Path) -> None:
+    folder = random_network(tmp_path / "weights")
+    random = np.random.default_rng(3)
+    content, style = random.random((41, 50, 3), np.float32), random.random((45, 63, 3), np.float32)
+    asked = Asked(b"", (b"",), None, (), 1.0, False, 2, 0, 0.15, "PNG", 92)
+    searcher = Searcher(folder / "edge.safetensors", shipped_stylizer("edge", 1, folder), steps=3)
+    _, report = searcher(content, style, asked)
+    assert report["steps"] == 3 and len(report["objective"]) == 4
+
+
 def test_results_are_looked_at_as_a_refiner_does(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed: searches are not tested")
     from safetensors.torch import save_file
