@@ -36,7 +36,7 @@ class Timing:
     prepare_s: float = 5.0
     fetch_s: float = 120.0
     pause_s: float = 1.0
-    calm_s: float = 3.0
+    calm_s: float = 1.5
     rest_s: float = 0.5
 
     def __post_init__(self) -> None:
