@@ -280,7 +280,7 @@ class CompressedSpace(LocalSpace):
         if self.lean.tables.advance(lean.rows):
             lean.growing = True
             return True
-        wanted = self.lean.pages_to_store(lean.rows, np.tile(np.array([1, 0], np.int32), (self.row_count, 1)))
+        wanted = self._pages_for_one(lean.rows)
         if wanted > self.tables.arena.free:
             if wanted > self.free:
                 return False
@@ -299,13 +299,15 @@ class CompressedSpace(LocalSpace):
         rows = np.stack([lean.rows for lean in leans])
         grown = self.lean.tables.advance_each(rows)
         others = rows[~grown].reshape(-1)
-        if len(others):
-            one = np.tile(np.array([1, 0], np.int32), (len(others), 1))
-            if self.lean.pages_to_store(others, one) <= self.tables.arena.free:
-                self.lean.grow(others)
-                grown[:] = True
+        if len(others) and self._pages_for_one(others) <= self.tables.arena.free:
+            self.lean.grow(others)
+            grown[:] = True
         for lean, there in zip(leans, grown.tolist(), strict=True):
             lean.growing = there
+
+    def _pages_for_one(self, rows: I32) -> int:
+        """How many pages compressed rows need at most for one token more."""
+        return self.lean.pages_to_store(rows, np.tile(np.array([1, 0], np.int32), (len(rows), 1)))
 
     def _shrink(self, lean: _Lean) -> None:
         """Take room back that no token was written to."""
