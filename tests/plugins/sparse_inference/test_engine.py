@@ -161,10 +161,17 @@ def test_a_fault_of_the_engine_ends_its_requests_and_not_its_thread(make_engine:
         scheduler.admit = admit
         raise RuntimeError("a fault")
 
-    engine.submit(greedy([0, 2], 120, logit_bias={1: -1e9, 4: -1e9}), going)
-    while not going.pieces:
-        assert not going.done.is_set()
+    began, broken = Event(), Event()
+
+    def sink(event: object) -> None:
+        going(event)  # pyright: ignore[reportArgumentType]
+        began.set()
+        broken.wait(10)
+
+    engine.submit(greedy([0, 2], 120, logit_bias={1: -1e9, 4: -1e9}), sink)
+    assert began.wait(10)
     scheduler.admit = fault
+    broken.set()
     failure = going.wait().failure
     assert failure is not None and failure.message == "RuntimeError: a fault"
     assert run(engine, greedy([0, 2], 5)).finish is not None
