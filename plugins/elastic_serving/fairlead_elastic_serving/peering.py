@@ -92,6 +92,8 @@ class Peering:
 
     def start(self) -> None:
         """Ask from now on."""
+        # Made here, so that whoever closes at once finds it.
+        self._task = self._loop.create_task(self._work())
         self._thread.start()
 
     def close(self) -> None:
@@ -101,7 +103,6 @@ class Peering:
             self._thread.join()
 
     def _run(self) -> None:
-        self._task = self._loop.create_task(self._work())
         with contextlib.suppress(asyncio.CancelledError):
             self._loop.run_until_complete(self._task)
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())

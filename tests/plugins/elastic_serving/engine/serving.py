@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Event
@@ -52,6 +54,41 @@ class Collected:
     def wait(self) -> Collected:
         assert self.done.wait(WAIT_S), "the request did not end"
         return self
+
+
+class Held(Collected):
+    """A sink that holds the engine up at a piece until it is let go: what a test does then comes before the next one,
+    however late the test's own thread has its turn.
+    """
+
+    def __init__(self, piece: int) -> None:
+        super().__init__()
+        self._piece, self._reached, self._go = piece, Event(), Event()
+
+    def __call__(self, event: EngineEvent) -> None:
+        super().__call__(event)
+        if isinstance(event, Piece) and len(self.pieces) == self._piece:
+            self._reached.set()
+            self._go.wait(WAIT_S)
+
+    def reached(self) -> None:
+        """Wait until the engine is held up."""
+        assert self._reached.wait(WAIT_S), "the piece did not come"
+
+    def let_go(self) -> None:
+        """Let the engine go on."""
+        self._go.set()
+
+
+def resize_held(engine: Engine, held: Held, memory_bytes: int) -> None:
+    """Resize an engine that is held up: it is asked before its next step."""
+    held.reached()
+    with ThreadPoolExecutor(1) as pool:
+        resized = pool.submit(engine.resize, memory_bytes)
+        while not (engine._jobs or resized.done()):
+            time.sleep(0.001)
+        held.let_go()
+        resized.result(WAIT_S)
 
 
 def request(prompt: list[int], tokens: int, **parameters: Any) -> Request:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from fairlead_elastic_serving.engine.engine import Engine
 from fairlead_elastic_serving.engine.served_model import ServedModel
 from fairlead_language_model.serving import BudgetTooSmall, EngineClosed, Failure, PromptTooLong, QueueFull
 from tests.plugins.elastic_serving.engine.conftest import MakeEngine, open_model
-from tests.plugins.elastic_serving.engine.serving import Collected, request, run
+from tests.plugins.elastic_serving.engine.serving import WAIT_S, Collected, Held, request, run
 from tests.plugins.elastic_serving.random_models import FAMILIES, RandomModel, some_tokens
 
 UNLIKE = [(some_tokens(length, seed), answer) for seed, (length, answer) in enumerate([(3, 30), (61, 9), (24, 20)])]
@@ -92,16 +93,22 @@ def test_a_request_that_memory_could_never_hold_is_refused(make_engine: MakeEngi
 
 @pytest.mark.parametrize("after", [0, 1, 3])
 def test_aborted_requests_leave_nothing(make_engine: MakeEngine, after: int) -> None:
-    engine = make_engine(60, sequences=2)
-    sinks = [Collected() for _ in range(5)]
+    engine, aborted = make_engine(60, sequences=2), Event()
+    first = Held(after)
+    sinks = [first, *(Collected() for _ in range(4))]
+    if not after:
+        # All of them wait when they are aborted.
+        engine.between_steps(lambda: aborted.wait(WAIT_S))
     sent = [engine.submit(request(some_tokens(40, seed), 80), sink) for seed, sink in enumerate(sinks)]
-    while len(sinks[0].pieces) < after:
-        sinks[0].done.wait(0.001)
+    if after:
+        first.reached()
     for sequence in sent:
         engine.abort(sequence)
         engine.abort(sequence)
+    aborted.set()
+    first.let_go()
     assert all(sink.wait().events[-1].reason in ("abort", "stop") for sink in sinks)
-    assert engine.drain(10)
+    assert engine.drain(WAIT_S)
 
 
 def test_a_failure_is_one_requests_own(make_engine: MakeEngine, llama: RandomModel) -> None:
@@ -113,14 +120,14 @@ def test_a_failure_is_one_requests_own(make_engine: MakeEngine, llama: RandomMod
 def test_a_full_queue_and_a_closed_engine_refuse(make_engine: MakeEngine) -> None:
     engine = make_engine(sequences=1, waiting=2)
     sinks = [Collected() for _ in range(2)]
-    job = engine.between_steps(lambda: sinks[0].done.wait(1))
+    job = engine.between_steps(lambda: sinks[0].done.wait(WAIT_S))
     for sink in sinks:
         engine.submit(request(some_tokens(5), 2), sink)
     with pytest.raises(QueueFull):
         engine.submit(request(some_tokens(5), 2), Collected())
     sinks[0].done.set()
     job.result()
-    assert engine.drain(30)
+    assert engine.drain(WAIT_S)
     with pytest.raises(EngineClosed):
         engine.submit(request(some_tokens(5), 2), Collected())
 
@@ -128,7 +135,7 @@ def test_a_full_queue_and_a_closed_engine_refuse(make_engine: MakeEngine) -> Non
 def test_telemetry_counts_what_was_done(make_engine: MakeEngine) -> None:
     engine = make_engine()
     answers = run(engine, *(request(*one) for one in UNLIKE))
-    assert engine.drain(10)
+    assert engine.drain(WAIT_S)
     told = engine.telemetry
     assert told.generation_tokens == sum(answer.end.completion_tokens for answer in answers)
     assert told.prompt_tokens == sum(len(prompt) for prompt, _ in UNLIKE)

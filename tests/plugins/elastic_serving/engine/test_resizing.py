@@ -7,7 +7,7 @@ import pytest
 from fairlead_elastic_serving.model.batch import Batch
 from fairlead_language_model.serving import BudgetTooSmall, PromptTooLong
 from tests.plugins.elastic_serving.engine.conftest import MakeEngine
-from tests.plugins.elastic_serving.engine.serving import Collected, request
+from tests.plugins.elastic_serving.engine.serving import Collected, Held, request, resize_held
 from tests.plugins.elastic_serving.random_models import RandomModel, some_tokens
 
 PAGE = 1024
@@ -19,13 +19,15 @@ def test_requests_outlive_a_budget_that_shrinks_and_grows(
 ) -> None:
     engine = make_engine(300, 500, host_bytes=host_pages * PAGE, context=90)
     whole = engine.memory_in_use()
-    some, sinks = [(some_tokens(20, seed), 50) for seed in range(5)], []
-    for one in some:
-        sinks.append(Collected())
-        engine.submit(request(*one), sinks[-1])
-    while len(sinks[0].pieces) < 5:
-        sinks[0].done.wait(0.001)
-    engine.resize(whole - 250 * PAGE)
+    some, first = [(some_tokens(20, seed), 50) for seed in range(5)], Held(5)
+    sinks = [first, *(Collected() for _ in some[1:])]
+
+    def send() -> None:
+        for one, sink in zip(some, sinks, strict=True):
+            engine.submit(request(*one), sink)
+
+    engine.between_steps(send).result()
+    resize_held(engine, first, whole - 250 * PAGE)
     assert engine.memory_in_use() == whole - 250 * PAGE and engine.pages[1] == 50
     engine.resize(whole + 100 * PAGE)
     assert engine.pages[1] == 400
@@ -49,12 +51,10 @@ def test_a_budget_below_the_least_is_refused_and_the_old_one_stays(make_engine: 
 
 def test_what_no_longer_fits_ends_at_the_shorter_context(make_engine: MakeEngine) -> None:
     engine = make_engine(100, context=120)
-    sink = Collected()
+    sink = Held(3)
     engine.submit(request(some_tokens(40), 70, logit_bias={96: -100.0}), sink)
-    while len(sink.pieces) < 3:
-        sink.done.wait(0.001)
     # One page of 14 tokens a row, and one token that is not stored.
-    engine.resize(engine.least_bytes)
+    resize_held(engine, sink, engine.least_bytes)
     assert sink.wait().end.reason == "length" and len(sink.tokens) < 70
     with pytest.raises(PromptTooLong, match="at most 14"):
         engine.submit(request(some_tokens(15), 1), Collected())

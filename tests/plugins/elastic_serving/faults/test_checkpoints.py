@@ -20,7 +20,7 @@ from fairlead_elastic_serving.settings import read_settings
 from fairlead_language_model.errors import LanguageModelError
 from fairlead_language_model.serving import Failure
 from tests.plugins.elastic_serving.engine.conftest import open_model
-from tests.plugins.elastic_serving.engine.serving import request, run
+from tests.plugins.elastic_serving.engine.serving import WAIT_S, request, run
 from tests.plugins.elastic_serving.random_models import RandomModel, some_tokens
 
 Change = Callable[[Path], object]
@@ -94,5 +94,5 @@ def test_weights_that_are_no_numbers_fail_the_request_and_say_so(copy: Path) -> 
     for answer in answers:
         (failure,) = answer.events
         assert isinstance(failure, Failure) and "NaN" in failure.message
-    assert engine.drain(30) and engine.pages[0] == 0
+    assert engine.drain(WAIT_S) and engine.pages[0] == 0
     engine.close()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from typing import Any
 
 import pytest
 
 from fairlead_elastic_serving.worker import Worker
 from tests.plugins.elastic_serving.test_worker import BODY, Given, client
+from tests.plugins.language_model.serving.leaving import WAIT_S, HeldUntilAborted
 
 LONG = {**BODY, "max_tokens": 400}
 SOME = {**BODY, "max_tokens": 60}
@@ -43,8 +45,16 @@ async def test_an_answer_ends_where_the_context_does() -> None:
 
 
 async def test_more_than_may_wait_is_told_to_come_back() -> None:
-    async with client(Worker().application(Given(max_sequences=1, max_waiting=1))) as http:
-        answers = await asyncio.gather(*(http.post("/v1/completions", json=SOME) for _ in range(6)))
+    worker, go = Worker(), threading.Event()
+    async with client(worker.application(Given(max_sequences=1, max_waiting=1))) as http:
+        # No request is begun before all have come, however slowly they do.
+        worker._running().between_steps(lambda: go.wait(WAIT_S))
+        asked = [asyncio.create_task(http.post("/v1/completions", json=SOME)) for _ in range(6)]
+        waiting = set(asked)
+        while len(waiting) > 1:
+            _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        go.set()
+        answers = await asyncio.gather(*asked)
     found = sorted(answer.status_code for answer in answers)
     assert set(found) == {200, 429} and found[0] == 200
     late = next(answer for answer in answers if answer.status_code == 429)
@@ -74,12 +84,14 @@ async def test_a_client_that_goes_away_leaves_nothing(stream: bool) -> None:
         "http_version": "1.1", "scheme": "http", "server": ("test", 80),
     }  # fmt: skip
     engine = worker._running()
-    if not stream:
-        asyncio.get_running_loop().call_later(0.05, began.set)
+    held = HeldUntilAborted(engine)
     served = asyncio.create_task(app(scope, receive, send))
-    await asyncio.wait({served}, timeout=30)
+    if not stream:
+        await asyncio.to_thread(held.reached)
+        began.set()
+    await asyncio.wait({served}, timeout=WAIT_S)
     assert served.done()
-    assert await asyncio.to_thread(engine.drain, 30)
+    assert await asyncio.to_thread(engine.drain, WAIT_S)
     assert engine.load == (0, 0) and engine.pages[0] == 0
     assert engine.telemetry.generation_tokens < 400
     engine.loop.scheduler.check()

@@ -10,7 +10,7 @@ import pytest
 from fairlead_elastic_serving.engine.engine import Engine
 from fairlead_language_model.serving import Failure
 from tests.plugins.elastic_serving.engine.conftest import MakeEngine
-from tests.plugins.elastic_serving.engine.serving import Collected, request, run
+from tests.plugins.elastic_serving.engine.serving import WAIT_S, Collected, request, run
 from tests.plugins.elastic_serving.random_models import RandomModel, some_tokens
 
 
@@ -32,7 +32,7 @@ class Breaks:
 def submitted(engine: Engine, number: int) -> list[Collected]:
     """Requests that all come in at the same step."""
     sinks, go = [Collected() for _ in range(number)], Event()
-    job = engine.between_steps(lambda: go.wait(10))
+    job = engine.between_steps(lambda: go.wait(WAIT_S))
     for seed, sink in enumerate(sinks):
         engine.submit(request(some_tokens(9, seed), 6), sink)
     go.set()
@@ -81,15 +81,15 @@ def test_who_drains_learns_of_the_end_that_a_fault_makes(
 
     def breaks() -> Any:
         at.set()
-        assert go.wait(10)
+        assert go.wait(WAIT_S)
         monkeypatch.setattr(engine.loop.scheduler, "step", step)
         raise RuntimeError("a part of the machine broke")
 
     monkeypatch.setattr(engine.loop.scheduler, "step", breaks)
     sink = Collected()
     engine.submit(request(some_tokens(9), 5), sink)
-    assert at.wait(10)
-    waits = Thread(target=lambda: drained.append(engine.drain(30)))
+    assert at.wait(WAIT_S)
+    waits = Thread(target=lambda: drained.append(engine.drain(WAIT_S)))
     waits.start()
     go.set()
     waits.join()
@@ -107,7 +107,7 @@ def test_who_resizes_is_answered_though_a_step_under_way_fails(
 
 def test_who_gives_up_a_wait_between_steps_disturbs_nobody(make_engine: MakeEngine) -> None:
     engine, go = make_engine(), Event()
-    first = engine.between_steps(lambda: go.wait(10))
+    first = engine.between_steps(lambda: go.wait(WAIT_S))
     given_up = engine.between_steps(lambda: pytest.fail("nobody waits for this"))
     sink = Collected()
     engine.submit(request(some_tokens(9), 6), sink)

@@ -22,6 +22,8 @@ from tests.plugins.elastic_serving.random_models import RandomModel, some_tokens
 
 WAIT_S = patient(60.0)
 PAGES, FEW_PAGES = 400, 60
+#: A machine that stands still makes no link look dead: a group whose link is lost recovers, and restores nothing.
+LINKS = LinkSettings(stall_s=WAIT_S)
 
 
 class Pair:
@@ -31,7 +33,7 @@ class Pair:
         groups = GroupSettings(timing=Timing(pause_s=0.2, calm_s=0.2))
         self.engines = [Engine(open_model(llama.directory, PAGES, context=100)) for _ in range(2)]
         self.members = [
-            Membership(engine, f"0000{number}.x", LinkSettings(), groups) for number, engine in enumerate(self.engines)
+            Membership(engine, f"0000{number}.x", LINKS, groups) for number, engine in enumerate(self.engines)
         ]
         for member in self.members:
             member.know({other.me: other.door for other in self.members})

@@ -29,7 +29,6 @@ CONFIG = {
     "context_tokens": 80,
     "prefix_cache": False,
     "threads": 1,
-    "links": {"stall_s": 1.0},
 }
 PROMPTS = [some_tokens(20 + 3 * (number % 4), number) for number in range(5)]
 
@@ -41,8 +40,9 @@ def _free_ports() -> int:
     return port
 
 
-def _command(model: Path, port: int) -> list[str]:
-    options = ["--port", str(port), "--memory-bytes", str(1 << 30), "--config", json.dumps(CONFIG)]
+def _command(model: Path, port: int, stall_s: float) -> list[str]:
+    config = {**CONFIG, "links": {"stall_s": stall_s}}
+    options = ["--port", str(port), "--memory-bytes", str(1 << 30), "--config", json.dumps(config)]
     return ["-m", "fairlead_elastic_serving.group", str(model), *options]
 
 
@@ -111,7 +111,8 @@ def test_ranks_of_torchrun_serve_a_burst_as_one_and_each_alone_after_it(llama: R
     port = _free_ports()
     launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(_free_ports())]
     model = str(llama.directory)
-    command = [sys.executable, *launch, *_command(llama.directory, port)]
+    # A machine that stands still makes no link look dead: who recovers from that restores nothing.
+    command = [sys.executable, *launch, *_command(llama.directory, port, stall_s=60.0)]
     with _running((command, {})) as processes, ThreadPoolExecutor(16) as pool:
         _up(port, processes)
         alone = [_complete(port, model, prompt) for prompt in PROMPTS]
@@ -131,7 +132,7 @@ def test_ranks_of_torchrun_serve_a_burst_as_one_and_each_alone_after_it(llama: R
 def test_a_rank_answers_all_its_requests_though_its_peer_is_gone(llama: RandomModel, fault: signal.Signals) -> None:
     port, model = _free_ports(), str(llama.directory)
     place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_ports())}
-    command = [sys.executable, *_command(llama.directory, port)]
+    command = [sys.executable, *_command(llama.directory, port, stall_s=1.0)]
     ranks = [(command, place | {"RANK": str(rank)}) for rank in (0, 1)]
     with _running(*ranks) as processes, ThreadPoolExecutor(32) as pool, ExitStack() as pool_exits:
         _up(port, processes)

@@ -11,9 +11,9 @@ from fairlead_elastic_serving.links.link import Inbox, Message
 
 
 def main() -> None:
-    address, fault = sys.argv[1:]
+    address, fault, stall_s = sys.argv[1:]
     inbox = Inbox()
-    link = dial(address, "a", "b", inbox, LinkSettings(stall_s=1.0))
+    link = dial(address, "a", "b", inbox, LinkSettings(stall_s=float(stall_s)))
     while (received := inbox.take(30.0)) is not None and received.message is not None:
         link.send(received.lane, Message("echo", received.message.fields, received.message.tensors))
         if received.message.fields.get("last"):

@@ -9,9 +9,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,9 +27,14 @@ from fairlead_elastic_serving.links.link import Inbox, Lane, LinkLost, Message, 
 from fairlead_elastic_serving.links.meeting import Meeting, Torchrun
 from fairlead_elastic_serving.links.memory_link import memory_pair
 from fairlead_elastic_serving.links.pace import TokenBucket
-from fairlead_elastic_serving.links.torch_link import TorchLink
+from fairlead_elastic_serving.links.torch_link import SLICE_BYTES, TorchLink
+from tests.patience import patient
 
 PEER = Path(__file__).with_name("link_peer.py")
+WAIT_S = patient(60.0)
+#: Silence that no machine makes, however long it stands still; and some after which each attempt takes a peer for dead:
+#: the first that is long enough for this machine counts.
+NEVER_S, SOON_S = WAIT_S, (0.4, 4.0, 20.0)
 DTYPES = [torch.float32, torch.bfloat16, torch.int64, torch.int32, torch.uint8]
 
 
@@ -106,9 +112,7 @@ def _pair(settings: LinkSettings) -> Iterator[tuple[TorchLink, TorchLink, Inbox,
     door = Door("a", settings)
     dialing = threading.Thread(target=lambda: made.update(link=dial(door.address, "a", "b", theirs, settings)))
     dialing.start()
-    while not (asked := door.dials()):
-        time.sleep(0.005)
-    link = door.accept(asked[0], mine)
+    link = door.accept(_first_dial(door), mine)
     dialing.join()
     try:
         yield link, made["link"], mine, theirs
@@ -118,62 +122,100 @@ def _pair(settings: LinkSettings) -> Iterator[tuple[TorchLink, TorchLink, Inbox,
 
 
 def test_lanes_carry_what_is_long_and_what_is_short() -> None:
-    with _pair(LinkSettings(stall_s=2.0)) as (one, two, mine, theirs):
+    with _pair(LinkSettings(stall_s=NEVER_S)) as (one, two, mine, theirs):
         long = torch.arange(600_000, dtype=torch.float32)
         one.send(Lane.EXCHANGE, Message("long", {}, {"t": long}))
         for number in range(20):
             two.send(Lane.CONTROL, Message("short", {"number": number}))
-        found = theirs.take(10.0)
+        found = theirs.take(WAIT_S)
         assert found.peer == "a" and found.lane is Lane.EXCHANGE and torch.equal(found.message.tensors["t"], long)
-        assert [mine.take(10.0).message.fields["number"] for _ in range(20)] == list(range(20))
+        assert [mine.take(WAIT_S).message.fields["number"] for _ in range(20)] == list(range(20))
         one.close()
-        assert theirs.take(10.0) == Received("a", Lane.CONTROL, None, "closed by the other side")
+        assert theirs.take(WAIT_S) == Received("a", Lane.CONTROL, None, "closed by the other side")
         with pytest.raises(LinkLost):
             two.send(Lane.CONTROL, Message("never"))
 
 
 def test_a_link_without_traffic_stands() -> None:
-    with _pair(LinkSettings(stall_s=0.4)) as (one, two, mine, theirs):
-        assert mine.take(1.2) is None and theirs.take(0.0) is None
-        assert one.lost is None and two.lost is None
+    def stood(stall_s: float) -> bool:
+        with _pair(LinkSettings(stall_s=stall_s)) as (one, two, mine, theirs):
+            return mine.take(3 * stall_s) is theirs.take(0.0) is one.lost is two.lost is None
+
+    assert any(stood(stall_s) for stall_s in SOON_S)
+
+
+class Slices:
+    """A lane's group that says when its first slice goes, and holds the second and the last one back for a test."""
+
+    def __init__(self, group: Any, number: int) -> None:
+        self._group, self._number, self.sent = group, number, 0
+        self.first, self.second, self.last = threading.Event(), threading.Event(), threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._group, name)
+
+    def send(self, parts: list[torch.Tensor], *where: int) -> Any:
+        if parts[0].numel() == SLICE_BYTES:
+            self.sent += 1
+            if self.sent in (2, self._number):
+                assert (self.second if self.sent == 2 else self.last).wait(WAIT_S)
+            self.first.set()
+        return self._group.send(parts, *where)
 
 
 def test_activations_overtake_an_exchange_that_is_under_way() -> None:
-    # Four slices a second: the exchange alone takes over two seconds.
-    with _pair(LinkSettings(stall_s=8.0, bytes_per_s=4 << 18)) as (one, _, _, theirs):
-        one.send(Lane.EXCHANGE, Message("long", {}, {"t": torch.zeros(10 << 18, dtype=torch.uint8)}))
-        while not one.waiting(Lane.EXCHANGE):
-            time.sleep(0.001)
+    # Sixteen slices a second: the exchange alone takes more than half of one.
+    with _pair(LinkSettings(stall_s=NEVER_S, bytes_per_s=16 * SLICE_BYTES)) as (one, _, _, theirs):
+        body = torch.zeros(10 * SLICE_BYTES - 4096, dtype=torch.uint8)
+        slices = one._groups[Lane.EXCHANGE] = Slices(one._groups[Lane.EXCHANGE], 9)
+        one.send(Lane.EXCHANGE, Message("long", {}, {"t": body}))
+        assert slices.first.wait(WAIT_S)
         one.send(Lane.ACTIVATIONS, Message("urgent", {}, {"t": torch.zeros(1 << 10)}))
-        assert [theirs.take(20.0).message.kind for _ in range(2)] == ["urgent", "long"]
+        slices.second.set()
+        assert theirs.take(WAIT_S).message.kind == "urgent"
+        slices.last.set()
+        assert theirs.take(WAIT_S).message.kind == "long" and slices.sent == 9
 
 
-@pytest.mark.parametrize("fault", ["kill", "stop"])
-def test_a_peer_that_dies_or_stands_still_is_noticed(fault: str) -> None:
-    inbox, settings = Inbox(), LinkSettings(stall_s=1.0)
-    door = Door("a", settings)
-    peer = subprocess.Popen([sys.executable, str(PEER), door.address, fault])
-    try:
-        while not (asked := door.dials()):
-            time.sleep(0.01)
-        link = door.accept(asked[0], inbox)
-        link.send(Lane.ACTIVATIONS, Message("say", {"last": False}, {"t": torch.ones(3)}))
-        assert torch.equal(inbox.take(20.0).message.tensors["t"], torch.ones(3))
-        link.send(Lane.CONTROL, Message("say", {"last": True}))
-        received = inbox.take(20.0)
+@contextlib.contextmanager
+def _echoing_peer(fault: str, stalls_s: Iterable[float]) -> Iterator[tuple[TorchLink, Inbox]]:
+    """A link to a process that has answered over it; where it was taken for dead before, another one is started."""
+    for stall_s in stalls_s:
+        inbox, door = Inbox(), Door("a", LinkSettings(stall_s=stall_s))
+        peer = subprocess.Popen([sys.executable, str(PEER), door.address, fault, str(stall_s)])
+        try:
+            link = door.accept(_first_dial(door), inbox)
+            with contextlib.suppress(LinkLost):
+                link.send(Lane.ACTIVATIONS, Message("say", {"last": False}, {"t": torch.ones(3)}))
+            answer = inbox.take(WAIT_S)
+            assert answer is not None
+            if answer.message is not None:
+                assert torch.equal(answer.message.tensors["t"], torch.ones(3))
+                yield link, inbox
+                return
+        finally:
+            os.kill(peer.pid, signal.SIGKILL)
+            peer.wait()
+    raise AssertionError("the link never stood long enough for an answer")
+
+
+# The end of a process closes its connections; one that stands still is noticed by its silence alone.
+@pytest.mark.parametrize(("fault", "stalls_s"), [("kill", [NEVER_S]), ("stop", [1.0, 5.0, 20.0])])
+def test_a_peer_that_dies_or_stands_still_is_noticed(fault: str, stalls_s: list[float]) -> None:
+    with _echoing_peer(fault, stalls_s) as (link, inbox):
+        with contextlib.suppress(LinkLost):
+            link.send(Lane.CONTROL, Message("say", {"last": True}))
+        received = inbox.take(WAIT_S)
         while received is not None and received.message is not None:
-            received = inbox.take(20.0)
+            received = inbox.take(WAIT_S)
         assert received is not None and received.peer == "b"
         with pytest.raises(LinkLost):
             link.send(Lane.CONTROL, Message("say"))
         link.close()
-    finally:
-        os.kill(peer.pid, signal.SIGKILL)
-        peer.wait()
 
 
 def test_instances_that_know_each_other_have_a_link_and_get_another_after_a_fault() -> None:
-    settings = LinkSettings(stall_s=2.0)
+    settings = LinkSettings(stall_s=NEVER_S)
     inboxes = {name: Inbox() for name in "abc"}
     meetings = {name: Meeting(name, inboxes[name], settings) for name in "abc"}
     doors = {name: meeting.door.address for name, meeting in meetings.items()}
@@ -183,7 +225,7 @@ def test_instances_that_know_each_other_have_a_link_and_get_another_after_a_faul
         _wait(lambda: all(len(meeting.links) == 2 for meeting in meetings.values()))
         first = meetings["a"].links["b"]
         first.send(Lane.CONTROL, Message("hello"))
-        assert inboxes["b"].take(10.0).message.kind == "hello"
+        assert inboxes["b"].take(WAIT_S).message.kind == "hello"
         first.close()
         _wait(lambda: "b" in meetings["a"].links and meetings["a"].links["b"] is not first)
         _wait(lambda: "a" in meetings["b"].links)
@@ -216,8 +258,14 @@ def test_what_torchrun_did_not_set_is_named() -> None:
     ) == Torchrun(1, 2, "here", 5)
 
 
+def _first_dial(door: Door) -> Dial:
+    asked: list[Dial] = []
+    _wait(lambda: asked.extend(door.dials()) or asked)
+    return asked[0]
+
+
 def _wait(done) -> None:
-    deadline = time.monotonic() + 20.0
+    deadline = time.monotonic() + WAIT_S
     while not done():
         assert time.monotonic() < deadline, "it never came to be"
         time.sleep(0.01)
