@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -16,10 +18,11 @@ from fairlead_sparse_inference.engine import Event as EngineEvent
 from fairlead_sparse_inference.train.layout import write_checkpoint
 from fairlead_sparse_inference.train.shape import ModelShape
 from fairlead_sparse_inference.train.tokenizer import train_tokenizer
+from tests.patience import patient
 
 SHAPE = ModelShape(vocabulary=300, width=64, layers=2, heads=4, kv_heads=2, neurons=96, context=128)
 TEXT = "The rain fell on the harbour all night. “Who is there?” said the pilot. “A friend,” said the boy. " * 20
-WAIT_S = 30.0
+WAIT_S = patient(60.0)
 
 
 def random_weights(shape: ModelShape, seed: int) -> dict[str, np.ndarray]:
@@ -107,6 +110,41 @@ class Collected:
     def text(self) -> str:
         """The text that was reported."""
         return "".join(piece.text for piece in self.pieces) + (self.finish.text if self.finish else "")
+
+
+class Held(Collected):
+    """A sink that holds the engine up at a piece until it is let go: what a test does then comes before the next one,
+    however late the test's own thread has its turn.
+    """
+
+    def __init__(self, piece: int = 1) -> None:
+        super().__init__()
+        self._piece, self._reached, self._go = piece, Event(), Event()
+
+    def __call__(self, event: EngineEvent) -> None:
+        super().__call__(event)
+        if isinstance(event, Piece) and len(self.pieces) == self._piece:
+            self._reached.set()
+            self._go.wait(WAIT_S)
+
+    def reached(self) -> None:
+        """Wait until the engine is held up."""
+        assert self._reached.wait(WAIT_S), "the piece did not come"
+
+    def let_go(self) -> None:
+        """Let the engine go on."""
+        self._go.set()
+
+
+def resize_held(engine: Engine, held: Held, memory_bytes: int) -> None:
+    """Resize an engine that is held up: it is asked before its next turn."""
+    held.reached()
+    with ThreadPoolExecutor(1) as pool:
+        resized = pool.submit(engine.resize, memory_bytes)
+        while not (engine._jobs or resized.done()):
+            time.sleep(0.001)
+        held.let_go()
+        resized.result(WAIT_S)
 
 
 def greedy(prompt: list[int], max_tokens: int = 20, **settings: object) -> Request:

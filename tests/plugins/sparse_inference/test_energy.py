@@ -20,7 +20,7 @@ from fairlead_sparse_inference.top.rates import energy_note, rates
 from fairlead_sparse_inference.top.reading import Reading, parse
 from tests.firmware_bridge.trees import Device, edge_box, phone
 
-from .conftest import greedy, run
+from .conftest import WAIT_S, greedy, run
 
 PACKAGE = "sys/class/powercap/intel-rapl:0"
 RANGE_UJ = 262_143_328_850
@@ -149,7 +149,7 @@ def test_a_battery_counts_only_while_it_discharges(tmp_path: Path) -> None:
 
 def told_by(engine: Engine) -> Reading:
     """What /metrics says once the engine rests."""
-    assert engine.drain(10)
+    assert engine.drain(WAIT_S)
     engine.close()
     registry = CollectorRegistry()
     registry.register(EngineCollector(engine))

@@ -25,7 +25,7 @@ from fairlead_sparse_inference.engine import (
 from fairlead_sparse_inference.engine.sequence import Sequence
 from fairlead_sparse_inference.engine.speculation import NgramSource
 
-from .conftest import SHAPE, Collected, greedy, run
+from .conftest import SHAPE, WAIT_S, Collected, Held, greedy, run
 
 MakeEngine = Callable[..., Engine]
 
@@ -104,7 +104,7 @@ def test_requests_have_tokens_in_turn(make_engine: MakeEngine) -> None:
 
     def sink(number: int) -> Callable[[object], None]:
         def take(event: object) -> None:
-            gate.wait(10)
+            gate.wait(WAIT_S)
             order.append(number)
             sinks[number](event)  # pyright: ignore[reportArgumentType]
 
@@ -121,23 +121,18 @@ def test_requests_have_tokens_in_turn(make_engine: MakeEngine) -> None:
 
 
 def test_an_aborted_request_frees_its_pages_and_leaves_the_others(make_engine: MakeEngine) -> None:
-    engine, first, second = make_engine(), Collected(), Collected()
-    began = Event()
-
-    def sink(event: object) -> None:
-        began.set()
-        first(event)  # pyright: ignore[reportArgumentType]
-
+    engine, first, second = make_engine(), Held(), Collected()
     parameters = SamplingParameters(temperature=1, seed=1, logit_bias={1: -1e9, 4: -1e9})
-    sequence = engine.submit(Request((0, 1), parameters, 120), sink)
-    assert began.wait(10)
+    sequence = engine.submit(Request((0, 1), parameters, 120), first)
+    first.reached()
     engine.abort(sequence)
     engine.submit(greedy([0, 9], 5), second)
+    first.let_go()
     assert first.wait().finish is not None
     assert second.wait().finish is not None
-    assert engine.drain(10)
+    assert engine.drain(WAIT_S)
     assert engine.pages[0] == 0
-    assert first.finish is not None and first.finish.reason in ("abort", "length")
+    assert first.finish is not None and first.finish.reason == "abort"
 
 
 def test_what_breaks_one_request_does_not_break_the_next(make_engine: MakeEngine) -> None:
@@ -153,7 +148,7 @@ def test_what_breaks_one_request_does_not_break_the_next(make_engine: MakeEngine
 
 
 def test_a_fault_of_the_engine_ends_its_requests_and_not_its_thread(make_engine: MakeEngine) -> None:
-    engine, going = make_engine(), Collected()
+    engine, going = make_engine(), Held()
     scheduler = engine._scheduler
     admit = scheduler.admit
 
@@ -161,21 +156,14 @@ def test_a_fault_of_the_engine_ends_its_requests_and_not_its_thread(make_engine:
         scheduler.admit = admit
         raise RuntimeError("a fault")
 
-    began, broken = Event(), Event()
-
-    def sink(event: object) -> None:
-        going(event)  # pyright: ignore[reportArgumentType]
-        began.set()
-        broken.wait(10)
-
-    engine.submit(greedy([0, 2], 120, logit_bias={1: -1e9, 4: -1e9}), sink)
-    assert began.wait(10)
+    engine.submit(greedy([0, 2], 120, logit_bias={1: -1e9, 4: -1e9}), going)
+    going.reached()
     scheduler.admit = fault
-    broken.set()
+    going.let_go()
     failure = going.wait().failure
     assert failure is not None and failure.message == "RuntimeError: a fault"
     assert run(engine, greedy([0, 2], 5)).finish is not None
-    assert engine.drain(10) and engine.load == (0, 0) and engine.pages[0] == 0
+    assert engine.drain(WAIT_S) and engine.load == (0, 0) and engine.pages[0] == 0
 
 
 def test_a_prompt_beyond_the_context_is_refused(make_engine: MakeEngine) -> None:
@@ -195,7 +183,7 @@ def test_a_full_queue_refuses(make_engine: MakeEngine) -> None:
     hold, sinks = Event(), [Collected(), Collected()]
 
     def slow(event: object) -> None:
-        hold.wait(10)
+        hold.wait(WAIT_S)
         sinks[0](event)  # pyright: ignore[reportArgumentType]
 
     engine.submit(greedy([0, 3], 4), slow)
@@ -243,7 +231,7 @@ def test_a_budget_below_the_minimum_is_refused_and_the_old_one_stays(make_engine
 def test_a_drained_engine_finishes_and_takes_nothing_new(make_engine: MakeEngine) -> None:
     engine, answer = make_engine(), Collected()
     engine.submit(greedy([0, 2], 20), answer)
-    assert engine.drain(10)
+    assert engine.drain(WAIT_S)
     assert answer.done.is_set()
     with pytest.raises(EngineClosed):
         engine.submit(greedy([0, 2]), Collected())
@@ -305,7 +293,7 @@ def test_whatever_happens_each_request_ends_once_and_no_page_is_lost(make_engine
             engine.resize(engine.plan.minimum_bytes + spare)
     for collected in sinks:
         collected.wait()
-    assert engine.drain(10)
+    assert engine.drain(WAIT_S)
     assert ends == [1] * len(ends)
     assert engine.pages[0] == 0
     scheduler = engine._scheduler
@@ -324,7 +312,7 @@ def test_a_prompt_that_begins_like_another_is_computed_from_where_they_part(make
     first, again, longer = greedy(prompt, 8), greedy(prompt, 8), greedy([*prompt, 77, 5], 8)
     answers = [run(engine, request) for request in (first, again, longer)]
     assert [run(plain, request).tokens for request in (first, again, longer)] == [a.tokens for a in answers]
-    assert engine.drain(10) and plain.drain(10)
+    assert engine.drain(WAIT_S) and plain.drain(WAIT_S)
     # Of the second prompt one token is computed, of the third what the others did not hold.
     assert engine.telemetry.prompt_tokens == 61 + 1 + 2
     assert engine.telemetry.cached_tokens == 60 + 61

@@ -14,7 +14,7 @@ from fairlead_sparse_inference.engine import Engine, Request, SparseModel
 from fairlead_sparse_inference.engine.speculation import NgramSource
 
 from .bundles import bundle_of
-from .conftest import Collected, run
+from .conftest import Collected, Held, resize_held, run
 
 NO_END = {1: -1e9, 4: -1e9}
 #: A page holds 16 tokens and a piece of a prompt 64: one token may be left of either.
@@ -115,12 +115,12 @@ def test_an_answer_that_had_to_make_room(start: Start) -> None:
     requests = [asked(prompt(20, seed), 90) for seed in (0, 1)]
     expected = [told(run(start(prefix_cache=False), request)) for request in requests]
     engine = start(max_sequences=2)
-    going = [Collected() for _ in requests]
+    # The first answer waits for the second request, and both for the test.
+    first, second = going = [Held(1), Held(20)]
     for request, collected in zip(requests, going, strict=True):
         engine.submit(request, collected)
-    while len(going[1].pieces) < 20:
-        assert not going[1].done.is_set()
-    engine.resize(engine.plan.minimum_bytes)
+    first.let_go()
+    resize_held(engine, second, engine.plan.minimum_bytes)
     assert [told(collected.wait()) for collected in going] == expected
     assert engine.telemetry.preempted == 1
 

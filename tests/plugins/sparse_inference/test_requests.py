@@ -13,7 +13,7 @@ from fairlead_sparse_inference.engine import Event as EngineEvent
 from fairlead_sparse_inference.engine.sequence import Sequence
 from fairlead_sparse_inference.engine.speculation import NgramSource
 
-from .conftest import SHAPE, Collected, greedy, run
+from .conftest import SHAPE, WAIT_S, Collected, greedy, run
 
 MakeEngine = Callable[..., Engine]
 NO_END = {1: -1e9, 4: -1e9}
@@ -40,7 +40,7 @@ def test_an_abort_during_a_prompt_ends_it_before_its_first_token(make_engine: Ma
     finish = long.wait().finish
     assert finish is not None and (finish.reason, finish.completion_tokens, long.pieces) == ("abort", 0, [])
     assert other.wait().tokens == run(make_engine(), greedy([0, 9], 20, logit_bias=NO_END)).tokens
-    assert engine.drain(10)
+    assert engine.drain(WAIT_S)
     assert 2 < engine.telemetry.prompt_tokens < 2 + len(prompt)
     assert engine.pages[0] == 0
 
@@ -59,7 +59,7 @@ def test_the_rest_of_an_aborted_prompt_is_computed_by_the_next_that_has_it(make_
     engine.submit(greedy([0, 9], 20, logit_bias=NO_END), take)
     long.wait(), other.wait()
     assert run(engine, greedy(prompt_of(120), 7)).tokens == run(make_engine(), greedy(prompt_of(120), 7)).tokens
-    assert engine.drain(10)
+    assert engine.drain(WAIT_S)
     assert engine.telemetry.cached_tokens >= 64
 
 

@@ -20,7 +20,7 @@ from fairlead_sparse_inference.train.layout import write_checkpoint
 from fairlead_sparse_inference.train.shape import ModelShape
 from fairlead_sparse_inference.train.tokenizer import train_tokenizer
 
-from .conftest import SHAPE, TEXT, Collected, greedy, random_weights, run
+from .conftest import SHAPE, TEXT, WAIT_S, Collected, greedy, random_weights, run
 
 MakeEngine = Callable[..., Engine]
 SAMPLED = SamplingParameters(temperature=1.0, top_k=5)
@@ -61,7 +61,7 @@ def test_greedy_answers_are_the_same(make_engine: MakeEngine, drafts: DraftSourc
         other.wait()
         assert (other.tokens, other.text) == (one.tokens, one.text)
         assert other.finish is not None and one.finish is not None and other.finish.reason == one.finish.reason
-    assert guessing.drain(10)
+    assert guessing.drain(WAIT_S)
     told = guessing.telemetry
     assert told.drafted >= told.accepted
     assert told.completion_tokens == plain.telemetry.completion_tokens
@@ -71,7 +71,7 @@ def test_greedy_answers_are_the_same(make_engine: MakeEngine, drafts: DraftSourc
 def test_a_draft_that_is_right_saves_calls(make_engine: MakeEngine, model: SparseModel) -> None:
     engine = make_engine(drafts=DraftModel(model, 4, sequences=4, context=128))
     run(engine, greedy([0, 42, 99], 40, logit_bias={1: -1e9, 4: -1e9}))
-    assert engine.drain(10)
+    assert engine.drain(WAIT_S)
     assert engine.telemetry.accepted > 0.7 * engine.telemetry.drafted > 0
 
 
@@ -160,7 +160,7 @@ def test_pages_of_the_draft_model_come_back(make_engine: MakeEngine, small: Spar
     engine.resize(engine.plan.minimum_bytes)
     for sink in sinks:
         sink.wait()
-    assert engine.drain(10)
+    assert engine.drain(WAIT_S)
     assert source.pages.free == source.pages.count
 
 

@@ -23,6 +23,7 @@ from fairlead_sparse_inference.train.dialogue import conversations
 from fairlead_sparse_inference.train.schedule import learning_rate, progress
 from fairlead_sparse_inference.train.shape import ModelShape
 from fairlead_sparse_inference.train.tokenizer import render, train_tokenizer
+from tests.patience import patient
 
 WORDS = "the ship lay at anchor in a quiet bay while men sang old songs and the wind turned north".split()  # noqa: SIM905
 SIZES = "--layers 2 --width 64 --heads 4 --kv-heads 2 --neurons 96 --context 32".split()  # noqa: SIM905
@@ -162,7 +163,7 @@ def test_a_resumed_run_continues_as_an_uninterrupted_one(corpus: Path, tmp_path:
         [sys.executable, "-c", script, *options, "--steps", "12", "--validate-every", "6"],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=patient(100),
         check=False,
     )
     assert ended.returncode == 3, ended.stderr
@@ -182,7 +183,7 @@ def test_a_time_limit_ends_the_run(corpus: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed")
     train(corpus, tmp_path / "run", "--minutes", "0.02")
     last = log_of(tmp_path / "run")[-1]
-    assert 1.2 <= last["elapsed_s"] < 30
+    assert 1.2 <= last["elapsed_s"] < patient(60)
 
 
 def test_another_shape_does_not_resume(corpus: Path, tmp_path: Path) -> None:
@@ -258,7 +259,7 @@ def test_without_pytorch_the_command_says_how_to_get_it(corpus: Path, tmp_path: 
         "from fairlead_sparse_inference.train.command import train_tiny; train_tiny()"
     )
     command = [sys.executable, "-c", script, str(corpus), "--run", str(tmp_path / "run"), "--steps", "1"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=patient(60), check=False)
     assert result.returncode == 1
     assert "pip install torch" in result.stderr
     assert "Traceback" not in result.stderr

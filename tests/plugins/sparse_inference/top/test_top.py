@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,11 +19,12 @@ from fairlead_kernels.work import FIELDS
 from fairlead_sparse_inference.engine import Engine
 from fairlead_sparse_inference.metrics import EngineCollector
 from fairlead_sparse_inference.sparsity.command import sparse
+from fairlead_sparse_inference.top import command
 from fairlead_sparse_inference.top.rates import by_layer, rates
 from fairlead_sparse_inference.top.reading import Reading, parse
 from fairlead_sparse_inference.top.source import spans
 
-from ..conftest import SHAPE, greedy, run
+from ..conftest import SHAPE, WAIT_S, greedy, run
 
 STORAGE = {"fixed_hits": 10, "hot_hits": 60, "cold_hits": 20, "misses": 10, "reads": 10, "read_bytes": 40960}
 STORAGE |= {"read_ns": 4_000_000, "stalled_ns": 1_000_000}
@@ -38,7 +41,7 @@ def served(make_engine: Callable[..., Engine]) -> Engine:
     """An engine that has answered once."""
     engine = make_engine()
     run(engine, greedy([0, 5, 6], 9, logit_bias={1: -1e9, 4: -1e9}))
-    assert engine.drain(10)
+    assert engine.drain(WAIT_S)
     return engine
 
 
@@ -145,7 +148,10 @@ def test_a_workload_that_is_not_there_is_one_line(gateway: str) -> None:
     assert shown.output.strip() == "Error: no such workload"
 
 
-def test_telemetry_is_recorded_and_plotted(gateway: str, tmp_path: Path) -> None:
+def test_telemetry_is_recorded_and_plotted(gateway: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A tenth of a second between two looks, so that there are as many readings however long each takes.
+    looks = count()
+    monkeypatch.setattr(command, "time", SimpleNamespace(monotonic=lambda: 0.1 * next(looks)))
     out, plots = tmp_path / "told.jsonl", tmp_path / "plots"
     arguments = ("--every", "0.1", "--seconds", "0.4", "--out", str(out))
     shown = call(gateway, "telemetry", "chat", *arguments)
