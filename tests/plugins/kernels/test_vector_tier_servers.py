@@ -19,6 +19,7 @@ from fairlead_kernels import vector_tiers as vt
 
 pytestmark = pytest.mark.skipif(not fk.available_isas(), reason="no compiled kernels")
 SIZE = 200_001
+WAIT_S = 60.0
 HEADER = struct.Struct("<IHHQIIII")
 MAGIC, READ, WRITE, CONTROL = 0x31544C46, 1, 2, 3
 
@@ -61,7 +62,7 @@ def served(memory: Any) -> Iterator[tuple[int, Any]]:
 
 def connected(port: int) -> socket.socket:
     """A connection that has been lent the region."""
-    made = socket.create_connection(("127.0.0.1", port), 5)
+    made = socket.create_connection(("127.0.0.1", port), WAIT_S)
     made.sendall(frame(CONTROL, b"lend"))
     assert made.recv(1000)[HEADER.size :] == b"you said lend"
     return made
@@ -83,12 +84,12 @@ def ring(memory: Any) -> Iterator[Any]:
 def tier(request: pytest.FixtureRequest, memory: Any, served: tuple[int, Any], ring: Any) -> Any:
     way = request.param
     if way == "tcp":
-        return native().tcp_tier("memory:x", connected(served[0]).detach(), SIZE, 5.0)
+        return native().tcp_tier("memory:x", connected(served[0]).detach(), SIZE, WAIT_S)
     if way in ("ring", "delay"):
-        return native().shared_tier("shm:x", memory, ring, 300e-6 if way == "delay" else 0.0, 5.0)
+        return native().shared_tier("shm:x", memory, ring, 300e-6 if way == "delay" else 0.0, WAIT_S)
     if way == "process":
         return native().process_tier("process:x", os.getpid(), memory.address, SIZE)
-    lost = native().tcp_tier("memory:lost", socket.socketpair()[0].detach(), SIZE, 5.0)
+    lost = native().tcp_tier("memory:lost", socket.socketpair()[0].detach(), SIZE, WAIT_S)
     return native().replicated_tier("both", [lost, native().memory_tier("dram:", memory)])
 
 
@@ -146,7 +147,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
 def test_answers_that_break_the_protocol_lose_the_tier(what: str) -> None:
     made, why = BAD[what]
     descriptor, thread = answer_once(made())
-    tier = native().tcp_tier("memory:bad", descriptor, SIZE, 5.0)
+    tier = native().tcp_tier("memory:bad", descriptor, SIZE, WAIT_S)
     for _ in range(2):
         with pytest.raises(vt.TierLost, match=f"memory:bad: .*{why}"):
             vt.read_batch(tier, [0], 100)
@@ -187,12 +188,12 @@ def test_requests_that_leave_the_region_are_refused(
 
 
 def test_nothing_is_read_before_it_is_lent_or_after(served: tuple[int, Any], memory: Any) -> None:
-    with socket.create_connection(("127.0.0.1", served[0]), 5) as client:
+    with socket.create_connection(("127.0.0.1", served[0]), WAIT_S) as client:
         client.sendall(frame(READ, struct.pack("<QQ", 0, 4), 1))
         assert b"has not been lent a region" in client.recv(1000)
     region = native().LentRegion(memory)
     region.end()
-    tier = native().tcp_tier("memory:x", connected(served[0]).detach(), SIZE, 5.0)
+    tier = native().tcp_tier("memory:x", connected(served[0]).detach(), SIZE, WAIT_S)
     served[1].end()
     with pytest.raises(vt.TierLost, match=r"given back|closed the connection"):
         for _ in range(100):

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from fairlead_agent.plugin import Budget, Peer
 from fairlead_tiered_retrieval.client import Client, Retries
 from fairlead_tiered_retrieval.worker import Worker
+from tests.patience import patient
 
 
 class Given:
@@ -76,7 +77,7 @@ class Served:
 
     def wait_joined(self) -> None:
         """Wait until it answers for itself."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + patient(60)
         with self.client(attempts=6) as client:
             while client.stats().get("joining"):
                 assert time.monotonic() < deadline, "it is still joining"
@@ -89,7 +90,7 @@ class Served:
     def stop(self) -> None:
         """Answer no more."""
         self._server.should_exit = True
-        self._thread.join(10)
+        self._thread.join(patient(60))
 
 
 def know_each_other(*served: Served) -> None:

@@ -181,7 +181,7 @@ async def test_more_than_can_wait_are_refused(stylist: Stylist, monkeypatch: pyt
     answer = stylist.answer
 
     def slow(asked: object, stopped: object) -> object:
-        go.wait(20)
+        go.wait(60)
         return answer(asked)  # type: ignore[arg-type]
 
     monkeypatch.setattr(stylist, "answer", slow)

@@ -62,7 +62,7 @@ def test_changes_are_seen_at_once_and_maintained(index, rows):
     assert index.count == COUNT + 300 - len(gone) and not len(index.busy())
     live = np.setdiff1d(np.arange(COUNT + 300), gone)
     assert not np.isin(index.search(rows[gone[:50]], 10).slots, gone).any()
-    assert index.maintain(1.0).finished
+    assert index.maintain(60.0).finished
     assert reached(index, more, live, 0.95) >= 0.92
     assert index.more_bytes(len(gone) // 2) == 0
     index.add(gone, rows[gone])

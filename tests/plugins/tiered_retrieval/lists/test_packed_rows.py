@@ -16,7 +16,7 @@ from fairlead_tiered_retrieval.space import Space
 from fairlead_tiered_retrieval.tiers import Region, open_region
 from fairlead_tiered_retrieval.tiers.packed import PackedRegion
 
-from ..tiers.nodes import TOKEN, Node
+from ..tiers.nodes import TOKEN, WAIT_S, Node
 
 pytestmark = pytest.mark.skipif(extension() is None, reason="the compiled extension is not installed")
 
@@ -50,7 +50,7 @@ def lent(kind: str, node: Node) -> Iterator[Region]:
         elif kind == "process":
             yield open_region(node.url(name, "process"))
         else:
-            yield open_region(f"shm:{name}?delay_us=20")
+            yield open_region(f"shm:{name}?delay_us=20&timeout={WAIT_S}")
 
 
 @pytest.fixture(params=["file", "memory", "process", "delay"])

@@ -20,6 +20,7 @@ from fairlead_tiered_retrieval.store.fusion import ReciprocalRank, Weighted, fus
 from fairlead_tiered_retrieval.store.policy import BySize, Plan
 from fairlead_tiered_retrieval.store.settings import StoreSettings
 from fairlead_tiered_retrieval.store.store import Store
+from tests.patience import patient
 from tests.plugins.tiered_retrieval.store.documents import QUIET, ROWS, SPACE, InMemory, fill
 
 
@@ -176,7 +177,8 @@ def test_what_an_index_cannot_take_is_found_beside_it(store, monkeypatch):
     assert hits[0].id == 103 and sorted(hit.id for hit in hits) == list(range(110))
     documents.delete([103])
     monkeypatch.undo()
-    documents._parts.served.maintain(0.01)
+    while not documents._parts.served.maintain(0.01).finished:
+        pass
     assert documents.status().beside == 0
     hits = documents.search(ROWS[103], k=110).hits[0]
     assert len(hits) == 109 and 103 not in {hit.id for hit in hits}
@@ -269,7 +271,7 @@ def test_background_work_cuts_the_log_and_builds_an_index(tmp_path):
     with Store(tmp_path, settings, policy=InMemory()) as store:
         documents = store.create("a", SPACE)
         fill(documents, 500)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + patient(60)
         while time.monotonic() < deadline and (documents.status().plan.kind, documents._log.bytes) != ("memory", 0):
             time.sleep(0.01)
         assert documents.status().plan.kind == "memory" and documents._log.bytes == 0

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from fairlead_tiered_retrieval.store.store import Store
 from tests.plugins.tiered_retrieval.store import killed_writer as writer
@@ -59,7 +58,6 @@ def versions(documents) -> dict[int, int]:
     return found
 
 
-@pytest.mark.timeout(120)
 def test_killed_a_hundred_times_it_has_what_it_acknowledged(tmp_path):
     store = Store(tmp_path, writer.SETTINGS)
     store.create("a", writer.SPACE)

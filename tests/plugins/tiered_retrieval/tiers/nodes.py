@@ -6,7 +6,17 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from typing import TypeVar
+from urllib.parse import urlencode
 
+from fairlead_tiered_retrieval.tiers import TierTimeout
+from tests.patience import patient
+
+Result = TypeVar("Result")
+
+WAIT_S = patient(60.0)
 TOKEN = "a token of the tests only"
 COMMAND = "from fairlead_tiered_retrieval.tiers.command import memory_node; memory_node()"
 
@@ -29,8 +39,9 @@ class Node:
                 return
         raise AssertionError(f"the node did not start: {''.join(self.said)}")
 
-    def url(self, name: str, scheme: str = "memory", options: str = "") -> str:
-        return f"{scheme}://127.0.0.1:{self.port}/{name}{options}"
+    def url(self, name: str, scheme: str = "memory", **options: str | float) -> str:
+        """A region's; unless it says otherwise it waits for a node that a busy machine keeps waiting."""
+        return f"{scheme}://127.0.0.1:{self.port}/{name}?{urlencode({'timeout': WAIT_S, **options})}"
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
@@ -49,5 +60,15 @@ class Node:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
-        rest, _ = self.process.communicate(timeout=20)
+        rest, _ = self.process.communicate(timeout=WAIT_S)
         return "".join(self.said) + rest
+
+
+def patiently(work: Callable[[], Result]) -> Result:
+    """Do something over a tier whose timeout is short, again and again until it is in time."""
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        try:
+            return work()
+        except TierTimeout:
+            assert time.monotonic() < deadline

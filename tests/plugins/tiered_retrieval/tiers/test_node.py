@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,11 +24,12 @@ import fairlead_kernels as fk
 from fairlead_kernels import vector_tiers
 from fairlead_tiered_retrieval.errors import TieredRetrievalError
 from fairlead_tiered_retrieval.tiers import RegionUrlError, TierLost, TierTimeout, open_region
+from fairlead_tiered_retrieval.tiers import node as memory_nodes
 from fairlead_tiered_retrieval.tiers.command import memory_node
 from fairlead_tiered_retrieval.tiers.node import MemoryNode
 from fairlead_tiered_retrieval.tiers.remote import LentRegion
 
-from .nodes import TOKEN, Node
+from .nodes import TOKEN, WAIT_S, Node, patiently
 
 HAS_UCX = bool(fk.available_isas()) and not vector_tiers.serving().ucx_missing()
 UCX = pytest.param("ucx", marks=pytest.mark.skipif(not HAS_UCX, reason="no UCX here"))
@@ -47,7 +49,7 @@ def test_capacity_names_and_sizes_are_kept(node: Node) -> None:
         with pytest.raises(TierLost, match=r"lease_s inf: above 0"):
             LentRegion(node.url(name), "memory", "127.0.0.1", node.port, f"{name}-2", 10, lease_s=math.inf)
         with pytest.raises(TierLost, match=r"lease_s 900\.0: above 0, at most 30\.0"):
-            open_region(node.url("long", options="?lease_s=900"), 10)
+            open_region(node.url("long", lease_s=900), 10)
         again = open_region(node.url(name), 1 << 20)
         first.write(3, b"x")
         assert again.read(3, 1).tobytes() == b"x"
@@ -65,13 +67,13 @@ def test_a_wrong_token_gets_nothing(node: Node, monkeypatch: pytest.MonkeyPatch,
     assert "another token" not in str(caught.value)
     file = tmp_path / "token"
     file.write_text(TOKEN + "\n")
-    with open_region(node.url(f"file-{secrets.token_hex(4)}", options=f"?token_file={file}"), 10) as region:
+    with open_region(node.url(f"file-{secrets.token_hex(4)}", token_file=str(file)), 10) as region:
         assert region.size == 10
     monkeypatch.delenv("FAIRLEAD_MEMORY_TOKEN")
     with pytest.raises(RegionUrlError, match="no token: set FAIRLEAD_MEMORY_TOKEN"):
         open_region(node.url("x"), 10)
     with pytest.raises(RegionUrlError, match="token file /nowhere"):
-        open_region(node.url("x", options="?token_file=/nowhere"), 10)
+        open_region(node.url("x", token_file="/nowhere"), 10)
 
 
 def test_the_token_is_never_said() -> None:
@@ -82,27 +84,41 @@ def test_the_token_is_never_said() -> None:
     assert TOKEN not in said
 
 
-def test_a_lease_that_is_not_renewed_runs_out() -> None:
+def test_a_lease_that_is_not_renewed_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that goes on once the holder has had its turn, however late that is."""
+    now = [0.0]
+    monkeypatch.setattr(memory_nodes, "time", SimpleNamespace(monotonic=lambda: now[0]))
     with MemoryNode(1 << 20, TOKEN, lease_s=1.0) as lender:
-        url = f"memory://127.0.0.1:{lender.port}/short"
+        url = f"memory://127.0.0.1:{lender.port}/short?timeout={WAIT_S}"
         holder = open_region(url, 1000)
         ways = ("memory", "process", "ucx") if HAS_UCX else ("memory", "process")
         readers = [open_region(url.replace("memory", way)) for way in ways]
-        time.sleep(1.4)
+        for _ in range(3):
+            now[0] += 0.6
+            _until(lambda: lender.statistics()["regions"]["short"]["lease_left_s"] > 0.9)
         for region in readers:
             assert region.read(0, 4).tobytes() == bytes(4), "its holder renews it"
         holder._ended.set()  # type: ignore[attr-defined]  # as a holder that has died
-        deadline = time.monotonic() + 10
-        while lender.statistics()["regions"]:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        time.sleep(2.0)  # within which connections of regions that are over are closed
+
+        def over() -> bool:
+            now[0] += 1.0
+            return not lender.statistics()["regions"]
+
+        _until(over)
         for region in readers:
+            # Connections of regions that are over are closed within a moment.
             with pytest.raises(
                 TierLost, match=r"not lent here|given back|closed the connection|lends it no more|not map it any more"
             ):
-                region.read(0, 4)
+                _until(lambda region=region: not len(region.read(0, 4)))
         assert lender.statistics()["lent_bytes"] == 0
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < deadline, "it never came to be"
+        time.sleep(0.02)
 
 
 @contextmanager
@@ -123,10 +139,10 @@ def reading(url: str) -> Iterator[Callable[[], BaseException | None]]:
 
     thread = threading.Thread(target=read, daemon=True)
     thread.start()
-    assert begun.wait(10)
+    assert begun.wait(WAIT_S)
 
     def outcome() -> BaseException | None:
-        thread.join(10)
+        thread.join(WAIT_S)
         return ended[0] if ended else None
 
     yield outcome
@@ -136,7 +152,7 @@ def reading(url: str) -> Iterator[Callable[[], BaseException | None]]:
 def test_a_node_that_is_killed_while_it_is_read_is_lost(how: str) -> None:
     name = f"killed-{secrets.token_hex(4)}"
     running = Node("--shared", "--region", f"{name}=1M")
-    url = f"shm:{name}?delay_us=5" if how == "ring" else running.url(name, how)
+    url = f"shm:{name}?delay_us=5&timeout={WAIT_S}" if how == "ring" else running.url(name, how)
     try:
         with reading(url) as outcome:
             running.kill()
@@ -160,10 +176,10 @@ def test_a_node_that_stalls_is_late_and_can_be_read_again_when_it_goes_on(
     monkeypatch.setenv("UCX_TLS", "tcp")  # over shared memory its reads do not need the other process at all
     name = f"stalled-{secrets.token_hex(4)}"
     running = Node("--shared", "--region", f"{name}=1M")
-    url = f"shm:{name}?delay_us=5&timeout=0.3" if how == "ring" else running.url(name, how, "?timeout=0.3")
+    url = f"shm:{name}?delay_us=5&timeout=0.3" if how == "ring" else running.url(name, how, timeout=0.3)
     try:
-        region = open_region(url)
-        region.read(0, 10)
+        region = patiently(lambda: open_region(url))
+        patiently(lambda: region.read(0, 10))
         running.stall()
         with pytest.raises(TierTimeout, match=r"no answer within 0\.3"):
             region.read(0, 10)
@@ -171,13 +187,7 @@ def test_a_node_that_stalls_is_late_and_can_be_read_again_when_it_goes_on(
             with pytest.raises(TierTimeout, match=r"within 0\.3"):
                 open_region(url)
         running.signal(signal.SIGCONT)
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                assert region.read(0, 10).tobytes() == bytes(10)
-                break
-            except TierTimeout:
-                assert time.monotonic() < deadline
+        assert patiently(lambda: region.read(0, 10)).tobytes() == bytes(10)
     finally:
         running.end()
 
@@ -197,6 +207,7 @@ def test_what_is_no_memory_node_is_told_apart() -> None:
     answers = [b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nServer: something else\r\n\r\n", b""]
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
+        url = f"memory://127.0.0.1:{port}/x?timeout={WAIT_S}"
 
         def serve() -> None:
             for answer in answers:
@@ -209,22 +220,22 @@ def test_what_is_no_memory_node_is_told_apart() -> None:
         thread.start()
         for _ in answers:
             with pytest.raises(TierLost, match=r"127\.0\.0\.1.*(no memory node|is a memory node there)"):
-                open_region(f"memory://127.0.0.1:{port}/x")
+                open_region(url)
         thread.join()
     with pytest.raises(TierLost, match="no connection to 127"):
-        open_region(f"memory://127.0.0.1:{port}/x")
+        open_region(url)
 
 
 def test_a_node_outlives_garbage() -> None:
     random = np.random.default_rng(4)
     with MemoryNode(1 << 20, TOKEN) as lender:
-        region = open_region(f"memory://127.0.0.1:{lender.port}/good", 1000)
+        region = open_region(f"memory://127.0.0.1:{lender.port}/good?timeout={WAIT_S}", 1000)
         region.write(0, b"good")
         for length in (1, 31, 32, 33, 5000, 100_000):
-            with socket.create_connection(("127.0.0.1", lender.port), 5) as stranger:
+            with socket.create_connection(("127.0.0.1", lender.port), WAIT_S) as stranger:
                 stranger.sendall(random.bytes(length))
                 stranger.shutdown(socket.SHUT_WR)
-                stranger.settimeout(5)
+                stranger.settimeout(WAIT_S)
                 try:
                     assert stranger.recv(10) == b""
                 except ConnectionResetError:
@@ -265,7 +276,7 @@ def test_a_node_in_another_network_namespace_is_read() -> None:
                 pytest.skip(f"no network namespace can be made here: {done.stderr.strip()}")
         running = Node("--host", "10.213.77.2", prefix=("ip", "netns", "exec", space))
         try:
-            with open_region(f"memory://10.213.77.2:{running.port}/far", 5000) as region:
+            with open_region(f"memory://10.213.77.2:{running.port}/far?timeout={WAIT_S}", 5000) as region:
                 region.write(10, b"far away")
                 assert region.read(10, 8).tobytes() == b"far away"
         finally:

@@ -18,7 +18,7 @@ from fairlead_tiered_retrieval.space import Space
 from fairlead_tiered_retrieval.tiers import Region, RegionUrlError, TierLost, open_region
 from fairlead_tiered_retrieval.tiers.local import NumaRegion
 
-from .nodes import Node
+from .nodes import WAIT_S, Node
 
 SIZE = 200_000
 KINDS = ("dram", "numa", "file", "direct", "shm", "ring", "delay", "memory", "process", "ucx")
@@ -30,8 +30,8 @@ def made(kind: str, node: Node, folder: Path) -> Region:
     if kind in ("ring", "delay", "process"):
         base = open_region(node.url(name), SIZE)
         other = {
-            "ring": f"shm:{name}?ring=1",
-            "delay": f"shm:{name}?delay_us=200",
+            "ring": f"shm:{name}?ring=1&timeout={WAIT_S}",
+            "delay": f"shm:{name}?delay_us=200&timeout={WAIT_S}",
             "process": node.url(name, "process"),
         }
         region = open_region(other[kind])
@@ -163,7 +163,9 @@ except TierLost as error:
 small.write(0, b"still serving")
 print(small.read(0, 13).tobytes())
 """
-    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True).stdout
+    said = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=WAIT_S, check=True
+    ).stdout
     assert "200000 bytes in" in said
     assert "(no room): File too large" in said
     assert "still serving" in said
