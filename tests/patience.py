@@ -21,6 +21,13 @@ def patient(seconds: float) -> float:
     return seconds * FACTOR
 
 
+def growing(seconds: float, factor: float = 5, attempts: int = 3) -> list[float]:
+    """Limits of attempts one after the other: where a machine stands still for longer than the first, a later one tells
+    what the first cannot.
+    """
+    return [patient(seconds) * factor**attempt for attempt in range(attempts)]
+
+
 def supervisor_settings() -> SupervisorSettings:
     """The supervisor's own limits, stretched."""
     usual = SupervisorSettings()

@@ -212,8 +212,8 @@ class WorkerRun:
 
     async def _probe(self) -> None:
         """Ask for life signs on control; kill what gives none."""
-        timeout_s, data_hang_s = self._settings.probe_timeout_s, self._settings.data_hang_s
         while self.control is not None:
+            timeout_s, data_hang_s = self._settings.probe_timeout_s, self._settings.data_hang_s
             try:
                 status = await self.control.status(timeout_s=timeout_s)
             except TimeoutError:

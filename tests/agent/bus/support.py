@@ -77,7 +77,7 @@ class Collector:
         return [received.payload for received in self.received]
 
 
-async def eventually(predicate: Callable[[], object], timeout_s: float = patient(15.0)) -> None:
+async def eventually(predicate: Callable[[], object], timeout_s: float = patient(60.0)) -> None:
     """Wait until ``predicate`` holds; the limit only ends a hopeless wait."""
     async with asyncio.timeout(timeout_s):
         while not predicate():

@@ -22,16 +22,19 @@ from fairlead_agent.bus.broker.process import BrokerProcess, free_port
 from fairlead_agent.bus.broker.selftest import violations
 from fairlead_agent.bus.topics import AUTHORITY, Topics
 from tests.agent.bus.support import SITE, AnyBroker, Clients, Collector, eventually, make_broker
+from tests.patience import patient
 
 TOPICS = Topics(SITE)
 
 
 async def test_rules_hold_on_a_running_broker(broker: AnyBroker) -> None:
-    assert await violations(broker.address("probe-a"), broker.address("probe-b"), SITE) == []
+    probes = broker.address("probe-a"), broker.address("probe-b")
+    assert await violations(*probes, SITE, timeout_s=patient(60)) == []
 
 
 async def test_self_test_finds_a_broker_without_rules(broker: AnyBroker) -> None:
-    found = await violations(broker.address("probe-a", control=True), broker.address("probe-b", control=True), SITE)
+    probes = broker.address("probe-a", control=True), broker.address("probe-b", control=True)
+    found = await violations(*probes, SITE, timeout_s=patient(60))
     assert found == [
         "probe-a could publish to fairlead/1/test/desired/selftest",
         "probe-a could publish to fairlead/1/test/node/probe-b/selftest",

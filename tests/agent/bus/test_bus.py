@@ -231,16 +231,17 @@ async def test_request_finds_its_reply_among_others(net: Net) -> None:
     authority = await net.bus("plane", inboxes=(AUTHORITY,))
     await answer_queries(authority)
     queries = [LeaseQuery(request_id=f"q{number}", workloads=()) for number in range(20)]
-    replies = await asyncio.gather(*(steward.request(AUTHORITY, query, LeaseStates, 10) for query in queries))
+    replies = await asyncio.gather(*(steward.request(AUTHORITY, query, LeaseStates, patient(60)) for query in queries))
     assert [reply.request_id for reply in replies] == [query.request_id for query in queries]
 
 
 async def test_request_is_tried_again_with_the_same_request_id(net: Net) -> None:
     a, b = await net.bus("a"), await net.bus("b")
     asked = await answer_queries(b, ignore=2)
-    reply = await a.request("b", LeaseQuery(request_id="q", workloads=()), LeaseStates, 0.6)
+    # Again after a fifth of a second, and as often as a machine that stands still makes it.
+    reply = await a.request("b", LeaseQuery(request_id="q", workloads=()), LeaseStates, 60, attempts=300)
     assert reply.request_id == "q"
-    assert asked == ["q", "q", "q"]
+    assert len(asked) >= 3 and set(asked) == {"q"}
 
 
 async def test_request_over_a_lossy_network_succeeds(net: Net) -> None:
@@ -248,7 +249,7 @@ async def test_request_over_a_lossy_network_succeeds(net: Net) -> None:
     a, b = await net.bus("a"), await net.bus("b")
     await answer_queries(b)
     query = LeaseQuery(request_id="q", workloads=())
-    assert (await a.request("b", query, LeaseStates, 4, attempts=40)).request_id == "q"
+    assert (await a.request("b", query, LeaseStates, 60, attempts=600)).request_id == "q"
 
 
 async def test_request_without_an_answer_ends_with_one_clear_error(net: Net) -> None:
@@ -324,7 +325,7 @@ async def test_over_a_real_broker(clients: Clients) -> None:
         await transport.start()
     for transport in transports:
         assert await transport.flush(patient(10))
-    reply = await a.request("b", LeaseQuery(request_id="q", workloads=()), LeaseStates, 10)
+    reply = await a.request("b", LeaseQuery(request_id="q", workloads=()), LeaseStates, patient(60))
     assert reply.request_id == "q"
     await transports[0].publish(a.topics.inbox("b"), b"\xff garbage")
     await b.publish(b.topics.status("b"), NodeStatus(node="b", incarnation=1, online=True), retain=True)

@@ -12,6 +12,7 @@ from fairlead_agent.bus.outbox import Outbox
 from fairlead_agent.bus.transport import OutboxFull, PayloadTooLarge, TransportClosed
 from fairlead_agent.messages import MAX_MESSAGE_BYTES
 from tests.agent.bus.support import Collector, eventually
+from tests.patience import patient
 
 
 async def test_real_time_delivery_with_retained_state_and_farewell() -> None:
@@ -64,7 +65,7 @@ async def test_outbox_survives_a_cut_and_the_client_announces_itself_again() -> 
         await a.publish("x/n", b"3")
     assert not await a.flush(0.01)
     broker.network.restore("a")
-    assert await a.flush(1)
+    assert await a.flush(patient(60))
     await eventually(lambda: seen.payloads == [b"1", b"2"] and len(announced) == 2)
     await asyncio.gather(a.close(), b.close())
 

@@ -14,6 +14,7 @@ import pytest
 
 from fairlead_agent.bus.address import BrokerAddress
 from fairlead_agent.bus.broker.embedded import EmbeddedBroker
+from fairlead_agent.bus.broker.mosquitto import MosquittoBroker
 from fairlead_agent.bus.mqtt import MqttTransport
 from fairlead_agent.bus.outbox import Outbox
 from fairlead_agent.bus.topics import Topics
@@ -33,7 +34,7 @@ async def test_messages_arrive_in_order(clients: Clients) -> None:
     await eventually(lambda: seen.payloads == [b"mark"])
     for number in range(200):
         await sender.publish(TOPICS.delta("alpha"), str(number).encode())
-    assert await sender.flush(patient(10))
+    assert await sender.flush(patient(60))
     await eventually(lambda: len(seen.received) >= 201)
     assert seen.payloads[1:] == [str(number).encode() for number in range(200)]
     assert not any(received.retain for received in seen.received)
@@ -48,7 +49,7 @@ async def test_retained_state_reaches_late_readers_until_it_is_cleared(clients: 
     [sender] = await clients.start("alpha")
     for state in (b"old", b"new"):
         await sender.publish(TOPICS.status("alpha"), state, retain=True)
-    assert await sender.flush(patient(10))
+    assert await sender.flush(patient(60))
     [late] = await clients.start("beta")
     seen = Collector()
     late.subscribe(TOPICS.all_nodes("status"), seen)
@@ -60,7 +61,7 @@ async def test_retained_state_reaches_late_readers_until_it_is_cleared(clients: 
     nothing, mark = Collector(), Collector()
     later.subscribe(TOPICS.all_nodes("status"), nothing)
     later.subscribe(TOPICS.inbox("gamma"), mark)
-    assert await later.flush(patient(10))
+    assert await later.flush(patient(60))
     await sender.publish(TOPICS.inbox("gamma"), b"mark")
     await eventually(lambda: mark.received)
     assert nothing.received == []
@@ -107,7 +108,7 @@ async def test_will_is_spoken_when_a_client_dies_and_not_when_it_leaves(clients:
     [reader] = await clients.start("reader")
     seen = Collector()
     reader.subscribe(TOPICS.all_nodes("status"), seen)
-    assert await reader.flush(patient(10))
+    assert await reader.flush(patient(60))
     polite, doomed = clients.make("polite"), clients.make("doomed")
     for name, client in (("polite", polite), ("doomed", doomed)):
         client.set_will(TOPICS.status(name), f"{name} is gone".encode())
@@ -125,7 +126,7 @@ async def test_client_that_freezes_is_declared_dead(clients: Clients) -> None:
     [reader] = await clients.start("reader")
     seen = Collector()
     reader.subscribe(TOPICS.all_nodes("status"), seen)
-    assert await reader.flush(patient(10))
+    assert await reader.flush(patient(60))
     frozen = clients.make("frozen", keepalive_s=2)
     frozen.set_will(TOPICS.status("frozen"), b"gone")
     await frozen.start()
@@ -140,7 +141,7 @@ async def test_broker_killed_and_restarted_loses_nothing_acknowledged(clients: C
     sender, reader = await clients.start("alpha", "beta")
     seen = Collector()
     reader.subscribe(TOPICS.inbox("beta"), seen)
-    assert await reader.flush(patient(10))
+    assert await reader.flush(patient(60))
     births = 0
 
     async def announce() -> None:
@@ -150,17 +151,20 @@ async def test_broker_killed_and_restarted_loses_nothing_acknowledged(clients: C
     sender.on_connected(announce)
     await sender.publish(TOPICS.status("alpha"), b"state", retain=True)
     await sender.publish(TOPICS.inbox("beta"), b"before")
-    assert await sender.flush(patient(10))
+    assert await sender.flush(patient(60))
     await eventually(lambda: seen.received)
     # mosquitto writes its database in the round of its loop that follows the acknowledgement.
-    await asyncio.sleep(patient(0.3))
+    database = clients.broker._directory / "mosquitto.db"
+    if isinstance(clients.broker, MosquittoBroker):
+        await eventually(lambda: database.exists() and b"state" in database.read_bytes())
+    await asyncio.sleep(0.3)
     await clients.broker.process.kill()
     await eventually(lambda: not sender.connected and not reader.connected)
     for number in range(100):
         await sender.publish(TOPICS.inbox("beta"), str(number).encode())
     assert not await sender.flush(0.05)
     await clients.broker.start()
-    assert await sender.flush(patient(15))
+    assert await sender.flush(patient(60))
     await eventually(lambda: len(set(seen.payloads)) == 101)
     assert list(dict.fromkeys(seen.payloads)) == [b"before", *(str(number).encode() for number in range(100))]
     assert births >= 1
@@ -174,7 +178,7 @@ async def test_messages_wait_for_a_client_that_lost_its_connection(clients: Clie
     sender, reader = await clients.start("alpha", "beta")
     seen = Collector()
     reader.subscribe(TOPICS.inbox("beta"), seen)
-    assert await reader.flush(patient(10))
+    assert await reader.flush(patient(60))
     await sender.publish(TOPICS.inbox("beta"), b"first")
     await eventually(lambda: seen.received)
     await _break(reader)
@@ -187,16 +191,16 @@ async def test_restarted_client_does_not_read_its_predecessors_mail(clients: Cli
     [sender, old] = await clients.start("alpha", "beta")
     seen = Collector()
     old.subscribe(TOPICS.inbox("beta"), seen)
-    assert await old.flush(patient(10))
+    assert await old.flush(patient(60))
     await sender.publish(TOPICS.inbox("beta"), b"mark")
     await eventually(lambda: seen.received)
     await old.close()
     await sender.publish(TOPICS.inbox("beta"), b"for the old one")
-    assert await sender.flush(patient(10))
+    assert await sender.flush(patient(60))
     new, fresh = clients.make("beta"), Collector()
     new.subscribe(TOPICS.inbox("beta"), fresh)
     await new.start()
-    assert await new.flush(patient(10))
+    assert await new.flush(patient(60))
     await sender.publish(TOPICS.inbox("beta"), b"for the new one")
     await eventually(lambda: fresh.received)
     assert fresh.payloads == [b"for the new one"]
@@ -211,7 +215,7 @@ async def test_second_client_with_the_same_id_takes_over(clients: Clients) -> No
     await eventually(lambda: not first.connected)
     seen = Collector()
     second.subscribe(TOPICS.inbox("twin"), seen)
-    assert await second.flush(patient(10))
+    assert await second.flush(patient(60))
     for number in range(50):
         await sender.publish(TOPICS.inbox("twin"), str(number).encode())
     await eventually(lambda: len(seen.received) == 50)
@@ -228,7 +232,7 @@ async def test_outbox_is_bounded_and_says_so(clients: Clients) -> None:
     seen = Collector()
     client.subscribe(TOPICS.delta("alpha"), seen)
     await client.start()
-    assert await client.flush(patient(10))
+    assert await client.flush(patient(60))
     await client.publish(TOPICS.delta("alpha"), b"again")
     await eventually(lambda: b"again" in seen.payloads)
 
@@ -286,7 +290,7 @@ async def test_broker_that_hangs_is_left_and_found_again(clients: Clients) -> No
         await eventually(lambda: not client.connected)
     finally:
         os.kill(pid, signal.SIGCONT)
-    assert await client.flush(patient(15))
+    assert await client.flush(patient(60))
 
 
 async def _never(seconds: float) -> None:
@@ -312,7 +316,7 @@ async def test_connections_that_break_at_random_lose_nothing_and_keep_the_order(
     sender, reader = await clients.start("alpha", "beta")
     seen = Collector()
     reader.subscribe(TOPICS.inbox("beta"), seen)
-    assert await reader.flush(patient(10))
+    assert await reader.flush(patient(60))
     draw = random.Random(11)
     for number in range(300):
         await sender.publish(TOPICS.inbox("beta"), str(number).encode())
@@ -320,7 +324,7 @@ async def test_connections_that_break_at_random_lose_nothing_and_keep_the_order(
         if draw.random() < 0.03:
             with contextlib.suppress(OSError, AttributeError):
                 await _break(draw.choice([sender, reader]))
-    assert await sender.flush(patient(20))
+    assert await sender.flush(patient(60))
     await eventually(lambda: len(set(seen.payloads)) == 300)
     assert list(dict.fromkeys(seen.payloads)) == [str(number).encode() for number in range(300)]
     assert sender.connects > 1 and reader.connects > 1

@@ -81,8 +81,12 @@ class Pair:
         yield b"good"
         raise RuntimeError("the worker died")
 
-    async def get(self, path: str, body: bytes = b"", timeout_s: float = patient(5.0)) -> StreamResponse:
-        return await self.client.request("node", "node", 3, "POST", path, [("a", "b")], body, timeout_s)
+    async def get(
+        self, path: str, body: bytes = b"", timeout_s: float = patient(60.0), idle_s: float | None = None
+    ) -> StreamResponse:
+        return await self.client.request(
+            "node", "node", 3, "POST", path, [("a", "b")], body, timeout_s, idle_timeout_s=idle_s
+        )
 
 
 @pytest.fixture
@@ -150,7 +154,7 @@ async def test_handler_that_fails_and_node_that_hangs(pair: Pair) -> None:
 
 
 async def test_silent_node_in_mid_stream_is_an_error(pair: Pair) -> None:
-    response = await pair.get("/endless", timeout_s=0.2)
+    response = await pair.get("/endless", idle_s=0.2)
     await eventually(lambda: pair.produced > WINDOW_CHUNKS)
     pair.broker.network.cut("node")
     with pytest.raises(StreamError, match="nothing came"):
@@ -215,7 +219,7 @@ async def test_more_streams_than_allowed_are_refused() -> None:
 async def forged(pair: Pair, *frames: StreamHead | StreamChunk | StreamEnd) -> StreamResponse:
     """An answer made of ``frames`` of stream s-0, from a server that breaks the rules."""
     await pair.server.close()
-    opening = asyncio.create_task(pair.get("/", timeout_s=1))
+    opening = asyncio.create_task(pair.get("/"))
     await asyncio.sleep(0.01)
     for frame in frames:
         await pair.node.send("gateway", frame)
@@ -270,7 +274,7 @@ async def test_large_answer_over_a_real_broker(clients: Clients) -> None:
     StreamServer(node, handle)
     client = StreamClient(gateway, ids("s"))
     for transport in transports:
-        assert await transport.flush(patient(10))
-    response = await client.request("node", "node", 0, "GET", "/", (), b"", patient(20))
+        assert await transport.flush(patient(60))
+    response = await client.request("node", "node", 0, "GET", "/", (), b"", patient(60))
     assert response.status == 206
     assert await response.read() == body

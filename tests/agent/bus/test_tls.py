@@ -89,7 +89,7 @@ async def test_certificate_is_the_login_and_strangers_stay_out(tmp_path: Path) -
         await good.publish("fairlead/1/s/node/other/x", b"denied")
         for payload in (b"small", large, b"last"):
             await good.publish("fairlead/1/s/node/node-a/x", payload)
-        assert await good.flush(patient(10))
+        assert await good.flush(patient(60))
         await eventually(lambda: seen.payloads == [b"small", large, b"last"])
         assert good._session.refused_publishes == 1
         assert not bad.connected

@@ -15,7 +15,7 @@ from fairlead_agent.daemon import fleet_state
 from fairlead_agent.daemon.fleet_state import FleetBusyError, FleetState
 from tests.patience import patient
 
-SLEEP = "import time, sys; print('up', flush=True); time.sleep(60)"
+SLEEP = "import time, sys; print('up', flush=True); time.sleep(600)"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SLEEP
 
 
@@ -52,7 +52,7 @@ def test_one_fleet_a_folder(tmp_path: Path) -> None:
 def test_the_lock_ends_with_its_holder(tmp_path: Path, started: list[subprocess.Popen[str]]) -> None:
     code = (
         "import sys, time; from pathlib import Path; from fairlead_agent.daemon.fleet_state import FleetState\n"
-        "state = FleetState(Path(sys.argv[1])); state.open(); print('up', flush=True); time.sleep(60)"
+        "state = FleetState(Path(sys.argv[1])); state.open(); print('up', flush=True); time.sleep(600)"
     )
     started.append(Sleeper(code, str(tmp_path)).process)
     with pytest.raises(FleetBusyError, match=f"process {started[0].pid}"):
@@ -72,7 +72,7 @@ async def test_leftovers_end(
     started.append(Sleeper(code, str(tmp_path / "settings.json")).process)
     FleetState(tmp_path).note("agent", started[0].pid)
     assert await FleetState(tmp_path).end_leftovers() == ["agent"]
-    assert await asyncio.to_thread(started[0].wait, patient(5)) != 0
+    assert await asyncio.to_thread(started[0].wait, patient(60)) != 0
     assert await FleetState(tmp_path).end_leftovers() == []
 
 

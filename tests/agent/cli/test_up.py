@@ -17,8 +17,9 @@ from click.testing import CliRunner, Result
 
 from fairlead_agent.cli.main import main
 from fairlead_agent.runtime.process_facts import command_line
+from tests.patience import patient
 
-pytestmark = [pytest.mark.fleet, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
 
 for package in ("fairlead_cloud", "fairlead_sparse_inference"):
     pytest.importorskip(package, reason=f"{package} is not installed")
@@ -56,7 +57,7 @@ def running(folder: Path) -> list[list[str]]:
 
 def wait_until_nothing_runs(folder: Path) -> None:
     """Processes may take a moment to end."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + patient(60)
     while running(folder):
         assert time.monotonic() < deadline, running(folder)
         time.sleep(0.1)
@@ -77,7 +78,7 @@ class Up:
     def stop(self) -> None:
         """Ctrl-C: it says goodbye and leaves nothing."""
         self.process.send_signal(signal.SIGINT)
-        rest, _ = self.process.communicate(timeout=60)
+        rest, _ = self.process.communicate(timeout=patient(60))
         assert self.process.returncode == 0, rest
         assert running(self.folder) == []
 
@@ -168,7 +169,7 @@ def test_a_wrong_token_is_refused(fleet: Up, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_second_up_in_the_same_folder_says_what_runs_there(fleet: Up) -> None:
     before = running(fleet.folder)
     process = start(fleet.folder, "--once")
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=patient(60))
     assert process.returncode == 1
     assert said.count("\n") == 1
     assert f"Error: a fleet runs in {fleet.folder} already (process " in said
@@ -178,7 +179,7 @@ def test_a_second_up_in_the_same_folder_says_what_runs_there(fleet: Up) -> None:
 def test_a_port_in_use_is_told_before_anything_starts(fleet: Up, tmp_path: Path) -> None:
     port = json.loads((fleet.folder / "client.json").read_text())["url"].rpartition(":")[2]
     process = start(tmp_path / "other", "--port", port)
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=patient(60))
     assert (process.returncode, said.splitlines()[-1]) == (
         1,
         f"Error: port {port} of 127.0.0.1 is in use; choose another one, or 0 for any that is free",
@@ -191,7 +192,7 @@ def test_ctrl_c_while_it_comes_up_leaves_nothing(tmp_path: Path, when: str) -> N
     process = start(tmp_path)
     read_until(process, when)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=patient(60))
     assert process.returncode == 130
     assert running(tmp_path) == []
 

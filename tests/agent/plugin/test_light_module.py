@@ -6,9 +6,11 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from fairlead_agent.plugin import light_module
 from fairlead_agent.plugin.errors import PluginUnavailable
 from fairlead_agent.plugin.light_module import load_target
 
@@ -20,12 +22,17 @@ def package(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def test_a_module_that_appears_a_moment_later_is_found(tmp_path: Path) -> None:
+def test_a_module_that_appears_a_moment_later_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = package(tmp_path, "being_installed")
-    timer = threading.Timer(0.1, (made / "late.py").write_text, ("plugin = 7\n",))
-    timer.start()
+    waited: list[float] = []
+
+    def install(seconds: float) -> None:
+        waited.append(seconds)
+        (made / "late.py").write_text("plugin = 7\n")
+
+    monkeypatch.setattr(light_module, "time", SimpleNamespace(sleep=install))
     assert load_target("being_installed.light:plugin", [tmp_path]) == 7
-    timer.join()
+    assert waited == [light_module.INSTALLING_S]
 
 
 def test_a_module_that_never_appears_is_named(tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ async def main(folder: Path, spec: InstanceSpec, ttl_s: float) -> None:
     supervisor = Supervisor(folder, node=spec.node, clock=boottime_s, settings=supervisor_settings())
     instance = await supervisor.start(spec)
     await instance.until(InstanceState.STANDBY, timeout_s=patient(30))
-    await supervisor.activate(spec.key, 6, boottime_s() + ttl_s)
-    print("SERVING", instance.pid, flush=True)
+    expires_s = boottime_s() + ttl_s
+    await supervisor.activate(spec.key, 6, expires_s)
+    print("SERVING", instance.pid, expires_s, flush=True)
     await asyncio.sleep(patient(120))
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from fairlead_agent.runtime.relay import forward
 from fairlead_agent.runtime.settings import SupervisorSettings
 from fairlead_agent.runtime.spec import HostSpec, InstanceSpec
 from fairlead_agent.runtime.supervisor import Supervisor
-from tests.patience import patient
+from tests.patience import growing, patient
 
 PLUGINS = Path(__file__).parent / "plugins"
 FAST = {
@@ -94,6 +96,37 @@ class Bench:
         answer = await forward(socket_path, "POST" if body else "GET", path, headers, body, read_timeout_s=patient(20))
         pieces = [piece async for piece in answer.body]
         return answer.status, {name.lower(): value for name, value in answer.headers}, b"".join(pieces)
+
+    async def in_flight(self, count: int) -> None:
+        """Wait until the worker says that so many requests are under way."""
+        instance = self.supervisor.get(self.key)
+        async with asyncio.timeout(patient(30)):
+            while instance.status is None or instance.status.in_flight != count:
+                await asyncio.sleep(0.02)
+
+    def hasten(self, **settings: Any) -> None:
+        """Let the worker that runs be watched with less patience from now on; the next one has that of before."""
+        run = self.supervisor.get(self.key)._run
+        assert run is not None
+        run._settings = replace(run._settings, **settings)
+
+    async def leases(self, first_s: float) -> AsyncIterator[int]:
+        """Give the instance a lease of a new epoch, and then longer ones: for what has to happen before it ends."""
+        instance = self.supervisor.get(self.key)
+        for ttl_s in growing(first_s):
+            epoch = instance.epoch + 1
+            await self.supervisor.activate(self.key, epoch, _boottime_s() + ttl_s)
+            yield epoch
+
+    def open_gate(self) -> None:
+        """Let the worker go on where it waits for that: in ``/gate``, or while it prepares."""
+        self.gate.parent.mkdir(exist_ok=True)
+        self.gate.touch()
+
+    @property
+    def gate(self) -> Path:
+        """The file that opens it."""
+        return self.folder / "cache" / "go"
 
 
 @pytest.fixture

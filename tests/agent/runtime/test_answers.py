@@ -14,12 +14,6 @@ from tests.patience import patient
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def _in_flight(instance, count: int) -> None:
-    async with asyncio.timeout(patient(10)):
-        while instance.status.in_flight != count:
-            await asyncio.sleep(0.05)
-
-
 async def test_another_epoch_gets_409_with_the_held_one(served):
     for asked in (3, 5):
         status, headers, body = await served.get("/echo", epoch=asked)
@@ -94,9 +88,9 @@ async def test_an_answer_streams_and_may_be_left_half_read(served):
     answer = await forward(instance.spec.data_socket, "GET", "/stream")
     pieces = aiter(answer.body)
     assert (await anext(pieces)).startswith(b"000000")
-    await _in_flight(instance, 1)
+    await served.in_flight(1)
     await answer.body.aclose()
-    await _in_flight(instance, 0)
+    await served.in_flight(0)
     assert (await served.get("/echo?next"))[0] == 200
 
 

@@ -56,22 +56,24 @@ async def test_sigterm_of_a_stranger_is_a_crash_and_not_a_stop(bench):
     await _back(instance)
 
 
-async def test_a_worker_that_hangs_is_killed_and_started_again(tmp_path, bench_at):
-    bench = bench_at(tmp_path, probe_timeout_s=patient(0.6))
+async def test_a_worker_that_hangs_is_killed_and_started_again(bench):
     instance = await bench.serve()
     pid = instance.pid
     os.kill(pid, signal.SIGSTOP)
+    bench.hasten(probe_timeout_s=patient(0.6))
     await _back(instance)
     assert instance.pid != pid
     assert any("it hung: no answer on its control socket" in report.reason for report in bench.reports)
 
 
-async def test_a_blocked_data_loop_leaves_control_alive_and_is_killed_when_it_lasts(tmp_path, bench_at):
-    bench = bench_at(tmp_path, data_hang_s=patient(1.0))
+async def test_a_blocked_data_loop_leaves_control_alive_and_is_killed_when_it_lasts(bench):
     instance = await bench.serve()
-    blocked = asyncio.create_task(bench.get("/block?60"))
-    await asyncio.sleep(patient(0.3))
-    await bench.supervisor.checkpoint(bench.key, deadline_s=patient(5))  # control and sync hooks still answer
+    blocked = asyncio.create_task(bench.get("/block?600"))
+    async with asyncio.timeout(patient(30)):
+        while instance.status.data_blocked_s < 0.2:
+            await asyncio.sleep(0.02)
+    await bench.supervisor.checkpoint(bench.key, deadline_s=patient(30))  # control and sync hooks still answer
+    bench.hasten(data_hang_s=0.5)
     await _back(instance)
     assert any("its data loop has been blocked" in report.reason for report in bench.reports)
     with pytest.raises(ConnectionError):

@@ -57,12 +57,18 @@ async def test_the_plugin_gets_its_context(bench):
     assert "hunter2" not in json.dumps(entry)
 
 
-async def test_facts_progress_and_measurements_reach_the_agent(bench):
+async def test_facts_progress_and_measurements_reach_the_agent(bench, boottime_s):
     facts = []
     bench.supervisor.subscribe_facts(lambda *fact: facts.append(fact))
-    instance = await bench.serve(config={"prepare_s": 0.4})
-    assert (bench.key, "processor:0", "speed_hz", 2.0e9, 1e6) in facts
-    assert any(report.reason == "half way (50%)" for report in bench.reports)
+    instance = await bench.supervisor.start(bench.spec(config={"prepare_until": str(bench.gate)}))
+    async with asyncio.timeout(patient(30)):
+        while not any(report.reason == "half way (50%)" for report in bench.reports):
+            await asyncio.sleep(0.02)
+        bench.open_gate()
+        while (bench.key, "processor:0", "speed_hz", 2.0e9, 1e6) not in facts:
+            await asyncio.sleep(0.02)
+    await instance.until(InstanceState.STANDBY, timeout_s=patient(30))
+    await bench.supervisor.activate(bench.key, 1, boottime_s() + patient(60))
     await bench.get("/echo?x")
     async with asyncio.timeout(patient(20)):
         while instance.report().latency_p90_s is None:
@@ -76,10 +82,10 @@ async def test_drain_finishes_what_is_under_way_and_refuses_what_is_new(bench):
     async with asyncio.timeout(patient(10)):
         while (ready := instance.status) is None or ready.state is not InstanceState.READY:
             await asyncio.sleep(0.02)
-    slow = asyncio.create_task(bench.get(f"/slow?{patient(3)}"))
-    await asyncio.sleep(patient(0.3))
-    draining = asyncio.create_task(bench.supervisor.drain(bench.key, deadline_s=patient(10)))
-    async with asyncio.timeout(patient(2.5)):
+    slow = asyncio.create_task(bench.get("/gate"))
+    await bench.in_flight(1)
+    draining = asyncio.create_task(bench.supervisor.drain(bench.key, deadline_s=patient(60)))
+    async with asyncio.timeout(patient(30)):
         while bench.supervisor.get(bench.key).state is not InstanceState.DRAINING:
             await asyncio.sleep(0.02)
         while (answer := await bench.get("/echo"))[0] != 503:
@@ -88,6 +94,7 @@ async def test_drain_finishes_what_is_under_way_and_refuses_what_is_new(bench):
     # What it said before, heard late, does not make it ready again.
     instance.noted(instance._run, ready)
     assert instance.state is InstanceState.DRAINING
+    bench.open_gate()
     assert await draining is True
     assert (await slow)[::2] == (200, b"slow")
 
@@ -113,8 +120,8 @@ async def test_standing_by_that_is_heard_late_takes_no_lease_away(bench):
 
 async def test_drain_says_when_the_deadline_was_too_short(bench):
     await bench.serve()
-    slow = asyncio.create_task(bench.get("/slow?60"))
-    await asyncio.sleep(patient(0.2))
+    slow = asyncio.create_task(bench.get("/slow?600"))
+    await bench.in_flight(1)
     assert await bench.supervisor.drain(bench.key, deadline_s=0.2) is False
     await bench.supervisor.stop(bench.key)
     with pytest.raises(RelayError):
@@ -148,9 +155,10 @@ async def test_an_instance_is_started_once_and_on_its_own_node(bench):
 
 
 async def test_a_lease_given_while_preparing_takes_effect_once_prepared(bench, boottime_s):
-    instance = await bench.supervisor.start(bench.spec(config={"prepare_s": 0.3}))
+    instance = await bench.supervisor.start(bench.spec(config={"prepare_until": str(bench.gate)}))
     await bench.supervisor.activate(bench.key, 3, boottime_s() + patient(60))
     assert instance.state is InstanceState.PREPARING
+    bench.open_gate()
     assert await instance.until(InstanceState.READY, timeout_s=patient(20)) is InstanceState.READY
     assert (await bench.get("/echo?x", epoch=3))[0] == 200
 
@@ -178,6 +186,15 @@ async def test_while_a_replica_moves_two_instances_of_one_key_live_side_by_side(
 
 
 async def test_a_flood_of_progress_is_thinned(bench):
-    await bench.start(worker="bad_workers:TalksMuch")
-    said = [report for report in bench.reports if "step" in report.reason]
-    assert 1 <= len(said) <= 50
+    began_s = time.monotonic()
+    instance = await bench.supervisor.start(
+        bench.spec(worker="bad_workers:TalksMuch", config={"until": str(bench.gate)})
+    )
+    steps = lambda: [int(report.reason.split()[1]) for report in bench.reports if "step" in report.reason]
+    async with asyncio.timeout(patient(60)):
+        while max(steps(), default=0) < 150:
+            await asyncio.sleep(0.02)
+    bench.open_gate()
+    await instance.until(InstanceState.STANDBY, timeout_s=patient(30))
+    # Four a second, and the one at the beginning.
+    assert len(steps()) <= 2 + 4 * (time.monotonic() - began_s)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 
@@ -65,12 +67,14 @@ class LeavesChildren:
 
 
 class TalksMuch:
-    """Reports every step of very many."""
+    """Reports every step of very many, until a file is there."""
 
     def prepare(self, context: Any) -> None:
-        for step in range(200):
-            context.progress(step / 200, f"step {step}")
+        for step in count():
+            context.progress(0.5, f"step {step}")
             time.sleep(0.004)
+            if Path(context.config["until"]).exists():
+                break
 
     def application(self, context: Any) -> Any:
         async def serve(scope: Any, receive: Any, send: Any) -> None:

@@ -8,13 +8,14 @@ import os
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from fairlead_agent.plugin import Budget, BudgetReply, Context
 
 
 class Worker:
-    """Its config steers it: ``prepare_s``, ``minimum_bytes``, ``reconfigure_s``."""
+    """Its config steers it: ``prepare_until`` a file is there, ``minimum_bytes``, ``prepare_s``, ``reconfigure_s``."""
 
     def __init__(self) -> None:
         self.state = b""
@@ -26,6 +27,9 @@ class Worker:
         self.context = context
         context.progress(0.5, "half way")
         time.sleep(context.config.get("prepare_s", 0.0))
+        awaited = context.config.get("prepare_until")
+        while awaited and not Path(awaited).exists():
+            time.sleep(0.005)
         context.publish_fact("processor:0", "speed_hz", 2.0e9, 1e6)
         context.cache_dir.joinpath("prepared").write_text("yes")
 
@@ -49,6 +53,12 @@ class Worker:
 
     async def on_echo(self, scope: Any, body: bytes, send: Any) -> None:
         await answer(send, 200, body or scope["query_string"])
+
+    async def on_gate(self, scope: Any, body: bytes, send: Any) -> None:
+        assert self.context is not None
+        while not self.context.cache_dir.joinpath("go").exists():
+            await asyncio.sleep(0.005)
+        await answer(send, 200, b"slow")
 
     async def on_slow(self, scope: Any, body: bytes, send: Any) -> None:
         await asyncio.sleep(float(scope["query_string"] or b"0.5"))
