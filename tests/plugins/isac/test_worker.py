@@ -12,8 +12,11 @@ from starlette.testclient import TestClient
 
 from fairlead_agent.plugin import Budget
 from fairlead_isac.errors import RadioUnavailable
+from fairlead_isac.service.cell_state import cell_of
+from fairlead_isac.service.radio_front import SimulatedFront
 from fairlead_isac.worker import Worker
-from tests.plugins.isac.service.cells import Recorder
+from tests.patience import patient
+from tests.plugins.isac.service.cells import Clock, Recorder
 
 CONFIG: dict[str, Any] = {
     "cell": {"carrier_hz": 3.5e9, "resource_blocks": 51, "antennas": 4, "power_watts": 1.0},
@@ -49,7 +52,7 @@ class HostContext(Recorder):
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + patient(60)
     while not (found := condition()):
         assert time.monotonic() < deadline, what
         time.sleep(0.02)
@@ -84,13 +87,17 @@ def test_a_radio_that_is_not_there_ends_the_preparation_clearly() -> None:
         Worker().prepare(HostContext("other"))
 
 
-def test_an_absent_radio_comes_into_service_later() -> None:
-    worker = Worker()
+def test_an_absent_radio_comes_into_service_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker, clock = Worker(), Clock()
+    monkeypatch.setattr(
+        "fairlead_isac.worker.front_of", lambda variant, settings: SimulatedFront(settings, cell_of(settings), clock)
+    )
     context = HostContext(radio={"absences": [{"begin_s": 0, "end_s": 1.5}]}, samples_per_s=1e6)
     with TestClient(worker.application(context)) as client:
         until(lambda: client.get("/health").status_code == 503, "the loss told")
         refused = client.post("/sensing/requests", json={"class": 1, "target": "car"})
         assert refused.status_code in (503, 201, 409)
+        clock.now += 2.0
         until(lambda: client.get("/health").status_code == 200, "the radio back")
         assert any("the radio is back" in line for line in context.log.said)
         worker.drain()

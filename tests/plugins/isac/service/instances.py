@@ -53,9 +53,16 @@ class Host:
 
 
 class Instance:
-    """One replica: its cell runs in threads, its application is served by uvicorn."""
+    """One replica: its cell runs in threads, its application is served by uvicorn.
 
-    def __init__(self, replica: int, **changes: Any) -> None:
+    Args:
+        replica: its number.
+        silent_s: silence after which it leaves others out.
+        patience: of its agreements, in ticks.
+        changes: of the config.
+    """
+
+    def __init__(self, replica: int, silent_s: float = patient(60), patience: int = 1200, **changes: Any) -> None:
         written = read_settings({**CONFIG, **changes})
         self.replica, self.host, self.warnings = replica, Host(epoch=10 + replica), list[str]()
         settings = settings_at(written, replica)
@@ -64,9 +71,9 @@ class Instance:
         warn = lambda event, **values: self.warnings.append(f"{event}: {values}")
         self.cell = Cell(settings, GridFront(settings), Recorder(), 1e7, warn, seat=seat)
         if self.cell.partners is not None:
-            # As in service, but quicker to lose patience.
+            # As in service, but agreed on more often.
             self.cell.partners._exchange = Exchange(
-                settings.cell.name, patience=round(patient(12)), period_s=0.5, silent_s=patient(0.8)
+                settings.cell.name, patience=patience, period_s=0.5, silent_s=silent_s
             )
         registry = CollectorRegistry()
         registry.register(CellCollector(self.cell, "isac", replica))
@@ -89,7 +96,7 @@ class Instance:
     def close(self) -> None:
         self.cell.close()
         self._server.should_exit = True
-        self._thread.join(10)
+        self._thread.join(patient(60))
 
 
 def introduce(*instances: Instance) -> None:

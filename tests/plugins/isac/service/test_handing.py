@@ -16,7 +16,7 @@ from fairlead_isac.service.sites import settings_at
 from fairlead_isac.settings import read_settings
 from tests.plugins.isac.service.instances import CONFIG, Instance, introduce, until
 
-HTTP = httpx.Client(timeout=30)
+HTTP = httpx.Client(timeout=120)
 NEEDS = {"refresh_s": 0.2, "horizontal_m": 20}
 #: 40 m in front of the mast in the west, 204 m from the one in the middle; as seen from x = y = 0.
 WEST = {"range_m": 204.0, "angle_degrees": -78.7, "speed_m_per_s": 10, "rcs_m2": 0.02}
@@ -94,8 +94,8 @@ def test_all_that_see_it_sense_it_together_and_end_together(make: Callable[..., 
 
 def test_a_cell_that_cannot_is_passed_over_and_named(make: Callable[..., list[Instance]]) -> None:
     west, middle = make(2)
-    west.cell.loop.lose("gone for the test")
     west.cell.loop.front.gone = "gone for the test"  # type: ignore[attr-defined]
+    west.cell.loop.lose("gone for the test")
     found = post(middle, area=WEST)
     assert found["id"] == "r1@middle" and found["passed"] == {"west": "it answers 503"}
     west.close()
