@@ -78,6 +78,6 @@ async def forgery() -> dict[str, object]:
 
 if __name__ == "__main__":
     scene = {"life": life_of_a_link, "flood": flood, "forgery": forgery}[sys.argv[1]]
-    print(json.dumps(asyncio.run(asyncio.wait_for(scene(), 20))))
+    print(json.dumps(asyncio.run(asyncio.wait_for(scene(), 100))))
     sys.stdout.flush()
     os._exit(0)  # pyroute2 keeps threads of its own

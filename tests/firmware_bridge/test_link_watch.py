@@ -23,14 +23,14 @@ def in_a_namespace(scene: str) -> dict[str, Any]:
     """What the probe heard in a network namespace of its own."""
     pytest.importorskip("pyroute2", reason="the probe makes its links with pyroute2")
     unshare = shutil.which("unshare")
-    if unshare is None or subprocess.run([unshare, "-rn", "true"], capture_output=True, timeout=10).returncode:
+    if unshare is None or subprocess.run([unshare, "-rn", "true"], capture_output=True, timeout=60).returncode:
         pytest.skip("no private network namespace is permitted here")
     paths = os.pathsep.join([PACKAGES, *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
         [unshare, "-rn", sys.executable, str(PROBE), scene],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         env={**os.environ, "PYTHONPATH": paths},
     )
     if "Unknown device type" in done.stderr or "Operation not supported" in done.stderr:
@@ -71,7 +71,7 @@ async def test_closing_ends_the_iteration_of_a_waiting_task() -> None:
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     watch.close()
-    assert await asyncio.wait_for(task, 5) == "ended"
+    assert await asyncio.wait_for(task, 60) == "ended"
 
 
 async def test_a_cancelled_task_stays_cancelled_and_the_watch_usable() -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import pytest
 
 from fairlead_bridge.network_namespace import NetworkNamespace
+from tests.patience import patient
 
 PAYLOAD_BYTES = 1400
 FRAME_BYTES = PAYLOAD_BYTES + 8 + 20 + 14
@@ -54,7 +55,7 @@ class Received:
         return self.bits <= rate_bits_per_s * self.seconds * 1.005 + (burst_bytes + 2 * self.frame_bytes) * 8
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 20.0) -> None:
+def eventually(holds: Callable[[], bool], seconds: float = patient(60.0)) -> None:
     """Wait until something holds; the limit only ends a hopeless wait."""
     end = time.monotonic() + seconds
     while not holds():
@@ -64,7 +65,7 @@ def eventually(holds: Callable[[], bool], seconds: float = 20.0) -> None:
 
 def tc(*arguments: str) -> str:
     """What tc says in the namespace that this thread is in."""
-    return subprocess.run(["tc", *arguments], capture_output=True, text=True, timeout=10, check=True).stdout
+    return subprocess.run(["tc", *arguments], capture_output=True, text=True, timeout=patient(60), check=True).stdout
 
 
 @contextmanager
@@ -109,6 +110,20 @@ def flood(
             thread.join()
 
 
+def carries(flooded: Callable[[], Received], rate_bits_per_s: float, burst_bytes: int, least: float) -> bool:
+    """Whether a link never carries more than its rate, and at least so much of it where the machine keeps up.
+
+    Programs that stand still in a flood send less: it is repeated until one has sent enough.
+    """
+    for _ in range(20):
+        received = flooded()
+        if not received.within(rate_bits_per_s, burst_bytes):
+            return False
+        if received.bits_per_s > least * rate_bits_per_s:
+            return True
+    return False
+
+
 @contextmanager
 def datagrams(
     namespace: NetworkNamespace, address: tuple[str, int], *, stamped: bool = False
@@ -121,7 +136,7 @@ def datagrams(
         if stamped:
             made.setsockopt(socket.SOL_SOCKET, _TIMESTAMP, 1)
             made.setsockopt(socket.SOL_SOCKET, 33, 4 << 20)
-            made.settimeout(2.0)
+            made.settimeout(patient(60))
             time.sleep(0.01)  # the kernel switches stamping on a moment later
         yield made
 

@@ -20,7 +20,18 @@ from fairlead_bridge.emulator.emulator import End, LinkEmulator
 from fairlead_bridge.emulator.trace import RateTrace
 from fairlead_bridge.emulator.tun import open_tun
 from fairlead_bridge.network_namespace import NetworkNamespace
-from tests.firmware_bridge.wires import LEFT, PAYLOAD_BYTES, RIGHT, Wire, datagrams, flood, receive_stamped
+from tests.firmware_bridge.wires import (
+    LEFT,
+    PAYLOAD_BYTES,
+    RIGHT,
+    Received,
+    Wire,
+    carries,
+    datagrams,
+    flood,
+    receive_stamped,
+)
+from tests.patience import patient
 
 PACKET_BYTES = PAYLOAD_BYTES + 28
 PACKAGES = str(Path(fairlead_bridge.__file__).parents[1])
@@ -51,10 +62,12 @@ def without_version_6(namespace: NetworkNamespace) -> None:
 def test_no_packet_comes_before_its_delay() -> None:
     with emulated(Conditions(delay_s=0.03), Conditions(delay_s=0.02)) as (wire, _):
         with datagrams(wire.left, (LEFT, 5000)) as ours, datagrams(wire.right, (RIGHT, 5000)) as theirs:
-            ours.settimeout(5)
-            theirs.settimeout(5)
+            ours.settimeout(patient(60))
+            theirs.settimeout(patient(60))
             trips = []
-            for _ in range(5):
+            end = time.monotonic() + patient(30)
+            # The best of a few shows that nothing but the delay is waited for; a busy machine needs more of them.
+            while len(trips) < 5 or (min(trips)[0] >= 0.03 + 0.1 and time.monotonic() < end):
                 start = time.monotonic()
                 ours.sendto(b"there", (RIGHT, 5000))
                 theirs.recv(100)
@@ -63,15 +76,13 @@ def test_no_packet_comes_before_its_delay() -> None:
                 ours.recv(100)
                 trips.append((there - start, time.monotonic() - there))
     assert min(there for there, _ in trips) >= 0.03 and min(back for _, back in trips) >= 0.02
-    # The best of five shows that nothing but the delay is waited for.
     assert min(there for there, _ in trips) < 0.03 + 0.1
 
 
 def test_no_more_comes_through_than_the_rate() -> None:
     with emulated(Conditions(RateTrace.constant(8e6), queue_bytes=30_000)) as (wire, emulator):
-        received = flood(wire, 0.4, frame_bytes=PACKET_BYTES)
+        assert carries(lambda: flood(wire, 0.4, frame_bytes=PACKET_BYTES), 8e6, 0, least=0.3)
         counts = emulator.close().forward
-    assert received.within(8e6, 0) and received.bits_per_s > 0.3 * 8e6
     assert counts.dropped > 0 and counts.lost == 0
     assert counts.offered == counts.delivered + counts.dropped + counts.under_way
 
@@ -98,7 +109,7 @@ def test_packets_are_lost_by_the_seed_and_not_by_chance() -> None:
                     ours.sendto(number.to_bytes(2, "big"), (RIGHT, 5000))
                 while emulator.counts.forward.offered < 200 or emulator.counts.forward.under_way:
                     time.sleep(0.005)
-                theirs.settimeout(0.1)
+                theirs.settimeout(patient(60))
                 return [int.from_bytes(theirs.recv(10), "big") for _ in range(emulator.counts.forward.delivered)]
 
     first = survivors()
@@ -137,11 +148,14 @@ def test_the_command_makes_a_link_and_says_what_passed(tmp_path: Path) -> None:
         with process:
             assert process.stdout is not None
             assert json.loads(process.stdout.readline()) == {"left": "emulated-l", "right": "emulated-r"}
-            received = flood(Wire(left, right), 0.2, frame_bytes=PACKET_BYTES)
+            floods: list[Received] = []
+            while not any(received.frames for received in floods):
+                floods.append(flood(Wire(left, right), 0.2, frame_bytes=PACKET_BYTES))
             process.send_signal(signal.SIGTERM)
             said = json.loads(process.stdout.readline())
         assert process.returncode == 0
-    assert received.within(8e6, 0) and said["forward"]["delivered"] >= received.frames > 0
+    assert all(received.within(8e6, 0) for received in floods)
+    assert said["forward"]["delivered"] >= sum(received.frames for received in floods)
 
 
 def test_a_wrong_trace_ends_the_command_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:

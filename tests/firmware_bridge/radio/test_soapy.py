@@ -18,7 +18,7 @@ from fairlead_bridge.radio.recovering import RecoveringRadio
 from fairlead_bridge.radio.soapy import SoapyRadio, open_soapy, soapy_devices
 from fairlead_bridge.reading import Missing
 
-CONFIGURATION = RadioConfiguration(3.5e9, 1e6, full_scale_watts=4.0, timeout_s=0.2)
+CONFIGURATION = RadioConfiguration(3.5e9, 1e6, full_scale_watts=4.0, timeout_s=60.0)
 TRANSMIT, RECEIVE, TIMEOUT, STREAM_ERROR, OVERFLOW = 0, 1, -1, -2, -4
 
 
@@ -88,7 +88,7 @@ class Device:
     def readStream(self, stream: str, rows: list[Any], size: int, timeoutUs: int) -> StreamResult:
         assert stream.startswith("1") and rows[0].dtype == np.complex64
         if self.hang is not None:
-            self.hang.wait(5)
+            self.hang.wait(60)
         if self.script:
             return StreamResult(self.script.pop(0))
         got = min(100, size, len(self.loop))
