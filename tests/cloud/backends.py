@@ -10,6 +10,8 @@ from typing import Any
 
 import uvicorn
 
+from tests.patience import patient
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -20,11 +22,13 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 @contextlib.asynccontextmanager
 async def serving(app: Any, *, lifespan: str = "off") -> AsyncIterator[str]:
     """Serve ``app`` on a free port of the loopback interface; yields the address."""
-    config = uvicorn.Config(app, port=0, log_level="critical", lifespan=lifespan, timeout_graceful_shutdown=1)
+    # A client that keeps a connection open for less long closes it first, however late either has its turn.
+    keep = {"timeout_keep_alive": 3600, "timeout_graceful_shutdown": 1}
+    config = uvicorn.Config(app, port=0, log_level="critical", lifespan=lifespan, **keep)
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     task = asyncio.create_task(_serve(server))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patient(60)):
         while not server.started:
             if task.done():
                 task.result()

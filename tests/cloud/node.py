@@ -73,7 +73,7 @@ class BenchNode:
         make_app: MakeApp,
         *,
         site: str = "test",
-        ttl_s: float = 3.0,
+        ttl_s: float = 120.0,
         offers: tuple[Offer, ...] | None = None,
         openai: tuple[str, ...] = ("echo",),
         relay: bool = False,

@@ -9,20 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from fairlead_agent.bus.broker.base import Broker
 from fairlead_agent.bus.broker.choose import choose
 from fairlead_agent.bus.mqtt import MqttTransport
 from fairlead_agent.bus.topics import AUTHORITY
 from fairlead_agent.messages import Workload
+from fairlead_agent.placement.settings import PlacementSettings
 from fairlead_cloud.api.app import create_app
 from fairlead_cloud.plane import ControlPlane
 from fairlead_cloud.serve import ensure_admin_token
 from fairlead_cloud.settings import BrokerLogin, PlaneSettings
 from tests.cloud.backends import serving
 from tests.cloud.node import BenchNode, MakeApp
+from tests.patience import patient
 
 SITE = "test"
+
+#: A lease that outlives any standstill of the machine; see :func:`_settle` for the other limits.
+TTL_S = patient(120)
 
 
 class Place:
@@ -31,6 +37,7 @@ class Place:
     def __init__(self, folder: Path, broker: Broker, port: int) -> None:
         self.folder, self.broker, self.port = folder, broker, port
         self.nodes: list[BenchNode] = []
+        self._plane: ControlPlane | None = None
         self.url = ""
         self.token = ""
         self._clients: list[httpx.AsyncClient] = []
@@ -48,8 +55,8 @@ class Place:
             "broker_port": self.port,
             "login": self.login("control-plane", control=True),
             "authority_login": self.login(AUTHORITY, control=True),
-            "lease_ttl_s": 3.0,
-            "gateway_wait_s": 5.0,
+            "lease_ttl_s": TTL_S,
+            "gateway_wait_s": patient(60),
             "port": 0,
         }
         return PlaneSettings.model_validate({**values, **changes})
@@ -61,28 +68,33 @@ class Place:
         """A control plane that serves HTTP and has joined the site."""
         settings = self.settings(**changes)
         settings.state_dir.mkdir(parents=True, exist_ok=True)
-        plane = ControlPlane(settings, validate)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("fairlead_cloud.plane.PlacementSettings", _settle)
+            self._plane = plane = ControlPlane(settings, validate)
         await plane.database.open()
         await ensure_admin_token(plane)
         self.token = (settings.state_dir / "admin.token").read_text().strip()
         async with serving(create_app(plane), lifespan="on") as self.url:
             await until(lambda: plane.transport.connected)
             yield plane
+        self._plane = None
 
     def client(self, token: str | None = None) -> httpx.AsyncClient:
         """A client with the administrator's token, or another; '' for none."""
         text = self.token if token is None else token
         headers = {"Authorization": f"Bearer {text}"} if text else {}
-        made = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=30)
+        made = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=patient(120))
         self._clients.append(made)
         return made
 
     async def node(self, name: str, make_app: MakeApp, **how: Any) -> BenchNode:
-        """A node that has joined the site."""
+        """A node that has joined the site; where a control plane runs, one that it will ask for bids."""
         made = BenchNode(name, MqttTransport(self.broker.address(name), name), make_app, site=SITE, **how)
         self.nodes.append(made)
         await made.start()
         await until(lambda: made.transport.connected)
+        if (plane := self._plane) is not None:
+            await until(lambda: name in {status.node for status in plane.view.online()})
         return made
 
     async def close(self) -> None:
@@ -105,7 +117,13 @@ async def place(folder: Path) -> AsyncIterator[Place]:
         await broker.stop()
 
 
-async def until(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
+def _settle(**values: Any) -> PlacementSettings:
+    """Settings of a site on which nobody is given up because a machine stands still."""
+    long = {"bid_deadline_s": patient(60), "claim_grace_s": patient(60)}
+    return PlacementSettings(**values, **long, award_attempts=round(patient(120)))
+
+
+async def until(condition: Callable[[], object], timeout_s: float = patient(60)) -> None:
     """Wait for ``condition``; the limit only ends a hopeless wait."""
     async with asyncio.timeout(timeout_s):
         while not condition():
@@ -119,7 +137,7 @@ async def ready(plane: ControlPlane, workload: str, count: int = 1) -> None:
         found = plane.report.instances_of(workload)
         return sum(r.state == "ready" and plane.holds(r.key, r.epoch, node) for node, r in found) >= count
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patient(60)):
         while not serving_now():
             await plane.changed(0.5)
 

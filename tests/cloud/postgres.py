@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from fairlead_agent.bus.broker.process import free_port
+from tests.patience import patient
 
 
 def programs() -> Path | None:
@@ -46,7 +47,7 @@ def _serve(folder: Path, directory: Path, user: pwd.struct_passwd | None) -> Ite
     port, data = free_port(), directory / "data"
     _run(user, directory, folder / "initdb", "-D", data, "-U", "fairlead", "--auth=trust", "--no-sync", "-E", "UTF8")
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={directory} -c fsync=off"
-    control = (folder / "pg_ctl", "-D", data, "-w", "-t", "40")
+    control = (folder / "pg_ctl", "-D", data, "-w", "-t", str(round(patient(100))))
     _run(user, directory, *control, "-l", directory / "log", "-o", options, "start")
     try:
         yield f"postgresql+asyncpg://fairlead@127.0.0.1:{port}/postgres"
@@ -72,7 +73,7 @@ def _run(user: pwd.struct_passwd | None, directory: Path, *command: object) -> N
         check=True,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        timeout=60,
+        timeout=patient(120),
         env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "HOME": str(directory)},
         **who,  # type: ignore[arg-type]
     )

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from fairlead_agent.daemon.clocks import boottime
 from fairlead_agent.messages import LeaseKey, Offer
 from tests.cloud.backends import Receive, Scope, Send, answer, body_of, piece, start
 from tests.cloud.node import estimate, refusing
-from tests.cloud.place import Place, apply, place, ready, until
+from tests.cloud.place import TTL_S, Place, apply, place, ready, until
+from tests.patience import patient
 
 
 def openai_app(node: str, key: LeaseKey, epoch: Callable[[], int]) -> Any:
@@ -72,8 +74,10 @@ async def test_from_apply_to_the_openai_client(here: Place) -> None:
         await stranger.close()
 
 
-async def test_a_node_that_leaves_is_replaced_while_a_request_waits(here: Place) -> None:
-    async with here.plane(gateway_wait_s=20) as plane:
+async def test_a_node_that_leaves_is_replaced_while_a_request_waits(
+    here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with here.plane() as plane:
         near = await here.node("near", openai_app)
         await here.node("far", openai_app, offers=(Offer(variant="cpu", estimate=estimate(5.0)),))
         client = here.client()
@@ -83,6 +87,8 @@ async def test_a_node_that_leaves_is_replaced_while_a_request_waits(here: Place)
         assert [(lease["node"], lease["epoch"]) for lease in before] == [("near", 1)]
         here.nodes.remove(near)
         await near.stop()
+        # Its lease, which it cannot give back any more, runs out by the authority's clock.
+        monkeypatch.setattr(plane.authority, "_clock", lambda: boottime() + 2 * TTL_S)
         response = await client.post("/v1/completions", json={"model": "chat", "prompt": "you"})
         assert response.status_code == 200
         assert response.json()["choices"][0]["text"] == "far heard you"
@@ -143,7 +149,8 @@ async def test_a_restarted_control_plane_goes_on(here: Place) -> None:
         assert answered.headers["fairlead-epoch"] == "1"
 
 
-async def test_logs_come_from_the_nodes(here: Place) -> None:
+async def test_logs_come_from_the_nodes(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fairlead_cloud.instance_logs.ANSWER_S", patient(60))
     async with here.plane() as plane:
         await here.node("near", openai_app)
         await here.node("silent", openai_app)

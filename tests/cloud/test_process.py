@@ -20,6 +20,7 @@ from click.testing import CliRunner
 from fairlead_agent.bus.broker.process import free_port
 from fairlead_cloud.commands import control_plane
 from tests.cloud.place import Place, apply, place
+from tests.patience import patient
 
 
 @pytest.fixture
@@ -53,12 +54,12 @@ class Process:
 
     async def client(self) -> httpx.AsyncClient:
         """A client with the administrator's token, as soon as the API answers."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(patient(120)):
             while not await self._answers():
                 assert self.process.returncode is None, await self.said()
                 await asyncio.sleep(0.05)
         headers = {"Authorization": f"Bearer {(self.state / 'admin.token').read_text().strip()}"}
-        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=30)
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=patient(120))
 
     async def _answers(self) -> bool:
         with contextlib.suppress(httpx.TransportError):
@@ -68,7 +69,7 @@ class Process:
 
     async def said(self) -> str:
         """What it wrote to standard error, once it has ended."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(patient(120)):
             _, text = await self.process.communicate()
         return text.decode()
 
@@ -104,7 +105,7 @@ async def test_kill_nine_loses_nothing_that_was_acknowledged(here: Place) -> Non
                     acknowledged.append(answered.json()["name"])
 
         writing = asyncio.create_task(write())
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(patient(120)):
             while len(acknowledged) < 8:
                 if writing.done():
                     writing.result()

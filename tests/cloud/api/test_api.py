@@ -15,6 +15,7 @@ from sqlalchemy import event
 from fairlead_agent.messages import Workload
 from fairlead_cloud.store import Event
 from tests.cloud.place import Place, apply, place
+from tests.patience import patient
 
 
 @pytest.fixture
@@ -139,7 +140,7 @@ async def test_a_revoked_token_is_void_at_once(here: Place) -> None:
 async def read_events(response: httpx.Response, count: int) -> list[dict[str, str]]:
     found: list[dict[str, str]] = []
     fields: dict[str, str] = {}
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(60)):
         async for line in response.aiter_lines():
             if line:
                 name, _, value = line.partition(": ")

@@ -35,6 +35,7 @@ from fairlead_cloud.authority import AuthorityService
 from fairlead_cloud.authority.standalone import StandaloneAuthority
 from fairlead_cloud.settings import BrokerLogin, PlaneSettings
 from fairlead_cloud.store import Database, LeaseStore
+from tests.patience import patient
 
 SITE = "test"
 KEY = LeaseKey(site=SITE, workload="chat", replica=0)
@@ -93,7 +94,7 @@ def wanted(node: str, expected: int, *, key: LeaseKey = KEY, negotiation: str = 
 
 
 async def ask(bus: Bus, request: GrantRequest, authority: str = AUTHORITY) -> Grant | GrantDenied:
-    return await bus.request(authority, request, (Grant, GrantDenied), 10.0, attempts=1)
+    return await bus.request(authority, request, (Grant, GrantDenied), patient(60), attempts=1)
 
 
 def release(node: str, epoch: int) -> Release:
@@ -111,11 +112,11 @@ async def test_grant_renew_release_grant(place: Place) -> None:
         request_id=new_id(), node="a", incarnation=1, sent_boottime_s=7.0, leases=(LeaseRef(key=KEY, epoch=1),)
     )
     place.now += 2.5
-    reply = await a.request(AUTHORITY, renewal, RenewalReply, 10.0)
+    reply = await a.request(AUTHORITY, renewal, RenewalReply, patient(60))
     assert reply.results[0].renewed and reply.sent_boottime_s == 7.0
     place.now += 2.5
     assert authority.holds(KEY, 1, "a")
-    await a.request(AUTHORITY, release("a", 1), ReleaseAck, 10.0)
+    await a.request(AUTHORITY, release("a", 1), ReleaseAck, patient(60))
     assert not authority.holds(KEY, 1, "a")
     second = await ask(b, wanted("b", 1))
     assert isinstance(second, Grant) and second.epoch == 2
@@ -174,7 +175,7 @@ async def test_a_newer_epoch_of_another_authority_is_renewed(place: Place) -> No
     renewal = Renewal(
         request_id=new_id(), node="a", incarnation=1, sent_boottime_s=7.0, leases=(LeaseRef(key=KEY, epoch=1),)
     )
-    reply = await a.request("authority-2", renewal, RenewalReply, 10.0)
+    reply = await a.request("authority-2", renewal, RenewalReply, patient(60))
     assert reply.results[0].renewed
 
 
@@ -195,7 +196,7 @@ async def test_stewards_are_told_how_leases_stand(place: Place) -> None:
     a = await place.bus("a")
     await ask(a, wanted("a", 0))
     query = LeaseQuery(request_id=new_id(), workloads=("chat", "other"))
-    states = await a.request(AUTHORITY, query, LeaseStates, 10.0)
+    states = await a.request(AUTHORITY, query, LeaseStates, patient(60))
     assert [(state.epoch, state.node) for state in states.leases] == [(1, "a")]
 
 
@@ -228,7 +229,7 @@ async def test_stand_alone_over_a_real_broker(tmp_path: Path) -> None:
         return bus
 
     async def granted(make: Callable[[], GrantRequest], bus: Bus) -> Grant:
-        reply = await bus.request(AUTHORITY, make(), (Grant, GrantDenied), 20.0, attempts=20)
+        reply = await bus.request(AUTHORITY, make(), (Grant, GrantDenied), patient(120), attempts=120)
         assert isinstance(reply, Grant)
         return reply
 
@@ -238,7 +239,7 @@ async def test_stand_alone_over_a_real_broker(tmp_path: Path) -> None:
             authority = StandaloneAuthority(settings(folder))
             await authority.start()
             assert (await granted(lambda e=expected: wanted("a", e), a)).epoch == expected + 1
-            await a.request(AUTHORITY, release("a", expected + 1), ReleaseAck, 20.0, attempts=20)
+            await a.request(AUTHORITY, release("a", expected + 1), ReleaseAck, patient(120), attempts=120)
             await authority.stop()
     finally:
         await asyncio.gather(*(transport.close() for transport in transports))
@@ -253,5 +254,5 @@ async def _started(transport: MqttTransport) -> None:
 
     transport.on_connected(ready)
     await transport.start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(60)):
         await connected.wait()

@@ -15,6 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.patience import patient
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
     "--headless",
@@ -44,7 +46,7 @@ class Page:
         """One command, and its result."""
         self._number += 1
         await self._socket.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(patient(120)):
             while True:
                 message = json.loads(await self._socket.recv())
                 if message.get("id") == self._number:
@@ -74,7 +76,7 @@ class Page:
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
-    async def until(self, condition: str, timeout_s: float = 45.0) -> None:
+    async def until(self, condition: str, timeout_s: float = patient(120)) -> None:
         """Wait until an expression is true in the page."""
         try:
             async with asyncio.timeout(timeout_s):
@@ -134,7 +136,7 @@ async def browser() -> AsyncIterator[Page]:
 
 async def _tab(folder: Path, process: asyncio.subprocess.Process) -> str:
     file = folder / "DevToolsActivePort"
-    async with asyncio.timeout(60), httpx.AsyncClient() as client:
+    async with asyncio.timeout(patient(120)), httpx.AsyncClient() as client:
         while True:
             assert process.returncode is None, "chromium has ended"
             with contextlib.suppress(FileNotFoundError, IndexError, httpx.TransportError, StopIteration):

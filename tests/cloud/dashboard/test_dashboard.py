@@ -21,7 +21,8 @@ async def here(tmp_path: Path) -> AsyncIterator[Place]:
 
 
 async def test_it_shows_the_site_and_follows_it(here: Place) -> None:
-    async with here.plane() as plane, browser() as page:
+    # Leases are shorter than the time between two whole fetches.
+    async with here.plane(lease_ttl_s=3.0) as plane, browser() as page:
         near = await here.node("near-box", openai_app)
         near.put_device(links=("control-plane",))
         await here.node("far-box", openai_app, offers=(Offer(variant="gpu", estimate=estimate(5.0), simulated=True),))
@@ -38,7 +39,7 @@ async def test_it_shows_the_site_and_follows_it(here: Place) -> None:
         assert await page.run("document.querySelectorAll('#explain .bid.won .bar i').length") > 2
         assert await page.run("document.querySelector('#graph canvas') !== null")
         await page.until("parseFloat(document.querySelector('.lease-cell .number').textContent) > 0")
-        # Leases are shorter than the time between two whole fetches: they are asked for in between.
+        # Leases are asked for between two whole fetches.
         asked = "performance.getEntriesByType('resource').filter(({{ name }}) => name.endsWith('/{}')).length"
         await page.until(f"{asked.format('leases')} > {asked.format('placements')} + 2")
         # Something changes, and it is seen without a reload.

@@ -14,6 +14,7 @@ from fairlead_cloud.gateway.forward import Forwarded, Forwarder
 from fairlead_cloud.gateway.sender import Sender
 from fairlead_cloud.gateway.target import Target
 from fairlead_cloud.pulse import Pulse
+from tests.patience import patient
 
 
 class TestSite:
@@ -52,14 +53,18 @@ class TestSite:
 
 
 class Gateway:
-    """A forwarder over real connections; with ``broker`` also over MQTT's stand-in in memory."""
+    """A forwarder over real connections; with ``broker`` also over MQTT's stand-in in memory.
 
-    def __init__(self, site: TestSite, wait_s: float = 10.0, broker: MemoryBroker | None = None) -> None:
+    Where a test does not wait for a request to be given up, ``wait_s`` is longer than a machine stands still.
+    """
+
+    def __init__(self, site: TestSite, wait_s: float | None = None, broker: MemoryBroker | None = None) -> None:
         self._transport = (broker or MemoryBroker()).transport("gateway")
         self._bus = Bus(self._transport, "test", "gateway", 1, clock=lambda: 0.0, new_id=_ids())
         self.sender = Sender(StreamClient(self._bus, _ids()))
         self.failed: list[str] = []
-        self.forwarder = Forwarder(site, self.sender.open, wait_s, self.failed.append)
+        limit = patient(60) if wait_s is None else wait_s
+        self.forwarder = Forwarder(site, self.sender.open, limit, self.failed.append)
 
     async def __aenter__(self) -> Gateway:
         await self._transport.start()
@@ -72,7 +77,7 @@ class Gateway:
         await self._transport.close()
 
     async def ask(self, method: str = "POST", *, repeatable: bool = True, body: bytes = b"question") -> Forwarded:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(patient(120)):
             return await self.forwarder.forward("chat", Ask(method, "/path?q=1", (), body, repeatable))
 
     async def text(self, **how: object) -> bytes:
@@ -85,7 +90,7 @@ async def rest(forwarded: Forwarded) -> bytes:
     """What follows the first piece."""
     read = b""
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(patient(120)):
             while forwarded.more and (chunk := await forwarded.exchange.next()) is not None:
                 read += chunk
     finally:

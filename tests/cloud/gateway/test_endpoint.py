@@ -15,6 +15,7 @@ from fairlead_agent.messages import LeaseKey
 from fairlead_cloud.gateway import request
 from tests.cloud.backends import Dying, Held, Receive, Scope, Send, body_of, echo, piece, start
 from tests.cloud.place import Place, apply, place, ready, until
+from tests.patience import patient
 
 # One control plane for all tests of this module: none of them changes it for the others.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -173,7 +174,7 @@ async def test_a_client_that_leaves_frees_the_instance(client: httpx.AsyncClient
     app, plane = client.app, client.plane  # type: ignore[attr-defined]
     asking = asyncio.create_task(client.get("/workloads/chat/hold"))
     await until(lambda: app.held is not None)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(patient(60)):
         await app.held.asked.wait()
         asking.cancel()
         await app.held.left.wait()

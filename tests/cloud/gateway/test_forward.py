@@ -16,6 +16,7 @@ from fairlead_cloud.gateway.answer import InstanceFailed
 from fairlead_cloud.gateway.forward import LostMidway, NobodyServes
 from tests.cloud.backends import Dying, Held, Receive, Scope, Send, answer, body_of, echo, serving, start
 from tests.cloud.gateway.site import Gateway, TestSite, rest
+from tests.patience import patient
 
 
 async def test_the_epoch_goes_with_the_request() -> None:
@@ -139,13 +140,13 @@ async def test_a_lease_that_is_lost_while_the_holder_works_ends_the_waiting() ->
     async with Gateway(site) as gateway, serving(held) as old, serving(echo("b", 2)) as new:
         key = site.put("a", old)
         asking = asyncio.create_task(gateway.ask())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(patient(60)):
             await held.asked.wait()
         site.put("b", new, epoch=2, held=False)
         site.grant(key, 2, "b")
         forwarded = await asking
         assert b'"name": "b"' in forwarded.first and "lost its lease at epoch 1" in forwarded.failures[0]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(patient(60)):
             await held.left.wait()
 
 
@@ -201,7 +202,7 @@ async def test_requests_go_to_the_replica_with_the_fewest() -> None:
         site.put("a", first, replica=0, epoch=1)
         site.put("b", second, replica=1, epoch=2)
         asking = [asyncio.create_task(gateway.ask()) for _ in range(2)]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(patient(60)):
             await asyncio.gather(*(one.asked.wait() for one in held))
         assert gateway.forwarder.in_flight == 2
         for one in held:
@@ -231,7 +232,7 @@ async def test_a_client_that_leaves_ends_the_work_at_the_instance() -> None:
     async with Gateway(site) as gateway, serving(held) as address:
         site.put("a", address)
         asking = asyncio.create_task(gateway.ask())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(patient(60)):
             await held.asked.wait()
             asking.cancel()
             await held.left.wait()

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from fairlead_cloud.store import Database, DatabaseError, EventLog
+from tests.patience import patient
 
 
 def url(path: Path) -> str:
@@ -71,7 +72,7 @@ async def test_readers_do_not_wait_for_a_writer(tmp_path: Path) -> None:
     await database.open()
     log = EventLog(database)
     await log.append("one", "s", {}, 0.0)
-    async with asyncio.timeout(4), database.transaction() as session:
+    async with asyncio.timeout(patient(60)), database.transaction() as session:
         await session.execute(text("DELETE FROM events"))
         assert [event.type for event in await log.after(0)] == ["one"]
     assert await log.after(0) == []

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fairlead_cloud.store import Database, Event, EventLog, events
+from tests.patience import patient
 
 
 @pytest.fixture
@@ -21,8 +22,8 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 async def take(log: EventLog, after: int, count: int) -> list[int]:
     found: list[int] = []
-    async with asyncio.timeout(20):
-        async for event in log.follow(after, idle_s=10):
+    async with asyncio.timeout(patient(60)):
+        async for event in log.follow(after, idle_s=patient(3600)):
             if event is not None:
                 found.append(event.seq)
             if len(found) == count:

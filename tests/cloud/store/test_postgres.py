@@ -12,6 +12,7 @@ from fairlead_agent.messages import LeaseKey, Workload
 from fairlead_agent.placement.authority import LeaseRow
 from fairlead_cloud.keys import SiteKey
 from fairlead_cloud.store import Database, EpochConflict, EventLog, LeaseStore, Role, TokenStore, WorkloadStore
+from tests.patience import patient
 
 
 @pytest.fixture
@@ -84,6 +85,6 @@ async def test_events_are_numbered_in_the_order_in_which_they_are_seen(pair: tup
         for number in range(30):
             await log.append("kind", str(number), {}, 0.0)
 
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(patient(120)):
         await asyncio.gather(read(), *(write(log) for log in logs))
     assert seen == sorted(seen) and len(set(seen)) == 60
