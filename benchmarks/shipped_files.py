@@ -25,13 +25,14 @@ _ATTENTION = {
 _NETWORK = {"ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj"}
 
 
-def write_stock(model: Path, path: Path) -> None:
-    """The weights as a Q8_0 GGUF of the architecture ``llama``."""
+def write_stock(model: Path, path: Path, bits: int = 8) -> None:
+    """The weights as a Q8_0 or Q4_0 GGUF of the architecture ``llama``."""
     checkpoint = open_checkpoint(model)
-    writer = _started(checkpoint, path, GGMLQuantizationType.Q8_0)
+    kind = {4: GGMLQuantizationType.Q4_0, 8: GGMLQuantizationType.Q8_0}[bits]
+    writer = _started(checkpoint, path, kind)
     for index in range(checkpoint.config.num_hidden_layers):
         for name, stored in (_ATTENTION | _NETWORK).items():
-            _matrix(writer, checkpoint, GGMLQuantizationType.Q8_0, f"blk.{index}.{name}", _stored(index, stored))
+            _matrix(writer, checkpoint, kind, f"blk.{index}.{name}", _stored(index, stored))
     _finished(writer)
 
 

@@ -59,7 +59,12 @@ def more_options() -> argparse.ArgumentParser:
     parser.add_argument(
         "--folder", type=Path, help="keeps the synthetic model from run to run; default: .work/synthetic"
     )
-    parser.add_argument("--shipped-bundle", type=Path, help="the shipped model with predictors, as `convert` makes it")
+    parser.add_argument(
+        "--shipped-bundle",
+        type=Path,
+        action="append",
+        help="the shipped model with predictors, as `convert` makes it with 4 or 8 bits; may be given for both",
+    )
     parser.add_argument(
         "--predictors",
         type=Path,

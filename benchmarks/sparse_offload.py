@@ -20,6 +20,7 @@ from benchmarks.sparse_engines import OFFLOAD, WARM_PROMPTS, Bench, more_options
 
 TIMES = (1.25, 1.6, 2.0)
 THREADS = 2
+CHECKED = ("--checksum",)
 TOKENS, QUICK_TOKENS, PEER_TOKENS = 128, 16, 16
 #: A small model's processes are mostly interpreter: a quick run grants this much more than the model.
 _INTERPRETER_BYTES = 110 << 20
@@ -43,7 +44,7 @@ class Limited:
         if mode == "llama.cpp":
             engine = bench.llama(THREADS, repack=False, group=group)
         else:
-            engine = bench.ours(mode, THREADS, budget=limit, group=group)
+            engine = bench.ours(mode, THREADS, budget=limit, group=group, more=CHECKED)
         if engine is None:
             raise EngineEnded("llama-cpp-python is not installed")
         try:
@@ -124,7 +125,7 @@ def in_memory(bench: Bench) -> dict[str, list[Answer]]:
     """The same prompts without a limit."""
     answers: dict[str, list[Answer]] = {}
     for mode in ("predictor", "exact"):
-        engine = bench.ours(mode, THREADS)
+        engine = bench.ours(mode, THREADS, more=CHECKED)
         count = QUICK_TOKENS if bench.options.quick else TOKENS
         answers[mode] = [engine.greedy(bench.prompt(repeat), count) for repeat in range(bench.options.repeats + 1)][1:]
         engine.close()

@@ -41,8 +41,14 @@ FAIRLEAD_INLINE void score_block(const float* query, const T* entry, std::size_t
         FAIRLEAD_UNROLL
         for (int p = 0; p < P; ++p) sum[p] = V::fma(q, load_entry_n<V>(entry + p * stride + i, dim - i), sum[p]);
     }
-    FAIRLEAD_UNROLL
-    for (int p = 0; p < P; ++p) scores[p] = V::sum(sum[p]) * scale;
+    if constexpr (P == 4 && requires { V::store_sums(sum, scores); }) {
+        V::store_sums(sum, scores);
+        FAIRLEAD_UNROLL
+        for (int p = 0; p < P; ++p) scores[p] *= scale;
+    } else {
+        FAIRLEAD_UNROLL
+        for (int p = 0; p < P; ++p) scores[p] = V::sum(sum[p]) * scale;
+    }
 }
 
 // Calls f(run, position, entry) once a page: `run` positions whose entries follow one another from `entry`.

@@ -6,20 +6,21 @@ namespace fairlead::kernels {
 
 // R rows against vector 0 of the input. A row's sum walks its lanes in order, whatever R is. Meanwhile `next`,
 // the rows that come after these, is fetched.
-template <class V, int Bits, int R>
+template <class V, int Bits, std::size_t Only, int R>
 FAIRLEAD_INLINE void dot_packed(const PackedView& matrix, const std::uint8_t* const (&row)[R],
                                 const std::uint8_t* const (&next)[R], const InputView& x, float* out) {
-    const std::size_t values = matrix.quant_bytes();
+    const std::size_t lanes_of_row = Only == kAnySize ? matrix.lanes() : Only;
+    const std::size_t values = lanes_of_row * (kGroup * Bits / 8);
     typename V::Vec sum[R];
     FAIRLEAD_UNROLL
     for (int r = 0; r < R; ++r) sum[r] = V::zero();
-    for_each_lanes<V>(matrix.lanes(), [&](auto lanes) {
+    for_each_lanes<V, Only>(lanes_of_row, [&](auto lanes) __attribute__((always_inline)) {
         const typename V::Vec input_scale = lanes.floats(x.scale(0));
         const typename V::Int correction = lanes.template correction<Bits>(x, 0);
         Dots<V, Bits> dots[R];
         FAIRLEAD_UNROLL
         for (int r = 0; r < R; ++r) {
-            if (lanes.within == 0) prefetch(next[r] + lanes.start * matrix.lane_bytes(), lanes.pitch() * Bits);
+            if (lanes.within == 0) prefetch(next[r] + lanes.start * (kGroup * Bits / 8), lanes.pitch() * Bits);
             dots[r] = V::template start<Bits>(correction);
         }
         FAIRLEAD_UNROLL
@@ -37,33 +38,52 @@ FAIRLEAD_INLINE void dot_packed(const PackedView& matrix, const std::uint8_t* co
         }
     });
     FAIRLEAD_UNROLL
-    for (int r = 0; r < R; ++r) {
-        prefetch(next[r] + values, 2 * matrix.lanes());
-        out[r] = V::sum(sum[r]);
+    for (int r = 0; r < R; ++r) prefetch(next[r] + values, 2 * lanes_of_row);
+    if constexpr (R == 4 && requires { V::store_sums(sum, out); }) {
+        V::store_sums(sum, out);
+    } else {
+        FAIRLEAD_UNROLL
+        for (int r = 0; r < R; ++r) out[r] = V::sum(sum[r]);
     }
 }
 
-template <class V, int Bits, int R>
+template <class V, int Bits, std::size_t Only, int R>
 FAIRLEAD_INLINE void dot_packed_at(const PackedView& matrix, const std::int32_t* rows, std::size_t first,
-                                   std::size_t end, const InputView& x, float* out) {
+                                   std::size_t end, std::size_t ahead, const InputView& x, float* out) {
     const std::uint8_t* row[R];
     const std::uint8_t* next[R];
     const auto at = [&](std::size_t i) { return matrix.row(rows ? static_cast<std::size_t>(rows[i]) : i); };
+    const std::size_t last = (rows ? end : matrix.rows) - 1;
     FAIRLEAD_UNROLL
     for (int r = 0; r < R; ++r) {
         const std::size_t i = first + static_cast<std::size_t>(r);
         row[r] = at(i);
-        next[r] = at(i + kRowsAhead < end ? i + kRowsAhead : end - 1);
+        next[r] = at(i + ahead < last ? i + ahead : last);
     }
-    dot_packed<V, Bits, R>(matrix, row, next, x, out + first);
+    dot_packed<V, Bits, Only, R>(matrix, row, next, x, out + first);
 }
 
+template <class V, int Bits, std::size_t Only>
+FAIRLEAD_INLINE void dot_rows_with(const PackedView& matrix, const std::int32_t* rows, std::size_t begin,
+                                   std::size_t end, const InputView& x, float* out) {
+    const std::size_t far = kBytesAhead / matrix.row_bytes() / 4 * 4;
+    const std::size_t ahead = far > kRowsAhead ? far : kRowsAhead;
+    std::size_t i = begin;
+    for (; i + 4 <= end; i += 4) dot_packed_at<V, Bits, Only, 4>(matrix, rows, i, end, ahead, x, out);
+    for (; i < end; ++i) dot_packed_at<V, Bits, Only, 1>(matrix, rows, i, end, ahead, x, out);
+}
+
+// Rows of a small model are one superblock, whose addresses and masks are constants.
 template <class V, int Bits>
 FAIRLEAD_INLINE void dot_rows_of(const PackedView& matrix, const std::int32_t* rows, std::size_t begin,
                                  std::size_t end, const InputView& x, float* out) {
-    std::size_t i = begin;
-    for (; i + 4 <= end; i += 4) dot_packed_at<V, Bits, 4>(matrix, rows, i, end, x, out);
-    for (; i < end; ++i) dot_packed_at<V, Bits, 1>(matrix, rows, i, end, x, out);
+    switch (matrix.lanes()) {
+        case 4: return dot_rows_with<V, Bits, 4>(matrix, rows, begin, end, x, out);
+        case 8: return dot_rows_with<V, Bits, 8>(matrix, rows, begin, end, x, out);
+        case 12: return dot_rows_with<V, Bits, 12>(matrix, rows, begin, end, x, out);
+        case kLanes: return dot_rows_with<V, Bits, kLanes>(matrix, rows, begin, end, x, out);
+        default: return dot_rows_with<V, Bits, kAnySize>(matrix, rows, begin, end, x, out);
+    }
 }
 
 template <class V>

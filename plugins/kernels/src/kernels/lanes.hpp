@@ -18,8 +18,12 @@ FAIRLEAD_INLINE void unrolled(const F& f) {
     }
 }
 
+// A superblock whose lanes are counted at run time.
+inline constexpr std::size_t kAnySize = 0;
+
 // Lanes of one superblock that stand in one vector: V::width of them, or fewer where the superblock is not full.
-template <class V, bool Full>
+// `Size` is how many lanes it has, where that is known beforehand: addresses and masks are constants then.
+template <class V, std::size_t Size>
 struct Lanes {
     std::size_t start;   // the superblock's first lane
     std::size_t within;  // the first of these lanes in the superblock
@@ -27,18 +31,19 @@ struct Lanes {
 
     FAIRLEAD_INLINE std::size_t first() const { return start + within; }
     FAIRLEAD_INLINE std::size_t count() const {
-        if constexpr (Full) return V::width;
-        const std::size_t left = size - within;
+        if constexpr (Size == kLanes) return V::width;
+        const std::size_t left = (Size == kAnySize ? size : Size) - within;
         return left < static_cast<std::size_t>(V::width) ? left : V::width;
     }
     // Bytes from a vector of the superblock to the next.
-    FAIRLEAD_INLINE std::size_t pitch() const { return Full ? 4 * kLanes : 4 * size; }
+    FAIRLEAD_INLINE std::size_t pitch() const { return 4 * (Size == kAnySize ? size : Size); }
     FAIRLEAD_INLINE typename V::Raw raw(const void* p) const {
-        if constexpr (Full) return V::raw(p);
+        if constexpr (Size == kLanes) return V::raw(p);
+        if (Size != kAnySize && count() == static_cast<std::size_t>(V::width)) return V::raw(p);
         return V::raw_n(p, count());
     }
     FAIRLEAD_INLINE typename V::Vec floats(const float* p) const {
-        if constexpr (Full) return V::load(p + first());
+        if constexpr (Size == kLanes) return V::load(p + first());
         return count() == static_cast<std::size_t>(V::width) ? V::load(p + first()) : V::load_n(p + first(), count());
     }
     FAIRLEAD_INLINE typename V::Vec scales(const std::uint8_t* row_scale) const {
@@ -71,19 +76,27 @@ struct Lanes {
 template <class V, int Bits>
 using Dots = decltype(V::template start<Bits>(typename V::Int{}));
 
-// Calls f(lanes) over all lanes of a row, in order.
-template <class V, class F>
+// Calls f(lanes) over all lanes of a row, in order. `Only` is how many there are where one superblock holds them all.
+template <class V, std::size_t Only = kAnySize, class F>
 FAIRLEAD_INLINE void for_each_lanes(std::size_t lanes, const F& f) {
+    if constexpr (Only != kAnySize) {
+        FAIRLEAD_UNROLL
+        for (std::size_t h = 0; h < Only; h += V::width) f(Lanes<V, Only>{0, h, Only});
+        return;
+    }
     std::size_t start = 0;
     for (; start + kLanes <= lanes; start += kLanes) {
         FAIRLEAD_UNROLL
-        for (std::size_t h = 0; h < kLanes; h += V::width) f(Lanes<V, true>{start, h, kLanes});
+        for (std::size_t h = 0; h < kLanes; h += V::width) f(Lanes<V, kLanes>{start, h, kLanes});
     }
-    for (std::size_t h = 0; h < lanes - start; h += V::width) f(Lanes<V, false>{start, h, lanes - start});
+    for (std::size_t h = 0; h < lanes - start; h += V::width) f(Lanes<V, kAnySize>{start, h, lanes - start});
 }
 
 // How many rows before its turn a row is fetched.
 inline constexpr std::size_t kRowsAhead = 4;
+inline constexpr std::size_t kBytesAhead = 4096;
+
+
 
 // Into the second-level cache: more lines can be on their way there than to the first.
 FAIRLEAD_INLINE void prefetch(const std::uint8_t* p, std::size_t bytes) {

@@ -74,9 +74,9 @@ FAIRLEAD_INLINE void for_each_unit(std::size_t lanes, std::size_t begin, std::si
         float* mine = sums + (unit - begin) * kUnitFloats;
         for (std::size_t h = 0; h < size; h += V::width) {
             if (size == kLanes) {
-                f(Lanes<V, true>{start, h, size}, unit % 2 * 2, mine + h);
+                f(Lanes<V, kLanes>{start, h, size}, unit % 2 * 2, mine + h);
             } else {
-                f(Lanes<V, false>{start, h, size}, unit % 2 * 2, mine + h);
+                f(Lanes<V, kAnySize>{start, h, size}, unit % 2 * 2, mine + h);
             }
         }
     }

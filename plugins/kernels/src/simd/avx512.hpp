@@ -87,6 +87,15 @@ struct Avx512 {
         _mm_storeu_ps(out + 2 * stride, _mm512_extractf32x4_ps(sums, 2));
         _mm_storeu_ps(out + 3 * stride, _mm512_extractf32x4_ps(sums, 3));
     }
+    // out[r] = sum(v[r]), bit by bit.
+    static FAIRLEAD_INLINE void store_sums(const Vec (&v)[4], float* out) {
+        const Vec a = add(_mm512_shuffle_f32x4(v[0], v[1], 0x44), _mm512_shuffle_f32x4(v[0], v[1], 0xEE));
+        const Vec b = add(_mm512_shuffle_f32x4(v[2], v[3], 0x44), _mm512_shuffle_f32x4(v[2], v[3], 0xEE));
+        Vec s = add(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xDD));
+        s = add(s, _mm512_permute_ps(s, 0x4E));
+        s = add(s, _mm512_permute_ps(s, 0xB1));
+        _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, s)));
+    }
     static FAIRLEAD_INLINE float largest(Vec v) { return _mm512_reduce_max_ps(v); }
 
     // Bytes as unsigned integers; `field` takes bits out of them.
