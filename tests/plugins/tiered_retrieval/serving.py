@@ -23,10 +23,10 @@ from tests.patience import patient
 class Given:
     """What the worker host gives."""
 
-    workload, node, host, epoch = "retrieval", "edge", "127.0.0.1", 1
+    workload, node, host = "retrieval", "edge", "127.0.0.1"
 
-    def __init__(self, folder: Path, replica: int = 0, variant: str = "dram", **config: Any) -> None:
-        self.replica, self.variant, self.cache_dir = replica, variant, folder
+    def __init__(self, folder: Path, replica: int = 0, variant: str = "dram", epoch: int = 1, **config: Any) -> None:
+        self.replica, self.variant, self.epoch, self.cache_dir = replica, variant, epoch, folder
         self.instance = f"edge/instance/retrieval.{replica}"
         self.config = {"index_from": 1000, "report_s": 0, **config}
         self.budget = Budget(cores=1)

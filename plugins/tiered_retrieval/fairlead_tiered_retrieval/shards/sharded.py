@@ -39,7 +39,7 @@ from .peers import PeerLost, Peers
 T = TypeVar("T")
 #: Of requests that take long on their own: moves, snapshots, recall.
 LONG_S = 3600.0
-#: Within this the agent has named the other instances.
+#: Within this from its lease on, the agent has named the other instances to one that serves.
 APPEAR_S, LOOK_S = 3.0, 0.1
 
 
@@ -290,10 +290,14 @@ class Sharded:
 
         An instance that holds nothing waits until the agent has named the others, before it answers for itself.
         """
-        end = time.monotonic() + APPEAR_S
         # Before the first await: no request comes earlier.
         self._own.waiting = not self._own.store.names()
         try:
+            # Others are named to the holder of a lease alone; who is to follow a dead one stands by until that one's
+            # lease has ended.
+            while not self._peers.epoch:
+                await asyncio.sleep(LOOK_S)
+            end = time.monotonic() + APPEAR_S
             while time.monotonic() < end and not await self._peers.appeared(LOOK_S):
                 pass
         finally:

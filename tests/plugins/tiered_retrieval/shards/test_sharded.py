@@ -120,6 +120,27 @@ def test_a_replica_that_comes_late_fetches_what_the_others_hold(start: Starter, 
         late.stop()
 
 
+def test_a_replica_that_stands_by_waits_for_its_lease_however_long_that_takes(
+    start: Starter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent names the others to who holds a lease; that of a dead holder has to end first."""
+    monkeypatch.setattr("fairlead_tiered_retrieval.shards.sharded.APPEAR_S", 0.2)
+    (first,) = start(1)
+    with first.client() as client:
+        client.create("books", dim=8, metric="l2").upsert(range(200), ROWS)
+    late = Served(tmp_path, 1, embedding=None, epoch=0)
+    try:
+        with late.client(attempts=6) as client:
+            time.sleep(0.5)
+            assert client.stats()["joining"]
+            monkeypatch.setattr("fairlead_tiered_retrieval.shards.sharded.APPEAR_S", patient(60))
+            late.given.named, late.given.epoch = (first.peer,), 1
+            know_each_other(first, late)
+            assert client.collection("books").search(ROWS[:20], k=5).ids() == EXACT[:20, :5].tolist()
+    finally:
+        late.stop()
+
+
 def test_a_late_replica_answers_only_once_the_others_pass_writes_on_to_it(start: Starter, tmp_path: Path) -> None:
     """Or what is written between its fetching and their hearing of it would be on neither way."""
     (first,) = start(1)
