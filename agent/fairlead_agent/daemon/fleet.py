@@ -171,7 +171,7 @@ class LocalFleet:
         self._say(f"starting control plane: {self.url}")
         child = Child(CONTROL_PLANE, arguments, folder / "control-plane.log")
         await self._start(child)
-        await self._until(lambda: _serves(child, port), CONTROL_PLANE, 30.0)
+        await self._until(lambda: _serves(child, port), CONTROL_PLANE, 120.0)
         self._write_client_file(folder)
 
     async def start_agent(self, entry: AgentEntry) -> None:
