@@ -19,11 +19,25 @@ import yaml
 
 from fairlead_agent.bus.broker.mosquitto import find_mosquitto
 from fairlead_agent.config import AgentEntry, FleetConfig, load_fleet
-from fairlead_agent.daemon.fleet import LocalFleet
+from fairlead_agent.daemon.fleet import CONTROL_PLANE, Child, LocalFleet
+from tests.patience import patient
 
 T = TypeVar("T")
 
 BROKERS = ["mosquitto", "embedded"]
+
+#: A lease that outlives any standstill of the machine, and one for tests that wait for its end.
+LONG_TTL_S, SHORT_TTL_S = patient(60), 3.0
+
+
+class PatientFleet(LocalFleet):
+    """A fleet whose gateway waits for a replica for as long as one may take to be placed on an overloaded machine."""
+
+    async def _start(self, child: Child) -> None:
+        if child.name == CONTROL_PLANE:
+            path = self.state_dir / CONTROL_PLANE / "settings.json"
+            path.write_text(json.dumps({**json.loads(path.read_text()), "gateway_wait_s": patient(90)}))
+        await super()._start(child)
 
 
 class Fleet:
@@ -37,7 +51,7 @@ class Fleet:
         self.local = self.run(_made(config, folder, broker, restart))
         self.http: httpx.Client
 
-    def run(self, work: Coroutine[Any, Any, T], timeout_s: float = 60.0) -> T:
+    def run(self, work: Coroutine[Any, Any, T], timeout_s: float = patient(180)) -> T:
         """Run a coroutine on the fleet's loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_s)
 
@@ -45,7 +59,7 @@ class Fleet:
         """Bring it up, and wait until all agents are there."""
         self.run(self.local.start())
         headers = {"Authorization": f"Bearer {self.local.admin_token()}"}
-        self.http = httpx.Client(base_url=self.local.url, headers=headers, timeout=30.0)
+        self.http = httpx.Client(base_url=self.local.url, headers=headers, timeout=patient(120))
         self.wait_online({agent.name for agent in self.local.config.agents})
 
     def stop(self) -> None:
@@ -54,9 +68,9 @@ class Fleet:
             self.http.close()
         self.run(self.local.stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
+        self._thread.join(patient(30))
 
-    def until(self, condition: Callable[[], T], what: str, timeout_s: float = 30.0) -> T:
+    def until(self, condition: Callable[[], T], what: str, timeout_s: float = patient(120)) -> T:
         """Wait for a condition; says what was waited for where it does not come."""
         deadline = time.monotonic() + timeout_s
         while True:
@@ -96,7 +110,7 @@ class Fleet:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    def ready(self, name: str, replicas: int | None = None, timeout_s: float = 60.0) -> dict[str, Any]:
+    def ready(self, name: str, replicas: int | None = None, timeout_s: float = patient(240)) -> dict[str, Any]:
         """Wait until a workload's replicas serve."""
 
         def look() -> dict[str, Any] | None:
@@ -106,6 +120,31 @@ class Fleet:
             return view if view["ready"] >= wanted and len(placed) >= wanted else None
 
         return self.until(look, f"{name} ready", timeout_s)
+
+    def place(self, attempts: int = 3, **workload: Any) -> dict[str, Any]:
+        """Apply a workload and wait until its replicas serve where the bids of all nodes have put them.
+
+        A node that had no turn before the call's deadline has no part in the decision: the call is then made anew.
+        """
+        name = workload["name"]
+        while True:
+            self.apply(**workload)
+            view, attempts = self.ready(name), attempts - 1
+            bids = self.get(f"/api/v1/workloads/{name}/explain")["record"]["bids"]
+            if not attempts or all(bid["outcome"] != "no-answer" for bid in bids):
+                return view
+            self.delete(name)
+
+    def delete(self, name: str) -> None:
+        """Want a workload no more, and wait until its room is free."""
+        assert self.http.delete(f"/api/v1/workloads/{name}").status_code == 200
+        self.until(lambda: not self.holders(name), f"{name} gone")
+        self.until(lambda: self.released(name), f"leases of {name} released")
+
+    def released(self, name: str) -> bool:
+        """Whether nobody holds a lease of a workload."""
+        leases = self.get("/api/v1/leases")
+        return all(lease["node"] is None for lease in leases if lease["workload"] == name)
 
     def holders(self, name: str) -> dict[int, dict[str, Any]]:
         """The ready instances of a workload by replica, each with its node."""
@@ -160,7 +199,7 @@ class Fleet:
 
 
 async def _made(config: FleetConfig, folder: Path, broker: str, restart: bool) -> LocalFleet:
-    return LocalFleet(config, folder, restart=restart, broker_kind=broker)
+    return PatientFleet(config, folder, restart=restart, broker_kind=broker)
 
 
 def need_broker(kind: str) -> str:
@@ -185,7 +224,7 @@ def make_fleet(tmp_path: Path) -> Iterator[FleetMaker]:
         agents: dict[str, str] | None = None,
         *,
         restart: bool = False,
-        ttl_s: float = 3.0,
+        ttl_s: float = LONG_TTL_S,
         dwell_s: float = 60.0,
         authority: str = "control-plane",
     ) -> Fleet:

@@ -8,15 +8,14 @@ import pytest
 
 from tests.fleet.conftest import BROKERS, TINY, Fleet, FleetMaker
 
-pytestmark = pytest.mark.fleet
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(params=BROKERS)
 def fleet(request: pytest.FixtureRequest, make_fleet: FleetMaker) -> Fleet:
     """A fleet with two replicas of the shipped model."""
     made = make_fleet(request.param)
-    made.apply(**TINY, replicas=2)
-    made.ready("tiny-chat")
+    made.place(**TINY, replicas=2)
     return made
 
 
@@ -69,8 +68,14 @@ def test_explain_says_why_each_bid_won_or_lost(fleet: Fleet) -> None:
 
 
 def test_the_graph_marks_what_is_simulated(fleet: Fleet) -> None:
-    graph = fleet.get("/api/v1/graph")
-    vertices = {vertex["data"]["id"]: vertex["data"] for vertex in graph["nodes"]}
+    def whole() -> dict[str, Any] | None:
+        """The graph, once all that is placed is in it."""
+        graph = fleet.get("/api/v1/graph")
+        found = {vertex["data"]["id"]: vertex["data"] for vertex in graph["nodes"]}
+        kinds = [vertex["kind"] for vertex in found.values()]
+        return found if kinds.count("instance") >= 2 and "phone/battery" in found else None
+
+    vertices = fleet.until(whole, "the graph")
     assert vertices["gpu/gpu0"]["simulated"]
     assert vertices["phone/battery"]["simulated"]
     assert not vertices["edge/dram"]["simulated"]
@@ -93,4 +98,4 @@ def test_a_deleted_workload_is_gone(fleet: Fleet) -> None:
     assert fleet.http.delete("/api/v1/workloads/tiny-chat").status_code == 200
     fleet.until(lambda: not fleet.holders("tiny-chat"), "instances gone")
     assert fleet.complete("tiny-chat").status_code == 404
-    fleet.until(lambda: all(lease["node"] is None for lease in fleet.get("/api/v1/leases")), "leases released")
+    fleet.until(lambda: fleet.released("tiny-chat"), "leases released")

@@ -10,7 +10,7 @@ import pytest
 from fairlead_agent.config import load_workloads
 from tests.fleet.conftest import Fleet, FleetMaker
 
-pytestmark = [pytest.mark.fleet, pytest.mark.slow]
+pytestmark = [pytest.mark.fleet, pytest.mark.slow, pytest.mark.timeout(600)]
 
 CONFIG: dict[str, Any] = {
     "cell": {"carrier_hz": 3.5e9, "resource_blocks": 51, "antennas": 4, "power_watts": 0.5},
@@ -28,7 +28,7 @@ def test_instances_on_two_nodes_agree_and_one_goes_on_alone(make_fleet: FleetMak
     fleet: Fleet = make_fleet(agents={"mast-1": "edge-box", "mast-2": "edge-box"}, dwell_s=2.0)
     (workload,) = load_workloads("isac")
     fleet.apply(**workload.model_copy(update={"config": CONFIG, "replicas": 2}).model_dump(mode="json"))
-    fleet.ready("isac", timeout_s=90)
+    fleet.ready("isac")
 
     def said() -> dict[str, Any]:
         """What the cell that the gateway picks says of the others."""

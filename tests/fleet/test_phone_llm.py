@@ -20,11 +20,13 @@ from fairlead_kernels import backend
 from fairlead_sparse_inference.settings import MODELS
 from fairlead_sparse_inference.top.reading import Reading, parse
 from tests.fleet.conftest import Fleet, FleetMaker
+from tests.patience import patient
 from tests.plugins.sparse_inference.bundles import synthetic_bundle
 
 pytestmark = [
     pytest.mark.fleet,
     pytest.mark.slow,
+    pytest.mark.timeout(600),
     pytest.mark.skipif(backend().name != "native", reason="the compiled extension is not installed"),
 ]
 
@@ -32,6 +34,7 @@ NAME = "phone-llm"
 MIB = 2**20
 PHONE_BYTES = 192 * MIB
 TOKENS = 120
+ANSWER_S = patient(240)
 #: The agent compares budgets every two seconds: so many answers, one after the other, are under way when it does.
 MANY_TOKENS, MOST_ANSWERS = 100, 40
 
@@ -59,7 +62,8 @@ def reconfigure(fleet: Fleet, spec: HostSpec, size: int) -> BudgetReply:
         client = await ControlClient.connect(spec.control_socket, spec.cookie, lambda event: None)
         budget = spec.budget.model_copy(update={"memory_bytes": {"dram": size}})
         try:
-            answer = await client.request(Reconfigure(budget=Budget(**dict(budget)), deadline_s=5), timeout_s=20)
+            order = Reconfigure(budget=Budget(**dict(budget)), deadline_s=5)
+            answer = await client.request(order, timeout_s=patient(60))
         finally:
             client.close()
         return BudgetReply.model_validate(answer)
@@ -72,7 +76,7 @@ def served(fleet: Fleet, model: Path) -> HostSpec:
     (workload,) = load_workloads(NAME)
     config = {**workload.config, "model": str(model), "mode": "predictor", "prefix_cache": False}
     fleet.apply(**workload.model_copy(update={"config": config}).model_dump(mode="json"))
-    fleet.ready(NAME, timeout_s=120)
+    fleet.ready(NAME)
     (found,) = (fleet.folder / "agents" / "phone").rglob(f"*{NAME}*/spec.json")
     return read_spec(found)
 
@@ -80,7 +84,7 @@ def served(fleet: Fleet, model: Path) -> HostSpec:
 def streamed(fleet: Fleet, between: dict[int, Any], **changes: Any) -> str:
     """The text of a stream; calls between[n] after its n-th piece."""
     pieces: list[str] = []
-    with fleet.http.stream("POST", "/v1/completions", json=body(stream=True, **changes), timeout=120) as answer:
+    with fleet.http.stream("POST", "/v1/completions", json=body(stream=True, **changes), timeout=ANSWER_S) as answer:
         assert answer.status_code == 200, answer.read()
         for line in answer.iter_lines():
             if not line.startswith("data: {"):
@@ -97,7 +101,7 @@ def test_a_phone_serves_a_model_larger_than_its_memory(make_fleet: FleetMaker, m
     spec = served(fleet, model)
     assert fleet.holders(NAME)[0]["node"] == "phone", "the label says so"
 
-    expected = fleet.http.post("/v1/completions", json=body(), timeout=120).json()["choices"][0]["text"]
+    expected = fleet.http.post("/v1/completions", json=body(), timeout=ANSWER_S).json()["choices"][0]["text"]
     assert len(expected) > TOKENS / 4
     replies: list[BudgetReply] = []
     cut = lambda size: replies.append(reconfigure(fleet, spec, size))
@@ -152,7 +156,7 @@ def test_an_owner_who_takes_memory_back_changes_the_speed_alone(
     fleet = make_fleet(agents={"phone": str(phone.path), "edge": "edge-box"})
     spec = served(fleet, model)
     full, wanted = spec.budget.memory_bytes["dram"], PHONE_BYTES // 2
-    expected = fleet.http.post("/v1/completions", json=body(max_tokens=MANY_TOKENS), timeout=120).json()
+    expected = fleet.http.post("/v1/completions", json=body(max_tokens=MANY_TOKENS), timeout=ANSWER_S).json()
     readings = [counters(fleet)]
 
     def move(size: int, arrived: Callable[[int], bool]) -> None:

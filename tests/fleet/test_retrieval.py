@@ -19,9 +19,10 @@ from fairlead_agent.graph.attributes import DEFAULT_SIGNIFICANCE
 from fairlead_tiered_retrieval.client import Client, Results
 from fairlead_tiered_retrieval.tiers.node import MemoryNode
 from tests.fleet.conftest import Fleet, FleetMaker
+from tests.patience import patient
 from tests.plugins.tiered_retrieval.text_models import WORDS, random_text_model
 
-pytestmark = [pytest.mark.fleet, pytest.mark.slow]
+pytestmark = [pytest.mark.fleet, pytest.mark.slow, pytest.mark.timeout(600)]
 
 NAME = "retrieval"
 TOKEN = "a token of this test"
@@ -33,7 +34,7 @@ def node(tmp_path: Path) -> Iterator[str]:
     """A memory node, as a workload names it."""
     (tmp_path / "token").write_text(TOKEN)
     with MemoryNode(64 << 20, TOKEN, host="127.0.0.1", port=0) as node:
-        yield f"memory://127.0.0.1:{node.port}?token_file={tmp_path / 'token'}"
+        yield f"memory://127.0.0.1:{node.port}?token_file={tmp_path / 'token'}&timeout={patient(60)}"
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def fleet(make_fleet: FleetMaker, tmp_path: Path, node: str) -> Fleet:
     model = random_text_model(tmp_path / "model")
     config = {**workload.config, "embedding": str(model), "memory_nodes": [node]}
     fleet.apply(**workload.model_copy(update={"config": config}).model_dump(mode="json"))
-    fleet.ready(NAME, timeout_s=150)
+    fleet.ready(NAME)
     return fleet
 
 
@@ -82,7 +83,7 @@ def command(fleet: Fleet, *words: str) -> str:
     environment = {**os.environ, "FAIRLEAD_URL": fleet.local.url, "FAIRLEAD_TOKEN": fleet.local.admin_token()}
     code = "from fairlead_agent.cli.main import main; main()"
     run = [sys.executable, "-c", code, "vectors", *words]
-    done = subprocess.run(run, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(run, env=environment, capture_output=True, text=True, timeout=patient(240))
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -9,9 +9,9 @@ import pytest
 
 from fairlead_agent.config import load_workloads
 from fairlead_tiered_retrieval.client import Client, CollectionClient, Retries
-from tests.fleet.conftest import Fleet, FleetMaker
+from tests.fleet.conftest import SHORT_TTL_S, Fleet, FleetMaker
 
-pytestmark = [pytest.mark.fleet, pytest.mark.slow]
+pytestmark = [pytest.mark.fleet, pytest.mark.slow, pytest.mark.timeout(900)]
 
 NAME = "retrieval"
 NODES = {f"box-{number}": "edge-box" for number in range(5)}
@@ -46,7 +46,7 @@ class Searching:
     def more(self, count: int = 5) -> None:
         """Wait for further complete answers."""
         seen = self.complete
-        self._fleet.until(lambda: self.complete >= seen + count, "complete answers", timeout_s=90)
+        self._fleet.until(lambda: self.complete >= seen + count, "complete answers")
 
     def _run(self) -> None:
         with Client(self._fleet.local.url, token=self._fleet.local.admin_token(), workload=NAME) as client:
@@ -72,22 +72,21 @@ def holders(fleet: Fleet) -> dict[int, str]:
 
 def whole(fleet: Fleet, things: CollectionClient, count: int) -> None:
     """Wait until four replicas hold all of it, none of them still fetching."""
-    fleet.ready(NAME, 4, timeout_s=120)
+    fleet.ready(NAME, 4)
 
     def there() -> bool:
         info = things.info()
         return info["count"] == count and info["missing"] == []
 
-    fleet.until(there, f"{count} documents in both shards", timeout_s=60)
+    fleet.until(there, f"{count} documents in both shards")
 
 
-@pytest.mark.timeout(400)
 def test_nodes_die_one_after_the_other_and_nothing_is_lost(make_fleet: FleetMaker) -> None:
-    fleet = make_fleet(agents=NODES, dwell_s=2.0)
+    fleet = make_fleet(agents=NODES, ttl_s=2 * SHORT_TTL_S, dwell_s=2.0)
     (workload,) = load_workloads(NAME)
     config = {**workload.config, "embedding": None, "shards": 2, "expected": {"vectors": 2000, "dim": 16}}
     fleet.apply(**workload.model_copy(update={"config": config, "replicas": 4}).model_dump(mode="json"))
-    fleet.ready(NAME, 4, timeout_s=150)
+    fleet.ready(NAME, 4)
     assert len(set(holders(fleet).values())) == 4, "two replicas share a node"
 
     with Client(fleet.local.url, token=fleet.local.admin_token(), workload=NAME, retries=Retries(12)) as client:
@@ -110,7 +109,6 @@ def test_nodes_die_one_after_the_other_and_nothing_is_lost(make_fleet: FleetMake
                 fleet.until(
                     lambda replica=replica, node=before[replica]: holders(fleet).get(replica, node) != node,
                     f"replica {replica} on another node",
-                    timeout_s=120,
                 )
                 whole(fleet, things, written)
                 searching.more()

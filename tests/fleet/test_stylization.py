@@ -13,9 +13,10 @@ import pytest
 from fairlead_agent.config import load_workloads
 from fairlead_stylization.pictures import Picture, read_picture, write_picture
 from tests.fleet.conftest import Fleet, FleetMaker
+from tests.patience import patient
 from tests.plugins.stylization.small_network import random_network
 
-pytestmark = [pytest.mark.fleet, pytest.mark.slow]
+pytestmark = [pytest.mark.fleet, pytest.mark.slow, pytest.mark.timeout(600)]
 
 NAME = "stylization"
 
@@ -29,14 +30,14 @@ def fleet(make_fleet: FleetMaker, tmp_path: Path) -> Fleet:
     (workload,) = load_workloads(NAME)
     config = {**workload.config, "weights": str(weights), "max_pixels": 300_000}
     fleet.apply(**workload.model_copy(update={"config": config}).model_dump(mode="json"))
-    fleet.ready(NAME, timeout_s=150)
+    fleet.ready(NAME)
     return fleet
 
 
 def command(fleet: Fleet, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "FAIRLEAD_URL": fleet.local.url, "FAIRLEAD_TOKEN": fleet.local.admin_token()}
     line = [sys.executable, "-c", "from fairlead_agent.cli.main import main; main()", *words]
-    return subprocess.run(line, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    return subprocess.run(line, capture_output=True, text=True, env=environment, timeout=patient(240), check=False)
 
 
 def test_pictures_go_through_the_gateway(fleet: Fleet, tmp_path: Path) -> None:
