@@ -85,6 +85,10 @@ def test_what_is_written_is_read(tmp_path: Path, bits: int) -> None:
         expected = (network.gate, network.up, network.down_t)
         for found, wanted in zip(bundle.rows(network.name).values(), expected, strict=True):
             np.testing.assert_array_equal(found.data, wanted.data)
+        apart = bundle.rows(network.name, apart=True).values()
+        for found, wanted in zip(apart, expected, strict=True):
+            np.testing.assert_array_equal(found.data, wanted.data)
+            assert found.data.flags.c_contiguous
     embedding = bundle.tensor("model.embed_tokens.weight")
     assert isinstance(embedding, PackedMatrix)
     np.testing.assert_array_equal(embedding.data, matrix(1, bits=8).data)

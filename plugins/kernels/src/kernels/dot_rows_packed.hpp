@@ -4,6 +4,11 @@
 
 namespace fairlead::kernels {
 
+// A row is fetched so many rows, or bytes where rows are short, before its turn. A row's product takes much less time
+// than memory takes to answer: with 4 rows an AMD EPYC core drew 18 GB/s of the 28 that it can, with 12 all of them.
+inline constexpr std::size_t kDotRowsAhead = 12;
+inline constexpr std::size_t kBytesAhead = 4096;
+
 // R rows against vector 0 of the input. A row's sum walks its lanes in order, whatever R is. Meanwhile `next`,
 // the rows that come after these, is fetched.
 template <class V, int Bits, std::size_t Only, int R>
@@ -67,7 +72,7 @@ template <class V, int Bits, std::size_t Only>
 FAIRLEAD_INLINE void dot_rows_with(const PackedView& matrix, const std::int32_t* rows, std::size_t begin,
                                    std::size_t end, const InputView& x, float* out) {
     const std::size_t far = kBytesAhead / matrix.row_bytes() / 4 * 4;
-    const std::size_t ahead = far > kRowsAhead ? far : kRowsAhead;
+    const std::size_t ahead = far > kDotRowsAhead ? far : kDotRowsAhead;
     std::size_t i = begin;
     for (; i + 4 <= end; i += 4) dot_packed_at<V, Bits, Only, 4>(matrix, rows, i, end, ahead, x, out);
     for (; i < end; ++i) dot_packed_at<V, Bits, Only, 1>(matrix, rows, i, end, ahead, x, out);

@@ -94,7 +94,6 @@ FAIRLEAD_INLINE void for_each_lanes(std::size_t lanes, const F& f) {
 
 // How many rows before its turn a row is fetched.
 inline constexpr std::size_t kRowsAhead = 4;
-inline constexpr std::size_t kBytesAhead = 4096;
 
 
 

@@ -76,14 +76,22 @@ class Bundle:
         # A copy: who keeps an order must not keep the whole mapped file with it.
         return np.array(order, np.int32)
 
-    def rows(self, name: str) -> dict[str, PackedMatrix]:
-        """Read a network whole: gate, up (if any) and down_t [neurons, hidden] in the model's order, of one array."""
+    def rows(self, name: str, *, apart: bool = False) -> dict[str, PackedMatrix]:
+        """Read a network whole: gate, up (if any) and down_t [neurons, hidden] in the model's order.
+
+        ``apart``: each in memory of its own, where all rows of one follow one another, rather than a neuron's rows side
+        by side. Products of all gates, or with all neurons, are then read in a stream, a third faster; for neurons that
+        a predictor chooses one place in memory instead of three is a tenth faster.
+        """
         order, layout = self.order(name), self.layout
-        stored = self.read(name).reshape(-1, layout.stride)
+        stored = self.read(name).reshape(-1, layout.stride)[: len(order)]
         names = ("gate", "up", "down_t") if layout.matrices == 3 else ("gate", "down_t")
-        bundles = np.empty((len(order), layout.matrices * layout.row_bytes), np.uint8)
-        bundles[order] = stored[: len(order), : bundles.shape[1]]
-        parts = np.split(bundles, layout.matrices, axis=1)
+        widths = [layout.row_bytes] * len(names) if apart else [len(names) * layout.row_bytes]
+        parts: list[NDArray[np.uint8]] = []
+        for index, width in enumerate(widths):
+            rows = np.empty((len(order), width), np.uint8)
+            rows[order] = stored[:, index * width : (index + 1) * width]
+            parts += np.split(rows, width // layout.row_bytes, axis=1)
         return {name: PackedMatrix(part, layout.hidden, layout.bits) for name, part in zip(names, parts, strict=True)}
 
     def read(self, name: str) -> NDArray[np.uint8]:

@@ -164,7 +164,7 @@ class _Reader:
             "down_bias": _optional(self.bundle, prefix + "down_proj.bias"),
         }
         if self.store is None:
-            return {**self.bundle.rows(name), **biases, "predictor": predictor}
+            return {**self.bundle.rows(name, apart=self.mode == EXACT), **biases, "predictor": predictor}
         source = self.store.feed_forward(
             self.places[name],
             self.bundle.order(name),
