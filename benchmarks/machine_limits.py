@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import os
-import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,44 +37,11 @@ def read_bandwidth(threads: int, size: int = 1 << 30, passes: int = 5) -> float:
     return best
 
 
-def random_reads(file: Path, *, depth: int = 32, seconds: float = 3.0, warm_s: float = 2.0, seed: int = 1) -> float:
-    """Reads a second of random blocks of 4 KiB past the page cache (O_DIRECT), so many at a time.
-
-    Disks of rented machines serve bursts first, so some seconds pass unmeasured.
-
-    Raises:
-        OSError: the file system has no direct reads.
-    """
-    blocks = file.stat().st_size // BLOCK
-    descriptor = os.open(file, os.O_RDONLY | os.O_DIRECT)
-    try:
-        with ThreadPoolExecutor(depth) as pool:
-            _read_for(pool, descriptor, blocks, depth, warm_s, seed)
-            began = time.perf_counter()
-            count = _read_for(pool, descriptor, blocks, depth, seconds, seed + 1)
-            return count / (time.perf_counter() - began)
-    finally:
-        os.close(descriptor)
-
-
-def _read_for(pool: ThreadPoolExecutor, descriptor: int, blocks: int, depth: int, seconds: float, seed: int) -> int:
-    end = time.perf_counter() + seconds
-
-    def read(index: int) -> int:
-        chosen, count = random.Random(seed * 1000 + index), 0
-        with mmap.mmap(-1, BLOCK) as buffer:
-            while time.perf_counter() < end:
-                os.preadv(descriptor, [buffer], chosen.randrange(blocks) * BLOCK)
-                count += 1
-        return count
-
-    return sum(pool.map(read, range(depth)))
-
-
 def reads_per_second(file: Path, size: int, depth: int, seconds: float = 3.0, *, warm_s: float = 2.0) -> float:
     """Random reads of ``size`` bytes a second, past the page cache, through the engine's own reader (io_uring).
 
-    Threads of Python that read, as ``random_reads`` has them, are held up by the interpreter where cores are slow.
+    Threads of Python that read would be held up by the interpreter where cores are slow. Disks of rented machines serve
+    bursts first, so some seconds pass unmeasured.
 
     Raises:
         RuntimeError: the kernels are not built.

@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 
 from benchmarks.decoding_process import Answer, EngineEnded, forget_cached
-from benchmarks.machine_limits import random_reads
+from benchmarks.machine_limits import BLOCK, reads_per_second
 from benchmarks.memory_group import MemoryGroup
 from benchmarks.options import parse
 from benchmarks.results_file import Row, not_measured, row
@@ -22,6 +22,8 @@ TIMES = (1.25, 1.6, 2.0)
 THREADS = 2
 CHECKED = ("--checksum",)
 TOKENS, QUICK_TOKENS, PEER_TOKENS = 128, 16, 16
+#: As many reads as the engine has under way.
+DEPTH = 128
 #: A small model's processes are mostly interpreter: a quick run grants this much more than the model.
 _INTERPRETER_BYTES = 110 << 20
 
@@ -142,8 +144,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(f"no control group can be made here, run as root: {error}") from None
     inside = in_memory(bench)
     forget_cached(bench.files.folder)
-    reads = random_reads(bench.files.bundle / "neurons.bin", seconds=1 if options.quick else 3)
-    print(f"random 4 KiB reads, 32 at a time: {reads:.0f} a second", flush=True)
+    reads = reads_per_second(bench.files.bundle / "neurons.bin", BLOCK, DEPTH, 1 if options.quick else 3)
+    print(f"random 4 KiB reads, {DEPTH} at a time: {reads:.0f} a second", flush=True)
     measured = [item for times in TIMES for item in memory_rows(bench, times, inside, reads)]
     conditions = {**bench.conditions(), "promise": OFFLOAD, "disk_reads_per_s": reads, "threads": THREADS}
     options.finish(conditions, measured)
