@@ -84,7 +84,7 @@ def _started(checkpoint: Checkpoint, path: Path, kind: GGMLQuantizationType) -> 
     add_vocabulary(writer, config.vocab_size)
 
     _matrix(writer, checkpoint, kind, "token_embd", "model.embed_tokens.weight")
-    if kind == GGMLQuantizationType.Q4_0:  # PowerInfer knows no tied head
+    if kind == GGMLQuantizationType.Q4_0:  # PowerInfer knows no tied head; llama.cpp takes either
         _matrix(writer, checkpoint, kind, "output", "model.embed_tokens.weight")
     writer.add_tensor("output_norm.weight", _array(checkpoint, "model.norm.weight"))
     for index in range(config.num_hidden_layers):

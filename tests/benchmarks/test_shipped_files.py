@@ -32,3 +32,10 @@ def test_both_files_hold_the_weights(tmp_path: Path) -> None:
     assert list(sparse["blk.0.ffn_down_t.weight"].shape) == list(down.shape)[::-1]
     assert list(sparse["blk.0.fc1.weight"].shape) == [gate.shape[0], 2 * RANK]
     assert "output.weight" in sparse and "output.weight" not in stock
+
+
+def test_a_stock_file_has_the_bits_that_are_asked_for(tmp_path: Path) -> None:
+    for bits, kind in ((4, "Q4_0"), (8, "Q8_0")):
+        write_stock(MODELS / DEFAULT_MODEL, tmp_path / f"{bits}.gguf", bits)
+        stored = {tensor.name: tensor.tensor_type.name for tensor in GGUFReader(tmp_path / f"{bits}.gguf").tensors}
+        assert {stored[f"blk.5.{name}.weight"] for name in ("attn_q", "ffn_gate", "ffn_down")} == {kind}

@@ -95,8 +95,6 @@ FAIRLEAD_INLINE void for_each_lanes(std::size_t lanes, const F& f) {
 // How many rows before its turn a row is fetched.
 inline constexpr std::size_t kRowsAhead = 4;
 
-
-
 // Into the second-level cache: more lines can be on their way there than to the first.
 FAIRLEAD_INLINE void prefetch(const std::uint8_t* p, std::size_t bytes) {
     for (std::size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 2);
