@@ -10,9 +10,14 @@
 namespace fairlead {
 namespace {
 
-// Candidates whose gates are computed before the up rows of the active among them: few enough that a thread which
-// the system puts aside holds little up, and enough for the rows to stream.
-constexpr std::size_t kNeuronsPerChunk = 128;
+// Candidates whose gates are computed before the up rows of the active among them, at least and at most. The first rows
+// of either list are waited for, so there are as many as leave each thread two chunks.
+constexpr std::size_t kFewest = 128, kMost = 512;
+
+std::size_t neurons_per_chunk(std::size_t count) {
+    const std::size_t share = count / (2 * ThreadPool::instance().threads()) + 1;
+    return (std::clamp(share, kFewest, kMost) + 3) / 4 * 4;
+}
 
 // Moves the entries with a non-zero value to the front, in order; returns how many there are.
 std::size_t compact(const std::int32_t* neurons, std::size_t first, std::size_t count, float* value,
@@ -36,8 +41,8 @@ std::size_t gate_and_up(const KernelTable& k, const PackedFeedForwardView& layer
     k.dot_rows_packed(layer.gate, candidates, begin, end, x.view(), s.gate.data());
     add_bias_of(layer.gate_bias, candidates, begin, end - begin, gate);
     k.gate(layer.activation, layer.threshold, gate, end - begin);
-    std::int32_t active[kNeuronsPerChunk + 1];
-    float value[kNeuronsPerChunk + 1];
+    std::int32_t active[kMost + 1];
+    float value[kMost + 1];
     std::memcpy(value, gate, (end - begin) * sizeof(float));
     const std::size_t n = compact(candidates, begin, end - begin, value, active);
     if (layer.gated()) {
@@ -50,10 +55,10 @@ std::size_t gate_and_up(const KernelTable& k, const PackedFeedForwardView& layer
 }
 
 // Joins what the chunks found; returns how many neurons are active.
-std::size_t join(std::size_t count, PackedFeedForwardScratch& s) {
+std::size_t join(std::size_t count, std::size_t per_chunk, PackedFeedForwardScratch& s) {
     std::size_t n = 0;
-    for (std::size_t c = 0; c * kNeuronsPerChunk < count; ++c) {
-        const std::size_t from = c * kNeuronsPerChunk;
+    for (std::size_t c = 0; c * per_chunk < count; ++c) {
+        const std::size_t from = c * per_chunk;
         std::memmove(s.gate.data() + n, s.gate.data() + from, s.found[c] * sizeof(float));
         std::memmove(s.neurons.data() + n, s.neurons.data() + from, s.found[c] * sizeof(std::int32_t));
         n += s.found[c];
@@ -67,20 +72,20 @@ std::size_t feed_forward_packed(const KernelTable& k, const PackedFeedForwardVie
                                 const std::int32_t* candidates, std::size_t count, PackedFeedForwardScratch& s,
                                 float* y) {
     if (candidates == nullptr) count = layer.gate.rows;
-    const std::size_t chunks = (count + kNeuronsPerChunk - 1) / kNeuronsPerChunk;
+    const std::size_t per_chunk = neurons_per_chunk(count);
+    const std::size_t chunks = (count + per_chunk - 1) / per_chunk;
     s.gate.resize(count + 1);
     s.up.resize(count);
     s.neurons.resize(count + 1);
     s.contributing.resize(count + 1);
     s.found.resize(chunks);
-    parallel_for(chunks, grain(kNeuronsPerChunk * layer.gate.columns), 1, [&](std::size_t begin, std::size_t end) {
+    parallel_for(chunks, grain(per_chunk * layer.gate.columns), 1, [&](std::size_t begin, std::size_t end) {
         for (std::size_t c = begin; c < end; ++c) {
-            const std::size_t last = std::min(count, (c + 1) * kNeuronsPerChunk);
-            s.found[c] = static_cast<std::uint32_t>(
-                gate_and_up(k, layer, x, candidates, c * kNeuronsPerChunk, last, s));
+            const std::size_t last = std::min(count, (c + 1) * per_chunk);
+            s.found[c] = static_cast<std::uint32_t>(gate_and_up(k, layer, x, candidates, c * per_chunk, last, s));
         }
     });
-    const std::size_t active = join(count, s);
+    const std::size_t active = join(count, per_chunk, s);
     const std::size_t terms = compact(s.neurons.data(), 0, active, s.gate.data(), s.contributing.data());
     sum_packed(k, layer.down_t, s.contributing.data(), s.gate.data(), terms, y);
     add_bias_of(layer.down_bias, nullptr, 0, layer.down_t.columns, y);

@@ -9,41 +9,54 @@ namespace fairlead::kernels {
 inline constexpr std::size_t kBytesAhead = 16384;
 inline constexpr std::size_t kDotRowsAhead = 12;
 
+// Adds R rows' products with these lanes of vector 0 of the input to their sums, and fetches the same lanes of `next`.
+template <class V, int Bits, int R, class L>
+FAIRLEAD_INLINE void dot_lanes(const L& lanes, const std::uint8_t* const* row, const std::uint8_t* const* next,
+                               std::size_t values, const InputView& x, typename V::Vec* sum) {
+    const typename V::Vec input_scale = lanes.floats(x.scale(0));
+    const typename V::Int correction = lanes.template correction<Bits>(x, 0);
+    Dots<V, Bits> dots[R];
+    FAIRLEAD_UNROLL
+    for (int r = 0; r < R; ++r) {
+        if (lanes.within == 0) prefetch(next[r] + lanes.start * (kGroup * Bits / 8), lanes.pitch() * Bits);
+        dots[r] = V::template start<Bits>(correction);
+    }
+    FAIRLEAD_UNROLL
+    for (std::size_t v = 0; v < 8; ++v) {
+        const typename V::Raw input = V::in_register(lanes.input(x, 0, v));
+        FAIRLEAD_UNROLL
+        for (int r = 0; r < R; ++r) {
+            dots[r] = V::template step<Bits>(dots[r], lanes.template weights<Bits>(row[r], v), input);
+        }
+    }
+    FAIRLEAD_UNROLL
+    for (int r = 0; r < R; ++r) {
+        const typename V::Vec dot = V::to_float(V::template finish<Bits>(dots[r], correction));
+        sum[r] = V::fma(dot, V::mul(lanes.scales(row[r] + values), input_scale), sum[r]);
+    }
+}
+
 // R rows against vector 0 of the input. A row's sum walks its lanes in order, whatever R is. Meanwhile `next`,
-// the rows that come after these, is fetched.
+// the rows that come after these, is fetched. Rows of one superblock advance together, since each of their few steps
+// waits for the one before; long rows one after the other, so that memory is read in one stream: of four streams
+// side by side an AMD EPYC core drew 21 GB/s where one gives 24.
 template <class V, int Bits, std::size_t Only, int R>
 FAIRLEAD_INLINE void dot_packed(const PackedView& matrix, const std::uint8_t* const (&row)[R],
                                 const std::uint8_t* const (&next)[R], const InputView& x, float* out) {
     const std::size_t lanes_of_row = Only == kAnySize ? matrix.lanes() : Only;
     const std::size_t values = lanes_of_row * (kGroup * Bits / 8);
+    constexpr int together = Only == kAnySize ? 1 : R;
     typename V::Vec sum[R];
     FAIRLEAD_UNROLL
     for (int r = 0; r < R; ++r) sum[r] = V::zero();
-    for_each_lanes<V, Only>(lanes_of_row, [&](auto lanes) __attribute__((always_inline)) {
-        const typename V::Vec input_scale = lanes.floats(x.scale(0));
-        const typename V::Int correction = lanes.template correction<Bits>(x, 0);
-        Dots<V, Bits> dots[R];
-        FAIRLEAD_UNROLL
-        for (int r = 0; r < R; ++r) {
-            if (lanes.within == 0) prefetch(next[r] + lanes.start * (kGroup * Bits / 8), lanes.pitch() * Bits);
-            dots[r] = V::template start<Bits>(correction);
-        }
-        FAIRLEAD_UNROLL
-        for (std::size_t v = 0; v < 8; ++v) {
-            const typename V::Raw input = V::in_register(lanes.input(x, 0, v));
-            FAIRLEAD_UNROLL
-            for (int r = 0; r < R; ++r) {
-                dots[r] = V::template step<Bits>(dots[r], lanes.template weights<Bits>(row[r], v), input);
-            }
-        }
-        FAIRLEAD_UNROLL
-        for (int r = 0; r < R; ++r) {
-            const typename V::Vec dot = V::to_float(V::template finish<Bits>(dots[r], correction));
-            sum[r] = V::fma(dot, V::mul(lanes.scales(row[r] + values), input_scale), sum[r]);
-        }
-    });
     FAIRLEAD_UNROLL
-    for (int r = 0; r < R; ++r) prefetch(next[r] + values, 2 * lanes_of_row);
+    for (int r = 0; r < R; r += together) {
+        for_each_lanes<V, Only>(lanes_of_row, [&](auto lanes) __attribute__((always_inline)) {
+            dot_lanes<V, Bits, together>(lanes, row + r, next + r, values, x, sum + r);
+        });
+        FAIRLEAD_UNROLL
+        for (int t = r; t < r + together; ++t) prefetch(next[t] + values, 2 * lanes_of_row);
+    }
     if constexpr (R == 4 && requires { V::store_sums(sum, out); }) {
         V::store_sums(sum, out);
     } else {

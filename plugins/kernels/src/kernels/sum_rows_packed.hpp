@@ -9,7 +9,7 @@ namespace fairlead::kernels {
 
 // Rows that are added together: their sums are loaded and stored once for all. The rows of the next tile are fetched
 // meanwhile, each chunk beside the one that is being added.
-inline constexpr std::size_t kRowTile = 8;
+inline constexpr std::size_t kRowTile = 24;
 
 // value[e] = the centred weights of column 8c + e, one lane a group.
 template <class V, int Bits, class L>
@@ -118,12 +118,24 @@ FAIRLEAD_INLINE void sum_tile_of(const PackedView& matrix, const std::int32_t* r
     });
 }
 
+// Later tiles are fetched while the one before is added.
+FAIRLEAD_INLINE void fetch_first_tile(const PackedView& matrix, const std::int32_t* rows, std::size_t count,
+                                      std::size_t begin, std::size_t end) {
+    const std::size_t unit = kLanes / 2 * matrix.lane_bytes(), values = matrix.quant_bytes();
+    const std::size_t from = begin * unit < values ? begin * unit : values;
+    const std::size_t to = end * unit < values ? end * unit : matrix.row_bytes();
+    for (std::size_t i = 0; i < count && i < kRowTile; ++i) {
+        prefetch(matrix.row(rows ? static_cast<std::size_t>(rows[i]) : i) + from, to - from);
+    }
+}
+
 // y[c] = sum_i weight[i] * matrix[rows ? rows[i] : i, c] for the columns of units [begin, end), in the list's order;
 // with `add` the sum goes on from what is in y.
 // scratch holds (end - begin) * kUnitFloats floats.
 template <class V>
 void sum_rows_packed(const PackedView& matrix, const std::int32_t* rows, const float* weight, std::size_t count,
                      std::size_t begin, std::size_t end, bool add, float* y, float* scratch) {
+    fetch_first_tile(matrix, rows, count, begin, end);
     for (std::size_t i = 0; i < (end - begin) * kUnitFloats; ++i) scratch[i] = 0.0F;
     if (add) read_units(matrix.groups(), begin, end, y, scratch);
     for (std::size_t first = 0; first < count; first += kRowTile) {

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead_kernels import PackedMatrix
+from fairlead_kernels.weight_memory import WeightMemory
 from fairlead_language_model.errors import CheckpointError
 from fairlead_language_model.safetensors_file import SafetensorsFile
 
@@ -33,13 +34,18 @@ def open_bundle(path: Path) -> Bundle:
 
 
 class Bundle:
-    """An opened bundle. Resident tensors are mapped, neurons are read when they are asked for."""
+    """An opened bundle. Resident tensors are mapped, neurons are read when they are asked for.
+
+    Attributes:
+        memory: where weights go that are to stay.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.manifest: Manifest = read_manifest(path)
         self.layout: BundleLayout = self.manifest.layout
         self.neurons_file = path / NEURONS
+        self.memory = WeightMemory()
         self.networks: dict[str, Network] = {network.name: network for network in self.manifest.networks}
         self._check_size()
         self._resident = SafetensorsFile(path / RESIDENT)
@@ -77,7 +83,7 @@ class Bundle:
         return np.array(order, np.int32)
 
     def rows(self, name: str, *, apart: bool = False) -> dict[str, PackedMatrix]:
-        """Read a network whole: gate, up (if any) and down_t [neurons, hidden] in the model's order.
+        """Read a network whole into `memory`: gate, up (if any) and down_t [neurons, hidden] in the model's order.
 
         ``apart``: each in memory of its own, where all rows of one follow one another, rather than a neuron's rows side
         by side. Products of all gates, or with all neurons, are then read in a stream, a third faster; for neurons that
@@ -89,7 +95,7 @@ class Bundle:
         widths = [layout.row_bytes] * len(names) if apart else [len(names) * layout.row_bytes]
         parts: list[NDArray[np.uint8]] = []
         for index, width in enumerate(widths):
-            rows = np.empty((len(order), width), np.uint8)
+            rows = self.memory.empty(len(order), width)
             rows[order] = stored[:, index * width : (index + 1) * width]
             parts += np.split(rows, width // layout.row_bytes, axis=1)
         return {name: PackedMatrix(part, layout.hidden, layout.bits) for name, part in zip(names, parts, strict=True)}

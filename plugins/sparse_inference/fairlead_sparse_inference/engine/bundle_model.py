@@ -202,7 +202,7 @@ def _gates(bundle: Bundle, name: str) -> PackedMatrix:
     network, layout, order = bundle.networks[name], bundle.layout, bundle.order(name)
     size = layout.network_bytes(network.neurons)
     mapped = np.memmap(bundle.neurons_file, np.uint8, "r", network.offset, (size,))
-    gates = np.empty((network.neurons, layout.row_bytes), np.uint8)
+    gates = bundle.memory.empty(network.neurons, layout.row_bytes)
     gates[order] = mapped.reshape(-1, layout.stride)[: network.neurons, : layout.row_bytes]
     return PackedMatrix(gates, layout.hidden, layout.bits)
 
@@ -212,7 +212,7 @@ def _packed(bundle: Bundle, name: str) -> PackedMatrix:
     if not isinstance(stored, PackedMatrix):
         raise CheckpointError(bundle.path, "is not packed; accepted: packed with 4 or 8 bits", name)
     # In memory of our own: pages of a mapped file may be taken away and come back one by one.
-    return PackedMatrix(np.array(stored.data), stored.columns, stored.bits)
+    return PackedMatrix(bundle.memory.copy(stored.data), stored.columns, stored.bits)
 
 
 def _vector(bundle: Bundle, name: str) -> NDArray[np.float32]:
