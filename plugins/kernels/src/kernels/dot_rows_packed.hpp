@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+
 #include "kernels/lanes.hpp"
 
 namespace fairlead::kernels {
@@ -8,6 +10,9 @@ namespace fairlead::kernels {
 // time than memory takes to answer: with 4 rows of 1,152 bytes an AMD EPYC core drew 18 GB/s of the 28 that it can.
 inline constexpr std::size_t kBytesAhead = 16384;
 inline constexpr std::size_t kDotRowsAhead = 12;
+
+// The fewest lanes that a row can have.
+inline constexpr std::size_t kFewLanes = 4;
 
 // Adds R rows' products with these lanes of vector 0 of the input to their sums, and fetches the same lanes of `next`.
 template <class V, int Bits, int R, class L>
@@ -91,12 +96,50 @@ FAIRLEAD_INLINE void dot_rows_with(const PackedView& matrix, const std::int32_t*
     for (; i < end; ++i) dot_packed_at<V, Bits, Only, 1>(matrix, rows, i, end, ahead, x, out);
 }
 
+// Four rows of four lanes (a predictor's), side by side in one vector; bit for bit as one by one.
+template <class V, int Bits>
+FAIRLEAD_INLINE void dot_four_narrow(const std::uint8_t* const (&row)[4], const InputView& x, float* out) {
+    constexpr std::size_t values = kFewLanes * kGroup * Bits / 8;
+    const typename V::Int correction = V::to_int(V::spread(x.correction(0, Bits)));
+    Dots<V, Bits> dots = V::template start<Bits>(correction);
+    FAIRLEAD_UNROLL
+    for (std::size_t v = 0; v < 8; ++v) {
+        const std::size_t at = 4 * kFewLanes * (Bits == 4 ? v / 2 : v);
+        typename V::Raw weights = V::side_by_side(row[0] + at, row[1] + at, row[2] + at, row[3] + at);
+        if constexpr (Bits == 4) weights = v % 2 == 0 ? V::lower_halves(weights) : V::upper_halves(weights);
+        dots = V::template step<Bits>(dots, weights, V::spread(x.q(0) + 4 * kFewLanes * v));
+    }
+    const typename V::Vec dot = V::to_float(V::template finish<Bits>(dots, correction));
+    const typename V::Vec scales =
+        V::halves_side_by_side(row[0] + values, row[1] + values, row[2] + values, row[3] + values);
+    V::store_narrow_sums(V::fma(dot, V::mul(scales, V::as_floats(V::spread(x.scale(0)))), V::zero()), out);
+}
+
+template <class V, int Bits>
+FAIRLEAD_INLINE void dot_narrow_rows(const PackedView& matrix, const std::int32_t* rows, std::size_t begin,
+                                     std::size_t end, const InputView& x, float* out) {
+    const std::size_t ahead = kBytesAhead / matrix.row_bytes() / 4 * 4, last = (rows ? end : matrix.rows) - 1;
+    const auto at = [&](std::size_t i) { return matrix.row(rows ? static_cast<std::size_t>(rows[i]) : i); };
+    std::size_t i = begin;
+    for (; i + 4 <= end; i += 4) {
+        const std::uint8_t* const row[4] = {at(i), at(i + 1), at(i + 2), at(i + 3)};
+        FAIRLEAD_UNROLL
+        for (std::size_t r = 0; r < 4; ++r) prefetch(at(std::min(i + r + ahead, last)), matrix.row_bytes());
+        dot_four_narrow<V, Bits>(row, x, out + i);
+    }
+    for (; i < end; ++i) dot_packed_at<V, Bits, kFewLanes, 1>(matrix, rows, i, end, 0, x, out);
+}
+
 // Rows of a small model are one superblock, whose addresses and masks are constants.
 template <class V, int Bits>
 FAIRLEAD_INLINE void dot_rows_of(const PackedView& matrix, const std::int32_t* rows, std::size_t begin,
                                  std::size_t end, const InputView& x, float* out) {
     switch (matrix.lanes()) {
-        case 4: return dot_rows_with<V, Bits, 4>(matrix, rows, begin, end, x, out);
+        case kFewLanes:
+            if constexpr (requires { V::spread(nullptr); }) {
+                return dot_narrow_rows<V, Bits>(matrix, rows, begin, end, x, out);
+            }
+            return dot_rows_with<V, Bits, kFewLanes>(matrix, rows, begin, end, x, out);
         case 8: return dot_rows_with<V, Bits, 8>(matrix, rows, begin, end, x, out);
         case 12: return dot_rows_with<V, Bits, 12>(matrix, rows, begin, end, x, out);
         case kLanes: return dot_rows_with<V, Bits, kLanes>(matrix, rows, begin, end, x, out);

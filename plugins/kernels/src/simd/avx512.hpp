@@ -96,6 +96,12 @@ struct Avx512 {
         s = add(s, _mm512_permute_ps(s, 0xB1));
         _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, s)));
     }
+    // out[r] = sum(lanes 4r..4r+3), with the bits of `sum` where all other lanes are zero.
+    static FAIRLEAD_INLINE void store_narrow_sums(Vec v, float* out) {
+        Vec s = add(v, _mm512_permute_ps(v, 0x4E));
+        s = add(s, _mm512_permute_ps(s, 0xB1));
+        _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, s)));
+    }
     static FAIRLEAD_INLINE float largest(Vec v) { return _mm512_reduce_max_ps(v); }
 
     // Bytes as unsigned integers; `field` takes bits out of them.
@@ -148,6 +154,29 @@ struct Avx512 {
     static FAIRLEAD_INLINE Raw raw_n(const void* p, std::size_t lanes) {
         return _mm512_maskz_loadu_epi32(mask(lanes), p);
     }
+    // The 16 bytes at p, four times.
+    static FAIRLEAD_INLINE Raw spread(const void* p) {
+        return _mm512_broadcast_i32x4(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+    }
+    // 16 bytes of each place, one after the other.
+    static FAIRLEAD_INLINE Raw side_by_side(const void* a, const void* b, const void* c, const void* d) {
+        const auto at = [](const void* p) __attribute__((always_inline)) {
+            return _mm_loadu_si128(static_cast<const __m128i*>(p));
+        };
+        const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(at(a)), at(b), 1);
+        const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(at(c)), at(d), 1);
+        return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+    }
+    // Four float16 of each place, one after the other.
+    static FAIRLEAD_INLINE Vec halves_side_by_side(const std::uint8_t* a, const std::uint8_t* b, const std::uint8_t* c,
+                                                   const std::uint8_t* d) {
+        const auto at = [](const std::uint8_t* p) __attribute__((always_inline)) {
+            return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+        };
+        const __m128i low = _mm_unpacklo_epi64(at(a), at(b)), high = _mm_unpacklo_epi64(at(c), at(d));
+        return _mm512_cvtph_ps(_mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1));
+    }
+    static FAIRLEAD_INLINE Vec as_floats(Raw a) { return _mm512_castsi512_ps(a); }
     // Keeps what was loaded in a register: an instruction that adds a load to its work is slower when loads are short.
     static FAIRLEAD_INLINE Raw in_register(Raw a) {
         asm("" : "+v"(a));
