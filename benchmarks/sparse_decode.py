@@ -23,8 +23,11 @@ TOKENS, QUICK_TOKENS, PREFILL = 128, 32, 128
 _NO_LLAMA, _NO_POWERINFER = "llama-cpp-python is not installed", "no program of PowerInfer's was given"
 
 
-def decode_rows(bench: Bench, threads: int, bandwidth: float) -> Iterator[Row]:
-    """Decoding on so many threads: ours in each mode, and the peers."""
+def decode_rows(bench: Bench, threads: int, bandwidth: list[float]) -> Iterator[Row]:
+    """Decoding on so many threads: ours in each mode, and the peers.
+
+    The memory's ``bandwidth`` is measured in every repeat and appended: neighbours on a rented machine change it.
+    """
     case = f"{bench.case}, {threads} thread{'s' if threads > 1 else ''}"
     engines = {
         "predictor": bench.ours("predictor", threads),
@@ -35,7 +38,8 @@ def decode_rows(bench: Bench, threads: int, bandwidth: float) -> Iterator[Row]:
     }
     with closing(engines) as there:
         count = QUICK_TOKENS if bench.options.quick else TOKENS
-        answers = in_turn(there, bench.options.repeats, bench.prompt, count)
+        before = len(bandwidth)
+        answers = in_turn(there, bench.options.repeats, bench.prompt, count, lambda: bandwidth.append(_bandwidth()))
         prefills = in_turn(
             {name: there[name] for name in ("dense", "llama.cpp") if name in there},
             bench.options.repeats,
@@ -54,7 +58,12 @@ def decode_rows(bench: Bench, threads: int, bandwidth: float) -> Iterator[Row]:
     yield _against(case, "decode of a stock model, dense", answers, "dense", "llama.cpp", 1.0,
                    "dense decode of a stock model >= 1.0x llama.cpp")  # fmt: skip
     yield _prefill(case, prefills)
-    yield from _limit(bench, case, answers, bandwidth)
+    yield from _limit(bench, case, answers, bandwidth[before:])
+
+
+def _bandwidth() -> float:
+    """Bytes a second that the memory gives at most, on any of the numbers of threads."""
+    return max(read_bandwidth(threads) for threads in THREADS)
 
 
 def _against(
@@ -77,11 +86,12 @@ def _prefill(case: str, answers: dict[str, list[Answer]]) -> Row:
     return row(case, metric, "tokens/s", ours, peer, better="more", target=0.9, promise=clause)
 
 
-def _limit(bench: Bench, case: str, answers: dict[str, list[Answer]], bandwidth: float) -> Iterator[Row]:
+def _limit(bench: Bench, case: str, answers: dict[str, list[Answer]], bandwidth: Sequence[float]) -> Iterator[Row]:
+    usual = statistics.median(bandwidth)
     for mode, limit in (("predictor", 0.6), ("exact", None), ("dense", None)):
         size = statistics.median(bytes_of_token(bench, mode, answer) for answer in answers[mode])
-        share = [speed * size / bandwidth for speed in speeds(answers[mode])]
-        note = f"limit {bandwidth / size:.1f} tokens/s: {size / 1e6:.1f} MB a token at {bandwidth / 1e9:.1f} GB/s"
+        share = [speed * size / most for speed, most in zip(speeds(answers[mode]), bandwidth, strict=True)]
+        note = f"limit {usual / size:.1f} tokens/s: {size / 1e6:.1f} MB a token at {usual / 1e9:.1f} GB/s"
         yield row(case, f"share of the bandwidth limit, {mode}", "of it", share, better="more", limit=limit,
                   promise=None if limit is None else ">= 60 % of the bandwidth limit that the benchmark prints",
                   note=note)  # fmt: skip
@@ -101,11 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and write results/sparse_decode.json."""
     options = parse("sparse_decode", __doc__, repeats=7, quick=2, arguments=arguments, more=more_options())
     bench = Bench(options)
-    bandwidth = {threads: read_bandwidth(threads) for threads in THREADS}
-    best = max(bandwidth.values())
-    for threads, speed in bandwidth.items():
-        print(f"read bandwidth, {threads} threads: {speed / 1e9:.1f} GB/s", flush=True)
-    measured = [item for threads in THREADS for item in decode_rows(bench, threads, best)]
+    bandwidth: list[float] = []
+    measured = [item for threads in THREADS for item in decode_rows(bench, threads, bandwidth)]
     measured += sparse_shipped.rows(bench, options.more.shipped_bundle)
     conditions = {**bench.conditions(), "promise": DECODE, "read_bytes_per_s": bandwidth}
     conditions["llama.cpp"] = "llama-cpp-python, Q4_0 repacked; computes every neuron (SiLU)"

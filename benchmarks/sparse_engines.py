@@ -216,10 +216,16 @@ def in_turn(
     repeats: int,
     prompt: Callable[[int], list[int]],
     count: int,
+    first: Callable[[], None] = lambda: None,
 ) -> dict[str, list[Answer]]:
-    """Every engine's answer to the same prompts, one engine after the other in each repeat; a first round warms up."""
+    """Every engine's answer to the same prompts, one engine after the other in each repeat; a first round warms up.
+
+    ``first`` is called at the start of each repeat that counts.
+    """
     answers: dict[str, list[Answer]] = {name: [] for name in engines}
     for repeat in range(repeats + 1):
+        if repeat:
+            first()
         for name, engine in engines.items():
             answer = engine.greedy(prompt(repeat), count)
             if repeat:
