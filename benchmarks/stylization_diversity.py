@@ -5,9 +5,9 @@ The shipped networks on a split's pictures, as the service searches and draws: f
 judged, never on pictures of the test split), style loss and fine detail, beside random noise on the same lattice and by
 pixels, drawn alike; and the time of a search.
 
-The same budget is the same bound and the same norm. A search moves all values of its lattice until most pixels change
-by nearly the bound, which signs by chance do not: the noise on the lattice reaches further, until the root mean square
-of what it changes is ours too (and never less far than the search does).
+The same budget is the same bound and the same norm. A search moves neighbouring values of its lattice together, which
+splines flatten less than signs by chance: the noise on the lattice reaches further, until the root mean square of what
+it changes is ours too (and never less far than the search does).
 
 Noise by pixels of the whole bound leaves grain in the results, and grain is what feature distances see first: it is
 promised for equal fine detail, so that this noise's bound is lowered until its results have as much as ours. What it
@@ -30,13 +30,13 @@ from numpy.typing import NDArray
 from benchmarks.options import Options, parse
 from benchmarks.results_file import Row, not_measured, row
 from benchmarks.stylizing.chosen import add_choice, chosen, described
-from fairlead_stylization.diversity.request import BOUND, REACH, STEPS, Search
+from fairlead_stylization.diversity.request import BOUND, STEPS, Search
 from fairlead_stylization.diversity.search import random_results
 from fairlead_stylization.networks.running import shipped_stylizer, student_file
 from fairlead_stylization.pictures import read_picture
 from fairlead_stylization.quality.similarity import high_frequency_energy
 from fairlead_stylization.service.form import Asked
-from fairlead_stylization.service.varied import Searcher
+from fairlead_stylization.service.varied import CELL, STRETCH, Searcher
 from fairlead_stylization.stylizer import NetworkStylizer, Style, StyleCode
 
 Picture = NDArray[np.float32]
@@ -142,7 +142,7 @@ def _tries(
     searcher: Searcher, stylizer: NetworkStylizer, picture: Picture, look: Picture, seed: int
 ) -> dict[str, torch.Tensor]:
     """Results of the search and of each kind of noise."""
-    code, wanted = stylizer.encode_style(look), Search(count=COUNT, seed=seed)
+    code, wanted = stylizer.encode_style(look), Search(count=COUNT, cell=CELL, seed=seed, stretch=STRETCH)
     made, told = searcher(picture, look, _asked(COUNT, seed))
     ours, draw, content = torch.cat([_tensor(one) for one in made]), _drawing(stylizer, code), _tensor(picture)
 
@@ -161,7 +161,7 @@ def _as_strong(content: torch.Tensor, wanted: Search, norm: float, steps: int = 
         found = random_results(lambda pictures: pictures, content, replace(wanted, stretch=stretch), smooth=True)
         return float((found.inputs - content).square().mean().sqrt()) < norm
 
-    least, most = REACH, 16 * REACH
+    least, most = wanted.stretch, 16 * wanted.stretch
     if not weaker(least):
         return wanted
     for _ in range(steps):

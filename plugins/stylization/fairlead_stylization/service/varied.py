@@ -22,8 +22,11 @@ from .form import Asked
 F32 = NDArray[np.float32]
 
 
-#: Pixels between two values of a change, in the content; fewer where a smaller picture is searched.
-CELL, LEAST_CELL = 16, 4
+#: Pixels between two values of a change, in the picture that is searched. A fine lattice leaves more to find: of what
+#: one of 16 pixels can reach, a few steps find nearly all, and chance most.
+CELL = 4
+#: Of the values to the bound. Further out results differ by more, but by less of what a change of that norm can do.
+STRETCH = 1.0
 
 
 class Searcher:
@@ -73,8 +76,7 @@ class Searcher:
             student = self._loaded()
             space = self._space_for(asked.text)
         small = smaller(content, self._most)
-        cell = max(LEAST_CELL, round(CELL * small.shape[0] / content.shape[0]))
-        wanted = Search(asked.diverse, asked.bound, self._steps, cell, asked.seed)
+        wanted = Search(asked.diverse, asked.bound, self._steps, CELL, asked.seed, STRETCH)
         found, report = _search((student, self._refiner), small, style, asked, towards, space, stopped, wanted)
         changes = (found.inputs - _tensor(small)).permute(0, 2, 3, 1).numpy()
         made = takewhile(lambda _: not stopped(), self._drawn(content, style, changes, asked))
