@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..diversity.request import STEPS, Search
+from ..diversity.request import REACH, STEPS, Search
 from ..errors import BadSetting, MissingExtra
 from ..settings import DIVERSE_PIXELS
 from ..stylizer import Style, Stylizer, style_pixels
@@ -24,8 +24,9 @@ F32 = NDArray[np.float32]
 
 #: Pixels between two values of a change, in the picture that is searched. A fine lattice leaves more to find: of what
 #: one of 16 pixels can reach, a few steps find nearly all, and chance most.
-CELL = 4
-#: Of the values to the bound. Further out results differ by more, but by less of what a change of that norm can do.
+CELL = 6
+#: Of the values to the bound, where results have to differ. Further out they differ by more, but by less of what a
+#: change of that norm can do. Those that are led somewhere go as far as the bound lets them (`REACH`).
 STRETCH = 1.0
 
 
@@ -76,7 +77,8 @@ class Searcher:
             student = self._loaded()
             space = self._space_for(asked.text)
         small = smaller(content, self._most)
-        wanted = Search(asked.diverse, asked.bound, self._steps, CELL, asked.seed, STRETCH)
+        stretch = STRETCH if towards is None and space is None else REACH
+        wanted = Search(asked.diverse, asked.bound, self._steps, CELL, asked.seed, stretch)
         found, report = _search((student, self._refiner), small, style, asked, towards, space, stopped, wanted)
         changes = (found.inputs - _tensor(small)).permute(0, 2, 3, 1).numpy()
         made = takewhile(lambda _: not stopped(), self._drawn(content, style, changes, asked))

@@ -38,6 +38,17 @@ def test_a_search_takes_as_many_steps_as_it_is_told(tmp_path: Path) -> None:
     assert report["steps"] == 3 and len(report["objective"]) == 4
 
 
+def test_changes_that_lead_somewhere_reach_further_than_those_that_differ(tmp_path: Path) -> None:
+    folder = random_network(tmp_path / "weights")
+    random = np.random.default_rng(3)
+    content, style, other = (random.random((size, 48, 3), np.float32) for size in (41, 45, 50))
+    asked = Asked(b"", (b"",), None, (), 1.0, False, 2, 0, 0.1, "PNG", 92)
+    searcher = Searcher(folder / "edge.safetensors", shipped_stylizer("edge", 1, folder), steps=3)
+    _, apart = searcher(content, style, asked)
+    _, led = searcher(content, style, asked, towards=other)
+    assert 1.2 * apart["change"] < led["change"] <= asked.bound
+
+
 def test_results_are_looked_at_as_a_refiner_does(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed: searches are not tested")
     from safetensors.torch import save_file
