@@ -28,6 +28,8 @@ CELL = 6
 #: Of the values to the bound, where results have to differ. Further out they differ by more, but by less of what a
 #: change of that norm can do. Those that are led somewhere go as far as the bound lets them (`REACH`).
 STRETCH = 1.0
+#: Of a search for results that differ; more of them find hardly more on this lattice. Others take the usual `STEPS`.
+APART_STEPS = 10
 
 
 class Searcher:
@@ -38,7 +40,7 @@ class Searcher:
         stylizer: with the same weights: draws the results, larger ones in tiles, and refines them.
         clip: folder of a CLIP, for texts.
         most_pixels: of a picture that is searched as it is.
-        steps: of a search.
+        steps: of a search; None: as many as its kind takes.
     """
 
     def __init__(
@@ -47,7 +49,7 @@ class Searcher:
         stylizer: Stylizer,
         clip: Path | None = None,
         most_pixels: int = DIVERSE_PIXELS,
-        steps: int = STEPS,
+        steps: int | None = None,
     ) -> None:
         self._weights, self._stylizer, self._clip, self._most = weights, stylizer, clip, most_pixels
         self._steps = steps
@@ -77,8 +79,8 @@ class Searcher:
             student = self._loaded()
             space = self._space_for(asked.text)
         small = smaller(content, self._most)
-        stretch = STRETCH if towards is None and space is None else REACH
-        wanted = Search(asked.diverse, asked.bound, self._steps, CELL, asked.seed, stretch)
+        usual, stretch = (APART_STEPS, STRETCH) if towards is None and space is None else (STEPS, REACH)
+        wanted = Search(asked.diverse, asked.bound, self._steps or usual, CELL, asked.seed, stretch)
         found, report = _search((student, self._refiner), small, style, asked, towards, space, stopped, wanted)
         changes = (found.inputs - _tensor(small)).permute(0, 2, 3, 1).numpy()
         made = takewhile(lambda _: not stopped(), self._drawn(content, style, changes, asked))

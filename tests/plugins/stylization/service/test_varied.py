@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fairlead_stylization.diversity.request import STEPS
 from fairlead_stylization.errors import BadCheckpoint
 from fairlead_stylization.networks.running import shipped_stylizer
 from fairlead_stylization.service.form import Asked
-from fairlead_stylization.service.varied import Searcher
+from fairlead_stylization.service.varied import APART_STEPS, Searcher
 from tests.plugins.stylization.small_network import random_network
 
 
@@ -36,6 +37,9 @@ def test_a_search_takes_as_many_steps_as_it_is_told(tmp_path: Path) -> None:
     searcher = Searcher(folder / "edge.safetensors", shipped_stylizer("edge", 1, folder), steps=3)
     _, report = searcher(content, style, asked)
     assert report["steps"] == 3 and len(report["objective"]) == 4
+    usual = Searcher(folder / "edge.safetensors", shipped_stylizer("edge", 1, folder))
+    for towards, steps in ((None, APART_STEPS), (style, STEPS)):
+        assert len(usual(content, style, asked, towards)[1]["objective"]) == steps + 1
 
 
 def test_changes_that_lead_somewhere_reach_further_than_those_that_differ(tmp_path: Path) -> None:
