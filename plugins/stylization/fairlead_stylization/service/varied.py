@@ -28,6 +28,9 @@ CELL = 6
 #: Of the values to the bound, where results have to differ. Further out they differ by more, but by less of what a
 #: change of that norm can do. Those that are led somewhere go as far as the bound lets them (`REACH`).
 STRETCH = 1.0
+#: How much it counts that their features' statistics stay those of the plain result, where nothing leads them away:
+#: they then differ by where things are and how they look, hardly by how much of the style they have.
+KEEP = 6.0
 #: Of a search for results that differ; more of them find hardly more on this lattice. Others take the usual `STEPS`.
 APART_STEPS = 10
 
@@ -181,7 +184,9 @@ def _objective(features: Any, plain: Any, asked: Asked, towards: F32 | None, spa
         parts.append(Towards(features, _tensor(style_pixels(towards))))
     if space is not None:
         parts.append(Along(space, plain, space.direction(asked.text, asked.text_from)))
-    if asked.diverse > 1 or not parts:
+    if not parts:
+        return Spread(features, plain, keep=KEEP)
+    if asked.diverse > 1:
         parts.append(Spread(features, plain))
     return parts[0] if len(parts) == 1 else lambda results: sum(part(results) for part in parts)
 
