@@ -28,6 +28,7 @@ from fairlead_stylization.pictures import Picture, read_picture, write_picture
 from fairlead_stylization.quality.similarity import high_frequency_energy
 from fairlead_stylization.scenes.consistency import consistency
 from fairlead_stylization.scenes.export import baked_texture
+from fairlead_stylization.scenes.nearer import shipped_nearer
 from fairlead_stylization.scenes.pattern import fit_pattern
 from fairlead_stylization.scenes.reading import read_scene
 from fairlead_stylization.scenes.reading.depth_frames import Intrinsics
@@ -105,7 +106,10 @@ def measured(options: Options, name: str, scene: Scene, styles: Sequence[Path], 
     for path in styles:
         look = read_picture(path).pixels
         code, wanted = Style(stylizer.encode_style(look)), judge.look(look)
-        baked = stylize_scene(scene, lambda atlas, code=code: stylizer.stylize(atlas, [code]), pattern=pattern).scene
+        baked = stylize_scene(
+            scene, lambda atlas, code=code: stylizer.stylize(atlas, [code]), pattern=pattern,
+            nearer=shipped_nearer([look]),
+        ).scene  # fmt: skip
         plain = [view.render(scene.colours, scene.background) for view in splats]
         each = [_masked(stylizer.stylize(view, [code]), view, seen) for view, seen in zip(plain, splats, strict=True)]
         ours = [view.render(baked.colours, scene.background) for view in splats]
