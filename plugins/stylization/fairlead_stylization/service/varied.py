@@ -30,7 +30,7 @@ CELL = 6
 STRETCH = 1.0
 #: How much it counts that their features' statistics stay those of the plain result, where nothing leads them away:
 #: they then differ by where things are and how they look, hardly by how much of the style they have.
-KEEP = 6.0
+KEEP = 30.0
 #: Of a search for results that differ; more of them find hardly more on this lattice. Others take the usual `STEPS`.
 APART_STEPS = 10
 
