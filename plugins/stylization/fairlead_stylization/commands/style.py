@@ -217,24 +217,13 @@ def _scene(stylist: Stylist, item: Item, look: Look, given: dict[str, Any], bar:
             prompt = fitted_prompt(stylist, look, scene, pattern, cameras, given["prompt_steps"],
                                    lambda step, _: bar.update(task, completed=step))  # fmt: skip
         bar.update(task, description="stylizing its pattern", completed=0, total=None)
-        made = stylize_scene(
-            scene, lambda atlas: stylist.one(atlas, look), pattern=pattern, prompt=prompt, nearer=_nearer(look)
-        ).scene
+        made = stylize_scene(scene, lambda atlas: stylist.one(atlas, look), pattern=pattern, prompt=prompt).scene
         bar.update(task, description="rendering views", total=len(cameras))
         written = write_turntable(made, folder, cameras, progress=lambda done, _: bar.update(task, completed=done))
     finally:
         bar.remove_task(task)
     yield written[-1]
     yield write_scene(made, folder / ("scene.glb" if scene.mesh is not None else "scene.ply"))
-
-
-def _nearer(look: Look) -> Any:
-    """What leads a scene's views towards styles that are asked for in full, or else to what pictures of them become."""
-    from ..scenes.nearer import shipped_nearer
-
-    if look.strength < 1 or look.keep_colours:
-        return shipped_nearer()
-    return shipped_nearer([read_picture(style, name="style").pixels for style in look.styles], look.weights)
 
 
 def _require_plain(given: dict[str, Any], what: str) -> None:

@@ -84,10 +84,6 @@ class NativeRefiner:
         with self._maps.lent(*style.shape[:2]) as maps:
             return np.concatenate(self._seen(style, maps))
 
-    def loss(self, picture: Array, target: Array) -> float:
-        """How far a picture's statistics are from a target's; both as for `target`."""
-        return float((np.concatenate(self._weights) * (self.target(picture) - target) ** 2).sum())
-
     def refine(
         self,
         picture: Array,

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from ..errors import BadPicture
 from ..quality.similarity import high_frequency_energy
-from .agreement import Held, agreeing
+from .agreement import agreeing
 from .camera import Camera
-from .nearer import Nearer, shipped_nearer
 from .pattern import Pattern, fit_pattern
 from .scene import Scene
 from .splatting import Splats, splat
@@ -54,7 +53,6 @@ def stylize_scene(
     pattern: Pattern | None = None,
     prompt: F32 | None = None,
     strength: float = 1.0,
-    nearer: Nearer | None = None,
 ) -> StylizedScene:
     """Stylize a scene's pattern and take its discs' colours from it.
 
@@ -65,7 +63,6 @@ def stylize_scene(
         pattern: of the scene, if it was fitted before.
         prompt: added to the atlas before it is stylized (`prompt.fit_prompt`).
         strength: from 0 (the scene as it was) to 1.
-        nearer: leads views towards the style; None: towards what ``stylize`` makes of a few of them.
     """
     pattern = pattern or fit_pattern(scene)
     plain = pattern.atlas(scene.colours, scene.background)
@@ -75,12 +72,8 @@ def stylize_scene(
     views = [splat(scene, camera) for camera in between_charts(scene, pattern.size)]
     drawn = [_drawn(stylize, view, scene) for view in views]
     detail = _detail(drawn)
-    begun = settled(pattern, atlas, views, detail, scene.background)
-    # Outlines alone may have more than what is asked for: they are not to fade.
-    shown = min(_detail([view.render(begun, scene.background) for view in views]), detail)
-    held = Held(views, drawn, max(DETAIL * detail, shown))
-    colours = agreeing(pattern, scene, begun, held, nearer or shipped_nearer())
-    # What the last steps changed of the detail is put right.
+    colours = agreeing(pattern, scene, settled(pattern, atlas, views, detail, scene.background))
+    # Between the views that were made to agree there is a little less detail: it is put right once more.
     colours = settled(pattern, atlas, views, detail, scene.background, colours)
     if strength < 1:
         colours = scene.colours + np.float32(strength) * (colours - scene.colours)

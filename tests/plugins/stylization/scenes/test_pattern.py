@@ -10,10 +10,9 @@ import pytest
 
 from fairlead_stylization.errors import BadPicture, BadSetting
 from fairlead_stylization.quality.similarity import high_frequency_energy
-from fairlead_stylization.scenes.agreement import PHASES, Held, agreeing, cameras_between
+from fairlead_stylization.scenes.agreement import agreeing
 from fairlead_stylization.scenes.consistency import consistency, warp, warped_error
-from fairlead_stylization.scenes.nearer import shipped_nearer
-from fairlead_stylization.scenes.pattern import Pattern, fit_pattern, spread_inwards, wide
+from fairlead_stylization.scenes.pattern import fit_pattern, spread_inwards, wide
 from fairlead_stylization.scenes.scene import Scene
 from fairlead_stylization.scenes.splatting import splat
 from fairlead_stylization.scenes.stylizing import DETAIL, LOOKED_AT, between_charts, blurred, stylize_scene
@@ -130,68 +129,19 @@ def test_a_style_without_detail_leaves_none(ball: Scene) -> None:
     np.testing.assert_allclose(made.scene.colours[~made.pattern.unseen], 0.25, atol=1e-5)
 
 
-def hard_edged(ball: Scene, size: int = 64) -> tuple[Pattern, np.ndarray]:
-    """A pattern of a ball, and colours of its discs with edges everywhere."""
-    pattern = fit_pattern(ball, charts=4, size=size)
-    noise = np.random.default_rng(2).random((pattern.grid[1] * size, pattern.grid[0] * size, 3)).astype(np.float32)
-    return pattern, pattern.colours(0.2 + 0.6 * (blurred(noise, 1.2) > 0.5).astype(np.float32))
-
-
 def test_charts_are_changed_until_other_views_agree_with_as_much_detail(ball: Scene) -> None:
-    pattern, before = hard_edged(ball)
-    views = [splat(ball, camera) for camera in between_charts(ball, (64, 64))]
-    drawn = [view.render(before) for view in views]
-    detail = float(np.mean([high_frequency_energy(view) for view in drawn]))
-    after = agreeing(pattern, ball, before, Held(views, drawn, detail))
+    pattern = fit_pattern(ball, charts=4, size=64)
+    noise = np.random.default_rng(2).random((pattern.grid[1] * 64, pattern.grid[0] * 64, 3)).astype(np.float32)
+    before = pattern.colours(0.3 + 0.4 * blurred(noise, 0.6))
+    after = agreeing(pattern, ball, before)
     cameras = ball.views(17, (64, 64))
     splats = [splat(ball, camera) for camera in cameras]
     depths = [view.depth for view in splats]
     drawn = [[view.render(colours) for view in splats] for colours in (before, after)]
-    wrong = [[consistency(views, cameras, depths, apart) for views in drawn] for apart in (1, 4)]
+    wrong = [consistency(views, cameras, depths, 1) for views in drawn]
     fine = [np.mean([high_frequency_energy(view) for view in views]) for views in drawn]
-    assert all(now < 0.8 * earlier for earlier, now in wrong), wrong
-    assert fine[1] == pytest.approx(fine[0], rel=0.08)
-
-
-def test_views_that_agree_are_left_as_they_are(ball: Scene) -> None:
-    pattern = fit_pattern(ball, charts=4, size=64)
-    before = pattern.colours(pattern.atlas(ball.colours, ball.background)) * np.float32(0.3)
-    assert np.abs(agreeing(pattern, ball, before) - before).mean() < 0.003
-
-
-def test_views_that_shall_agree_are_those_of_no_other_phase(ball: Scene) -> None:
-    places = [camera.position for phase in range(PHASES) for camera in cameras_between(ball, (32, 32), phase)]
-    told = [camera.position for camera in between_charts(ball, (32, 32))]
-    apart = np.linalg.norm(np.array(places)[:, None] - np.array([*places, *told])[None], axis=2)
-    np.fill_diagonal(apart, np.inf)
-    assert apart.min() > 0.01 * ball.radius
-
-
-def test_views_are_led_to_the_style(ball: Scene) -> None:
-    style = np.random.default_rng(4).random((64, 64, 3)).astype(np.float32) ** 2
-    nearer = shipped_nearer([style])
-    if nearer is None:
-        pytest.skip("the shipped refiner is not here: steps towards a style are not tested")
-    pattern = fit_pattern(ball, charts=4, size=64)
-    views = [splat(ball, camera) for camera in between_charts(ball, (64, 64))]
-    plain = [view.render(ball.colours) for view in views]
-    lead = nearer.lead([np.broadcast_to(style, (64, 64, 3))] * len(views), plain)
-    steps, before = lead.steps(plain)
-    assert lead.steps([view + step for view, step in zip(plain, steps, strict=True)])[1] < before
-    held = Held(views, plain, float(np.mean([high_frequency_energy(view) for view in plain])))
-    made = agreeing(pattern, ball, ball.colours, held, nearer)
-    assert nearer.lead(plain, plain).steps([view.render(made) for view in views])[1] < 0.9
-
-
-def test_where_the_style_is_not_known_views_are_led_to_pictures_of_them(ball: Scene) -> None:
-    nearer = shipped_nearer()
-    if nearer is None:
-        pytest.skip("the shipped refiner is not here: steps towards a style are not tested")
-    view = splat(ball, ball.views(1, (50, 46))[0]).render(ball.colours)
-    drawn = 1 - view
-    steps, loss = nearer.lead([drawn], [view]).steps([view])
-    assert steps[0].shape == view.shape and loss == pytest.approx(10, rel=1e-3)
-    assert nearer.lead([drawn], [view]).steps([drawn])[1] == pytest.approx(0, abs=1e-3)
+    assert wrong[1] < 0.9 * wrong[0]
+    assert fine[1] > 0.9 * fine[0]
 
 
 def test_a_warp_gives_back_by_the_transpose_of_what_it_takes(ball: Scene) -> None:
