@@ -48,7 +48,8 @@ class WeightMemory:
 
 def _piece(size: int) -> NDArray[np.uint8]:
     """Return ``size`` bytes from the start of a huge page on."""
-    memory = mmap.mmap(-1, size + _HUGE_PAGE)
+    # Shared memory, the default, has huge pages on few systems.
+    memory = mmap.mmap(-1, size + _HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         # A kernel without huge pages refuses, and nothing is lost.
         with contextlib.suppress(OSError):

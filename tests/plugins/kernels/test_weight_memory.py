@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import mmap
+import re
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,3 +49,22 @@ def test_a_kernel_without_huge_pages_costs_nothing(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(mmap, "mmap", Refuses)
     assert WeightMemory().copy(np.arange(9, dtype=np.uint8)).tolist() == list(range(9))
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux's /proc")
+def test_huge_pages_are_asked_for_memory_that_may_have_them() -> None:
+    array = WeightMemory().copy(np.ones(8 << 20, np.uint8))
+    flags = _flags(array.ctypes.data)
+    assert "hg" in flags, "huge pages were not asked for"
+    assert "sh" not in flags, "shared memory has huge pages only where the system was told so"
+
+
+def _flags(address: int) -> list[str]:
+    """The kernel's flags of the mapping that holds an address (proc(5), VmFlags)."""
+    inside = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if bounds := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+            inside = int(bounds[1], 16) <= address < int(bounds[2], 16)
+        elif inside and line.startswith("VmFlags:"):
+            return line.split()[1:]
+    raise AssertionError(f"no mapping holds {address:#x}")

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "kernels/lanes.hpp"
 #include "kernels/softmax.hpp"
 
 namespace fairlead::kernels {
@@ -124,15 +125,33 @@ FAIRLEAD_INLINE void apply_scales(const Pages<T>& pages, const std::int32_t* tab
     }
 }
 
+// Fetches a head's part of the page that begins at `position`, if there is one: short pieces far from each other, which
+// no processor foresees.
+template <class T>
+FAIRLEAD_INLINE void fetch_page(const Pages<T>& pages, const std::int32_t* table, std::size_t length,
+                                std::size_t position, std::size_t kv_head) {
+    if (position >= length) return;
+    const std::size_t left = length - position, run = left < pages.page_size ? left : pages.page_size;
+    const T* entry = pages.at(table, position) + kv_head * pages.head_dim;
+    for (std::size_t p = 0; p < run; ++p) {
+        const T* at = entry + p * pages.kv_heads * pages.head_dim;
+        prefetch(reinterpret_cast<const std::uint8_t*>(at), pages.head_dim * sizeof(T));
+    }
+}
+
 template <class V, class T>
 FAIRLEAD_INLINE void attend_head(const AttentionOver<T>& task, std::size_t token, std::size_t head, float* scores) {
     const std::size_t dim = task.keys.head_dim;
     const std::size_t length = task.first_length + token;
-    const std::size_t kv_head = head / (task.heads / task.keys.kv_heads);
+    const std::size_t sharing = task.heads / task.keys.kv_heads, kv_head = head / sharing;
     const std::size_t stride = task.keys.kv_heads * dim;
     const float* query = task.query + (token * task.heads + head) * dim;
     for_each_page(task.keys, task.page_table, length, [&](std::size_t run, std::size_t position, const T* entry) {
         const T* keys = entry + kv_head * dim;
+        if (head % sharing == 0) {
+            fetch_page(task.keys, task.page_table, length, position + task.keys.page_size, kv_head);
+            fetch_page(task.values, task.page_table, length, position, kv_head);
+        }
         std::size_t p = 0;
         for (; p + 4 <= run; p += 4) {
             score_block<V, 4>(query, keys + p * stride, stride, dim, task.scale, scores + position + p);

@@ -91,10 +91,7 @@ struct Avx512 {
     static FAIRLEAD_INLINE void store_sums(const Vec (&v)[4], float* out) {
         const Vec a = add(_mm512_shuffle_f32x4(v[0], v[1], 0x44), _mm512_shuffle_f32x4(v[0], v[1], 0xEE));
         const Vec b = add(_mm512_shuffle_f32x4(v[2], v[3], 0x44), _mm512_shuffle_f32x4(v[2], v[3], 0xEE));
-        Vec s = add(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xDD));
-        s = add(s, _mm512_permute_ps(s, 0x4E));
-        s = add(s, _mm512_permute_ps(s, 0xB1));
-        _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, s)));
+        store_narrow_sums(add(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xDD)), out);
     }
     // out[r] = sum(lanes 4r..4r+3), with the bits of `sum` where all other lanes are zero.
     static FAIRLEAD_INLINE void store_narrow_sums(Vec v, float* out) {
