@@ -14,7 +14,7 @@ from pathlib import Path
 TEST_TOOLS = {"hypothesis", "jsonschema", "networkx", "psutil", "pytest", "pytest-asyncio", "pytest-timeout"}
 
 #: Packages that single tests import.
-OF_SINGLE_TESTS = ["cryptography", "httpx", "pyroute2"]
+OF_SINGLE_TESTS = ["cryptography", "httpx", "pillow", "pyroute2"]
 
 
 def project(folder: Path) -> dict[str, object]:
