@@ -46,6 +46,7 @@ BENCHMARKS: dict[str, tuple[list[str], list[str] | None]] = {
     "stylization": ([], ["--quick"]),
     "stylization_scenes": ([], ["--quick"]),
     "stylization_diversity": ([], ["--quick"]),
+    "stylization_generators": ([], ["--quick"]),
 }
 
 

@@ -16,3 +16,11 @@ def to_ycbcr(pictures: torch.Tensor) -> torch.Tensor:
 def to_rgb(ycbcr: torch.Tensor) -> torch.Tensor:
     """The other way; values may lie beyond [0, 1]."""
     return torch.einsum("dc,nchw->ndhw", torch.tensor(_FROM).to(ycbcr), ycbcr)
+
+
+def within(pictures: torch.Tensor, luminance: torch.Tensor) -> torch.Tensor:
+    """Pictures [n, 3, h, w] as saturated as [0, 1] allows at their luminance [n, 1, h, w], which stays."""
+    luminance = luminance.clamp(0, 1)
+    colour = pictures - luminance
+    room = torch.where(colour > 0, 1 - luminance, luminance) / colour.abs().clamp(min=1e-6)
+    return (luminance + colour * room.amin(dim=1, keepdim=True).clamp(max=1)).clamp(0, 1)

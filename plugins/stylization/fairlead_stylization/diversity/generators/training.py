@@ -10,15 +10,18 @@ from typing import Literal
 import numpy as np
 import torch
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ...errors import BadPicture, BadSetting
-from ...pictures import Picture, read_picture
+from ...errors import BadSetting
 from .colorization import Colorization
 from .colours import to_ycbcr
+from .examples import cropped, hinted, holes, read_all
 from .inpainting import Inpainting
 
 Kind = Literal["inpainting", "colorization"]
 KINDS: dict[str, type[Inpainting] | type[Colorization]] = {"inpainting": Inpainting, "colorization": Colorization}
+#: What is kept is the mean of the weights over about so many steps, or a tenth of all.
+_KEPT_STEPS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,40 +72,30 @@ def train_generator(
     """
     rng = np.random.default_rng(wanted.seed)
     torch.manual_seed(wanted.seed)
-    pictures = _pictures(folder, wanted.crop, skipped)
+    pictures = read_all(folder, wanted.crop, skipped)
     network = KINDS[wanted.kind]()
-    optimizer = torch.optim.AdamW(network.parameters(), wanted.learning_rate, weight_decay=1e-4)
+    kept = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(1 - 1 / min(_KEPT_STEPS, 1 + wanted.steps // 10)))
+    optimizer = torch.optim.AdamW(network.parameters(), wanted.learning_rate, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, wanted.steps)
     for step in range(wanted.steps):
-        batch = torch.stack([_crop(pictures, wanted.crop, rng) for _ in range(wanted.batch)])
+        batch = torch.stack([cropped(pictures, wanted.crop, rng) for _ in range(wanted.batch)])
         loss = _LOSSES[wanted.kind](network, batch, rng)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         schedule.step()
+        kept.update_parameters(network)
         progress(step + 1, float(loss.detach()))
-    return network.eval()
-
-
-def holes(count: int, side: int, rng: np.random.Generator) -> torch.Tensor:
-    """Return holes [count, 1, side, side] of a few boxes and strokes each, that cover a tenth to a third."""
-    made = torch.zeros(count, 1, side, side)
-    for hole in made:
-        for _ in range(rng.integers(1, 4)):
-            height, width = (int(size) for size in rng.integers(side // 10, side // 3, 2))
-            top, left = int(rng.integers(0, side - height)), int(rng.integers(0, side - width))
-            hole[0, top : top + height, left : left + width] = 1
-        for _ in range(rng.integers(0, 4)):
-            thick, place = int(rng.integers(2, 7)), int(rng.integers(0, side - 7))
-            (hole if rng.random() < 0.5 else hole.transpose(1, 2))[0, place : place + thick] = 1
-    return made
+    return kept.module.eval()
 
 
 def _inpainting_loss(network: torch.nn.Module, batch: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    assert isinstance(network, Inpainting)
     hole = holes(len(batch), batch.shape[-1], rng)
-    made = network(batch, hole)
-    error = (made - batch).abs().sum() / (3 * hole.sum())
+    begun = hinted(network.start(batch, hole), batch, rng)
+    made = network.finish(torch.lerp(batch, begun, hole), hole)
+    error = functional.smooth_l1_loss(made, batch, beta=0.1, reduction="sum") / (3 * hole.sum())
     # Edges count beside colours: without them holes are filled with fog.
     edges = sum((torch.diff(made, dim=axis) - torch.diff(batch, dim=axis)).abs().sum() for axis in (2, 3))
     return error + 0.5 * edges / (3 * hole.sum())
@@ -111,33 +104,11 @@ def _inpainting_loss(network: torch.nn.Module, batch: torch.Tensor, rng: np.rand
 def _colorization_loss(network: torch.nn.Module, batch: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     assert isinstance(network, Colorization)
     ycbcr = to_ycbcr(batch)
-    wanted, made = ycbcr[:, 1:], network.chroma(ycbcr[:, :1])
+    wanted = ycbcr[:, 1:]
+    made = network.chroma(ycbcr[:, :1], hinted(torch.zeros_like(wanted), wanted, rng))
     # Most of a picture has little colour: what has more counts more, or everything turns brown.
     weight = 0.1 + wanted.square().sum(dim=1, keepdim=True).sqrt()
     return (functional.smooth_l1_loss(made, wanted, beta=0.02, reduction="none") * weight).sum() / weight.sum()
 
 
 _LOSSES = {"inpainting": _inpainting_loss, "colorization": _colorization_loss}
-
-
-def _pictures(folder: Path, crop: int, skipped: Callable[[Path], bool]) -> list[Picture]:
-    found = []
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp") and not skipped(path):
-            picture = read_picture(path)
-            if min(picture.height, picture.width) >= crop:
-                found.append(picture)
-    if not found:
-        raise BadPicture(f"{folder}: no picture of {crop}x{crop} pixels; accepted: at least one in it or below it")
-    return found
-
-
-def _crop(pictures: list[Picture], side: int, rng: np.random.Generator) -> torch.Tensor:
-    picture = pictures[rng.integers(len(pictures))].pixels
-    # Larger squares are taken and made smaller, so that things are seen at several sizes.
-    most = min(*picture.shape[:2], 3 * side)
-    taken = int(rng.integers(side, most + 1))
-    top, left = (int(rng.integers(0, size - taken + 1)) for size in picture.shape[:2])
-    square = torch.from_numpy(picture[top : top + taken, left : left + taken]).permute(2, 0, 1)[None]
-    small = functional.interpolate(square, size=(side, side), mode="area")[0]
-    return small.flip(2) if rng.random() < 0.5 else small
