@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..transform.tiles import length
 from ..transform.torch_form import LocalStyle
 from .student import Ledger, Student, recoloured
+
+Packing = Callable[[NDArray[Any]], tuple[NDArray[Any], NDArray[Any] | None]]
 
 STYLE_OUTPUTS = ("statistics", "filters", "means", "deviations")
 STYLE_INPUTS = ("style", "details")
@@ -98,7 +104,7 @@ def export(student: Student, folder: Path, variant: str) -> tuple[Path, Path]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         axes = dict.fromkeys(STYLE_INPUTS, places)
-        _export(StyleGraph(student), (style, style), files[0], list(STYLE_INPUTS), list(STYLE_OUTPUTS), axes)
+        write_graph(StyleGraph(student), (style, style), files[0], list(STYLE_INPUTS), list(STYLE_OUTPUTS), axes)
         axes = {
             "content": places,
             "details": places,
@@ -107,15 +113,16 @@ def export(student: Student, folder: Path, variant: str) -> tuple[Path, Path]:
             "deviations": patches,
             "weights": {0: "styles"},
         }
-        _export(PictureGraph(student), (content, *rest), files[1], list(PICTURE_INPUTS), ["picture", "used"], axes)
+        write_graph(PictureGraph(student), (content, *rest), files[1], list(PICTURE_INPUTS), ["picture", "used"], axes)
     for file in files:
-        _shrink(file, {"variant": variant, "shape": json.dumps(asdict(student.shape))})
+        shrink(file, {"variant": variant, "shape": json.dumps(asdict(student.shape))}, quantized)
     return files
 
 
-def _export(
+def write_graph(
     graph: nn.Module, inputs: tuple[Tensor, ...], file: Path, names: list[str], outputs: list[str], axes: dict
 ) -> None:
+    """Write a graph, with names of what goes in and comes out and of sides that are free."""
     torch.onnx.export(
         graph,
         inputs,
@@ -128,8 +135,14 @@ def _export(
     )
 
 
-def _shrink(file: Path, told: dict[str, str]) -> None:
-    """Large weights as int8 and a scale a channel; Cast and Mul make them whole again, once, when a session opens."""
+def shrink(file: Path, told: dict[str, str], packed: Packing) -> None:
+    """Large weights as smaller numbers; Cast and Mul make them whole again, once, when a session opens.
+
+    Args:
+        file: a graph, which is written anew.
+        told: what it says about itself.
+        packed: what weights are kept as: codes and what they are multiplied by, or codes alone.
+    """
     import onnx
     from onnx import helper, numpy_helper
 
@@ -140,11 +153,14 @@ def _shrink(file: Path, told: dict[str, str]) -> None:
         if values.ndim < 2 or values.size < 512 or values.dtype.kind != "f":
             kept.append(tensor)
             continue
-        codes, scales = quantized(values)
+        codes, scales = packed(values)
         name = tensor.name
-        kept += [numpy_helper.from_array(codes, f"{name}_codes"), numpy_helper.from_array(scales, f"{name}_scales")]
-        nodes.append(helper.make_node("Cast", [f"{name}_codes"], [f"{name}_cast"], to=onnx.TensorProto.FLOAT))
-        nodes.append(helper.make_node("Mul", [f"{name}_cast", f"{name}_scales"], [name]))
+        whole = name if scales is None else f"{name}_cast"
+        kept.append(numpy_helper.from_array(codes, f"{name}_codes"))
+        nodes.append(helper.make_node("Cast", [f"{name}_codes"], [whole], to=onnx.TensorProto.FLOAT))
+        if scales is not None:
+            kept.append(numpy_helper.from_array(scales, f"{name}_scales"))
+            nodes.append(helper.make_node("Mul", [whole, f"{name}_scales"], [name]))
     rest = list(graph.node)
     del graph.initializer[:], graph.node[:]
     graph.initializer.extend(kept)
@@ -154,10 +170,8 @@ def _shrink(file: Path, told: dict[str, str]) -> None:
     onnx.save(model, file)
 
 
-def quantized(values):
+def quantized(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Weights [O, ...] as int8 codes, and float32 scales [O, 1, ...]: the largest of each channel becomes 127."""
-    import numpy as np
-
     largest = np.abs(values).reshape(len(values), -1).max(1)
     scales = (np.maximum(largest, 1e-12) / 127).astype(np.float32).reshape(-1, *([1] * (values.ndim - 1)))
     return np.round(values / scales).astype(np.int8), scales
