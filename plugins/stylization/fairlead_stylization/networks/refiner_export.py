@@ -2,9 +2,9 @@
 
 Runtimes of exported graphs have no gradients. From l = sum over layers of w ((m - m*)^2 + (s - s*)^2), with means m and
 deviations s, the slope at a feature f, times the number of the layer's places, is 2 w (m - m* + (s - s*) (f - m) / s),
-plus what the layer above sends back: through its rectifier, where it was not 0, and its convolution, by kernels that are
-turned round. Times their own number of places, slopes at 1/4 are passed on to 1/2 as they are: four places there share
-what one here has, and count a quarter each.
+plus what the layer above sends back: through its rectifier, where it was not 0, and its convolution, by kernels that
+are turned round. The mean of 2 x 2 places sends a quarter of a slope to each; as there are four times as many of them,
+slopes times the number of their layer's places are passed on as they are.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..transform.tiles import Segment, length
+from ..transform.torch_form import affine
 from .export import shrink, write_graph
 from .refiner import EPSILON, TINY, Refiner
 from .student import Ledger
 
 #: Layers at 1/2; those after them are at 1/4.
 FINE = 2
+#: Times this, features that are not 0 are more than 1.
+LARGE = 1e30
 PLACES = {2: "height", 3: "width"}
 
 
@@ -71,6 +74,11 @@ def statistics(features: Tensor) -> Tensor:
     mean = functional.adaptive_avg_pool2d(features, 1)
     variance = (functional.adaptive_avg_pool2d(features.square(), 1) - mean.square()).clamp_min(0)
     return torch.cat([mean, (variance + EPSILON).sqrt()], 1).flatten(1)
+
+
+def _passes(features: Tensor) -> Tensor:
+    """1 where rectified features are not 0. Runtimes take several times as long to compare, or for signs."""
+    return (features * LARGE).clamp(0, 1)
 
 
 class TargetGraph(nn.Module):
@@ -127,7 +135,7 @@ class RefinerGraph(nn.Module):
         above = None if kept is None else 2 * self.hold * (features[-1] - kept)
         for layer in reversed(range(len(features))):
             slope = self._own_slope(layer, features[layer], own[layer], apart[layer])
-            slope = (slope if above is None else slope + above) * features[layer].sign()
+            slope = (slope if above is None else slope + above) * _passes(features[layer])
             above = functional.conv2d(slope, self.seeing.back[layer], padding=1)
             if layer == FINE:
                 above = functional.interpolate(above, scale_factor=2.0)
@@ -138,7 +146,7 @@ class RefinerGraph(nn.Module):
         mean, deviation = own[:, :, None, None].chunk(2, 1)
         by_mean, by_deviation = (2 * self.weights[layer] * apart)[:, :, None, None].chunk(2, 1)
         scale = by_deviation / deviation
-        return scale * features + (by_mean - scale * mean)
+        return affine(features, scale, by_mean - scale * mean)
 
 
 def export_refiner(refiner: Refiner, folder: Path, variant: str) -> tuple[Path, Path]:
@@ -156,7 +164,7 @@ def export_refiner(refiner: Refiner, folder: Path, variant: str) -> tuple[Path, 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         write_graph(TargetGraph(refiner), (picture,), files[0], ["style"], ["target"], {"style": PLACES})
-        axes = {name: PLACES for name in ("picture", "refined", *names[5:])}
+        axes = dict.fromkeys(("picture", "refined", *names[5:]), PLACES)
         fed, made = (picture, *rest, *content), ["refined", "used"]
         write_graph(RefinerGraph(refiner), fed, files[1], names, made, axes)
     for file in files:
