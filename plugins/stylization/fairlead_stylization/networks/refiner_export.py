@@ -143,8 +143,8 @@ class RefinerGraph(nn.Module):
         return above
 
     def _own_slope(self, layer: int, features: Tensor, own: Tensor, apart: Tensor) -> Tensor:
-        mean, deviation = own[:, :, None, None].chunk(2, 1)
-        by_mean, by_deviation = (2 * self.weights[layer] * apart)[:, :, None, None].chunk(2, 1)
+        mean, deviation = own[:, :, None, None].split(features.shape[1], 1)
+        by_mean, by_deviation = (2 * self.weights[layer] * apart)[:, :, None, None].split(features.shape[1], 1)
         scale = by_deviation / deviation
         return affine(features, scale, by_mean - scale * mean)
 

@@ -65,19 +65,29 @@ def read_losses(words: Iterable[str]) -> dict[str, float]:
 
 
 @click.command("style-export")
-@click.argument("weights", type=FILE)
+@click.argument("weights", type=FILE, required=False)
 @click.option("--variant", type=click.Choice(["edge", "quality"]), default="edge", show_default=True)
+@click.option(
+    "--refiner", type=FILE, help="Weights of what refines; VARIANT-refiner.safetensors beside WEIGHTS if there."
+)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the graphs.")
-def export_command(weights: Path, variant: str, out: Path) -> None:
-    """Write a run's weights as ONNX graphs, with 8 bits a weight."""
+def export_command(weights: Path | None, variant: str, refiner: Path | None, out: Path) -> None:
+    """Write a run's weights, or those that ship, as ONNX graphs: what draws with 8 bits a weight, and what refines."""
     try:
         from ..networks.export import export
-        from ..networks.running import read_student
+        from ..networks.refiner_export import export_refiner
+        from ..networks.running import drawn_by, read_refiner, read_student, student_file
     except ImportError as problem:
         raise click.ClickException(str(MissingExtra("export", "export"))) from problem
+    drawing = drawn_by(variant) if weights is None else variant
+    weights = student_file(variant) if weights is None else weights
+    beside = weights.with_name(f"{variant}-refiner.safetensors")
+    refiner = refiner or (beside if beside.is_file() else None)
     out.mkdir(parents=True, exist_ok=True)
     try:
-        for file in export(read_student(weights, variant), out, variant):
-            click.echo(f"{file} ({file.stat().st_size / 1e6:.2f} MB)")
+        files = export(read_student(weights, drawing), out, drawing)
+        refining = () if refiner is None else export_refiner(read_refiner(refiner, variant), out, variant)
     except StylizationError as problem:
         raise click.ClickException(str(problem)) from problem
+    for file in (*files, *refining):
+        click.echo(f"{file} ({file.stat().st_size / 1e6:.2f} MB)")
