@@ -15,8 +15,9 @@ from torch.nn import functional
 
 #: Added to a covariance, as a share of the mean variance: what directions without content are not amplified beyond.
 RIDGE = 0.01
-#: Newton-Schulz steps; with the ridge, more than enough for a hundred channels.
-STEPS = 16
+#: Newton-Schulz steps. Roots begin at 1.5 times what they were with each, and a product of two covariances with ridges has
+#: eigenvalues of a millionth of its size: 16 steps were too few, and pictures by them 0.05 away.
+STEPS = 24
 
 
 def moments(features: Tensor, step: int = 1) -> Tensor:
