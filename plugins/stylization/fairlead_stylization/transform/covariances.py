@@ -15,8 +15,8 @@ from torch.nn import functional
 
 #: Added to a covariance, as a share of the mean variance: what directions without content are not amplified beyond.
 RIDGE = 0.01
-#: Newton-Schulz steps. Roots begin at 1.5 times what they were with each, and a product of two covariances with ridges has
-#: eigenvalues of a millionth of its size: 16 steps were too few, and pictures by them 0.05 away.
+#: Newton-Schulz steps. Each makes small roots 1.5 times as large, and of a product of two covariances with ridges an
+#: eigenvalue can be a millionth of its size: after 16 steps pictures were 0.05 away.
 STEPS = 24
 
 

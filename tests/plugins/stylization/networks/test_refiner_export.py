@@ -120,4 +120,5 @@ def test_the_manuals_lines_give_the_commands_picture(
         read_picture(tmp_path / name).pixels for name in ("result.png", "out/photo.png", "photo.png")
     )
     assert got.shape == wanted.shape
-    print(variant, np.abs(got - wanted).mean(), np.abs(got - wanted).max(), np.abs(wanted - content).mean())
+    # Weights of what draws have 8 bits in graphs, and features in the command's kernels where those are fastest so.
+    assert np.abs(got - wanted).mean() < 0.015 < 0.1 * np.abs(wanted - content).mean()

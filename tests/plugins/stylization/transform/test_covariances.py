@@ -43,6 +43,17 @@ def test_iterated_roots_are_those_by_eigenvectors() -> None:
         assert torch.allclose(one, other, atol=2e-3 * float(one.abs().max()))
 
 
+def test_iterated_maps_of_features_that_hardly_vary_in_most_directions_are_those_by_eigenvectors() -> None:
+    made = torch.Generator().manual_seed(10)
+    turns = torch.linalg.qr(torch.randn(2, 48, 48, generator=made))[0]
+    own, wanted = (torch.cat([torch.full((few,), 1.0), torch.full((48 - few,), 1e-6)]) for few in (2, 6))
+    own, wanted = (turn * sizes @ turn.mT for turn, sizes in zip(turns, (own, wanted), strict=True))
+    whole = least_map(own[None], wanted[None])
+    root, inverse = covariances._iterated(covariances._ridged(own[None]))
+    iterated = inverse @ covariances._iterated(root @ covariances._ridged(wanted[None]) @ root)[0] @ inverse
+    assert torch.allclose(iterated, whole, atol=2e-3 * float(whole.abs().max()))
+
+
 def test_slopes_through_roots_are_true() -> None:
     matrix = torch.diag_embed(torch.rand(2, 4, generator=torch.Generator().manual_seed(7)).double() + 0.5)
     lower = torch.tril(torch.randn(2, 4, 4, generator=torch.Generator().manual_seed(8)).double(), -1) * 0.1
