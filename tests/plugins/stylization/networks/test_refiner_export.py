@@ -122,3 +122,17 @@ def test_the_manuals_lines_give_the_commands_picture(
     assert got.shape == wanted.shape
     # Weights of what draws have 8 bits in graphs, and features in the command's kernels where those are fastest so.
     assert np.abs(got - wanted).mean() < 0.015 < 0.1 * np.abs(wanted - content).mean()
+
+
+@pytest.mark.skipif("edge" not in SHIPPED, reason="no weights of edge ship")
+def test_a_named_refiner_is_written_and_a_wrong_one_refused(tmp_path: Path) -> None:
+    from fairlead_stylization.training.command import export_command
+
+    (tmp_path / "weights.safetensors").write_bytes((WEIGHTS / "edge.safetensors").read_bytes())
+    words = [str(tmp_path / "weights.safetensors"), "--out", str(tmp_path / "graphs"), "--refiner"]
+    result = CliRunner().invoke(export_command, [*words, str(WEIGHTS / "edge-refiner.safetensors")])
+    assert result.exit_code == 0, result.output
+    endings = ("style", "picture", "refiner-style", "refiner")
+    assert {file.name for file in (tmp_path / "graphs").iterdir()} == {f"edge-{ending}.onnx" for ending in endings}
+    result = CliRunner().invoke(export_command, [*words, str(WEIGHTS / "edge.safetensors")])
+    assert result.exit_code == 1 and "edge.safetensors" in result.output
