@@ -84,3 +84,13 @@ def _centred(pixel: I64, offset: F32, radius: F32, pixels: int) -> F64:
     slope_x, slope_y = -(x * yy - y * xy) / determinant, -(y * xx - x * xy) / determinant
     weight *= np.maximum(1 + slope_x[pixel] * across + slope_y[pixel] * down, 0)
     return weight / summed(weight)[pixel]
+
+
+def add_shares(targets: I32, sources: I32, weights: F32, values: F32, sums: F32) -> None:
+    """See `fairlead_kernels.splatting.add_shares`."""
+    for index, rows in ((targets, len(sums)), (sources, len(values))):
+        if len(index) and not (index.min() >= 0 and index.max() < rows):
+            raise ValueError("targets, sources: a row that is not there; accepted: rows of sums and of values")
+    for channel in range(values.shape[1]):
+        shares = weights * values[sources, channel]
+        sums[:, channel] += np.bincount(targets, shares, minlength=len(sums)).astype(np.float32)

@@ -52,3 +52,31 @@ def splat(at: F32, depth: F32, radius: F32, slack: F32, size: tuple[int, int]) -
     native = extension()
     found = reference_splatting.splat(*arrays, shown) if native is None else native.splat(*arrays, shown)
     return (*found, shown)
+
+
+def add_shares(targets: I32, sources: I32, weights: F32, values: F32, sums: F32) -> None:
+    """Add shares of rows to rows: ``sums[targets[k]] += weights[k] * values[sources[k]]`` for every k.
+
+    Views are taken from discs in this way, and what is asked of views is given back to discs.
+
+    Args:
+        targets, sources: int32 [n], rows of sums and of values.
+        weights: float32 [n].
+        values: float32 [m, channels].
+        sums: float32 [r, channels], contiguous, that is added to.
+
+    Raises:
+        ValueError: arrays of other shapes, or rows that are not there.
+    """
+    count, channels = len(targets), values.shape[1:]
+    if not targets.shape == sources.shape == weights.shape == (count,) or len(channels) != 1:
+        shapes = (targets.shape, sources.shape, weights.shape, values.shape)
+        raise ValueError(f"targets, sources, weights, values: shapes {shapes}; accepted: [n] each and [m, channels]")
+    if sums.shape[1:] != channels or sums.dtype != np.float32 or not sums.flags.c_contiguous:
+        raise ValueError(f"sums {sums.dtype} {sums.shape}; accepted: contiguous float32 [r, {channels[0]}]")
+    native = extension()
+    if native is None:
+        reference_splatting.add_shares(targets, sources, weights, values, sums)
+        return
+    rows = [np.ascontiguousarray(index, np.int32) for index in (targets, sources)]
+    native.add_shares(*rows, np.ascontiguousarray(weights, np.float32), np.ascontiguousarray(values, np.float32), sums)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fairlead_kernels import reference_splatting
 from fairlead_kernels.backend import extension
-from fairlead_kernels.splatting import splat
+from fairlead_kernels.splatting import add_shares, splat
 
 
 def discs(count: int, seed: int, size: tuple[int, int]) -> tuple[np.ndarray, ...]:
@@ -87,3 +87,27 @@ def test_what_is_not_accepted_is_named(radius: float, size: tuple[int, int]) -> 
         splat(np.ones((1, 2), np.float32), one, one * np.float32(radius), one, size)
     with pytest.raises(ValueError, match="shapes"):
         splat(np.ones((2, 2), np.float32), one, one, one, (4, 4))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 80), st.integers(1, 30), st.integers(1, 30), st.integers(1, 5), st.integers(0, 2**31))
+def test_shares_are_added_as_by_the_reference(count: int, rows: int, others: int, channels: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    targets, sources = (rng.integers(0, most, count).astype(np.int32) for most in (rows, others))
+    weights, values = rng.random(count, np.float32), rng.random((others, channels), np.float32)
+    sums = rng.random((rows, channels), np.float32)
+    expected = sums.copy()
+    reference_splatting.add_shares(targets, sources, weights, values, expected)
+    add_shares(targets, sources, weights, values, sums)
+    np.testing.assert_allclose(sums, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_shares_of_rows_that_are_not_there_are_refused() -> None:
+    weights, values, sums = np.ones(1, np.float32), np.ones((4, 3), np.float32), np.zeros((2, 3), np.float32)
+    for target, source in ((2, 0), (-1, 0), (0, 4), (0, -1)):
+        with pytest.raises(ValueError, match="accepted"):
+            add_shares(np.int32([target]), np.int32([source]), weights, values, sums)
+    with pytest.raises(ValueError, match="shapes"):
+        add_shares(np.int32([0, 1]), np.int32([0]), weights, values, sums)
+    with pytest.raises(ValueError, match="sums"):
+        add_shares(np.int32([0]), np.int32([0]), weights, values, np.zeros((2, 4), np.float32))

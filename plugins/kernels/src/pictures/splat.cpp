@@ -107,4 +107,26 @@ Splats splat(const Discs& discs, std::size_t width, std::size_t height, float* d
     return found;
 }
 
+void add_shares(const Shares& shares, const float* values, std::size_t channels, float* sums) {
+    // Colours are what is asked for most: a known length is unrolled.
+    if (channels == 3) {
+        for (std::size_t k = 0; k < shares.count; ++k) {
+            const float* from = values + static_cast<std::size_t>(shares.sources[k]) * 3;
+            float* to = sums + static_cast<std::size_t>(shares.targets[k]) * 3;
+            const float weight = shares.weights[k], red = from[0], green = from[1], blue = from[2];
+            const float sum_red = to[0] + weight * red, sum_green = to[1] + weight * green;
+            const float sum_blue = to[2] + weight * blue;
+            to[0] = sum_red;
+            to[1] = sum_green;
+            to[2] = sum_blue;
+        }
+        return;
+    }
+    for (std::size_t k = 0; k < shares.count; ++k) {
+        const float* from = values + static_cast<std::size_t>(shares.sources[k]) * channels;
+        float* to = sums + static_cast<std::size_t>(shares.targets[k]) * channels;
+        for (std::size_t channel = 0; channel < channels; ++channel) to[channel] += shares.weights[k] * from[channel];
+    }
+}
+
 }  // namespace fairlead::pictures

@@ -108,10 +108,7 @@ def _discs(views: list[Splats], slopes: list[F32], discs: int) -> F32:
     """Slopes by discs' colours [discs, 3] from those by views' pixels: the transpose of rendering."""
     found = np.zeros((discs, 3), np.float32)
     for view, slope in zip(views, slopes, strict=True):
-        shows = view.seen.reshape(-1)[view.pixels]
-        for channel in range(3):
-            values = view.weights * slope[view.pixels, channel] * shows
-            found[:, channel] += np.bincount(view.discs, values, minlength=discs)
+        view.give_back(slope, found)
     return found
 
 

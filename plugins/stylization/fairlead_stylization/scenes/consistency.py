@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fairlead_kernels.splatting import add_shares
+
 from .camera import Camera
 
 F32 = NDArray[np.float32]
@@ -30,15 +32,15 @@ class Warp:
     def taken(self, first: F32) -> F32:
         """Values [n, channels] of the first view [pixels, channels] where the second one shows the same."""
         mixed = np.zeros((len(self.there), first.shape[1]), np.float32)
-        for place, share in zip(self.near, self.shares, strict=True):
-            mixed += share[:, None] * first[place]
+        add_shares(self._own(), self.near.ravel(), self.shares.ravel(), first, mixed)
         return mixed
 
     def give_back(self, values: F32, first: F32) -> None:
         """Add values [n, channels] to the pixels [pixels, channels] that they were taken from."""
-        for place, share in zip(self.near, self.shares, strict=True):
-            for channel in range(values.shape[1]):
-                first[:, channel] += np.bincount(place, share * values[:, channel], minlength=len(first))
+        add_shares(self.near.ravel(), self._own(), self.shares.ravel(), values, first)
+
+    def _own(self) -> NDArray[np.int32]:
+        return np.tile(np.arange(len(self.there), dtype=np.int32), len(self.near))
 
 
 def warp(cameras: tuple[Camera, Camera], depths: tuple[F32, F32]) -> Warp:

@@ -50,13 +50,15 @@ class Splats:
     def render(self, colours: F32, background: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> F32:
         """Return the view float32 [height, width, channels] of colours [discs, channels]."""
         width, height = self.size
-        sums = [
-            np.bincount(self.pixels, self.weights * colours[self.discs, channel], minlength=width * height)
-            for channel in range(colours.shape[1])
-        ]
-        view = np.stack(sums, axis=1).astype(np.float32).reshape(height, width, -1)
-        view[~self.seen] = background if colours.shape[1] == 3 else 0
+        view = np.zeros((height, width, colours.shape[1]), np.float32)
+        kernels.add_shares(self.pixels, self.discs, self.weights, colours, view.reshape(width * height, -1))
+        if colours.shape[1] == 3:
+            np.copyto(view, np.float32(background), where=~self.seen[..., None])
         return view
+
+    def give_back(self, values: F32, discs: F32) -> None:
+        """Add values [pixels, channels] to the discs [discs, channels] that pixels were rendered from."""
+        kernels.add_shares(self.discs, self.pixels, self.weights, values, discs)
 
 
 def splat(scene: Scene, camera: Camera, *, least_pixels: float = 0.6) -> Splats:

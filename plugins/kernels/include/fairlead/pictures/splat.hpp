@@ -24,4 +24,12 @@ struct Splats {
 // Fills depth [height * width] with the mean of what a pixel shows, infinite where there is nothing.
 Splats splat(const Discs& discs, std::size_t width, std::size_t height, float* depth);
 
+// For each k of count: sums[targets[k]] += weights[k] * values[sources[k]], rows of so many channels.
+struct Shares {
+    const std::int32_t *targets, *sources;  // [count]
+    const float* weights;                   // [count]
+    std::size_t count;
+};
+void add_shares(const Shares& shares, const float* values, std::size_t channels, float* sums);
+
 }  // namespace fairlead::pictures
