@@ -19,6 +19,9 @@ from .pictures import Picture, encode_picture, read_picture
 F32 = NDArray[np.float32]
 #: Answers after which it is worth to ask again, how often, and the seconds between at most.
 _AGAIN, _TRIES, _LONGEST_S = (429, 503), 6, 5.0
+#: For a connection, and for an answer, as long as a gateway waits for one: searches take minutes on small devices, and
+#: a device that is lost or hangs is told by the gateway.
+CONNECT_S, ANSWER_S = 10.0, 3600.0
 
 
 class RequestRefused(StylizationError):
@@ -39,17 +42,17 @@ class StyleClient:
     Args:
         url: of the workload behind the gateway, or of an instance.
         token: that the gateway asks for.
-        timeout_s: of a request.
+        timeout_s: of an answer.
         sleep: waits between two tries, where whoever serves is busy or about to be somebody else.
     """
 
     def __init__(
-        self, url: str, token: str | None = None, *, timeout_s: float = 120.0,
+        self, url: str, token: str | None = None, *, timeout_s: float = ANSWER_S,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:  # fmt: skip
         self._sleep = sleep
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=timeout_s)
+        self._http = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=within(timeout_s))
 
     def __enter__(self) -> StyleClient:
         return self
@@ -110,6 +113,9 @@ class StyleClient:
         for left in reversed(range(_TRIES)):
             try:
                 answer = self._http.request(method, path, **kwargs)
+            except httpx.ReadTimeout as error:
+                told = f"{self._http.base_url}: no answer within {self._http.timeout.read:g} s"
+                raise RequestRefused(504, told) from error
             except httpx.HTTPError as error:
                 raise RequestRefused(0, f"{self._http.base_url}: {error or type(error).__name__}") from error
             if answer.status_code < 400:
@@ -119,6 +125,11 @@ class StyleClient:
                 break
             self._sleep(wait)
         raise RequestRefused(answer.status_code, _problem(answer))
+
+
+def within(answer_s: float = ANSWER_S) -> httpx.Timeout:
+    """How long to wait for a connection, and for an answer."""
+    return httpx.Timeout(CONNECT_S, read=answer_s, write=answer_s)
 
 
 def _wait_s(answer: httpx.Response) -> float | None:

@@ -31,6 +31,22 @@ def test_what_will_not_change_is_told_at_once(status: int, headers: dict[str, st
     assert refused.value.status == status and not slept
 
 
+def test_an_answer_that_takes_long_is_not_nobody() -> None:
+    def slow(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadTimeout("timed out", request=request)
+
+    made = StyleClient("http://gate", timeout_s=7)
+    made._http = httpx.Client(base_url="http://gate", transport=httpx.MockTransport(slow), timeout=made._http.timeout)
+    with pytest.raises(RequestRefused, match="no answer within 7 s") as refused:
+        made.status()
+    assert refused.value.status == 504
+
+
+def test_searches_may_take_as_long_as_gateways_wait() -> None:
+    waits = StyleClient("http://gate")._http.timeout
+    assert waits.read == 3600 and waits.connect == 10
+
+
 def test_a_client_gives_up() -> None:
     slept: list[float] = []
     with pytest.raises(RequestRefused):

@@ -20,12 +20,11 @@ from ..errors import StylizationError
 from . import errors
 from .errors import Refused
 from .form import read_form
+from .leaving import left
 from .stylist import Answer, Stylist
 from .trying import page
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-#: How often it is looked whether a client has left.
-_WATCH_S = 0.2
 _SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 
 
@@ -97,8 +96,8 @@ class Application:
                 if await request.is_disconnected():
                     result = "gone"
                     return Response(status_code=499)
-                async with _leaving(request) as left:
-                    answer = await run_in_threadpool(self._stylist.answer, asked, left.is_set)
+                async with _leaving(request) as gone:
+                    answer = await run_in_threadpool(self._stylist.answer, asked, gone.is_set)
             result = "good"
             return self._answered(answer)
         finally:
@@ -135,16 +134,15 @@ class Application:
 
 @asynccontextmanager
 async def _leaving(request: Request) -> AsyncIterator[threading.Event]:
-    """An event that is set when the client has left: who moves a slider leaves often, and searches are long."""
-    left = threading.Event()
+    """An event that is set when the client has left."""
+    gone = threading.Event()
 
     async def watch() -> None:
-        while not await request.is_disconnected():
-            await asyncio.sleep(_WATCH_S)
-        left.set()
+        await left(request)
+        gone.set()
 
     watching = asyncio.create_task(watch())
     try:
-        yield left
+        yield gone
     finally:
         watching.cancel()

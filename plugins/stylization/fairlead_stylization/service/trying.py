@@ -13,6 +13,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from ..client import within
+from .leaving import unless_left
+
 HOSTS = ("127.0.0.1", "localhost", "[::1]")
 #: Of an answer, what the page reads.
 _KEPT = ("content-type", "fairlead-conversions", "server-timing", "retry-after")
@@ -35,7 +38,7 @@ class Passing:
     def __init__(self, address: str, token: str | None, client: httpx.AsyncClient | None = None) -> None:
         self._address = address.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = client or httpx.AsyncClient(timeout=120.0)
+        self._http = client or httpx.AsyncClient(timeout=within())
 
     def asgi(self) -> Starlette:
         """The ASGI application: the page, and what it asks for. Other sites' pages are not served."""
@@ -52,10 +55,13 @@ class Passing:
         if origin is not None and origin != f"http://{request.headers.get('host')}":
             return _refused(403, "other_site", f"origin {origin}; accepted: this page's own")
         headers = self._headers | {"content-type": request.headers.get("content-type", "")}
+        asking = self._http.post(f"{self._address}/stylize", content=await request.body(), headers=headers)
         try:
-            answer = await self._http.post(f"{self._address}/stylize", content=await request.body(), headers=headers)
+            answer = await unless_left(request, asking)
         except httpx.HTTPError as error:
             return _refused(502, "nobody", f"nobody answers: {self._address}: {error or type(error).__name__}")
+        if answer is None:
+            return Response(status_code=499)
         told = {name: value for name, value in answer.headers.items() if name in _KEPT}
         return Response(answer.content, answer.status_code, told)
 

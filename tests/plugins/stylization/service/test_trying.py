@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import httpx
 
 from fairlead_stylization.service.trying import Passing
@@ -35,6 +38,34 @@ async def test_other_sites_are_refused() -> None:
         assert answer.status_code == 403
     async with asked(host="elsewhere.example") as client:
         assert (await client.get("/")).status_code == 400
+
+
+async def test_who_leaves_the_page_is_not_worked_for() -> None:
+    ended = asyncio.Event()
+
+    async def searching(request: httpx.Request) -> httpx.Response:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+        return httpx.Response(200)
+
+    passing = Passing("http://gate", None, httpx.AsyncClient(transport=httpx.MockTransport(searching)))
+    messages = iter([{"type": "http.request", "body": b"form"}, {"type": "http.disconnect"}])
+    sent = []
+
+    async def receive() -> Any:
+        return next(messages, {"type": "http.disconnect"})
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"localhost")]
+    scope = {"type": "http", "method": "POST", "path": "/stylize", "headers": headers, "query_string": b""}
+    async with asyncio.timeout(30):
+        await passing.asgi()(scope, receive, send)
+        await ended.wait()
+    assert sent[0]["status"] == 499
 
 
 async def test_nobody_there_is_told() -> None:
