@@ -35,9 +35,13 @@ def _read(path: Path) -> Any:
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as problem:
-        # Whatever the bytes are, the readers end in an error, of any class (IndexError, UnpicklingError...).
-        first = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
-        raise BadCheckpoint(path, f"not a file of tensors that can be read safely: {first}") from problem
+        # Whatever the bytes are, the readers end in an error, of any class (IndexError, UnpicklingError...). torch's
+        # tells how to read the file unsafely, which nobody shall do.
+        told = problem.strerror if isinstance(problem, OSError) and problem.strerror else type(problem).__name__
+        accepted = "a torch or safetensors file with tensors alone"
+        raise BadCheckpoint(
+            path, f"not a file of tensors that can be read safely ({told}); accepted: {accepted}"
+        ) from problem
 
 
 def _unwrapped(path: Path, content: Any) -> dict[str, Tensor]:

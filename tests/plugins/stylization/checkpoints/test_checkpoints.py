@@ -84,8 +84,9 @@ def test_nothing_in_a_file_is_run_and_no_file_is_an_error_by_name(tmp_path: Path
         with pytest.raises(BadCheckpoint, match=path.name):
             read_tensors(path)
     (tmp_path / "text.pth").write_text("not weights")
-    with pytest.raises(BadCheckpoint, match=r"text\.pth"):
+    with pytest.raises(BadCheckpoint, match=r"text\.pth.*accepted: a torch or safetensors file") as refused:
         read_tensors(tmp_path / "text.pth")
+    assert "weights_only" not in str(refused.value), "advice to read it unsafely"
     with pytest.raises(BadCheckpoint, match="accepted: a dictionary of tensors"):
         read_tensors(saved(tmp_path, [1, 2]))
 

@@ -167,8 +167,9 @@ def test_garbage_is_one_kind_of_error(name: str, tmp_path: Path) -> None:
     if name.endswith(".pth"):
         pytest.importorskip("torch", reason="torch is not installed: radiance fields are not tested")
     (tmp_path / name).write_bytes(np.random.default_rng(0).bytes(300))
-    with pytest.raises((BadPicture, BadCheckpoint), match=rf"{name[:1]}\.{name[2:]}.*accepted"):
+    with pytest.raises((BadPicture, BadCheckpoint), match=rf"{name[:1]}\.{name[2:]}.*accepted") as refused:
         read_scene(tmp_path / name)
+    assert "pickle" not in str(refused.value), "advice to read it unsafely"
 
 
 def test_unknown_and_missing_paths(tmp_path: Path) -> None:

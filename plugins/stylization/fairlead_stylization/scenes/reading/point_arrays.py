@@ -26,7 +26,9 @@ def read_point_arrays(path: Path, *, discs: int, seed: int = 0) -> Scene:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise BadPicture(f"{path}: cannot be read ({error}); accepted: an .npz with {', '.join(_NEEDED)}") from error
+        # What NumPy says of bytes that are none of its own is how to read them unsafely.
+        told = error.strerror if isinstance(error, OSError) and error.strerror else "no archive of arrays"
+        raise BadPicture(f"{path}: cannot be read ({told}); accepted: an .npz with {', '.join(_NEEDED)}") from error
     for name in _NEEDED:
         found = arrays.get(name)
         if found is None or found.ndim != 2 or found.shape[1] != 3 or len(found) != len(arrays["means3d"]):
