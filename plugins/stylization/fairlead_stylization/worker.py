@@ -58,7 +58,7 @@ class Worker:
             self.prepare(context)
         assert self._settings is not None and self._stylizer is not None
         settings = self._settings
-        limits = Limits(settings.max_pixels, settings.max_bytes)
+        limits = Limits(settings.max_pixels, settings.max_bytes, "`max_pixels` in the workload's config")
         clip = None if settings.clip is None else Path(settings.clip)
         weights = student_file(self._variant, _folder(settings))
         searcher = Searcher(weights, self._stylizer, clip, settings.diverse_pixels)

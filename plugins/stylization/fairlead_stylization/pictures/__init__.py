@@ -3,6 +3,6 @@
 from .masks import read_mask
 from .picture import Limits, Picture
 from .reading import read_picture
-from .writing import encode_picture, write_picture
+from .writing import encode_picture, write_file, write_picture
 
-__all__ = ["Limits", "Picture", "encode_picture", "read_mask", "read_picture", "write_picture"]
+__all__ = ["Limits", "Picture", "encode_picture", "read_mask", "read_picture", "write_file", "write_picture"]

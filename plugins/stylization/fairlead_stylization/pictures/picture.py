@@ -18,10 +18,12 @@ class Limits:
         pixels: width times height. The default takes 8K video frames and photographs of 64 megapixels; a decoded
             picture takes 12 bytes for each pixel.
         file_bytes: of the encoded picture.
+        set_by: what a user would change to have larger pictures accepted; "": nothing that is told.
     """
 
     pixels: int = 64_000_000
     file_bytes: int = 128 * 1024 * 1024
+    set_by: str = ""
 
     def __post_init__(self) -> None:
         if self.pixels < 1 or self.file_bytes < 1:

@@ -72,7 +72,8 @@ def _require_size(image: Image.Image, told: str, limits: Limits) -> None:
     if width < 1 or height < 1:
         raise BadPicture(f"{told}: {width}x{height} pixels; accepted: at least 1x1")
     if width * height > limits.pixels:
-        raise BadPicture(f"{told}: {width}x{height} pixels; accepted: at most {limits.pixels} in all")
+        change = f" ({limits.set_by})" if limits.set_by else ""
+        raise BadPicture(f"{told}: {width}x{height} pixels; accepted: at most {limits.pixels} in all{change}")
 
 
 def _converted(image: Image.Image, told: str) -> Picture:

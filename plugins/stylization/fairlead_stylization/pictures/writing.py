@@ -61,7 +61,15 @@ def write_picture(picture: Picture, path: Path | str, *, quality: int = 92) -> P
     format = ENDINGS.get(path.suffix.lower())
     if format is None:
         raise BadPicture(f"{path}: ending {path.suffix!r}; accepted: {', '.join(ENDINGS)}")
-    content = encode_picture(picture, format, quality=quality, level=KEPT)
+    return write_file(path, encode_picture(picture, format, quality=quality, level=KEPT))
+
+
+def write_file(path: Path, content: bytes) -> Path:
+    """Write a file whole or not at all, in a folder that is made if it is not there.
+
+    Raises:
+        BadPicture: a path that cannot be written to.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _replace(path, content)

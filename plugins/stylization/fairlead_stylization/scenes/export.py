@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import BadPicture
-from ..pictures import Picture, write_picture
+from ..pictures import Picture, write_file, write_picture
 from .camera import Camera
 from .pattern import spread_inwards
 from .reading.meshes import trimesh
@@ -47,9 +48,9 @@ def write_turntable(
         progress(number + 1, len(cameras))
     paths = [write_picture(Picture(view), folder / f"{number:03d}.png") for number, view in enumerate(views)]
     frames = [Image.fromarray((np.clip(view, 0, 1) * 255 + 0.5).astype(np.uint8)) for view in views]
-    gif = folder / "turntable.gif"
-    frames[0].save(gif, save_all=True, append_images=frames[1:], duration=frame_ms, loop=0)
-    return [*paths, gif]
+    turning = io.BytesIO()
+    frames[0].save(turning, "GIF", save_all=True, append_images=frames[1:], duration=frame_ms, loop=0)
+    return [*paths, write_file(folder / "turntable.gif", turning.getvalue())]
 
 
 def rendered(scene: Scene, camera: Camera, supersampling: int = 2) -> F32:
@@ -69,12 +70,7 @@ def write_scene(scene: Scene, path: Path) -> Path:
     if path.suffix.lower() not in (".ply", ".glb"):
         raise BadPicture(f"{path}: ending {path.suffix!r}; accepted: .ply, .glb")
     made = _mesh(scene, scene.mesh) if scene.mesh is not None else _points(scene)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        made.export(str(path))
-    except OSError as error:
-        raise BadPicture(f"{path}: {error.strerror or error}; accepted: a path that can be written") from error
-    return path
+    return write_file(path, made.export(file_type=path.suffix.lower()[1:]))
 
 
 def baked_texture(mesh: Mesh, colours: F32, side: int = TEXTURE_SIDE) -> F32:

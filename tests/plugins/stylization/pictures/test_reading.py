@@ -107,6 +107,12 @@ def test_a_bomb_is_refused_by_its_size(side: int) -> None:
         read_picture(bomb(side), name="bomb.png")
 
 
+def test_who_may_change_the_limit_is_told_what_to_change() -> None:
+    content = encoded(Image.fromarray(noise(20, 20)))
+    with pytest.raises(BadPicture, match=r"20x20 pixels; accepted: at most 100 in all \(`max_pixels` of the config\)"):
+        read_picture(content, limits=Limits(100, set_by="`max_pixels` of the config"))
+
+
 def test_a_file_that_is_too_large_is_not_read_whole(tmp_path: Path) -> None:
     path = tmp_path / "huge.png"
     with path.open("wb") as file:
