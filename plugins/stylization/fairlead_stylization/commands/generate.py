@@ -10,11 +10,14 @@ from typing import Any
 import click
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
 
 from fairlead_agent.cli.errors import CliError
 
 from ..errors import BadPicture, BadSetting, MissingExtra, StylizationError
-from ..pictures import Picture, read_picture, write_picture
+from ..pictures import Picture, read_picture, write_file, write_picture
+from .bars import progress_bars
 from .naming import Item, named
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -47,9 +50,11 @@ def style_generate(kind: str, inputs: tuple[Path, ...], **given: Any) -> None:
         _require(kind, given)
         items = named((("picture", path) for path in inputs), given["out"], [given["mask"]] if given["mask"] else [])
         completer = _completer(kind, given["weights"])
-        for item in items:
-            for written in _completed(completer, item, given):
-                click.echo(written)
+        console = Console()
+        with progress_bars(console) as bar:
+            for item in items:
+                for written in _completed(completer, item, given, bar):
+                    console.print(str(written), soft_wrap=True, markup=False, highlight=False)
     except (StylizationError, OSError) as error:
         raise CliError(str(error)) from None
 
@@ -70,7 +75,7 @@ def _completer(kind: Any, weights: Path | None) -> Any:
     return Completer(kind, weights)
 
 
-def _completed(completer: Any, item: Item, given: dict[str, Any]) -> Iterator[Path]:
+def _completed(completer: Any, item: Item, given: dict[str, Any], bar: Progress) -> Iterator[Path]:
     from ..diversity.generators.completing import BOUND, CELLS, STRETCH
     from ..diversity.request import Search
 
@@ -84,12 +89,15 @@ def _completed(completer: Any, item: Item, given: dict[str, Any]) -> Iterator[Pa
         yield write_picture(picture.with_pixels(made), given["out"] / f"{item.name}.png")
         return
     wanted = Search(given["diverse"], BOUND, cell=CELLS[completer.kind], seed=given["seed"], stretch=STRETCH)
-    several, report = completer.several(picture.pixels, hole, given["hints"], wanted)
+    task = bar.add_task(f"looking for {wanted.count} of {item.path.name}", total=wanted.steps)
+    several, report = completer.several(
+        picture.pixels, hole, given["hints"], wanted, progress=lambda step: bar.update(task, completed=step)
+    )
+    bar.remove_task(task)
     for place, made in enumerate(several, 1):
         yield write_picture(picture.with_pixels(made), given["out"] / f"{item.name}-{place:02d}.png")
     told = given["out"] / f"{item.name}-diversity.json"
-    told.write_text(json.dumps(report, indent=2) + "\n")
-    yield told
+    yield write_file(told, (json.dumps(report, indent=2) + "\n").encode())
 
 
 def _tell(kind: str, picture: Picture, path: Path, hints: bool) -> None:

@@ -175,11 +175,19 @@ def find_stylist(
     clip: Path | None = None,
 ) -> Stylist:
     """Return who stylizes; raises CliError where there is nobody, or several to choose from."""
+    require_local(variant, local)
     if local:
         from ..networks.running import shipped_stylizer, student_file
 
         return InProcess(shipped_stylizer(variant), student_file(variant), clip)
     return InFleet(StyleClient(*find_service(workload, service, url, token)))
+
+
+def require_local(variant: str, local: bool) -> None:
+    """Refuse a variant that a fleet would not hear of; raises BadSetting."""
+    if variant != "edge" and not local:
+        told = f"`constraints: {{variants: [{variant}]}}` in the workload's file"
+        raise BadSetting(f"--variant {variant}: without --local; accepted: with it, or {told}")
 
 
 def find_service(
@@ -188,7 +196,10 @@ def find_service(
     """The address to ask and the token that it wants; raises CliError where there is none, or several."""
     if service:
         return service.rstrip("/"), token
-    gateway = find_client(url, token)
+    try:
+        gateway = find_client(url, token)
+    except CliError as error:
+        raise CliError(f"{error.message}; `--local` needs no fleet") from None
     name = workload or os.environ.get("FAIRLEAD_WORKLOAD") or _only(gateway.get("/api/v1/workloads"))
     return f"{gateway.url.rstrip('/')}/workloads/{name}", gateway.token
 

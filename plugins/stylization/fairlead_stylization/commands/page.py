@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import webbrowser
 from threading import Timer
 from typing import Any
@@ -12,7 +13,7 @@ from fairlead_agent.cli.errors import CliError
 from fairlead_agent.cli.names import workload_names
 
 from ..errors import StylizationError
-from .looks import find_service
+from .looks import find_service, require_local
 
 
 @click.command("style-page")
@@ -31,16 +32,30 @@ def style_page(port: int, shown: bool, local: bool, variant: str, **given: Any) 
     import uvicorn
 
     try:
+        require_local(variant, local)
         application = _here(variant) if local else _there(**given)
     except StylizationError as error:
         raise CliError(str(error)) from None
+    place = listening(port)
     address = f"http://127.0.0.1:{port}/"
     click.echo(f"{address} (Ctrl-C ends it)")
     if shown:
         opening = Timer(0.5, webbrowser.open, (address,))
         opening.daemon = True
         opening.start()
-    uvicorn.run(application, host="127.0.0.1", port=port, log_level="warning")
+    uvicorn.Server(uvicorn.Config(application, log_level="warning")).run(sockets=[place])
+
+
+def listening(port: int) -> socket.socket:
+    """A port of this machine alone, bound; raises CliError where somebody else has it."""
+    place = socket.socket()
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        place.bind(("127.0.0.1", port))
+    except OSError as error:
+        place.close()
+        raise CliError(f"--port {port}: {error.strerror or error}; accepted: a free port of this machine") from None
+    return place
 
 
 def _here(variant: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +13,30 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fairlead_agent.cli.errors import CliError
+from fairlead_agent.cli.names import workload_names
 
-from ..errors import StylizationError
+from ..errors import BadSetting, StylizationError
 from ..pictures import Picture, read_picture, write_picture
+from ..pictures.writing import ENDINGS
 from .looks import Look, find_stylist, style_bytes
+from .naming import require_writable
 
 F32 = NDArray[np.float32]
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _GAP = 4
 
 
 @click.command("style-sheet")
-@click.argument("contents", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--style", "styles", multiple=True, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
-@click.option("--strength", default=1.0, show_default=True, type=click.FloatRange(0, 1))
+@click.argument("contents", nargs=-1, required=True, type=FILE)
+@click.option("--style", "styles", multiple=True, required=True, type=FILE, help="A picture; a column for each.")
+@click.option("--strength", default=1.0, show_default=True, type=click.FloatRange(0, 1), help="0: the picture itself.")
 @click.option("--size", default=256, show_default=True, type=click.IntRange(32, 1024), help="Of a picture, in pixels.")
 @click.option("--out", "-o", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The sheet's file.")
 @click.option("--local", is_flag=True, help="In this process, without a fleet.")
 @click.option(
     "--variant", default="edge", show_default=True, type=click.Choice(["edge", "quality"]), help="With --local."
 )
-@click.option("--workload", "-w", help="Default: the only one of this plugin.")
+@click.option("--workload", "-w", shell_complete=workload_names, help="Default: the only one of this plugin.")
 @click.option("--service", help="Address of a service without a gateway.")
 @click.option("--url", help="The control plane's address [env: FAIRLEAD_URL].")
 @click.option("--token", help="An access token [env: FAIRLEAD_TOKEN].")
@@ -42,6 +45,7 @@ def style_sheet(
 ) -> None:
     """Stylize each content in each style: a column for each style, a row for each content, as pictures on one sheet."""
     try:
+        _require_out(out, (*contents, *styles))
         stylist = find_stylist(*(given[name] for name in ("local", "variant", "workload", "service", "url", "token")))
         try:
             rows = [
@@ -57,6 +61,14 @@ def style_sheet(
         click.echo(write_picture(Picture(sheet(rows)), out))
     except (StylizationError, OSError) as error:
         raise CliError(str(error)) from None
+
+
+def _require_out(out: Path, read: Sequence[Path]) -> None:
+    if out.suffix.lower() not in ENDINGS:
+        raise BadSetting(f"--out {out}: ending {out.suffix!r}; accepted: {', '.join(ENDINGS)}")
+    if out.resolve() in {path.resolve() for path in read}:
+        raise BadSetting(f"--out {out}: is read and would be written; accepted: another file")
+    require_writable(out.parent)
 
 
 def square(picture: F32, size: int) -> F32:

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress
 
 from fairlead_agent.cli.errors import CliError
 from fairlead_agent.cli.names import workload_names
 
 from ..client import RequestRefused
 from ..errors import BadSetting, StylizationError
-from ..pictures import read_picture, write_picture
+from ..pictures import read_picture, write_file, write_picture
 from ..pictures.writing import ENDINGS
 from ..service.form import PLAIN
+from .bars import progress_bars
 from .looks import Look, Stylist, Wanted, find_stylist, read_bytes, style_bytes
 from .naming import Item, named
 from .prompting import fitted_prompt
@@ -65,6 +59,9 @@ fairlead style scene.glb --style painting.jpg -o out/                views from 
 @click.option(
     "--out", "-o", default=Path("styled"), show_default=True, type=click.Path(file_okay=False, path_type=Path)
 )
+@click.option("--format", "kind", default="png", show_default=True, type=click.Choice(["png", "jpeg", "webp"]),
+              help="Of pictures that are written; jpeg has no transparency: it is laid over white.")  # fmt: skip
+@click.option("--quality", default=92, show_default=True, type=click.IntRange(1, 100), help="Of jpeg and webp.")
 @click.option("--frames", is_flag=True, help="A folder's pictures are frames of a video.")
 @click.option("--steady", default=0.75, show_default=True, type=click.FloatRange(0, 0.99),
               help="How much of the frame before is kept, of videos.")  # fmt: skip
@@ -93,12 +90,18 @@ def style(inputs: tuple[Path, ...], styles: tuple[Path, ...], **given: Any) -> N
             raise BadSetting("--clip: without --local; accepted: with it, or `clip` in the workload's config")
         stylist = find_stylist(*connection)
         try:
-            _run(stylist, named(_items(inputs, given["frames"]), given["out"], styles), _look(styles, given), given)
+            others = [*styles, *(given[name] for name in ("mask", "towards") if given[name] is not None)]
+            items = named(_items(inputs, given["frames"]), given["out"], others, _ending(given))
+            _run(stylist, items, _look(styles, given), given)
         finally:
             stylist.close()
     except (StylizationError, OSError) as error:
         nobody = isinstance(error, RequestRefused) and error.status == 0
         raise CliError(f"nobody answers: {error}" if nobody else str(error)) from None
+
+
+def _ending(given: dict[str, Any]) -> str:
+    return {"jpeg": ".jpg"}.get(given["kind"], f".{given['kind']}")
 
 
 def _look(styles: tuple[Path, ...], given: dict[str, Any]) -> Look:
@@ -107,6 +110,9 @@ def _look(styles: tuple[Path, ...], given: dict[str, Any]) -> Look:
         raise BadSetting(
             f"--style-weight: {len(weights)} values; accepted: none, or one for each of {len(styles)} styles"
         )
+    if weights and not (all(0 <= weight < math.inf for weight in weights) and any(weights)):
+        told = ", ".join(f"{weight:g}" for weight in weights)
+        raise BadSetting(f"--style-weight: {told}; accepted: numbers of 0 and above, not all 0")
     if len(styles) > 1 and (given["diverse"] > 1 or given["towards"] is not None or given["text"]):
         raise BadSetting(f"--style: {len(styles)} of them with --diverse, --towards or --text; accepted: one")
     mask = None if given["mask"] is None else read_bytes(given["mask"])
@@ -115,10 +121,8 @@ def _look(styles: tuple[Path, ...], given: dict[str, Any]) -> Look:
 
 def _run(stylist: Stylist, items: list[Item], look: Look, given: dict[str, Any]) -> None:
     console = Console()
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-               TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
     failed = []
-    with Progress(*columns, console=console, transient=True) as bar:
+    with progress_bars(console) as bar:
         task = bar.add_task("stylizing", total=len(items))
         for item in items:
             bar.update(task, description=f"stylizing {item.path.name}")
@@ -158,18 +162,19 @@ def _picture(stylist: Stylist, item: Item, look: Look, given: dict[str, Any], ba
     out, path = given["out"], item.path
     picture, encoded = read_picture(path), read_bytes(path)
     for text in picture.conversions:
-        bar.console.print(f"{path}: {text}", style="dim", soft_wrap=True, markup=False)
+        click.echo(f"{path}: {text}", err=True)
     towards = None if given["towards"] is None else read_bytes(given["towards"])
     wanted = Wanted(given["diverse"], given["seed"], towards, given["text"], given["text_from"])
     if not wanted.searched:
-        yield write_picture(picture.with_pixels(stylist.one(encoded, look)), out / f"{item.name}.png")
+        made = picture.with_pixels(stylist.one(encoded, look))
+        yield write_picture(made, out / f"{item.name}{_ending(given)}", quality=given["quality"])
         return
     several, report = stylist.several(encoded, look, wanted)
     for place, made in enumerate(several, 1):
-        yield write_picture(picture.with_pixels(made), out / f"{item.name}-{place:02d}.png")
+        target = out / f"{item.name}-{place:02d}{_ending(given)}"
+        yield write_picture(picture.with_pixels(made), target, quality=given["quality"])
     told = out / f"{item.name}-diversity.json"
-    told.write_text(json.dumps(report, indent=2) + "\n")
-    yield told
+    yield write_file(told, (json.dumps(report, indent=2) + "\n").encode())
 
 
 def _video(stylist: Stylist, item: Item, look: Look, given: dict[str, Any], bar: Progress) -> Iterator[Path]:
@@ -206,7 +211,7 @@ def _scene(stylist: Stylist, item: Item, look: Look, given: dict[str, Any], bar:
             path, intrinsics=_intrinsics(given["intrinsics"]), progress=lambda share: bar.update(task, completed=share)
         )
         for text in scene.conversions:
-            bar.console.print(f"{path}: {text}", style="dim", soft_wrap=True, markup=False)
+            click.echo(f"{path}: {text}", err=True)
         bar.update(task, description="fitting its pattern", completed=0, total=None)
         pattern = fit_pattern(scene, size=size)
         folder = given["out"] / item.name

@@ -46,6 +46,7 @@ def search(
     *,
     fixed: torch.Tensor | None = None,
     stopped: Callable[[], bool] = lambda: False,
+    progress: Callable[[int], None] = lambda step: None,
 ) -> Found:
     """Look for inputs near a picture whose results are what the objective wants.
 
@@ -56,6 +57,7 @@ def search(
         wanted: how many, how far, how long.
         fixed: [height, width], 1 where the picture must stay as it is (what a hole's surroundings show).
         stopped: asked before each step; a search that is stopped returns the best that there is.
+        progress: is told the steps that are done.
 
     Raises:
         BadPicture: the picture is not finite or of another shape.
@@ -79,6 +81,7 @@ def search(
             raise BadSetting(f"step {step}: the objective is {told[-1]}; accepted: a generator with finite results")
         if told[-1] > best_value:
             best, made, best_value = lattice.detach(), results.detach(), told[-1]
+        progress(step)
         if step == wanted.steps or stopped():
             break
         pull = MOMENTUM * pull + _slope(value, lattice)

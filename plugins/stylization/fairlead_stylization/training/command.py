@@ -40,7 +40,7 @@ def train_command(losses: tuple[str, ...], **options: object) -> None:
         try:
             weights = LossWeights(**(SHIPPED | read_losses(losses)))
             click.echo(train(TrainingSettings(**options, losses=weights), tell))  # type: ignore[arg-type]
-        except StylizationError as problem:
+        except (StylizationError, OSError) as problem:
             raise click.ClickException(str(problem)) from problem
 
 
@@ -70,7 +70,9 @@ def read_losses(words: Iterable[str]) -> dict[str, float]:
 @click.option(
     "--refiner", type=FILE, help="Weights of what refines; VARIANT-refiner.safetensors beside WEIGHTS if there."
 )
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the graphs.")
+@click.option(
+    "--out", "-o", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the graphs."
+)
 def export_command(weights: Path | None, variant: str, refiner: Path | None, out: Path) -> None:
     """Write a run's weights, or those that ship, as ONNX graphs: what draws with 8 bits a weight, and what refines."""
     try:
@@ -83,11 +85,11 @@ def export_command(weights: Path | None, variant: str, refiner: Path | None, out
     weights = student_file(variant) if weights is None else weights
     beside = weights.with_name(f"{variant}-refiner.safetensors")
     refiner = refiner or (beside if beside.is_file() else None)
-    out.mkdir(parents=True, exist_ok=True)
     try:
+        out.mkdir(parents=True, exist_ok=True)
         files = export(read_student(weights, drawing), out, drawing)
         refining = () if refiner is None else export_refiner(read_refiner(refiner, variant), out, variant)
-    except StylizationError as problem:
+    except (StylizationError, OSError) as problem:
         raise click.ClickException(str(problem)) from problem
     for file in (*files, *refining):
         click.echo(f"{file} ({file.stat().st_size / 1e6:.2f} MB)")

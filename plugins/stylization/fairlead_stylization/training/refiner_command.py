@@ -29,5 +29,5 @@ def refiner_command(base: Path | None, content: float, distilled: float, **optio
             losses = LossWeights(content=content, style=1.0, distilled=distilled)
             drawing = drawing_stylizer(str(options["variant"]), folder=base or WEIGHTS)
             click.echo(train_refiner(TrainingSettings(**options, losses=losses), drawing, tell))  # type: ignore[arg-type]
-        except StylizationError as problem:
+        except (StylizationError, OSError) as problem:
             raise click.ClickException(str(problem)) from problem

@@ -21,7 +21,7 @@ def run_options(*, steps: int, rate: float, every: int) -> Callable[[Any], Any]:
         click.option("--styles", type=FOLDER, required=True, help="Folder of paintings."),
         click.option("--vgg", type=FILE, required=True, help="VGG-19 (vgg_normalised), to relu3_1 at least."),
         click.option(
-            "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the run."
+            "--out", "-o", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the run."
         ),
         click.option("--variant", type=click.Choice(["edge", "quality"]), default="edge", show_default=True),
         click.option("--steps", default=steps, show_default=True, help="In all; a run in the same folder goes on."),

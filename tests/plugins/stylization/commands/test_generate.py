@@ -71,6 +71,7 @@ def test_what_may_not_be_expected_is_told(here: Path) -> None:
         (("inpainting", "photo.png", "--mask", "small.png"), "small.png: 20x20 pixels; accepted: 56x40"),
         (("inpainting", "photo.png", "--mask", "none.png"), "nothing is white"),
         (("inpainting", "photo.png", "--mask", "all.png"), "nothing is known"),
+        (("colorization", "grey.png", "-o", "photo.png/out"), "photo.png is no folder; accepted"),
         (("inpainting", "photo.png", "--mask", "corrupt.png"), "corrupt.png"),
         (("colorization", "corrupt.png"), "corrupt.png"),
         (("colorization", "grey.png", "--hints"), "grey.png: grey, with --hints; accepted: a picture with colours"),
@@ -79,7 +80,7 @@ def test_what_may_not_be_expected_is_told(here: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_told_in_a_line(here: Path, words: tuple[str, ...], told: str) -> None:
-    result = run(*words, "-o", "out")
+    result = run("-o", "out", *words)
     assert result.exit_code not in (0, None) and result.exception is not None
     assert isinstance(result.exception, SystemExit), result.exception
     assert told in result.output.replace("\n", " ")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
+from fairlead_agent.cli.api_client import find_client
 from fairlead_stylization.commands import looks
+from fairlead_stylization.commands.page import style_page
 from fairlead_stylization.commands.sheet import style_sheet
 from fairlead_stylization.commands.style import style
 from fairlead_stylization.networks import running
@@ -111,6 +115,10 @@ def test_a_scene_gets_views_and_a_texture(here: Path) -> None:
         (("clip.mp4", "--diverse", "2"), "clip.mp4: --diverse: with a video; accepted: with pictures"),
         (("--style", "clip.mp4"), "clip.mp4: no picture; accepted: PNG"),
         (("--style-weight", "1", "--style-weight", "2"), "--style-weight: 2 values"),
+        (("--style-weight", "-3"), "--style-weight: -3; accepted: numbers of 0 and above"),
+        (("--style-weight", "nan"), "--style-weight: nan; accepted"),
+        (("-o", "photo.png/out"), "photo.png is no folder; accepted: a folder that can be written to"),
+        (("other.png", "--mask", "in/photo.png", "-o", "in"), "in/photo.png is read and would be written"),
         (("--mask", "frames.png"), "does not exist"),
         (("--strength", "3"), "0<=x<=1"),
         (("--text", "a sea"), "text 'a sea'; accepted: none, where no CLIP"),
@@ -120,6 +128,62 @@ def test_a_scene_gets_views_and_a_texture(here: Path) -> None:
 def test_wrong_words_are_named(here: Path, words: tuple[str, ...], told: str) -> None:
     result = run(style, "photo.png", "--style", "paint.png", "--local", *words)
     assert result.exit_code != 0 and told in result.output
+
+
+@pytest.mark.parametrize("command", [(style, "photo.png", "--style", "paint.png"), (style_page, "--no-open")])
+def test_a_variant_that_a_fleet_would_not_hear_of_is_refused(here: Path, command: tuple[object, ...]) -> None:
+    result = run(command[0], *map(str, command[1:]), "--variant", "quality")
+    assert result.exit_code == 1 and "--variant quality: without --local; accepted: with it" in result.output
+
+
+def test_a_page_whose_port_is_taken_says_so(here: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run(style_page, "--no-open", "--service", "http://127.0.0.1:1", "--port", str(port))
+    assert result.exit_code == 1 and f"--port {port}: Address already in use; accepted: a free port" in result.output
+    assert "http://" not in result.output
+
+
+def test_pictures_are_written_as_asked(here: Path) -> None:
+    result = run(
+        style, "photo.png", "--style", "paint.png", "--local", "--format", "jpeg", "--quality", "60", "-o", "."
+    )
+    assert result.exit_code == 0, result.output
+    assert (here / "photo.jpg").read_bytes()[:2] == b"\xff\xd8"
+    result = run(style, "photo.jpg", "--style", "paint.png", "--local", "--format", "jpeg", "-o", ".")
+    assert result.exit_code != 0 and "photo.jpg is read and would be written" in result.output
+
+
+def test_output_is_the_paths_that_were_written_and_nothing_else(here: Path) -> None:
+    grey = np.repeat(np.linspace(0, 65535, 48 * 40).reshape(48, 40, 1), 1, axis=2)[..., 0].astype(np.uint16)
+    Image.fromarray(grey).save(here / "grey.tif")
+    result = run(style, "grey.tif", "--style", "paint.png", "--local", "-o", "out")
+    assert result.stdout == "out/grey.png\n"
+    assert "16 bit to float" in result.stderr
+
+
+def test_who_has_no_fleet_hears_that_none_is_needed(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FAIRLEAD_URL", "FAIRLEAD_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(here))
+    monkeypatch.setattr(looks, "find_client", find_client)
+    result = run(style, "photo.png", "--style", "paint.png")
+    assert result.exit_code == 1 and "`fairlead up`" in result.output and "`--local` needs no fleet" in result.output
+
+
+@pytest.mark.parametrize(
+    ("out", "told"),
+    [
+        ("sheet.xyz", "--out sheet.xyz: ending '.xyz'; accepted: .png"),
+        ("paint.png", "--out paint.png: is read and would be written; accepted: another file"),
+        ("photo.png/sheet.png", "photo.png is no folder; accepted"),
+    ],
+)
+def test_a_sheet_is_refused_before_the_work(here: Path, out: str, told: str) -> None:
+    before = (here / "paint.png").read_bytes()
+    result = run(style_sheet, "photo.png", "--style", "paint.png", "--size", "40", "--local", "-o", out)
+    assert result.exit_code == 1 and told in result.output and "stylizing" not in result.output
+    assert (here / "paint.png").read_bytes() == before
 
 
 def test_a_sheet_has_all_of_them(here: Path) -> None:

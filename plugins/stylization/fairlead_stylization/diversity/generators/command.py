@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ...errors import MissingExtra, StylizationError
+from ...errors import BadSetting, MissingExtra, StylizationError
 
 
 @click.command("style-train-generator")
@@ -31,6 +32,7 @@ def train_generator_command(contents: Path, out: Path, **options: Any) -> None:
         raise click.ClickException(str(MissingExtra("training", "torch"))) from problem
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
+        _require_place(out)
         wanted = GeneratorTraining(**options)
         with Progress(*columns) as bar:
             task = bar.add_task(f"reading {contents}", total=wanted.steps)
@@ -39,6 +41,16 @@ def train_generator_command(contents: Path, out: Path, **options: Any) -> None:
                 bar.update(task, completed=step, description=f"loss {loss:.3f}")
 
             save_generator(train_generator(contents, wanted, tell, is_test), out)
-    except StylizationError as problem:
+    except (StylizationError, OSError) as problem:
         raise click.ClickException(str(problem)) from problem
     click.echo(f"{out} ({out.stat().st_size / 1e6:.2f} MB)")
+
+
+def _require_place(out: Path) -> None:
+    """Refuse before training what could not be written after it."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise BadSetting(f"--out {out}: {error.strerror or error}; accepted: a path that can be written") from error

@@ -120,13 +120,14 @@ class Completer:
         hints: bool = False,
         wanted: Search | None = None,
         stopped: Callable[[], bool] = lambda: False,
+        progress: Callable[[int], None] = lambda step: None,
     ) -> tuple[list[F32], dict[str, Any]]:
         """Different results [h, w, 3] and what they are like; arguments and errors as of `task`.
 
         They are looked for in a picture of 256 x 256 pixels at most.
         """
         wanted = wanted or Search(bound=BOUND, cell=CELLS[self.kind], stretch=STRETCH)
-        found, report = self.searched(self._small(picture, hole, hints, DIVERSE_PIXELS), wanted, stopped)
+        found, report = self.searched(self._small(picture, hole, hints, DIVERSE_PIXELS), wanted, stopped, progress)
         task = self._small(picture, hole, hints, self._most)
         looked = self._small(picture, hole, hints, DIVERSE_PIXELS).begun
         with torch.no_grad():
@@ -134,14 +135,20 @@ class Completer:
             return [self._in_full(task.generate(one), picture, hole) for one in begun], report
 
     def searched(
-        self, task: Task, wanted: Search, stopped: Callable[[], bool] = lambda: False
+        self,
+        task: Task,
+        wanted: Search,
+        stopped: Callable[[], bool] = lambda: False,
+        progress: Callable[[int], None] = lambda step: None,
     ) -> tuple[Found, dict[str, Any]]:
         """What a search finds for a task, and a report of it."""
         features = self.features
         with torch.no_grad():
             plain = task.generate(task.begun)
         objective = Spread(features, plain, keep=KEEP)
-        found = search(task.generate, task.begun, objective, wanted, fixed=task.fixed, stopped=stopped)
+        found = search(
+            task.generate, task.begun, objective, wanted, fixed=task.fixed, stopped=stopped, progress=progress
+        )
         report: dict[str, Any] = {"kind": self.kind, "seed": wanted.seed, "bound": wanted.bound, "steps": wanted.steps}
         report["change"] = float((found.inputs - task.begun).square().mean().sqrt())
         report["searched"] = f"{task.begun.shape[3]}x{task.begun.shape[2]}"
