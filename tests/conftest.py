@@ -7,8 +7,10 @@ more, as a machine that many share may stand still for seconds; the summary tell
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import Counter
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -86,6 +88,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadGroup
 
     config.option.loadscopereorder = False
     return ByFileOrGroup(config, log)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Imports make a million objects that stay: looking for garbage among them, then and in every test, is in vain."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
