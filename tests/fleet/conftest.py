@@ -30,8 +30,25 @@ BROKERS = ["mosquitto", "embedded"]
 LONG_TTL_S, SHORT_TTL_S = patient(60), 3.0
 
 
+#: What an agent keeps of its first start's measurement, as a quiet machine has it: each agent would measure again, and
+#: what it finds depends on what else runs just then.
+MEASURED = {
+    "memory_bandwidth_bytes_per_s": 8e9,
+    "memory_bandwidth_uncertainty": 1e9,
+    "storage_read_bytes_per_s": 6e8,
+    "storage_random_4k_reads_per_s": 8e3,
+}
+
+
 class PatientFleet(LocalFleet):
-    """A fleet whose gateway waits for a replica for as long as one may take to be placed on an overloaded machine."""
+    """A fleet whose gateway waits for a replica for as long as one may take to be placed on an overloaded machine, and
+    whose agents have measured their machine before.
+    """
+
+    def write_agent_settings(self, entry: AgentEntry, **more: Any) -> Path:
+        path = super().write_agent_settings(entry, **more)
+        (path.parent / "measured.json").write_text(json.dumps(MEASURED))
+        return path
 
     async def _start(self, child: Child) -> None:
         if child.name == CONTROL_PLANE:
@@ -214,9 +231,9 @@ def need_broker(kind: str) -> str:
 FleetMaker = Callable[..., Fleet]
 
 
-@pytest.fixture
-def make_fleet(tmp_path: Path) -> Iterator[FleetMaker]:
-    """Make fleets that are stopped at the end: ``make_fleet(broker="mosquitto", agents={"name": "profile"})``."""
+@contextlib.contextmanager
+def fleets(folder: Path) -> Iterator[FleetMaker]:
+    """Makes fleets that are stopped at the end: ``make(broker="mosquitto", agents={"name": "profile"})``."""
     made: list[Fleet] = []
 
     def make(
@@ -238,15 +255,31 @@ def make_fleet(tmp_path: Path) -> Iterator[FleetMaker]:
         if agents is not None:
             changes["agents"] = tuple(AgentEntry(name=name, profile=profile) for name, profile in agents.items())
         fleet = Fleet(
-            config.model_copy(update=changes), tmp_path / f"fleet{len(made)}", need_broker(broker), restart=restart
+            config.model_copy(update=changes), folder / f"fleet{len(made)}", need_broker(broker), restart=restart
         )
         made.append(fleet)
         fleet.start()
         return fleet
 
-    yield make
-    for fleet in made:
-        fleet.stop()
+    try:
+        yield make
+    finally:
+        for fleet in made:
+            fleet.stop()
+
+
+@pytest.fixture
+def make_fleet(tmp_path: Path) -> Iterator[FleetMaker]:
+    """Fleets of one test."""
+    with fleets(tmp_path) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def make_shared_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetMaker]:
+    """Fleets that the tests of a file have in common: starting one takes longer than most of what is asked of it."""
+    with fleets(tmp_path_factory.mktemp("shared")) as make:
+        yield make
 
 
 def write_profile(path: Path, **values: Any) -> str:

@@ -11,10 +11,10 @@ from tests.fleet.conftest import BROKERS, TINY, Fleet, FleetMaker
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
 
 
-@pytest.fixture(params=BROKERS)
-def fleet(request: pytest.FixtureRequest, make_fleet: FleetMaker) -> Fleet:
-    """A fleet with two replicas of the shipped model."""
-    made = make_fleet(request.param)
+@pytest.fixture(scope="module", params=BROKERS)
+def fleet(request: pytest.FixtureRequest, make_shared_fleet: FleetMaker) -> Fleet:
+    """A fleet with two replicas of the shipped model, which tests leave as they find it."""
+    made = make_shared_fleet(request.param)
     made.place(**TINY, replicas=2)
     return made
 
@@ -95,7 +95,27 @@ def test_memory_budgets_are_in_force_and_reported(fleet: Fleet) -> None:
 
 
 def test_a_deleted_workload_is_gone(fleet: Fleet) -> None:
-    assert fleet.http.delete("/api/v1/workloads/tiny-chat").status_code == 200
-    fleet.until(lambda: not fleet.holders("tiny-chat"), "instances gone")
-    assert fleet.complete("tiny-chat").status_code == 404
-    fleet.until(lambda: fleet.released("tiny-chat"), "leases released")
+    fleet.place(**{**TINY, "name": "short-lived"}, replicas=1)
+    assert fleet.complete("short-lived").status_code == 200
+    assert fleet.http.delete("/api/v1/workloads/short-lived").status_code == 200
+    fleet.until(lambda: not fleet.holders("short-lived"), "instances gone")
+    assert fleet.complete("short-lived").status_code == 404
+    fleet.until(lambda: fleet.released("short-lived"), "leases released")
+    assert fleet.complete("tiny-chat").status_code == 200
+
+
+def test_a_pretended_gpu_never_wins_what_needs_a_real_one(fleet: Fleet) -> None:
+    fleet.apply(**{**TINY, "name": "real-gpu"}, replicas=1, constraints={"variants": ["bf16-gpu"]})
+
+    def bids() -> list[dict[str, Any]]:
+        record = fleet.get("/api/v1/workloads/real-gpu/explain")["record"]
+        bids = record["bids"] if record else []
+        return [bid for bid in bids if bid["node"] == "gpu" and bid["outcome"] != "no-answer"]
+
+    refused = fleet.until(bids, "the GPU server's bid")
+    assert {bid["outcome"] for bid in refused} <= {"refused", "declined", "lost"}
+    assert any("simulated" in bid["reason"] for bid in refused if bid["variant"] == "bf16-gpu")
+    answer = fleet.get("/api/v1/workloads/real-gpu")
+    assert answer["ready"] == 0
+    assert answer["slots"][0]["state"] in ("unplaceable", "pending", "negotiating")
+    fleet.delete("real-gpu")

@@ -116,20 +116,3 @@ def test_what_was_learnt_about_estimates_counts(make_fleet: FleetMaker, tmp_path
     assert winner(fleet, "after") == "second", why(fleet, "after")
     reason = why_lost(fleet, "after", "first")
     assert "latency" in reason or "throughput" in reason
-
-
-def test_a_pretended_gpu_never_wins_what_needs_a_real_one(make_fleet: FleetMaker) -> None:
-    fleet = make_fleet()
-    fleet.apply(**TINY, replicas=1, constraints={"variants": ["bf16-gpu"]})
-
-    def bids() -> list[dict[str, Any]]:
-        record = fleet.get("/api/v1/workloads/tiny-chat/explain")["record"]
-        bids = record["bids"] if record else []
-        return [bid for bid in bids if bid["node"] == "gpu" and bid["outcome"] != "no-answer"]
-
-    refused = fleet.until(bids, "the GPU server's bid")
-    assert {bid["outcome"] for bid in refused} <= {"refused", "declined", "lost"}
-    assert any("simulated" in bid["reason"] for bid in refused if bid["variant"] == "bf16-gpu")
-    answer = fleet.get("/api/v1/workloads/tiny-chat")
-    assert answer["ready"] == 0
-    assert answer["slots"][0]["state"] in ("unplaceable", "pending", "negotiating")

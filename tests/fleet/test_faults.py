@@ -44,6 +44,12 @@ def say(fleet: Fleet, messages: list[tuple[str, bytes]], *, retain: bool = False
     fleet.run(publish(address, messages, retain=retain))
 
 
+@pytest.fixture(scope="module")
+def fleet(make_shared_fleet: FleetMaker) -> Fleet:
+    """A fleet that words from outside reach, and that goes on as before."""
+    return make_shared_fleet()
+
+
 @pytest.mark.parametrize("broker", BROKERS)
 def test_a_killed_broker_costs_nothing_that_was_acknowledged(make_fleet: FleetMaker, broker: str) -> None:
     fleet = make_fleet(broker)
@@ -64,8 +70,7 @@ def test_a_killed_broker_costs_nothing_that_was_acknowledged(make_fleet: FleetMa
     assert fleet.complete("second").status_code == 200
 
 
-def test_desired_state_that_the_sites_key_did_not_sign_is_refused(make_fleet: FleetMaker) -> None:
-    fleet = make_fleet()
+def test_desired_state_that_the_sites_key_did_not_sign_is_refused(fleet: Fleet) -> None:
     forged = Workload(name="forged", plugin="sparse_inference", config={"model": "tiny-drelu"})
     desired = DesiredWorkload(site="local", name="forged", generation=1, workload=forged)
     signed = sign(desired, Ed25519PrivateKey.generate())
@@ -83,10 +88,9 @@ def test_desired_state_that_the_sites_key_did_not_sign_is_refused(make_fleet: Fl
     assert all(not fleet.holders("forged") for _ in range(3))
 
 
-def test_garbage_on_every_topic_changes_nothing(make_fleet: FleetMaker) -> None:
-    fleet = make_fleet()
-    fleet.apply(**TINY, replicas=2)
-    before = {slot["key"]["replica"]: slot["epoch"] for slot in fleet.ready("tiny-chat")["slots"]}
+def test_garbage_on_every_topic_changes_nothing(fleet: Fleet) -> None:
+    fleet.apply(**{**TINY, "name": "steady"}, replicas=2)
+    before = {slot["key"]["replica"]: slot["epoch"] for slot in fleet.ready("steady")["slots"]}
     topics = Topics("local")
     garbage = [
         b"",
@@ -103,11 +107,11 @@ def test_garbage_on_every_topic_changes_nothing(make_fleet: FleetMaker) -> None:
         topics.inbox("control-plane"),
         topics.call("edge"),
         topics.delta("phone"),
-        topics.desired("tiny-chat"),
+        topics.desired("steady"),
     ]
     say(fleet, [(place, payload) for place in places for payload in garbage])
-    assert fleet.complete("tiny-chat").status_code == 200
-    after = {slot["key"]["replica"]: slot["epoch"] for slot in fleet.ready("tiny-chat")["slots"]}
+    assert fleet.complete("steady").status_code == 200
+    after = {slot["key"]["replica"]: slot["epoch"] for slot in fleet.ready("steady")["slots"]}
     assert after == before
     assert fleet.online() >= {"phone", "edge", "gpu", "control-plane"}
 
