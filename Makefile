@@ -12,7 +12,7 @@ MANIFESTS := pyproject.toml $(addsuffix /pyproject.toml,$(DISTRIBUTIONS))
 KERNELS := $(shell find plugins/kernels -type f \( -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.py' -o -name '*.txt' -o -name '*.toml' \) -not -path '*/build/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test test-sanitized test-aarch64 setup-test check format bench bench-report clean
+.PHONY: help run setup test build-sanitized test-sanitized test-aarch64 setup-test check format bench bench-report clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -51,6 +51,11 @@ $(VENV)/.installed-test: $(VENV)/.kernels $(MANIFESTS)
 
 test: setup-test ## All tests, several at once (PYTEST_ARGS="-n 0": one after another)
 	@$(BIN)/python -m pytest -n auto --dist loadgroup $(PYTEST_ARGS)
+
+# Needs neither the kernels that are installed nor the tests' packages.
+build-sanitized: $(VENV)/bin/python
+	@$(PIP) 'cmake>=3.18' 'nanobind>=2.4'
+	@PATH="$(abspath $(BIN)):$$PATH" PYTHON=$(abspath $(BIN)/python) plugins/kernels/sanitize.sh build
 
 test-sanitized: setup-test ## The kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(PIP) 'cmake>=3.18' 'nanobind>=2.4'

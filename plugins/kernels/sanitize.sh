@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds kernels, self-test and extension with AddressSanitizer and UndefinedBehaviorSanitizer, and runs the kernels'
-# own tests on them. usage: ./sanitize.sh [pytest arguments]; PYTHON and CXX are taken from the environment.
+# own tests on them. usage: ./sanitize.sh [pytest arguments], or ./sanitize.sh build, which stops after the build and
+# needs CMake and nanobind alone; PYTHON and CXX are taken from the environment.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 python=${PYTHON:-python3}
@@ -14,6 +15,7 @@ cmake -S "$here" -B "$build" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS
     -DPython_EXECUTABLE="$("$python" -c 'import sys; print(sys.executable)')" \
     -Dnanobind_DIR="$("$python" -m nanobind --cmake_dir)" >"$build.log"
 cmake --build "$build" --parallel "$(nproc)" >>"$build.log" 2>&1 || { tail -30 "$build.log"; exit 1; }
+[ "${1:-}" != build ] || exit 0
 export UBSAN_OPTIONS="print_stacktrace=1:${UBSAN_OPTIONS:-}"
 "$build/kernels_selftest"
 # A copy of the package with the instrumented extension: an installed one stays as it is.
