@@ -22,9 +22,13 @@ needs_native = pytest.mark.skipif(not ISAS, reason="the compiled extension is no
 each_backend = pytest.mark.parametrize("choice", ["numpy", *ISAS])
 
 
-def examples(count: int) -> settings:
-    """Hypothesis with a fixed seed and without a clock."""
-    return settings(max_examples=count, deadline=None, derandomize=True)
+def examples(count: int, *, seeded: bool = True) -> settings:
+    """Hypothesis without a clock, with a fixed seed or the profile's choice of one; a profile for slow code that asks
+    for fewer examples than usual gets no more.
+    """
+    most, usual = settings().max_examples, settings.get_profile("patient").max_examples
+    fewer = settings(max_examples=min(count, most) if most < usual else count, deadline=None)
+    return settings(fewer, derandomize=True) if seeded else fewer
 
 
 def floats(rng: np.random.Generator, *shape: int) -> F32:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead_kernels import reference_covariances
 from fairlead_kernels.backend import extension
 from fairlead_kernels.covariances import least_map
+from tests.plugins.kernels.cases import examples
 
 RIDGE = 0.01, 1e-6
 
@@ -23,7 +24,7 @@ def covariance(rng: np.random.Generator, size: int, samples: int, level: float =
 
 
 @pytest.mark.skipif(extension() is None, reason="the kernels are not compiled: native maps are not tested")
-@settings(max_examples=40, deadline=None)
+@examples(40, seeded=False)
 @given(st.integers(1, 70), st.integers(2, 200), st.sampled_from([1e-6, 1.0, 1e4]), st.integers(0, 2**31))
 def test_native_is_the_reference(size: int, samples: int, level: float, seed: int) -> None:
     rng = np.random.default_rng(seed)

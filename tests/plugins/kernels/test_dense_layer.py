@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import fairlead_kernels as fk
 from fairlead_kernels import reference_dense_layer as reference
 from fairlead_kernels.backend import extension
 from fairlead_kernels.dense_layer import ACTIVATIONS, DenseLayer, multiply_floats
+from tests.plugins.kernels.cases import examples
 
 native = pytest.mark.skipif(not hasattr(extension(), "DenseLayer"), reason="the native kernels are not built")
 
@@ -41,7 +42,7 @@ def random_weights(
 
 
 @native
-@settings(max_examples=40, deadline=None)
+@examples(40, seeded=False)
 @given(
     st.integers(1, 45),
     st.sampled_from([(4, 2), (3, 1), (6, 6)]),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead_kernels import feature_maps
 from fairlead_kernels import reference_feature_maps as reference
 from fairlead_kernels.backend import extension, set_threads, threads
 from fairlead_kernels.feature_maps import FeatureMap, Filters, Result
+from tests.plugins.kernels.cases import examples
 
 compiled = pytest.mark.skipif(
     extension() is None, reason="the kernels are not compiled: native feature maps are not tested"
@@ -31,7 +32,7 @@ def random_filters(rng: np.random.Generator, outputs: int, side: int, channels: 
 
 
 @compiled
-@settings(max_examples=40, deadline=None)
+@examples(40, seeded=False)
 @given(SIDES, SIDES, st.sampled_from([16, 32, 48]), st.sampled_from([16, 48]), st.booleans(), st.integers(0, 2**31))
 def test_native_convolutions_are_the_reference(
     height: int, width: int, channels: int, outputs: int, halves: bool, seed: int
@@ -86,7 +87,7 @@ def bytes_of(rng: np.random.Generator, height: int, width: int, channels: int, z
 
 
 @compiled
-@settings(max_examples=40, deadline=None)
+@examples(40, seeded=False)
 @given(SIDES, SIDES, st.sampled_from([16, 32, 48]), st.sampled_from([16, 48]), st.integers(0, 2**31))
 def test_native_convolutions_of_bytes_are_the_reference(
     height: int, width: int, channels: int, outputs: int, seed: int
@@ -138,7 +139,7 @@ def test_bytes_hold_what_they_can(each_isa: str, zero: int) -> None:
 
 
 @compiled
-@settings(max_examples=20, deadline=None)
+@examples(20, seeded=False)
 @given(SIDES, SIDES, st.integers(0, 2**31))
 def test_passes_over_bytes_are_the_reference(height: int, width: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -164,7 +165,7 @@ def test_passes_over_bytes_are_the_reference(height: int, width: int, seed: int)
 
 
 @compiled
-@settings(max_examples=25, deadline=None)
+@examples(25, seeded=False)
 @given(SIDES, SIDES, st.integers(1, 3), st.booleans(), st.integers(0, 2**31))
 def test_native_moments_pictures_and_colours_are_the_reference(
     height: int, width: int, step: int, halves: bool, seed: int
@@ -235,7 +236,7 @@ def test_what_does_not_go_together_is_refused() -> None:
 
 
 @compiled
-@settings(max_examples=30, deadline=None)
+@examples(30, seeded=False)
 @given(SIDES, SIDES, st.sampled_from([16, 48]), st.booleans(), st.integers(0, 2**31))
 def test_native_slopes_are_the_reference(height: int, width: int, channels: int, halves: bool, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -253,7 +254,7 @@ def test_native_slopes_are_the_reference(height: int, width: int, channels: int,
 
 
 @compiled
-@settings(max_examples=20, deadline=None)
+@examples(20, seeded=False)
 @given(SIDES, SIDES, st.integers(0, 2**31))
 def test_what_lies_above_may_be_half_as_large(height: int, width: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -278,7 +279,7 @@ def test_what_lies_above_may_be_half_as_large(height: int, width: int, seed: int
 
 
 @compiled
-@settings(max_examples=20, deadline=None)
+@examples(20, seeded=False)
 @given(SIDES, SIDES, st.booleans(), st.integers(0, 2**31))
 def test_moments_of_what_is_convolved_are_those_before_rounding(
     height: int, width: int, bytes_: bool, seed: int
@@ -305,7 +306,7 @@ def test_moments_of_what_is_convolved_are_those_before_rounding(
 
 
 @compiled
-@settings(max_examples=20, deadline=None)
+@examples(20, seeded=False)
 @given(st.integers(1, 40), st.sampled_from([16, 32, 48]), st.sampled_from([1, 3]), st.integers(0, 2**31))
 def test_native_packing_is_the_references(outputs: int, channels: int, side: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -349,7 +350,7 @@ def test_bytes_without_a_scale_are_not_read() -> None:
 
 
 @compiled
-@settings(max_examples=20, deadline=None)
+@examples(20, seeded=False)
 @given(SIDES, SIDES, st.booleans(), st.integers(0, 2**31))
 def test_native_pooling_is_the_reference(height: int, width: int, halves: bool, seed: int) -> None:
     source = filled(np.random.default_rng(seed), 2 * height, 2 * width, 32, 1, halves)

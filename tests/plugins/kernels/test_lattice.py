@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead_kernels import reference_lattice
 from fairlead_kernels.backend import extension
 from fairlead_kernels.lattice import remove_lattice
+from tests.plugins.kernels.cases import examples
 
 
 def smooth(height: int, width: int) -> np.ndarray:
@@ -18,7 +19,7 @@ def smooth(height: int, width: int) -> np.ndarray:
 
 
 @pytest.mark.skipif(extension() is None, reason="the kernels are not compiled: native lattices are not tested")
-@settings(max_examples=30, deadline=None)
+@examples(30, seeded=False)
 @given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 9), st.integers(0, 2**31))
 def test_native_is_the_reference(height: int, width: int, cell: int, seed: int) -> None:
     picture, like = np.random.default_rng(seed).random((2, 2 * height, 2 * width, 3), np.float32)

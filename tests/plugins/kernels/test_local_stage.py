@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead_kernels import reference_local_stage as reference
 from fairlead_kernels.backend import extension, set_threads, threads
 from fairlead_kernels.feature_maps import FeatureMap
 from fairlead_kernels.local_stage import Patches, patches_of, restyle, statistics
+from tests.plugins.kernels.cases import examples
 
 compiled = pytest.mark.skipif(extension() is None, reason="the kernels are not compiled: the stage is not tested")
 SIDES = st.integers(5, 23)
@@ -30,7 +31,7 @@ def in_numpy(features: FeatureMap, own: np.ndarray, matching: int) -> tuple[np.n
 
 
 @compiled
-@settings(max_examples=25, deadline=None)
+@examples(25, seeded=False)
 @given(SIDES, SIDES, SIDES, st.sampled_from([4, 24, 32]), st.sampled_from([1.0, 0.4]), st.integers(0, 2**31))
 def test_native_stages_are_the_reference(
     height: int, width: int, side: int, matching: int, strength: float, seed: int

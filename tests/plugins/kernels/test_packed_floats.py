@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import fairlead_kernels as fk
 from fairlead_kernels import reference_packed_floats as reference
 from fairlead_kernels import vector_tiers as vt
 from fairlead_kernels.packed_floats import RowPacking, packable, stride
+from tests.plugins.kernels.cases import examples
 
 DIM, COUNT = 100, 300
 native_only = pytest.mark.skipif(not fk.available_isas(), reason="no compiled kernels")
@@ -41,7 +42,7 @@ def bits(rows: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(rows).view(np.uint32)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40, seeded=False)
 @given(st.integers(1, 70), st.integers(0, 1 << 30), st.integers(0, 40))
 def test_the_reference_gives_every_bit_back(dim: int, seed: int, spread: int) -> None:
     random = np.random.default_rng(seed)
@@ -60,7 +61,7 @@ def test_the_reference_gives_every_bit_back(dim: int, seed: int, spread: int) ->
 
 
 @native_only
-@settings(max_examples=40, deadline=None)
+@examples(40, seeded=False)
 @given(st.integers(36, 420), st.integers(0, 1 << 30))
 def test_all_instructions_give_every_bit_back(dim: int, seed: int) -> None:
     if not RowPacking.saves(dim):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from fairlead_kernels import pixels
 from fairlead_kernels import reference_pixels as reference
 from fairlead_kernels.backend import extension, set_threads, threads
+from tests.plugins.kernels.cases import examples
 
 compiled = pytest.mark.skipif(extension() is None, reason="the kernels are not compiled: native pixels are not tested")
 SIDES = st.integers(1, 70)
@@ -21,7 +22,7 @@ def picture(height: int, width: int, seed: int) -> np.ndarray:
 
 
 @compiled
-@settings(max_examples=40, deadline=None)
+@examples(40, seeded=False)
 @given(SIDES, SIDES, SIDES, SIDES, st.integers(0, 2**31))
 def test_native_is_the_reference(height: int, width: int, rows: int, columns: int, seed: int) -> None:
     given_one = 1.4 * picture(height, width, seed) - np.float32(0.2)
@@ -44,7 +45,7 @@ def test_native_is_the_reference(height: int, width: int, rows: int, columns: in
 
 
 @compiled
-@settings(max_examples=25, deadline=None)
+@examples(25, seeded=False)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**31))
 def test_native_cells_are_the_reference(down: int, across: int, side: int, seed: int) -> None:
     whole = picture(down * side, across * side, seed)

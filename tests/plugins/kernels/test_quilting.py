@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead_kernels import reference_quilting
 from fairlead_kernels.backend import extension
 from fairlead_kernels.quilting import nearest, quilt, surroundings
+from tests.plugins.kernels.cases import examples
 
 
 @pytest.mark.skipif(extension() is None, reason="the kernels are not compiled: native quilting is not tested")
-@settings(max_examples=25, deadline=None)
+@examples(25, seeded=False)
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 9), st.integers(0, 4), st.integers(0, 2**31))
 def test_native_is_the_reference(rows: int, columns: int, hop: int, half: int, seed: int) -> None:
     fade, rng = 2 * min(half, hop // 2), np.random.default_rng(seed)
@@ -47,7 +48,7 @@ def test_what_is_not_accepted_is_named() -> None:
 
 
 @pytest.mark.skipif(extension() is None, reason="the kernels are not compiled: native choices are not tested")
-@settings(max_examples=25, deadline=None)
+@examples(25, seeded=False)
 @given(st.integers(1, 40), st.integers(1, 60), st.integers(1, 80), st.integers(1, 5), st.integers(0, 2**31))
 def test_what_is_nearest_is_the_references(count: int, places: int, size: int, kinds: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -73,7 +74,7 @@ def test_the_nearest_of_its_kind_is_taken(each_isa: str) -> None:
 
 
 @pytest.mark.skipif(extension() is None, reason="the kernels are not compiled: native surroundings are not tested")
-@settings(max_examples=25, deadline=None)
+@examples(25, seeded=False)
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 3), st.integers(0, 2**31))
 def test_surroundings_are_the_references(height: int, width: int, edge: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead_kernels import reference_splatting
 from fairlead_kernels.backend import extension
 from fairlead_kernels.splatting import add_shares, splat
+from tests.plugins.kernels.cases import examples
 
 
 def discs(count: int, seed: int, size: tuple[int, int]) -> tuple[np.ndarray, ...]:
@@ -27,7 +28,7 @@ def dense(found: tuple[np.ndarray, ...], count: int, size: tuple[int, int]) -> n
 
 
 @pytest.mark.skipif(extension() is None, reason="the kernels are not compiled: native splatting is not tested")
-@settings(max_examples=25, deadline=None)
+@examples(25, seeded=False)
 @given(st.integers(0, 60), st.integers(1, 20), st.integers(1, 20), st.integers(0, 2**31))
 def test_native_is_the_reference(count: int, width: int, height: int, seed: int) -> None:
     given_discs = discs(count, seed, (width, height))
@@ -44,7 +45,7 @@ def test_weights_of_a_pixel_sum_to_one() -> None:
     np.testing.assert_allclose(total[np.isfinite(found[3]).ravel()], 1, atol=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20, seeded=False)
 @given(st.integers(0, 2**31), st.floats(0.05, 1.0), st.floats(-0.02, 0.02))
 def test_a_pixel_shows_its_middle(seed: int, spread: float, slope: float) -> None:
     """What changes evenly over the discs changes evenly over pixels, wherever the discs happen to lie."""
@@ -89,7 +90,7 @@ def test_what_is_not_accepted_is_named(radius: float, size: tuple[int, int]) -> 
         splat(np.ones((2, 2), np.float32), one, one, one, (4, 4))
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25, seeded=False)
 @given(st.integers(0, 80), st.integers(1, 30), st.integers(1, 30), st.integers(1, 5), st.integers(0, 2**31))
 def test_shares_are_added_as_by_the_reference(count: int, rows: int, others: int, channels: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

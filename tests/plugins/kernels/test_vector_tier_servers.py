@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import fairlead_kernels as fk
 from fairlead_kernels import vector_tiers as vt
+from tests.plugins.kernels.cases import examples
 
 pytestmark = pytest.mark.skipif(not fk.available_isas(), reason="no compiled kernels")
 SIZE = 200_001
@@ -110,7 +111,7 @@ def tier(request: pytest.FixtureRequest, memory: Any, served: tuple[int, Any], r
 def test_any_ranges_read_what_lies_there(tier: Any, memory: Any) -> None:
     content = memory.array()
 
-    @settings(max_examples=12, deadline=None)
+    @examples(12, seeded=False)
     @given(st.lists(st.tuples(st.integers(0, SIZE), st.integers(0, 150_000)), max_size=30))
     def check(wanted: list[tuple[int, int]]) -> None:
         places = [(at, min(size, SIZE - at)) for at, size in wanted]

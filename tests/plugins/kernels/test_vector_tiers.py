@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import fairlead_kernels as fk
 from fairlead_kernels import vector_tiers as vt
+from tests.plugins.kernels.cases import examples
 
 SIZE = 300_001  # no multiple of a block
 
@@ -63,7 +64,7 @@ def test_any_ranges_read_what_lies_there(way: str, file: Path) -> None:
     tier = open_tier(way, file)
     assert (tier.size, tier.direct) == (SIZE, "dram" in way)
 
-    @settings(max_examples=25, deadline=None)
+    @examples(25, seeded=False)
     @given(ranges)
     def check(wanted: list[tuple[int, int]]) -> None:
         places = [(offset, min(length, SIZE - offset)) for offset, length in wanted]
