@@ -44,25 +44,48 @@ def accelerated(
     whole = device_bytes(model, settings, wanted)
     room = min(size for size in (whole, wanted.memory_bytes, device_memory) if size is not None)
     share = room / whole if whole else 0.0
-    cold = replace(
-        model,
-        gate_weights=int(model.gate_weights * (1 - share)),
-        sparse_weights=int(model.sparse_weights * (1 - share)),
-        # Hot and cold neurons are in memory, none is streamed.
-        neuron_bytes=0,
-    )
-    alone = estimate(cold, settings, kernels, facts, draft)
+    alone = estimate(_cold(model, share), settings, kernels, facts, draft)
     decode_s = max(1 / alone.throughput_per_s.p50, room / ASSUMED_DEVICE_BANDWIDTH) + HANDOVER_S * model.layers
     least = min(whole, whole * FEWEST_NEURONS // max(1, model.neurons))
     tier = "dram" if device_memory is None else "vram"
+    minimum = _added(alone.memory_minimum_bytes, tier, least)
     return alone.model_copy(
         update={
             "throughput_per_s": Quantiles.around(1 / decode_s, SPREAD),
-            "memory_bytes": _added(alone.memory_bytes, tier, room),
-            "memory_minimum_bytes": _added(alone.memory_minimum_bytes, tier, least),
+            "memory_bytes": _there(_added(alone.memory_bytes, tier, room), minimum, model, facts),
+            "memory_minimum_bytes": minimum,
             "reason": f"{share:.0%} of the neurons on {wanted.kind} in {wanted.weights}; beside it {alone.reason}",
         }
     )
+
+
+def _cold(model: Footprint, share: float) -> Footprint:
+    """What the processor computes where a device has that share of the neurons; of a bundle it is streamed."""
+    kept = replace(
+        model,
+        gate_weights=int(model.gate_weights * (1 - share)),
+        sparse_weights=int(model.sparse_weights * (1 - share)),
+    )
+    if not model.neuron_bytes:
+        return kept
+    # A device never takes all of a bundle: at least one neuron a layer stays.
+    all_neurons = max(model.layers, int(model.all_neurons * (1 - share)))
+    neuron_bytes = model.neuron_bytes * all_neurons // model.all_neurons
+    return replace(
+        kept,
+        neurons=max(1, int(model.neurons * (1 - share))),
+        all_neurons=all_neurons,
+        neuron_bytes=neuron_bytes,
+        file_bytes=model.file_bytes - model.neuron_bytes + neuron_bytes,
+    )
+
+
+def _there(sizes: dict[str, int], minimum: dict[str, int], model: Footprint, facts: NodeFacts) -> dict[str, int]:
+    """A bundle takes no more of the processor's memory than there is: its cache is as large as it may be."""
+    tier = facts.tier("dram")
+    if tier is None or not model.neuron_bytes:
+        return sizes
+    return {**sizes, "dram": min(sizes["dram"], max(minimum["dram"], tier.free_bytes))}
 
 
 def _added(sizes: dict[str, int], tier: str, size: int) -> dict[str, int]:

@@ -107,7 +107,8 @@ class Settings(BaseModel):
     draft_tokens: int = Field(default=4, ge=1, le=MOST_GUESSES, description="Tokens guessed ahead, at most.")
 
     accelerator: AcceleratorSettings = Field(
-        default_factory=AcceleratorSettings, description="A device beside the processor; needs a model in memory."
+        default_factory=AcceleratorSettings,
+        description="A device beside the processor. Of a bundle it holds the beginning, the rest is streamed.",
     )
 
     @field_validator("session_directory")

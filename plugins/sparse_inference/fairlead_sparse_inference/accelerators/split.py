@@ -72,6 +72,20 @@ def top_share(frequencies: Frequencies, share: float) -> list[Mask]:
     return marked
 
 
+def leading(hot: Sequence[Mask], orders: Sequence[NDArray[np.int32]], together: int) -> list[int]:
+    """Return how many of each layer's first places in a bundle hold about as many neurons as are hot.
+
+    A bundle has the neurons that fire most first, so that an accelerator takes its beginning and the rest is streamed.
+
+    Args:
+        hot: bool [neurons] by layer.
+        orders: the neuron at each place, [neurons] by layer.
+        together: places that are read together: so many, or a multiple, are taken; the last ones stay.
+    """
+    most = ((len(order) - 1) // together * together for order in orders)
+    return [min(int(mask.sum()) // together * together, room) for mask, room in zip(hot, most, strict=True)]
+
+
 def divided(layer: LayerWeights, hot: Mask) -> tuple[LayerWeights, HotNeurons]:
     """Divide a layer's packed neurons: what the processor keeps, with a predictor of those alone, and the hot ones.
 
@@ -93,12 +107,13 @@ def divided(layer: LayerWeights, hot: Mask) -> tuple[LayerWeights, HotNeurons]:
         up=None if up is None else up.take(cold),
         down_t=down_t.take(cold),
         gate_bias=None if bias is None else bias[cold],
-        predictor=_restricted(layer.predictor, cold),
+        predictor=restricted(layer.predictor, cold),
     )
     return kept, moved
 
 
-def _restricted(predictor: Predictor | None, rows: NDArray[Any]) -> Predictor | None:
+def restricted(predictor: Predictor | None, rows: NDArray[Any]) -> Predictor | None:
+    """Return a predictor of these neurons alone; None where there is none, or nothing left to predict."""
     if predictor is None or not len(rows):
         return None
     return Predictor(predictor.a, predictor.b.take(rows), predictor.bias[rows], predictor.threshold)

@@ -100,10 +100,19 @@ class Bundle:
             parts += np.split(rows, width // layout.row_bytes, axis=1)
         return {name: PackedMatrix(part, layout.hidden, layout.bits) for name, part in zip(names, parts, strict=True)}
 
-    def read(self, name: str) -> NDArray[np.uint8]:
-        """Return the bytes of a network as they lie in the file."""
+    def first_rows(self, name: str, count: int) -> dict[str, PackedMatrix]:
+        """Read gate, up (if any) and down_t [count, hidden] of a network's first places, in the order of the file."""
+        layout = self.layout
+        stored = self.read(name, count).reshape(-1, layout.stride)[:count]
+        parts = np.split(stored[:, : layout.matrices * layout.row_bytes], layout.matrices, axis=1)
+        names = ("gate", "up", "down_t") if layout.matrices == 3 else ("gate", "down_t")
+        packed = (PackedMatrix(np.ascontiguousarray(part), layout.hidden, layout.bits) for part in parts)
+        return dict(zip(names, packed, strict=True))
+
+    def read(self, name: str, neurons: int | None = None) -> NDArray[np.uint8]:
+        """Return the bytes of a network as they lie in the file: of all clusters, or of those of its first neurons."""
         network = self.networks[name]
-        size = self.layout.network_bytes(network.neurons)
+        size = self.layout.network_bytes(network.neurons if neurons is None else neurons)
         try:
             content = np.fromfile(self.neurons_file, np.uint8, size, offset=network.offset)
         except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from fairlead_language_model.gguf_names import ROPE_FREQUENCY_FACTORS
 from fairlead_language_model.graph.q8_decoder import decoder_config, why_not_q8
 from fairlead_language_model.hf_config import read_hf_config
 
+from ..accelerators.split import restricted
 from ..bundle import Bundle, Network, NetworkName, all_networks, layer_networks, open_bundle
 from .errors import ModelUnsupported
 
@@ -44,8 +46,20 @@ class BundleModel:
     store: NeuronStore | None
 
 
-def load_bundle(path: Path, *, mode: str, streamed: bool, options: StreamOptions | None = None) -> BundleModel:
+def load_bundle(
+    path: Path,
+    *,
+    mode: str,
+    streamed: bool,
+    options: StreamOptions | None = None,
+    elsewhere: Sequence[int] | None = None,
+) -> BundleModel:
     """Read the resident part, and open the file of neurons with room for all of them; none of them is read yet.
+
+    Args:
+        path, mode, streamed, options: see `SparseModel.load`.
+        elsewhere: how many of each network's first places in the file an accelerator computes, whole clusters of them
+            and never all: its source knows the others only, counted anew. Only where neurons are streamed.
 
     Raises:
         LanguageModelError: a file is missing, damaged or does not fit the config; names it.
@@ -56,8 +70,12 @@ def load_bundle(path: Path, *, mode: str, streamed: bool, options: StreamOptions
     networks = [_network(bundle, config, name) for name in all_networks(config)]
     # All gates of a mixture are many times what its tokens use: they are read with their experts.
     resident_gates = mode == EXACT and config.experts is None
-    store = _store(bundle, networks, resident_gates, options) if streamed else None
-    read = _Reader(bundle, config, store, mode, {network.name: i for i, network in enumerate(networks)})
+    moved = elsewhere or [0] * len(networks)
+    store = _store(bundle, networks, moved, resident_gates, options) if streamed else None
+    places = {network.name: i for i, network in enumerate(networks)}
+    read = _Reader(
+        bundle, config, store, mode, places, [_Part.of(bundle, *pair) for pair in zip(networks, moved, strict=True)]
+    )
     layers = tuple(map(read.layer, range(config.num_hidden_layers)))
     head = None if config.tie_word_embeddings else _packed(bundle, "lm_head.weight")
     weights = DecoderWeights(
@@ -99,14 +117,49 @@ def _network(bundle: Bundle, config: ModelConfig, wanted: NetworkName) -> Networ
     return network
 
 
-def _store(bundle: Bundle, networks: list[Network], resident_gates: bool, options: StreamOptions | None) -> NeuronStore:
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The neurons of a network that the processor computes.
+
+    Attributes:
+        first: its first place in the file.
+        neurons: which neurons of the network they are, ascending; None for all.
+        order: int32, which of them is at each place.
+    """
+
+    first: int
+    neurons: NDArray[np.int64] | None
+    order: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, bundle: Bundle, network: Network, moved: int) -> _Part:
+        order = bundle.order(network.name)
+        if not moved:
+            return cls(0, None, order)
+        neurons = np.sort(order[moved:]).astype(np.int64)
+        return cls(moved, neurons, np.searchsorted(neurons, order[moved:]).astype(np.int32))
+
+    def of_neurons(self, values: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+        """Its part of what has an entry for each neuron."""
+        return values if values is None or self.neurons is None else values[self.neurons]
+
+    def predictor(self, whole: Predictor | None) -> Predictor | None:
+        return whole if self.neurons is None else restricted(whole, self.neurons)
+
+
+def _store(
+    bundle: Bundle, networks: list[Network], moved: Sequence[int], resident_gates: bool, options: StreamOptions | None
+) -> NeuronStore:
     layout = bundle.layout
     shape = BundleShape(
         layout.hidden,
         layout.bits,
         layout.cluster_neurons,
         layout.cluster_bytes,
-        tuple((network.offset, network.neurons, network.hot) for network in networks),
+        tuple(
+            (network.offset + first * layout.stride, network.neurons - first, max(0, network.hot - first))
+            for network, first in zip(networks, moved, strict=True)
+        ),
         resident_gates=resident_gates,
         matrices=layout.matrices,
     )
@@ -115,13 +168,14 @@ def _store(bundle: Bundle, networks: list[Network], resident_gates: bool, option
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Reads layers; `places` are the numbers of networks in the store."""
+    """Reads layers; `places` are the numbers of networks in the store, `parts` what is computed here of each."""
 
     bundle: Bundle
     config: ModelConfig
     store: NeuronStore | None
     mode: str
     places: dict[str, int]
+    parts: list[_Part]
 
     def layer(self, layer: int) -> LayerWeights:
         bundle, prefix = self.bundle, f"model.layers.{layer}."
@@ -157,19 +211,20 @@ class _Reader:
 
     def _network(self, network: NetworkName) -> dict[str, Any]:
         name = str(network)
-        predictor = self._predictor(network) if self.mode == PREDICTOR else None
+        part = self.parts[self.places[name]]
+        predictor = part.predictor(self._predictor(network)) if self.mode == PREDICTOR else None
         prefix = f"model.layers.{network.layer}.mlp."
         biases = {
-            "gate_bias": _optional(self.bundle, prefix + "up_proj.bias"),
+            "gate_bias": part.of_neurons(_optional(self.bundle, prefix + "up_proj.bias")),
             "down_bias": _optional(self.bundle, prefix + "down_proj.bias"),
         }
         if self.store is None:
             return {**self.bundle.rows(name, apart=self.mode == EXACT), **biases, "predictor": predictor}
         source = self.store.feed_forward(
             self.places[name],
-            self.bundle.order(name),
+            part.order,
             _ACTIVATIONS[self.config.activation],
-            gates=_gates(self.bundle, name) if self.store.shape.resident_gates else None,
+            gates=_gates(self.bundle, name, part) if self.store.shape.resident_gates else None,
             predictor=predictor,
             threshold=self.config.relu_threshold,
             **biases,
@@ -197,13 +252,13 @@ class _Reader:
         return predictor
 
 
-def _gates(bundle: Bundle, name: str) -> PackedMatrix:
+def _gates(bundle: Bundle, name: str, part: _Part) -> PackedMatrix:
     """The gate rows of a network in the order of neurons, and nothing else of it in memory."""
-    network, layout, order = bundle.networks[name], bundle.layout, bundle.order(name)
+    network, layout, order = bundle.networks[name], bundle.layout, part.order
     size = layout.network_bytes(network.neurons)
     mapped = np.memmap(bundle.neurons_file, np.uint8, "r", network.offset, (size,))
-    gates = bundle.memory.empty(network.neurons, layout.row_bytes)
-    gates[order] = mapped.reshape(-1, layout.stride)[: network.neurons, : layout.row_bytes]
+    gates = bundle.memory.empty(len(order), layout.row_bytes)
+    gates[order] = mapped.reshape(-1, layout.stride)[part.first : network.neurons, : layout.row_bytes]
     return PackedMatrix(gates, layout.hidden, layout.bits)
 
 

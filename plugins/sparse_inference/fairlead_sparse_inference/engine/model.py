@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from fairlead_language_model.graph.rotary import inverse_frequencies
 from fairlead_language_model.tokenizer import Tokenizer, open_tokenizer
 
 from ..bundle import is_bundle
-from .bundle_model import EXACT, PREDICTOR, load_bundle
+from .bundle_model import EXACT, PREDICTOR, BundleModel, load_bundle
 from .errors import ModelUnsupported
 
 
@@ -55,6 +56,7 @@ class SparseModel:
         weight_bits: int | None = None,
         streamed: bool = True,
         options: StreamOptions | None = None,
+        elsewhere: Sequence[int] | None = None,
     ) -> SparseModel:
         """Read a checkpoint or a bundle directory and its tokenizer; weights that are stored otherwise are quantized.
 
@@ -68,6 +70,7 @@ class SparseModel:
             streamed: neurons of a bundle are read when they are needed, into a cache with room for all until
                 `store.resize`; else they are all read now.
             options: how a bundle is read.
+            elsewhere: how many of each network's first places in a streamed bundle an accelerator computes.
 
         Raises:
             LanguageModelError: a file is missing or damaged; names it.
@@ -76,7 +79,8 @@ class SparseModel:
         if mode not in (EXACT, PREDICTOR):
             raise ValueError(f"mode = {mode!r}: accepted: {EXACT}, {PREDICTOR}")
         if is_bundle(path):
-            return cls._of_bundle(path, mode, streamed, options)
+            read = load_bundle(path, mode=mode, streamed=streamed, options=options, elsewhere=elsewhere)
+            return cls._of_bundle(path, mode, read)
         if mode != EXACT:
             raise ModelUnsupported(f"{path}: mode {mode}: accepted for a bundle directory with predictors")
         checkpoint = open_checkpoint(path)
@@ -92,8 +96,7 @@ class SparseModel:
         return cls(config, decoder_weights(config, load_weights(checkpoint)), tokenizer, frequencies)
 
     @classmethod
-    def _of_bundle(cls, path: Path, mode: str, streamed: bool, options: StreamOptions | None) -> SparseModel:
-        read = load_bundle(path, mode=mode, streamed=streamed, options=options)
+    def _of_bundle(cls, path: Path, mode: str, read: BundleModel) -> SparseModel:
         return cls(
             read.config,
             read.weights,
