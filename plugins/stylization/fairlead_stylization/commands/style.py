@@ -148,7 +148,8 @@ def _items(inputs: tuple[Path, ...], frames: bool) -> Iterator[tuple[str, Path]]
             elif frames:
                 yield "video", path
             else:
-                found = sorted(item for item in path.iterdir() if item.suffix.lower() in (*ENDINGS, ".gif"))
+                there = (item for item in path.iterdir() if not item.name.startswith("."))
+                found = sorted(item for item in there if item.suffix.lower() in (*ENDINGS, ".gif"))
                 if not found:
                     raise BadSetting(f"{path}: no picture in it; accepted: a folder of pictures, frames or RGB-D")
                 yield from (("picture", item) for item in found)

@@ -14,7 +14,7 @@ from PIL import Image
 from ..errors import BadPicture
 from ..pictures import Picture, write_file, write_picture
 from .camera import Camera
-from .pattern import spread_inwards
+from .pattern import closed, spread_inwards
 from .reading.meshes import trimesh
 from .scene import Mesh, Scene
 from .splatting import splat
@@ -57,7 +57,7 @@ def rendered(scene: Scene, camera: Camera, supersampling: int = 2) -> F32:
     """A view of a scene, float32 [height, width, 3]: rendered larger and made smaller by means."""
     width, height = camera.size
     large = camera.resized(width * supersampling, height * supersampling)
-    view = splat(scene, large).render(scene.colours, scene.background)
+    view = closed(splat(scene, large), scene.colours, scene.background)
     return view.reshape(height, supersampling, width, supersampling, 3).mean(axis=(1, 3))
 
 

@@ -70,7 +70,7 @@ class Pattern:
         for place in range(rows * columns):
             # Places without a chart repeat others.
             found = self.splats[place % len(self.splats)]
-            chart = spread_inwards(found.render(colours, background), found.seen | wide(~found.seen, _HOLE))
+            chart = closed(found, colours, background)
             row, column = divmod(place, columns)
             painted[row * height : (row + 1) * height, column * width : (column + 1) * width] = chart
         return painted
@@ -204,6 +204,11 @@ def _behind(scene: Scene, camera: Camera, view: Splats) -> F32:
     nearest = view.depth[at[:, 1], at[:, 0]]
     gap = (depth - np.where(np.isfinite(nearest), nearest, 0)) / (2 * scene.radii)
     return np.where(inside, np.maximum(gap, 0), np.inf).astype(np.float32)
+
+
+def closed(view: Splats, colours: F32, background: tuple[float, float, float]) -> F32:
+    """A view float32 [height, width, 3] of colours [discs, 3], the small holes between a surface's discs closed."""
+    return spread_inwards(view.render(colours, background), view.seen | wide(~view.seen, _HOLE))
 
 
 def wide(mask: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:

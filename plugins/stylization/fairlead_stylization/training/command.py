@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from ..errors import BadSetting, MissingExtra, StylizationError
+from ..pictures import write_file
 from .run_options import FILE, run_options, shown_progress
 
 #: Weights of the losses in the run whose weights ship. Those of the deep layers and of patches cost most of a step.
@@ -74,13 +75,17 @@ def read_losses(words: Iterable[str]) -> dict[str, float]:
     "--out", "-o", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the graphs."
 )
 def export_command(weights: Path | None, variant: str, refiner: Path | None, out: Path) -> None:
-    """Write a run's weights, or those that ship, as ONNX graphs: what draws with 8 bits a weight, and what refines."""
+    """Write a run's weights, or those that ship, as ONNX graphs: what draws with 8 bits a weight, and what refines.
+
+    A run's own weights go along: the folder is what a workload's `weights` takes.
+    """
     try:
         from ..networks.export import export
         from ..networks.refiner_export import export_refiner
         from ..networks.running import drawn_by, read_refiner, read_student, student_file
     except ImportError as problem:
         raise click.ClickException(str(MissingExtra("export", "export"))) from problem
+    own = weights is not None
     drawing = drawn_by(variant) if weights is None else variant
     weights = student_file(variant) if weights is None else weights
     beside = weights.with_name(f"{variant}-refiner.safetensors")
@@ -89,7 +94,17 @@ def export_command(weights: Path | None, variant: str, refiner: Path | None, out
         out.mkdir(parents=True, exist_ok=True)
         files = export(read_student(weights, drawing), out, drawing)
         refining = () if refiner is None else export_refiner(read_refiner(refiner, variant), out, variant)
+        if own:
+            files = (*files, *_beside(out, variant, weights, refiner))
     except (StylizationError, OSError) as problem:
         raise click.ClickException(str(problem)) from problem
     for file in (*files, *refining):
         click.echo(f"{file} ({file.stat().st_size / 1e6:.2f} MB)")
+
+
+def _beside(out: Path, variant: str, weights: Path, refiner: Path | None) -> Iterable[Path]:
+    """What kernels and searches of a service read besides graphs: the weights themselves, by the variant's name."""
+    for name, source in ((variant, weights), (f"{variant}-refiner", refiner)):
+        target = out / f"{name}.safetensors"
+        if source is not None and source.suffix == ".safetensors":
+            yield target if target.exists() and target.samefile(source) else write_file(target, source.read_bytes())

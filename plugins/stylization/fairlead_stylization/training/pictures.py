@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from ..errors import BadSetting
+from ..errors import BadPicture, BadSetting
 from ..quality.split import is_test
 from .textures import textures
 
@@ -24,8 +24,11 @@ def read_folder(folder: Path) -> list[Tensor]:
 
     Raises:
         BadSetting: a folder without pictures.
+        BadPicture: one that cannot be read.
     """
-    paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"}]
+    # Names that begin with a dot are what systems keep beside pictures.
+    named = (path for path in sorted(folder.rglob("*")) if not path.name.startswith("."))
+    paths = [path for path in named if path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"}]
     pictures = [_read(path) for path in paths if not is_test(path)]
     if not pictures:
         raise BadSetting(f"pictures: {folder} has none that training may read; accepted: .jpg, .png and .webp files")
@@ -33,8 +36,11 @@ def read_folder(folder: Path) -> list[Tensor]:
 
 
 def _read(path: Path) -> Tensor:
-    with Image.open(path) as file:
-        picture = file.convert("RGB")
+    try:
+        with Image.open(path) as file:
+            picture = file.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BadPicture(f"{path}: cannot be decoded ({error}); accepted: a whole picture") from error
     factor = min(1.0, SHORTEST / min(picture.size), LONGEST / max(picture.size))
     size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
     return torch.from_numpy(np.array(picture.resize(size, Image.Resampling.LANCZOS))).permute(2, 0, 1).contiguous()

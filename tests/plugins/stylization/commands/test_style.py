@@ -70,6 +70,13 @@ def test_a_text_and_a_picture_lead_the_search(here: Path) -> None:
     assert result.exit_code != 0 and "--clip: without --local" in result.output
 
 
+def test_hidden_files_of_a_folder_are_no_pictures(here: Path) -> None:
+    (here / "in/._photo.png").write_bytes(b"what a system keeps beside a picture")
+    result = run(style, "in", "--style", "paint.png", "--local", "-o", "out")
+    assert result.exit_code == 0, result.output
+    assert [path.name for path in (here / "out").iterdir()] == ["photo.png"]
+
+
 def test_a_folder_loses_only_what_cannot_be_read(here: Path) -> None:
     (here / "in/bad.png").write_bytes(b"no picture")
     both = ("--style", "paint.png", "--style", "other.png", "--style-weight", "1", "--style-weight", "2")

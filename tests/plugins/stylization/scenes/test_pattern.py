@@ -11,7 +11,9 @@ import pytest
 from fairlead_stylization.errors import BadPicture, BadSetting
 from fairlead_stylization.quality.similarity import high_frequency_energy
 from fairlead_stylization.scenes.agreement import agreeing
+from fairlead_stylization.scenes.camera import looking_at
 from fairlead_stylization.scenes.consistency import consistency, warp, warped_error
+from fairlead_stylization.scenes.export import rendered
 from fairlead_stylization.scenes.pattern import fit_pattern, spread_inwards, wide
 from fairlead_stylization.scenes.scene import Scene
 from fairlead_stylization.scenes.splatting import splat
@@ -90,6 +92,18 @@ def test_holes_are_no_background() -> None:
     kept = wide(nothing, 2)
     assert kept[:, :8].all() and not kept[:, 8:].any()
     assert wide(np.ones((9, 9), bool), 2).all() and not wide(np.zeros((9, 9), bool), 2).any()
+
+
+def test_views_of_a_surface_show_no_background_between_its_discs() -> None:
+    side = np.linspace(-1, 1, 60, dtype=np.float32)
+    points = np.stack([*(axis.ravel() for axis in np.meshgrid(side, side)), np.zeros(3600, np.float32)], axis=1)
+    points = points[(np.abs(points[:, 0]) > 0.04) | (np.abs(points[:, 1]) > 0.04)]
+    scene = Scene(points, np.zeros_like(points), np.full(len(points), 0.012, np.float32))
+    eye, middle, up = np.float32([[0, 0, 3], [0, 0, 0], [0, 1, 0]])
+    camera = looking_at(eye, middle, up, size=(64, 64))
+    assert not splat(scene, camera.resized(128, 128)).seen[48:80, 48:80].all()
+    view = rendered(scene, camera)
+    assert view[24:40, 24:40].max() == 0 and view[0, 0].min() == 1
 
 
 def strokes(picture: np.ndarray, amount: float = 2.0) -> np.ndarray:

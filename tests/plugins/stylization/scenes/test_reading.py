@@ -128,7 +128,7 @@ def test_depth_frames_are_joined(tmp_path: Path) -> None:
 
 
 def test_what_depth_frames_lack_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BadPicture, match=r"focal lengths.*accepted: fx,fy,cx,cy"):
+    with pytest.raises(BadPicture, match=r"focal lengths.*accepted: `--intrinsics` fx,fy,cx,cy"):
         read_scene(tmp_path)
     numbers = Intrinsics((32, 32), (16, 12))
     with pytest.raises(BadPicture, match="color: no such folder"):

@@ -139,6 +139,7 @@ def test_the_commands_train_and_export(settings: TrainingSettings, tmp_path: Pat
     pytest.importorskip("onnx", reason="onnx is not installed: the export command is not run")
     from click.testing import CliRunner
 
+    from fairlead_stylization.networks.running import shipped_stylizer, student_file
     from fairlead_stylization.training.command import export_command, train_command
 
     settings.vgg.write_bytes(b"stands for the network that the fixture gives")
@@ -158,7 +159,25 @@ def test_the_commands_train_and_export(settings: TrainingSettings, tmp_path: Pat
     weights = tmp_path / "run" / "weights.safetensors"
     got = CliRunner().invoke(export_command, [str(weights), "--out", str(tmp_path / "graphs")])
     assert got.exit_code == 0, got.output
-    assert {path.name for path in (tmp_path / "graphs").iterdir()} == {"edge-style.onnx", "edge-picture.onnx"}
+    graphs = tmp_path / "graphs"
+    assert {path.name for path in graphs.iterdir()} == {"edge-style.onnx", "edge-picture.onnx", "edge.safetensors"}
+    # What a workload's `weights` names: graphs draw by it (this network is too narrow for kernels), searches find it.
+    assert shipped_stylizer("edge", 1, graphs, runtime="onnx").weights_digest
+    assert student_file("edge", graphs).is_file()
     got = CliRunner().invoke(export_command, [str(settings.vgg), "--out", str(tmp_path / "graphs")])
     assert got.exit_code == 1
     assert "not a file of tensors" in got.output
+
+
+def test_a_picture_that_cannot_be_read_is_named_and_hidden_files_are_none(tmp_path: Path) -> None:
+    from PIL import Image
+
+    from fairlead_stylization.errors import BadPicture
+    from fairlead_stylization.training.pictures import read_folder
+
+    Image.new("RGB", (40, 30)).save(tmp_path / "good.png")
+    (tmp_path / "._good.png").write_bytes(b"what a system keeps beside a picture")
+    assert len(read_folder(tmp_path)) == 1
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    with pytest.raises(BadPicture, match=r"bad\.jpg: cannot be decoded"):
+        read_folder(tmp_path)

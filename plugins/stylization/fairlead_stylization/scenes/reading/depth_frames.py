@@ -41,7 +41,7 @@ def read_depth_frames(folder: Path, intrinsics: Intrinsics | None, *, discs: int
         BadPicture: a part is missing, or does not fit the others.
     """
     if intrinsics is None:
-        raise BadPicture(f"{folder}: the camera's focal lengths are not known; accepted: fx,fy,cx,cy beside it")
+        raise BadPicture(f"{folder}: the camera's focal lengths are not known; accepted: `--intrinsics` fx,fy,cx,cy")
     colour, depth = _listed(folder / "color"), _listed(folder / "depth")
     poses = _poses(folder / "pose.txt")
     if not len(colour) == len(depth) == len(poses):
