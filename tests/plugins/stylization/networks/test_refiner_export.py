@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from fairlead_stylization.commands.style import style as style_command
 from fairlead_stylization.networks.refining import NativeRefiner
-from fairlead_stylization.networks.running import WEIGHTS
+from fairlead_stylization.networks.running import WEIGHTS, shipped_stylizer
 from fairlead_stylization.networks.sessions import Graph
 from fairlead_stylization.networks.shape import REFINERS
 from fairlead_stylization.pictures import Picture, read_picture, write_picture
@@ -132,7 +132,10 @@ def test_a_named_refiner_is_written_and_a_wrong_one_refused(tmp_path: Path) -> N
     words = [str(tmp_path / "weights.safetensors"), "--out", str(tmp_path / "graphs"), "--refiner"]
     result = CliRunner().invoke(export_command, [*words, str(WEIGHTS / "edge-refiner.safetensors")])
     assert result.exit_code == 0, result.output
-    endings = ("style", "picture", "refiner-style", "refiner")
-    assert {file.name for file in (tmp_path / "graphs").iterdir()} == {f"edge-{ending}.onnx" for ending in endings}
+    graphs = {f"edge-{ending}.onnx" for ending in ("style", "picture", "refiner-style", "refiner")}
+    # A run's own weights go along: the folder is what a workload's `weights` takes.
+    weights = {"edge.safetensors", "edge-refiner.safetensors"}
+    assert {file.name for file in (tmp_path / "graphs").iterdir()} == graphs | weights
+    assert shipped_stylizer("edge", 1, tmp_path / "graphs").weights_digest
     result = CliRunner().invoke(export_command, [*words, str(WEIGHTS / "edge.safetensors")])
     assert result.exit_code == 1 and "edge.safetensors" in result.output
