@@ -19,7 +19,9 @@ FEWEST_NEURONS = 64
 
 
 def device_bytes(model: Footprint, settings: Settings, wanted: AcceleratorSettings) -> int:
-    """Return the bytes that all neurons take on a device."""
+    """Return the bytes that all neurons take on a device: a bundle's rows as they are stored, if not in bfloat16."""
+    if model.neuron_bytes and wanted.weights == "packed":
+        return model.neuron_bytes
     size = 2.0 if wanted.weights == "bf16" else WEIGHT_BYTES[settings.weight_bits or 8]
     return int((model.gate_weights + model.sparse_weights) * size)
 
