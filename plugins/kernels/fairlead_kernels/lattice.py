@@ -17,9 +17,11 @@ F32 = NDArray[np.float32]
 def remove_lattice(picture: F32, like: F32, cell: int = 8, target: F32 | None = None, margin: int = 0) -> None:
     """Take away what repeats every second pixel of a picture and not of another; clip to [0, 1].
 
-    Layers that draw 2 x 2 pixels at once give each of the four a value of its own, which shows as a faint lattice. Of
-    the difference of both pictures, the means of the four phases over cells, less those of all phases, are taken away,
-    linear between the cells' centres: lines and grain have means of nothing and stay.
+    Layers that draw 2 x 2 pixels at once give each of the four a value of its own, which shows as a faint lattice, and
+    as a strong one beside edges. Two parts of the difference of both pictures are taken away. Of stripes, the means of
+    the four phases over cells, less those of all phases, linear between the cells' centres: lines and grain have means
+    of nothing and stay. Checkerboards go wherever they are, by fourth differences along both axes: pictures hardly have
+    so high a frequency along both at once.
 
     Args:
         picture: float32 [height, width, 3], even sides, contiguous.
@@ -39,6 +41,7 @@ def remove_lattice(picture: F32, like: F32, cell: int = 8, target: F32 | None = 
     target = picture if target is None else target
     if any(inner + margin > side for inner, side in zip(target.shape[:2], picture.shape[:2], strict=True)):
         raise ValueError(f"target: shape {target.shape}, margin {margin}; accepted: what lies in {picture.shape}")
+    source = picture.copy() if np.shares_memory(picture, target) else picture
     native = extension()
     do = reference_lattice if native is None else native
-    do.remove_lattice(picture, np.ascontiguousarray(like), cell, target, margin)
+    do.remove_lattice(source, np.ascontiguousarray(like), cell, target, margin)

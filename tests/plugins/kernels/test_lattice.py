@@ -54,6 +54,28 @@ def test_lines_and_a_lattice_that_was_there_stay() -> None:
     assert np.abs(drawn - line).max() < 0.03
 
 
+def test_a_checkerboard_goes_where_it_lies_and_its_surroundings_stay() -> None:
+    clean = smooth(96, 128)
+    clean[:, :64] = 0.1
+    picture, checkers = clean.copy(), np.tile(np.array([[0.1, -0.1], [-0.1, 0.1]], np.float32), (8, 8))[..., None]
+    picture[40:56, 48:64] += checkers
+    before = np.abs(picture - clean)
+    remove_lattice(picture, np.full_like(clean, 0.5))
+    left = np.abs(picture - clean)
+    assert left[44:52, 52:60].max() < 0.002
+    assert (left**2).sum() < 0.4 * (before**2).sum()
+    np.testing.assert_allclose(picture[:32], clean[:32], atol=0.005)
+
+
+def test_strokes_of_two_pixels_along_a_diagonal_stay() -> None:
+    rows, columns = np.mgrid[:64, :64]
+    picture = np.where((rows - columns) % 16 < 2, 0.9, 0.4).astype(np.float32)[..., None].repeat(3, 2)
+    drawn = picture.copy()
+    remove_lattice(drawn, np.full_like(picture, 0.5))
+    # A fifth of the stroke's contrast.
+    assert np.abs(drawn - picture).max() < 0.1
+
+
 def test_other_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="even sides"):
         remove_lattice(np.zeros((5, 4, 3), np.float32), np.zeros((5, 4, 3), np.float32))

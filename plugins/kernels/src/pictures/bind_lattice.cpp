@@ -20,7 +20,7 @@ void bind_lattice(nb::module_& module) {
             require(target.shape(2) == 3 && target.shape(0) + margin <= picture.shape(0) &&
                         target.shape(1) + margin <= picture.shape(1),
                     "target: must lie in the picture");
-            require(margin == 0 || target.data() != picture.data(), "target: must not be the picture");
+            require(target.data() != picture.data(), "target: must not be the picture");
             const nb::gil_scoped_release released;
             pictures::remove_lattice(picture.data(), like.data(), picture.shape(0), picture.shape(1), cell,
                                      {target.data(), target.shape(0), target.shape(1), margin});
