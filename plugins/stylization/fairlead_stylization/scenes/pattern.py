@@ -58,7 +58,7 @@ class Pattern:
         columns = int(np.ceil(np.sqrt(len(self.splats))))
         return columns, -(-len(self.splats) // columns)
 
-    def atlas(self, colours: F32, background: tuple[float, float, float]) -> F32:
+    def atlas(self, colours: F32, background: tuple[float, float, float] | F32) -> F32:
         """Paint discs' colours [discs, 3]: all charts in one picture, so that they share its statistics.
 
         Charts are what views are, with their background: a stylizer makes of them what it makes of views, outlines
@@ -206,7 +206,7 @@ def _behind(scene: Scene, camera: Camera, view: Splats) -> F32:
     return np.where(inside, np.maximum(gap, 0), np.inf).astype(np.float32)
 
 
-def closed(view: Splats, colours: F32, background: tuple[float, float, float]) -> F32:
+def closed(view: Splats, colours: F32, background: tuple[float, float, float] | F32) -> F32:
     """A view float32 [height, width, 3] of colours [discs, 3], the small holes between a surface's discs closed."""
     return spread_inwards(view.render(colours, background), view.seen | wide(~view.seen, _HOLE))
 

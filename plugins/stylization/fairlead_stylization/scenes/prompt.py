@@ -116,7 +116,7 @@ def fit_prompt(
     fitting = fitting or PromptFitting()
     if not views:
         raise BadSetting("views: none; accepted: at least one")
-    plain = torch.from_numpy(pattern.atlas(scene.colours, scene.background)).permute(2, 0, 1)[None]
+    plain = torch.from_numpy(pattern.atlas(scene.colours, scene.behind(pattern.size))).permute(2, 0, 1)[None]
     down, across = (torch.from_numpy(spline_matrix(side, fitting.cell)) for side in plain.shape[2:])
     lattice = torch.zeros(1, 3, *lattice_shape(*plain.shape[2:], fitting.cell), requires_grad=True)
     maps = PatternMap(pattern, scene.background)

@@ -46,6 +46,8 @@ class Scene:
         cameras: that the scene came with; none for meshes.
         up: [3], upwards in the world.
         background: colour where nothing is.
+        backdrop: float32 [n, 3], from top to bottom, what is behind the surfaces in pictures that a stylizer is given;
+            None: the background.
         source: where it came from, for messages.
         mesh: what the discs were sampled from.
         conversions: what was done that a user may not expect, in words.
@@ -58,6 +60,7 @@ class Scene:
     cameras: tuple[Camera, ...] = ()
     up: tuple[float, float, float] = (0.0, 1.0, 0.0)
     background: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    backdrop: F32 | None = None
     source: str = "scene"
     mesh: Mesh | None = None
     conversions: tuple[str, ...] = ()
@@ -90,6 +93,15 @@ class Scene:
     def with_colours(self, colours: F32) -> Scene:
         """Return the same surfaces with other colours."""
         return replace(self, colours=np.clip(colours, 0, 1).astype(np.float32))
+
+    def behind(self, size: tuple[int, int]) -> F32:
+        """What a stylizer is given behind the surfaces, in a picture (width, height): [3], or [height, width, 3]."""
+        if self.backdrop is None:
+            return np.float32(self.background)
+        rows = (np.arange(size[1]) + 0.5) / size[1] * len(self.backdrop) - 0.5
+        known = np.arange(len(self.backdrop))
+        down = np.stack([np.interp(rows, known, self.backdrop[:, channel]) for channel in range(3)], axis=1)
+        return np.broadcast_to(down[:, None].astype(np.float32), (size[1], size[0], 3))
 
     def views(self, count: int, size: tuple[int, int]) -> list[Camera]:
         """Return cameras to look at the scene from.

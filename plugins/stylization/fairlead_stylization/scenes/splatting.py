@@ -47,8 +47,11 @@ class Splats:
         """[height, width], whether a pixel shows a disc."""
         return np.isfinite(self.depth)
 
-    def render(self, colours: F32, background: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> F32:
-        """Return the view float32 [height, width, channels] of colours [discs, channels]."""
+    def render(self, colours: F32, background: tuple[float, float, float] | F32 = (1.0, 1.0, 1.0)) -> F32:
+        """Return the view float32 [height, width, channels] of colours [discs, channels].
+
+        Where it shows no disc it has the background: a colour, or a picture of its size.
+        """
         width, height = self.size
         view = np.zeros((height, width, colours.shape[1]), np.float32)
         kernels.add_shares(self.pixels, self.discs, self.weights, colours, view.reshape(width * height, -1))

@@ -65,7 +65,7 @@ def stylize_scene(
         strength: from 0 (the scene as it was) to 1.
     """
     pattern = pattern or fit_pattern(scene)
-    plain = pattern.atlas(scene.colours, scene.background)
+    plain = pattern.atlas(scene.colours, scene.behind(pattern.size))
     atlas = stylize(np.clip(plain if prompt is None else plain + prompt, 0, 1).astype(np.float32))
     if atlas.shape != plain.shape or not np.isfinite(atlas).all():
         raise BadPicture(f"stylized atlas {atlas.shape}; accepted: finite values {plain.shape}")
@@ -87,8 +87,9 @@ def between_charts(scene: Scene, size: tuple[int, int]) -> list[Camera]:
 
 def _drawn(stylize: Callable[[F32], F32], view: Splats, scene: Scene) -> F32:
     """What a stylizer makes of a view, its background kept."""
-    plain = view.render(scene.colours, scene.background)
-    return np.where(view.seen[..., None], stylize(np.clip(plain, 0, 1).astype(np.float32)), plain)
+    plain = view.render(scene.colours, scene.behind(view.size))
+    drawn = stylize(np.clip(plain, 0, 1).astype(np.float32))
+    return np.where(view.seen[..., None], drawn, np.float32(scene.background))
 
 
 def settled(

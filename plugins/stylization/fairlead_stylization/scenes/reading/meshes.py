@@ -19,6 +19,10 @@ _HARMONIC = 0.28209479177387814
 _COVER = 1.6
 #: Gaussians that let more through than this are fog.
 _LEAST_OPACITY = 0.3
+#: Cosine of the angle between a triangle and a corner's normal from which there is an edge.
+_EDGE = 0.87
+#: Tones of a backdrop.
+_BACKDROP = 64
 #: Steps of the sequence that fills a square most evenly (Roberts' R2: powers of the plastic number's inverse).
 _EVEN = (0.7548776662466927, 0.5698402909980532)
 
@@ -130,7 +134,9 @@ def _covered(library: ModuleType, mesh: Any, path: Path, discs: int, seed: int) 
     faces, weights = _spread(np.asarray(mesh.area_faces, np.float64), discs, seed)
     points = (weights[..., None] * np.asarray(mesh.triangles, np.float32)[faces]).sum(axis=1)
     texture, places = _texture(mesh)
-    colours, said = _colours(mesh, weights, faces, texture, places)
+    colours = _colours(mesh, weights, faces, texture, places)
+    bare = colours is None
+    colours = _lit(mesh, weights, faces) if colours is None else colours
     normals = np.asarray(mesh.face_normals, np.float32)[faces]
     radius = np.sqrt(area / discs / np.pi) * _COVER
     kept = Mesh(vertices, np.asarray(mesh.faces, np.int32), places, texture, faces.astype(np.int32), weights)
@@ -138,7 +144,8 @@ def _covered(library: ModuleType, mesh: Any, path: Path, discs: int, seed: int) 
         points.astype(np.float32), colours, np.full(len(points), radius, np.float32),
         # Triangles of open or badly wound meshes show both sides.
         normals if _closed(mesh) else None,
-        source=str(path), mesh=kept, conversions=said,
+        source=str(path), mesh=kept, conversions=("no colours: lit from above",) if bare else (),
+        backdrop=_tones(colours) if bare else None,
     )  # fmt: skip
 
 
@@ -180,18 +187,43 @@ def _texture(mesh: Any) -> tuple[F32 | None, F32 | None]:
     return np.asarray(image.convert("RGB"), np.float32) / 255, np.asarray(places, np.float32)
 
 
-def _colours(
-    mesh: Any, weights: F32, faces: NDArray[np.int64], texture: F32 | None, places: F32 | None
-) -> tuple[F32, tuple[str, ...]]:
+def _colours(mesh: Any, weights: F32, faces: NDArray[np.int64], texture: F32 | None, places: F32 | None) -> F32 | None:
+    """Discs' colours [discs, 3], of a texture or of vertices; None: the mesh has none."""
     if texture is not None and places is not None:
         at = (weights[..., None] * places[np.asarray(mesh.faces)[faces]]).sum(axis=1)
-        return _sampled(texture, at), ()
+        return _sampled(texture, at)
     if mesh.visual.defined and mesh.visual.kind in ("vertex", "face"):
         stored = np.asarray(mesh.visual.vertex_colors, np.float32)[:, :3] / 255
-        return (weights[..., None] * stored[np.asarray(mesh.faces)[faces]]).sum(axis=1).astype(np.float32), ()
-    # Without colours a style has nothing to hold on to: light from above gives the shape.
-    light = 0.35 + 0.55 * (np.asarray(mesh.face_normals)[faces] @ np.array([0.3, 0.8, 0.52]) * 0.5 + 0.5)
-    return np.repeat(light[:, None], 3, axis=1).astype(np.float32), ("no colours: lit from above",)
+        return (weights[..., None] * stored[np.asarray(mesh.faces)[faces]]).sum(axis=1).astype(np.float32)
+    return None
+
+
+def _lit(mesh: Any, weights: F32, faces: NDArray[np.int64]) -> F32:
+    """Greys [discs, 3] of a mesh under light from above: without, a style would have nothing to hold on to."""
+    light = 0.35 + 0.55 * (_smooth(mesh, weights, faces) @ np.array([0.3, 0.8, 0.52]) * 0.5 + 0.5)
+    return np.repeat(light[:, None], 3, axis=1).astype(np.float32)
+
+
+def _smooth(mesh: Any, weights: F32, faces: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Normals [discs, 3] that vary over a triangle, but for its edges: facets would be painted as strokes."""
+    # Most files of meshes without colours have every triangle's corners apart.
+    joined = mesh.copy()
+    joined.merge_vertices(merge_tex=True, merge_norm=True)
+    flat = np.asarray(mesh.face_normals)[faces][:, None]
+    corners = np.asarray(joined.vertex_normals)[np.asarray(joined.faces)[faces]]
+    corners = np.where((corners * flat).sum(axis=2, keepdims=True) > _EDGE, corners, flat)
+    normals = (weights[..., None] * corners).sum(axis=1)
+    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+
+
+def _tones(colours: F32) -> F32:
+    """What to hang behind a surface [n, 3] so that pictures of it have the tones of the surface itself, light below.
+
+    A style's tones are given to those of a whole picture. In front of white a grey surface is all shadow: it would get
+    the darkest that a style has, and the background all that is light.
+    """
+    shares = (np.arange(_BACKDROP) + 0.5) / _BACKDROP
+    return np.quantile(colours, shares, axis=0).astype(np.float32)
 
 
 def _sampled(texture: F32, places: F32) -> F32:
