@@ -241,6 +241,28 @@ def test_a_radiance_field_is_baked(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert np.abs(front[:, 0]).max() < 0.2 and shares[-1] == 1.0
 
 
+def test_what_a_field_is_taken_for_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed: radiance fields are not tested")
+    from fairlead_stylization.scenes.reading import radiance
+
+    monkeypatch.setattr(radiance, "_COARSE", 12)
+    for name, factor in (("ground", -1.0), ("wall", 1.0)):  # dense below z = 0: something that lies there; above
+        torch.save({"fine": field(torch, axis=2, factor=factor, offset=0.0)}, tmp_path / f"{name}.pth")
+    ground, wall = (read_scene(tmp_path / f"{name}.pth", discs=500).conversions for name in ("ground", "wall"))
+    assert "an object (a forward-facing one needs `--intrinsics` fx,fy,cx,cy" in ground[0] and ground == wall[:-1]
+    assert "100% of its box's upper side are opaque" in wall[-1] and "likely a forward-facing scene" in wall[-1]
+
+
+@pytest.mark.skipif(DATA is None, reason="FAIRLEAD_DATA is not set: trained fields are not there")
+@pytest.mark.parametrize(("name", "forward"), [("chair", False), ("hotdog", False), ("drums", False), ("fern", True)])
+def test_trained_fields_are_told_apart(name: str, forward: bool) -> None:
+    pytest.importorskip("torch", reason="torch is not installed: radiance fields are not tested")
+    from fairlead_stylization.scenes.reading.radiance import assumed, read_field
+
+    told = list(assumed(read_field(Path(str(DATA)) / f"scenes/nerf_pretrained/{name}.pth")))
+    assert forward == ("likely a forward-facing scene" in told[-1])
+
+
 def field(torch, axis: int, factor: float, offset: float) -> dict[str, object]:
     """A field that is dense on one side of a plane and shows one colour: by hand, so that what must come is known."""
     width = 8

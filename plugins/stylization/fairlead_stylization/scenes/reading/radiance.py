@@ -24,6 +24,9 @@ _HALF, _SURFACE = 1.5, 12.0
 _COARSE = 72
 _ACCEPTED = "an object within 1.5 of the origin, or a forward-facing scene with fx,fy,cx,cy of its camera"
 _PART = 65536
+#: More of the box's upper side is opaque in no object: its cameras, around and above it, look through there.
+_SHUT = 0.5
+_FORWARD = "`--intrinsics` fx,fy,cx,cy of its camera"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +83,20 @@ def read_radiance_field(
     cameras = tuple(_synthetic_cameras())
     return Scene(
         points[kept], colours[kept], np.full(len(kept), radius, np.float32), normals[kept], cameras, (0.0, 0.0, 1.0),
-        source=str(path), conversions=("a radiance field, baked to what is seen looking straight at its surfaces",),
+        source=str(path), conversions=tuple(assumed(field)),
     )  # fmt: skip
+
+
+def assumed(field: Field) -> Iterator[str]:
+    """What was taken for granted about a field, in words: that it is of an object is written in none."""
+    yield f"read as a radiance field of an object (a forward-facing one needs {_FORWARD})"
+    yield "baked to what is seen looking straight at its surfaces"
+    axis = np.linspace(-_HALF, _HALF, _COARSE, dtype=np.float32)
+    upper = np.stack(np.meshgrid(axis, axis, np.float32([_HALF]), indexing="ij"), axis=-1).reshape(-1, 3)
+    shut = float((field.density(upper)[0] > _SURFACE).mean())
+    if shut > _SHUT:
+        yield (f"WARNING: {shut:.0%} of its box's upper side are opaque, where an object's cameras look in: likely "
+               f"a forward-facing scene, and the result is of no use; say so by {_FORWARD}")  # fmt: skip
 
 
 def _synthetic_cameras() -> list[Camera]:
