@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ..errors import BadCheckpoint
+from ..pictures import write_file
 
 
 def read_tensors(path: Path | str) -> dict[str, Tensor]:
@@ -27,6 +28,16 @@ def read_tensors(path: Path | str) -> dict[str, Tensor]:
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise BadCheckpoint(path, f"{name}: holds NaN or infinite numbers; accepted: finite ones")
     return tensors
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> Path:
+    """Write tensors as safetensors, whole or not at all, for whom the process's files are for.
+
+    Raises:
+        BadPicture: a path that cannot be written to.
+    """
+    # The library's own writer leaves files that their owner alone can read.
+    return write_file(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}))
 
 
 def _read(path: Path) -> Any:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..checkpoints.files import write_tensors
 from ..checkpoints.vgg import read_vgg
 from ..errors import BadSetting
 from ..networks.shape import SHAPES
@@ -161,7 +161,7 @@ class Run:
         }
         torch.save(state, folder / "state.new")
         (folder / "state.new").replace(folder / "state.pt")
-        save_file({name: value.contiguous() for name, value in self.average.items()}, folder / "weights.safetensors")
+        write_tensors(folder / "weights.safetensors", self.average)
 
     def resume(self) -> bool:
         """Go on from the folder's state; False where there is none."""

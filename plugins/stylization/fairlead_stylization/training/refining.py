@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..checkpoints.files import write_tensors
 from ..checkpoints.vgg import read_vgg
 from ..errors import BadSetting
 from ..losses.statistics import content_loss, style_loss
@@ -162,8 +162,7 @@ class RefinerRun:
         }
         torch.save(state, folder / "state.new")
         (folder / "state.new").replace(folder / "state.pt")
-        weights = {name: value.contiguous() for name, value in self.average.items()}
-        save_file(weights, folder / f"{self.settings.variant}-refiner.safetensors")
+        write_tensors(folder / f"{self.settings.variant}-refiner.safetensors", self.average)
 
     def resume(self) -> bool:
         """Go on from the folder's state; False where there is none."""

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed: checkpoints
 
 from fairlead_stylization.checkpoints import decoders  # noqa: E402
 from fairlead_stylization.checkpoints.decoders import read_decoder  # noqa: E402
-from fairlead_stylization.checkpoints.files import read_tensors  # noqa: E402
+from fairlead_stylization.checkpoints.files import read_tensors, write_tensors  # noqa: E402
 from fairlead_stylization.checkpoints.microast import read_microast  # noqa: E402
 from fairlead_stylization.checkpoints.vgg import places, read_vgg  # noqa: E402
 from fairlead_stylization.errors import BadCheckpoint  # noqa: E402
@@ -20,6 +20,17 @@ from fairlead_stylization.networks.vgg import Vgg19, convolutions  # noqa: E402
 
 DATA = Path(os.environ.get("FAIRLEAD_DATA", "/nonexistent")) / "style_models"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="FAIRLEAD_DATA has no style_models: real files are not read")
+
+
+def test_tensors_are_written_for_whom_other_files_are(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        path = write_tensors(tmp_path / "new/w.safetensors", {"a": torch.arange(6.0).reshape(2, 3).T})
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert torch.equal(read_tensors(path)["a"], torch.arange(6.0).reshape(2, 3).T)
+    assert [each.name for each in path.parent.iterdir()] == ["w.safetensors"]
 
 
 def sequence(last: str) -> dict[str, torch.Tensor]:

@@ -43,6 +43,8 @@ def test_a_run_that_goes_on_has_trained_as_long(settings: TrainingSettings) -> N
     first = refining.train_refiner(settings, base, lambda step, terms: steps.append(step))
     assert steps == [2, 4]
     assert first.name == "edge-refiner.safetensors"
+    # What a run is made for is for others, as far as the process's files are.
+    assert first.stat().st_mode == (settings.out / "losses.jsonl").stat().st_mode
     told = [json.loads(line) for line in (settings.out / "losses.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in told] == [2, 4]
     assert all(np.isfinite(list(entry.values())).all() for entry in told)

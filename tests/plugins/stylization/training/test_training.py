@@ -157,6 +157,7 @@ def test_the_commands_train_and_export(settings: TrainingSettings, tmp_path: Pat
     got = CliRunner().invoke(train_command, [str(word) for word in told])
     assert got.exit_code == 0, got.output
     weights = tmp_path / "run" / "weights.safetensors"
+    assert weights.stat().st_mode == (tmp_path / "run" / "losses.jsonl").stat().st_mode
     got = CliRunner().invoke(export_command, [str(weights), "--out", str(tmp_path / "graphs")])
     assert got.exit_code == 0, got.output
     graphs = tmp_path / "graphs"

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
+from ...checkpoints.files import write_tensors
 from ...errors import BadCheckpoint, BadSetting
 from .training import KINDS, Kind
 
@@ -42,5 +43,4 @@ def load_generator(path: Path, kind: Kind) -> torch.nn.Module:
 
 def save_generator(network: torch.nn.Module, path: Path) -> None:
     """Save a trained network in half precision, which its results do not show."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.half().contiguous() for name, value in network.state_dict().items()}, path)
+    write_tensors(path, {name: value.half() for name, value in network.state_dict().items()})
