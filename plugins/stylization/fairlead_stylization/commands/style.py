@@ -18,6 +18,8 @@ from fairlead_agent.cli.names import workload_names
 from ..client import RequestRefused
 from ..errors import BadSetting, StylizationError
 from ..pictures import read_picture, write_file, write_picture
+from ..pictures.folders import READ, Listing, list_folder, passed_over
+from ..pictures.reading import ACCEPTED
 from ..pictures.writing import ENDINGS
 from ..service.form import PLAIN
 from .bars import progress_bars
@@ -146,17 +148,26 @@ def _items(inputs: tuple[Path, ...], frames: bool) -> Iterator[tuple[str, Path]]
             if (path / "color").is_dir() and (path / "depth").is_dir():
                 yield "scene", path
             elif frames:
+                _told(list_folder(path, ENDINGS))
                 yield "video", path
             else:
-                there = (item for item in path.iterdir() if not item.name.startswith("."))
-                found = sorted(item for item in there if item.suffix.lower() in (*ENDINGS, ".gif"))
-                if not found:
-                    raise BadSetting(f"{path}: no picture in it; accepted: a folder of pictures, frames or RGB-D")
-                yield from (("picture", item) for item in found)
+                yield from (("picture", item) for item in _told(list_folder(path, READ)))
         elif path.suffix.lower() in SCENES:
             yield "scene", path
         else:
             yield "video" if path.suffix.lower() in VIDEOS else "picture", path
+
+
+def _told(found: Listing) -> tuple[Path, ...]:
+    """A folder's pictures; what is passed over is said."""
+    if not found.paths:
+        there = f" ({found.counted})" if found.others else ""
+        raise BadSetting(
+            f"{found.folder}: no picture in it{there}; accepted: a folder of pictures ({ACCEPTED}), frames or RGB-D"
+        )
+    for line in passed_over([found], ACCEPTED):
+        click.echo(line, err=True)
+    return found.paths
 
 
 def _picture(stylist: Stylist, item: Item, look: Look, given: dict[str, Any], bar: Progress) -> Iterator[Path]:

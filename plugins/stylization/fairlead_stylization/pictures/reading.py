@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import BadPicture
+from .folders import unread_kind
 from .picture import F32, Limits, Picture
 
 #: What Pillow may try: formats whose decoders are widely used. PSD, EPS and others can start programs or hide bombs.
@@ -62,7 +63,8 @@ def _opened(content: bytes, told: str) -> Image.Image:
     try:
         return Image.open(io.BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError as error:
-        raise BadPicture(f"{told}: no picture; accepted: {ACCEPTED}") from error
+        kind = unread_kind(content)
+        raise BadPicture(f"{told}: {kind or 'no picture'}; accepted: {ACCEPTED}") from error
     except Exception as error:  # a header that states a bomb's size, or none that can be read
         raise BadPicture(f"{told}: cannot be opened ({error}); accepted: {ACCEPTED}") from error
 

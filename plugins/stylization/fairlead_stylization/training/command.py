@@ -10,7 +10,7 @@ import click
 
 from ..errors import BadSetting, MissingExtra, StylizationError
 from ..pictures import write_file
-from .run_options import FILE, run_options, shown_progress
+from .run_options import FILE, run_options, shown_progress, tell_passed_over
 
 #: Weights of the losses in the run whose weights ship. Those of the deep layers and of patches cost most of a step.
 SHIPPED = {
@@ -37,6 +37,7 @@ def train_command(losses: tuple[str, ...], **options: object) -> None:
         from .settings import TrainingSettings
     except ImportError as problem:
         raise click.ClickException(str(MissingExtra("training", "torch"))) from problem
+    tell_passed_over(*(Path(str(options[name])) for name in ("contents", "styles")))
     with shown_progress(options["steps"]) as tell:
         try:
             weights = LossWeights(**(SHIPPED | read_losses(losses)))

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..errors import BadPicture, BadSetting
+from ..pictures.folders import TRAINED, list_folder
 from ..quality.split import is_test
 from .textures import textures
 
@@ -26,12 +27,13 @@ def read_folder(folder: Path) -> list[Tensor]:
         BadSetting: a folder without pictures.
         BadPicture: one that cannot be read.
     """
-    # Names that begin with a dot are what systems keep beside pictures.
-    named = (path for path in sorted(folder.rglob("*")) if not path.name.startswith("."))
-    paths = [path for path in named if path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"}]
-    pictures = [_read(path) for path in paths if not is_test(path)]
+    listed = list_folder(folder, TRAINED, within=True)
+    pictures = [_read(path) for path in listed.paths if not is_test(path)]
     if not pictures:
-        raise BadSetting(f"pictures: {folder} has none that training may read; accepted: .jpg, .png and .webp files")
+        there = f" ({listed.counted})" if listed.others else ""
+        raise BadSetting(
+            f"pictures: {folder} has none that training may read{there}; accepted: .jpg, .png and .webp files"
+        )
     return pictures
 
 

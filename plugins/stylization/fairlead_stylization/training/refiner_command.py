@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ..errors import MissingExtra, StylizationError
-from .run_options import FOLDER, run_options, shown_progress
+from .run_options import FOLDER, run_options, shown_progress, tell_passed_over
 
 
 @click.command("style-train-refiner")
@@ -24,6 +24,7 @@ def refiner_command(base: Path | None, content: float, distilled: float, **optio
         from .settings import TrainingSettings
     except ImportError as problem:
         raise click.ClickException(str(MissingExtra("training", "torch"))) from problem
+    tell_passed_over(*(Path(str(options[name])) for name in ("contents", "styles")))
     with shown_progress(options["steps"]) as tell:
         try:
             losses = LossWeights(content=content, style=1.0, distilled=distilled)

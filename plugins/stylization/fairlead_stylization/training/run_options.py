@@ -10,6 +10,8 @@ from typing import Any
 import click
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..pictures.folders import TRAINED, list_folder, passed_over
+
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -42,6 +44,13 @@ def run_options(*, steps: int, rate: float, every: int) -> Callable[[Any], Any]:
         return command
 
     return add
+
+
+def tell_passed_over(*folders: Path) -> None:
+    """Say what training does not read of folders, a line for each."""
+    listings = [list_folder(folder, TRAINED, within=True) for folder in dict.fromkeys(folders)]
+    for line in passed_over(listings, ", ".join(TRAINED)):
+        click.echo(line, err=True)
 
 
 @contextmanager

@@ -77,6 +77,30 @@ def test_hidden_files_of_a_folder_are_no_pictures(here: Path) -> None:
     assert [path.name for path in (here / "out").iterdir()] == ["photo.png"]
 
 
+def test_what_is_passed_over_in_a_folder_is_said_once(here: Path) -> None:
+    for name in ("a.heic", "b.HEIC", "c.avif", "notes"):
+        (here / "in" / name).write_bytes(b"no picture that is read")
+    result = run(style, "in", "--style", "paint.png", "--local", "-o", "out")
+    assert result.exit_code == 0 and [path.name for path in (here / "out").iterdir()] == ["photo.png"]
+    told = "in: passed over: 1 without an ending, 1 .avif, 2 .heic; accepted: PNG, JPEG"
+    assert result.stderr.count("passed over") == 1 and told in result.stderr and "passed over" not in result.stdout
+    (here / "in/photo.png").unlink()
+    result = run(style, "in", "--style", "paint.png", "--local", "-o", "out")
+    assert result.exit_code == 1 and "no picture in it (1 without an ending, 1 .avif, 2 .heic)" in result.output
+
+
+def test_a_kind_of_picture_that_is_not_read_is_named(here: Path) -> None:
+    (here / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(32))
+    result = run(style, "a.heic", "--style", "paint.png", "--local", "-o", "out")
+    assert result.exit_code == 1
+    assert (
+        result.stderr.strip().splitlines()[-1].endswith("a.heic: HEIC; accepted: PNG, JPEG, WebP, GIF, BMP, TIFF, PPM")
+    )
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(here / "in/b.ppm")
+    result = run(style, "in", "--style", "paint.png", "--local", "-o", "out")
+    assert result.exit_code == 0 and (here / "out/b.png").exists()
+
+
 def test_a_folder_loses_only_what_cannot_be_read(here: Path) -> None:
     (here / "in/bad.png").write_bytes(b"no picture")
     both = ("--style", "paint.png", "--style", "other.png", "--style-weight", "1", "--style-weight", "2")

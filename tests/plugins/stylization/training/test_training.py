@@ -154,8 +154,13 @@ def test_the_commands_train_and_export(settings: TrainingSettings, tmp_path: Pat
         tmp_path / "run",
     ]
     told += ["--steps", 1, "--batch", 2, "--size", 64, "--loss", "style=20"]
+    for name in ("a.heic", "b.heic"):
+        (settings.contents / name).write_bytes(b"a picture, but none that is read")
     got = CliRunner().invoke(train_command, [str(word) for word in told])
     assert got.exit_code == 0, got.output
+    assert (
+        f"{settings.contents}: passed over: 2 .heic; accepted: .jpg" in got.stderr and got.stderr.count("passed") == 1
+    )
     weights = tmp_path / "run" / "weights.safetensors"
     assert weights.stat().st_mode == (tmp_path / "run" / "losses.jsonl").stat().st_mode
     got = CliRunner().invoke(export_command, [str(weights), "--out", str(tmp_path / "graphs")])

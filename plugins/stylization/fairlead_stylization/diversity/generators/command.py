@@ -10,6 +10,7 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ...errors import BadSetting, MissingExtra, StylizationError
+from ...training.run_options import tell_passed_over
 
 
 @click.command("style-train-generator")
@@ -34,6 +35,7 @@ def train_generator_command(contents: Path, out: Path, **options: Any) -> None:
     try:
         _require_place(out)
         wanted = GeneratorTraining(**options)
+        tell_passed_over(contents)
         with Progress(*columns) as bar:
             task = bar.add_task(f"reading {contents}", total=wanted.steps)
 

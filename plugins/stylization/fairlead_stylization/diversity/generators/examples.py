@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from ...errors import BadPicture
 from ...pictures import Picture, read_picture
+from ...pictures.folders import TRAINED, list_folder
 
 #: Share of examples without any hint, and standard deviation of what is added to hints: they are never quite right.
 PLAIN, ROUGH = 0.5, 0.03
@@ -20,8 +21,8 @@ PLAIN, ROUGH = 0.5, 0.03
 def read_all(folder: Path, crop: int, skipped: Callable[[Path], bool]) -> list[Picture]:
     """All pictures below a folder that are as large as a crop; raises BadPicture where there is none."""
     found = []
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp") and not skipped(path):
+    for path in list_folder(folder, TRAINED, within=True).paths:
+        if not skipped(path):
             picture = read_picture(path)
             if min(picture.height, picture.width) >= crop:
                 found.append(picture)
