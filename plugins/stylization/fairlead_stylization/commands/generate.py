@@ -18,6 +18,7 @@ from fairlead_agent.cli.errors import CliError
 from ..errors import BadPicture, BadSetting, MissingExtra, StylizationError
 from ..pictures import Picture, read_picture, write_file, write_picture
 from .bars import progress_bars
+from .leftovers import remove_leftovers, surplus_results
 from .naming import Item, named
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -50,6 +51,7 @@ def style_generate(kind: str, inputs: tuple[Path, ...], **given: Any) -> None:
         _require(kind, given)
         items = named((("picture", path) for path in inputs), given["out"], [given["mask"]] if given["mask"] else [])
         completer = _completer(kind, given["weights"])
+        given["read"] = {path.resolve() for path in (*inputs, *([given["mask"]] if given["mask"] else ()))}
         console = Console()
         with progress_bars(console) as bar:
             for item in items:
@@ -94,10 +96,14 @@ def _completed(completer: Any, item: Item, given: dict[str, Any], bar: Progress)
         picture.pixels, hole, given["hints"], wanted, progress=lambda step: bar.update(task, completed=step)
     )
     bar.remove_task(task)
+    written = []
     for place, made in enumerate(several, 1):
-        yield write_picture(picture.with_pixels(made), given["out"] / f"{item.name}-{place:02d}.png")
+        written.append(f"{item.name}-{place:02d}.png")
+        yield write_picture(picture.with_pixels(made), given["out"] / written[-1])
     told = given["out"] / f"{item.name}-diversity.json"
-    yield write_file(told, (json.dumps(report, indent=2) + "\n").encode())
+    before = surplus_results(told, item.name, written)
+    yield write_file(told, (json.dumps(report | {"results": written}, indent=2) + "\n").encode())
+    remove_leftovers(before, given["read"])
 
 
 def _tell(kind: str, picture: Picture, path: Path, hints: bool) -> None:

@@ -23,6 +23,7 @@ from ..pictures.reading import ACCEPTED
 from ..pictures.writing import ENDINGS
 from ..service.form import PLAIN
 from .bars import progress_bars
+from .leftovers import FrameRecord, remove_leftovers, surplus_results, surplus_views
 from .looks import Look, Stylist, Wanted, find_stylist, read_bytes, style_bytes
 from .naming import Item, named
 from .prompting import fitted_prompt
@@ -94,6 +95,7 @@ def style(inputs: tuple[Path, ...], styles: tuple[Path, ...], **given: Any) -> N
         try:
             others = [*styles, *(given[name] for name in ("mask", "towards") if given[name] is not None)]
             items = named(_items(inputs, given["frames"]), given["out"], others, _ending(given))
+            given["read"] = {path.resolve() for path in (*inputs, *others)}
             _run(stylist, items, _look(styles, given), given)
         finally:
             stylist.close()
@@ -182,11 +184,15 @@ def _picture(stylist: Stylist, item: Item, look: Look, given: dict[str, Any], ba
         yield write_picture(made, out / f"{item.name}{_ending(given)}", quality=given["quality"])
         return
     several, report = stylist.several(encoded, look, wanted)
+    written = []
     for place, made in enumerate(several, 1):
         target = out / f"{item.name}-{place:02d}{_ending(given)}"
+        written.append(target.name)
         yield write_picture(picture.with_pixels(made), target, quality=given["quality"])
     told = out / f"{item.name}-diversity.json"
-    yield write_file(told, (json.dumps(report, indent=2) + "\n").encode())
+    before = surplus_results(told, item.name, written)
+    yield write_file(told, (json.dumps(report | {"results": written}, indent=2) + "\n").encode())
+    remove_leftovers(before, given["read"])
 
 
 def _video(stylist: Stylist, item: Item, look: Look, given: dict[str, Any], bar: Progress) -> Iterator[Path]:
@@ -196,6 +202,10 @@ def _video(stylist: Stylist, item: Item, look: Look, given: dict[str, Any], bar:
     _require_plain(given, "a video")
     path = item.path
     out = given["out"] / (item.name if path.is_dir() else f"{item.name}.mp4")
+    record, frames = None, ()
+    if path.is_dir():
+        record, frames = FrameRecord(out, path), [f"{each.stem}.png" for each in list_folder(path, ENDINGS).paths]
+        record.begin(frames)
     task = bar.add_task(f"frames of {path.name}", total=None)
     try:
         stylize_video(
@@ -204,6 +214,8 @@ def _video(stylist: Stylist, item: Item, look: Look, given: dict[str, Any], bar:
         )  # fmt: skip
     finally:
         bar.remove_task(task)
+    if record is not None:
+        remove_leftovers(record.end(frames), given["read"])
     yield out
 
 
@@ -236,11 +248,13 @@ def _scene(stylist: Stylist, item: Item, look: Look, given: dict[str, Any], bar:
         bar.update(task, description="stylizing its pattern", completed=0, total=None)
         made = stylize_scene(scene, lambda atlas: stylist.one(atlas, look), pattern=pattern, prompt=prompt).scene
         bar.update(task, description="rendering views", total=len(cameras))
+        before = surplus_views(folder, len(cameras))
         written = write_turntable(made, folder, cameras, progress=lambda done, _: bar.update(task, completed=done))
     finally:
         bar.remove_task(task)
     yield written[-1]
     yield write_scene(made, folder / ("scene.glb" if scene.mesh is not None else "scene.ply"))
+    remove_leftovers(before, given["read"])
 
 
 def _require_plain(given: dict[str, Any], what: str) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import BadPicture, MissingExtra
 from ..pictures import Limits, Picture, read_picture, write_picture
+from ..pictures.folders import list_folder
 from ..pictures.writing import ENDINGS
 
 F32 = NDArray[np.float32]
@@ -96,7 +97,7 @@ class FolderFrames:
 
     def __init__(self, path: Path, limits: Limits) -> None:
         self._limits = limits
-        self._paths = sorted(item for item in path.iterdir() if item.suffix.lower() in _FOLDER_PICTURES)
+        self._paths = list_folder(path, _FOLDER_PICTURES).paths
         if not self._paths:
             raise BadPicture(f"{path}: no picture in it; accepted: a folder with {', '.join(sorted(_FOLDER_PICTURES))}")
         self.count: int | None = len(self._paths)

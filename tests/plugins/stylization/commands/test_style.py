@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import socket
 from pathlib import Path
 
@@ -122,7 +124,62 @@ def test_frames_are_steady(here: Path) -> None:
         write_picture(read_picture(here / "photo.png"), here / f"frames/{number}.png")
     result = run(style, "frames", "--frames", "--style", "paint.png", "--local", "-o", "out")
     assert result.exit_code == 0, result.output
-    assert sorted(path.name for path in (here / "out/frames").iterdir()) == ["0.png", "1.png"]
+    assert sorted(path.name for path in (here / "out/frames").iterdir()) == [".styled.json", "0.png", "1.png"]
+    # Fewer frames leave none of the run before; what others put there stays, and so does what another source has.
+    (here / "frames/1.png").unlink()
+    for name in ("2.png", "notes.txt"):
+        (here / "out/frames" / name).write_bytes(b"mine")
+    result = run(style, "frames", "--frames", "--style", "paint.png", "--local", "-o", "out")
+    assert result.exit_code == 0 and "out/frames: 1 of an earlier run's results removed" in result.stderr
+    assert names(here / "out/frames") == {".styled.json", "0.png", "2.png", "notes.txt"}
+    write_picture(read_picture(here / "photo.png"), here / "else/frames/5.png")
+    result = run(style, "else/frames", "--frames", "--style", "paint.png", "--local", "-o", "out")
+    assert result.exit_code == 0 and "removed" not in result.stderr
+    assert names(here / "out/frames") == {".styled.json", "0.png", "2.png", "5.png", "notes.txt"}
+
+
+def test_a_stopped_run_over_frames_is_known_to_the_next(here: Path) -> None:
+    pytest.importorskip("cv2", reason="OpenCV is not installed: videos are not tested")
+    write_picture(read_picture(here / "photo.png"), here / "frames/0.png")
+    (here / "frames/1.png").write_bytes(b"no picture")
+    (here / "out/frames").mkdir(parents=True)
+    (here / "out/frames/1.png").write_bytes(b"mine")
+    assert run(style, "frames", "--frames", "--style", "paint.png", "--local", "-o", "out").exit_code == 1
+    (here / "frames/0.png").rename(here / "frames/2.png")
+    (here / "frames/1.png").unlink()
+    assert run(style, "frames", "--frames", "--style", "paint.png", "--local", "-o", "out").exit_code == 0
+    assert names(here / "out/frames") == {".styled.json", "1.png", "2.png"}
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_fewer_different_results_leave_none_of_the_run_before(here: Path) -> None:
+    words = ("--style", "paint.png", "--local", "-o", "out")
+    assert run(style, "photo.png", *words, "--diverse", "4").exit_code == 0
+    (here / "out/photo-05.png").write_bytes(b"mine")
+    mine = here / "out/photo-03.png"  # changed since
+    mine.write_bytes(b"mine, too")
+    os.utime(mine, ns=(0, (here / "out/photo-diversity.json").stat().st_mtime_ns + 1))
+    result = run(style, "photo.png", *words, "--diverse", "2")
+    assert result.exit_code == 0 and "out: 1 of an earlier run's results removed" in result.stderr
+    kept = {f"photo-0{number}.png" for number in (1, 2, 3, 5)} | {"photo-diversity.json"}
+    assert names(here / "out") == kept and mine.read_bytes() == b"mine, too"
+    assert json.loads((here / "out/photo-diversity.json").read_text())["results"] == ["photo-01.png", "photo-02.png"]
+    # What is read is never removed: a result of the last run is the style of this one.
+    result = run(style, "photo.png", "--style", "out/photo-02.png", "--local", "-o", "out", "--towards", "other.png")
+    assert result.exit_code == 0 and names(here / "out") == kept
+
+
+@pytest.mark.parametrize("told", ['{"results": ["../other.png", "other.png", 3]}', "[]", "{", '{"results": 1}'])
+def test_a_report_of_others_removes_nothing(here: Path, told: str) -> None:
+    (here / "out").mkdir()
+    (here / "out/other.png").write_bytes(b"mine")
+    (here / "out/photo-diversity.json").write_text(told)
+    words = ("--style", "paint.png", "--local", "-o", "out", "--diverse", "2")
+    result = run(style, "photo.png", *words)
+    assert result.exit_code == 0 and (here / "other.png").exists() and (here / "out/other.png").exists()
 
 
 def test_a_scene_gets_views_and_a_texture(here: Path) -> None:
@@ -136,6 +193,16 @@ def test_a_scene_gets_views_and_a_texture(here: Path) -> None:
     }  # fmt: skip
     again = trimesh.load(here / "out/ball/scene.glb", force="mesh")
     assert len(again.faces) == 320
+    # Fewer views leave none of the run before; after a gap, numbers are somebody else's.
+    (here / "out/ball/007.png").write_bytes(b"mine")
+    words = ("--style", "paint.png", "--local", "--views", "1", "--size", "48", "-o", "out")
+    result = run(style, "ball.ply", *words)
+    assert result.exit_code == 0 and "out/ball: 2 of an earlier run's results removed" in result.stderr
+    assert names(here / "out/ball") == {"000.png", "007.png", "turntable.gif", "scene.glb"}
+    # Without what tells of an earlier run nothing is known to be of one.
+    (here / "out/ball/turntable.gif").unlink()
+    (here / "out/ball/001.png").write_bytes(b"mine")
+    assert run(style, "ball.ply", *words).exit_code == 0 and (here / "out/ball/001.png").exists()
 
 
 @pytest.mark.parametrize(
