@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ from fairlead_stylization.pictures import read_picture
 from fairlead_stylization.quality.similarity import high_frequency_energy
 from fairlead_stylization.service.form import Asked
 from fairlead_stylization.service.varied import APART_STEPS, CELL, STRETCH, Searcher
-from fairlead_stylization.stylizer import NetworkStylizer, Style, StyleCode
+from fairlead_stylization.stylizer import NetworkStylizer, Style, StyleCode, whole
 
 Picture = NDArray[np.float32]
 
@@ -117,8 +118,14 @@ def measured(options: Options, contents: list[Path], styles: list[Path], weights
 def _seconds(searcher: Searcher, picture: Picture, look: Picture, seed: int) -> float:
     """Of a search for one result; the first one of a searcher also loads its network."""
     began = time.perf_counter()
-    list(searcher(picture, look, _asked(1, seed))[0])
+    _results(searcher, picture, look, _asked(1, seed))
     return time.perf_counter() - began
+
+
+def _results(searcher: Searcher, picture: Picture, look: Picture, asked: Asked) -> tuple[list[Picture], dict[str, Any]]:
+    """All results of a search, and its report."""
+    made, report = searcher(picture, look, asked)
+    return [whole(picture.shape, bands) for bands in made], report
 
 
 def _times(spent: dict[int, list[float]]) -> list[Row]:
@@ -143,7 +150,7 @@ def _tries(
 ) -> dict[str, torch.Tensor]:
     """Results of the search and of each kind of noise."""
     code, wanted = stylizer.encode_style(look), Search(count=COUNT, cell=CELL, seed=seed, stretch=STRETCH)
-    made, told = searcher(picture, look, _asked(COUNT, seed))
+    made, told = _results(searcher, picture, look, _asked(COUNT, seed))
     ours, draw, content = torch.cat([_tensor(one) for one in made]), _drawing(stylizer, code), _tensor(picture)
 
     def noise(bound: float) -> torch.Tensor:

@@ -15,12 +15,20 @@ VARIANTS = ("edge", "quality")
 NETWORK_S = {"edge": 2.7e-7, "quality": 1.85e-6}
 #: Of reading a JPEG and writing a PNG, for a pixel, and of a request whatever its size.
 CODEC_S, REQUEST_S = 2.4e-7, 4e-3
-#: Interpreter, numpy, ONNX Runtime, web server; graphs and what they keep.
-BASE_BYTES = 150 << 20
-#: A pixel's floats: the picture, its result, what is read and written; and features of a tile at once.
-PIXEL_BYTES, TILE_PIXELS, FEATURE_BYTES = 48, 1 << 20, {"edge": 340, "quality": 420}
+#: Interpreter, numpy, ONNX Runtime, web server, graphs, and what is kept for the next picture.
+BASE_BYTES = 250 << 20
+#: Of a pixel: the picture and its result in bytes, and what decodes, enlarges and encodes them.
+PIXEL_BYTES = 24
+#: Features of a pixel that is drawn. Pictures of at most so many are drawn at once, larger ones in tiles; and what is
+#: blended of a row of tiles.
+FEATURE_BYTES = {"edge": 340, "quality": 420}
+UNCUT_PIXELS, TILE_PIXELS, BAND_BYTES = 1280 * 1280, 768 * 768, 64 << 20
+#: PyTorch, once a search has been asked for; and a result's slopes, of a pixel that is searched.
+TORCH_BYTES, SLOPE_BYTES = 250 << 20, 2200
 STARTUP_S = 2.5
 SPREAD = 0.8
+#: What a node says about PyTorch.
+TORCH = "stylization_torch"
 
 
 def estimate(settings: Settings, variant: str, facts: NodeFacts) -> Estimate:
@@ -30,7 +38,8 @@ def estimate(settings: Settings, variant: str, facts: NodeFacts) -> Estimate:
     pixels = settings.expected_pixels
     processor_s = (REQUEST_S + pixels * (CODEC_S + NETWORK_S[variant])) * slowness
     latency_s = (REQUEST_S + pixels * (CODEC_S + NETWORK_S[variant] / max(1.0, cores))) * slowness
-    memory = {"dram": memory_bytes(settings, variant)}
+    searches = facts.software.get(TORCH, "missing") != "missing"
+    memory = {"dram": memory_bytes(settings, variant, searches)}
     watts = facts.watts_per_core
     return Estimate(
         latency_s=Quantiles.around(latency_s, SPREAD),
@@ -45,7 +54,36 @@ def estimate(settings: Settings, variant: str, facts: NodeFacts) -> Estimate:
     )
 
 
-def memory_bytes(settings: Settings, variant: str) -> int:
-    """Main memory of an instance, with as many of its largest pictures at work as it takes."""
-    features = min(settings.max_pixels, TILE_PIXELS) * FEATURE_BYTES[variant]
-    return BASE_BYTES + settings.max_in_flight * (settings.max_pixels * PIXEL_BYTES + features)
+def work_bytes(settings: Settings, variant: str, pixels: int, results: int = 0) -> int:
+    """Main memory that a request takes while it is at work.
+
+    Args:
+        settings: of the workload.
+        variant: of the network.
+        pixels: of its largest picture.
+        results: that are looked for; 0: the plain one.
+    """
+    if pixels <= UNCUT_PIXELS:
+        drawn = pixels * FEATURE_BYTES[variant]
+    else:
+        drawn = TILE_PIXELS * FEATURE_BYTES[variant] + BAND_BYTES
+    plain = pixels * PIXEL_BYTES + drawn
+    if not results:
+        return plain
+    # A change of the whole picture, and results that wait for the others.
+    drawing = plain + pixels * (12 + 3 * results)
+    # Content, style and what results are led to lie there as bytes.
+    searching = pixels * 9 + results * min(pixels, settings.diverse_pixels) * SLOPE_BYTES
+    return max(drawing, searching)
+
+
+def room_bytes(settings: Settings, variant: str, searches: bool) -> int:
+    """Main memory for all pictures at work: of the one that takes most."""
+    results = settings.max_diverse if searches else 0
+    largest = min(settings.max_pixels, UNCUT_PIXELS), settings.max_pixels
+    return max(work_bytes(settings, variant, pixels, results) for pixels in largest)
+
+
+def memory_bytes(settings: Settings, variant: str, searches: bool) -> int:
+    """Main memory of an instance; ``searches``: PyTorch is there to look for different results."""
+    return BASE_BYTES + (TORCH_BYTES if searches else 0) + room_bytes(settings, variant, searches)

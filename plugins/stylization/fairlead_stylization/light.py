@@ -8,7 +8,7 @@ from typing import Any
 
 from fairlead_agent.plugin import Description, Estimate, NodeFacts, Refusal, Workload, hookimpl
 
-from .cost import VARIANTS
+from .cost import TORCH, VARIANTS
 from .cost import estimate as predict
 from .settings import Settings, read_settings
 
@@ -38,7 +38,7 @@ class LightPlugin:
             settings = read_settings(workload.config)
         except ValueError as error:
             return Refusal(reason=str(error)[:2000])
-        answer = predict(settings, variant, facts)
+        answer = predict(settings, variant, facts.model_copy(update={"software": {**_software(), **facts.software}}))
         if settings.weights is None and not _ships(variant):
             return Refusal(reason=f"no weights of {variant} ship; name a folder with some as `weights`")
         return _refuse(settings, facts) or _refuse_memory(answer, facts) or answer
@@ -54,7 +54,7 @@ def _ships(variant: str) -> bool:
 
 
 def _software() -> dict[str, str]:
-    names = {"stylization_onnxruntime": "onnxruntime", "stylization_torch": "torch"}
+    names = {"stylization_onnxruntime": "onnxruntime", TORCH: "torch"}
     return {name: "missing" if find_spec(module) is None else "found" for name, module in names.items()}
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,14 @@ from fairlead_kernels.lattice import remove_lattice
 
 from .errors import BadPicture, BadSetting
 from .networks.kept import Kept
+from .pictures.picture import floats
 from .transform.colours import Colours, colour_map, with_colours_of
-from .transform.details import Details
-from .transform.tiles import Piece, Segment, Tiling, pooled
+from .transform.details import Details, Lent
+from .transform.tiles import Piece, Segment, Tiling, pooled, spans
 
 Array = NDArray[np.float32]
+#: Rows of a picture, and what they are: [rows, W, 3] in [0, 1].
+Band = tuple[slice, Array]
 
 #: Styles are looked at with about as many pixels as a square of this side has.
 STYLE_SIDE = 256
@@ -89,6 +92,30 @@ class Stylizer(Protocol):
         """A picture [H, W, 3] in [0, 1] in a mixture of styles; same size."""
         ...
 
+    def bands(
+        self,
+        content: Content,
+        styles: Sequence[Style],
+        strength: float = 1.0,
+        mask: Array | None = None,
+        keep_colours: bool = False,
+    ) -> Iterator[Band]:
+        """The same from top to bottom, so that it never lies in memory as a whole."""
+        ...
+
+
+class Content(Protocol):
+    """A picture of which parts are looked at: an array [H, W, 3], or what makes such parts."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[H, W, 3]."""
+        ...
+
+    def __getitem__(self, at: Any, /) -> NDArray[Any]:
+        """A part; bytes, or floats in [0, 1]."""
+        ...
+
 
 class Network(Protocol):
     """What runs the graphs; all arrays are float32."""
@@ -154,7 +181,7 @@ class NetworkStylizer:
         return self.network.weights_digest
 
     def encode_style(self, picture: Array) -> StyleCode:
-        """A style's code.
+        """A style's code; its picture in floats, or in bytes.
 
         Raises:
             BadPicture: not [h, w, 3] of finite numbers.
@@ -188,30 +215,45 @@ class NetworkStylizer:
             BadSetting: a strength or weights that are not.
         """
         content = _checked(content, "content")
+        return whole(content.shape, self.bands(content, styles, strength, mask, keep_colours))
+
+    def bands(
+        self,
+        content: Content,
+        styles: Sequence[Style],
+        strength: float = 1.0,
+        mask: Array | None = None,
+        keep_colours: bool = False,
+    ) -> Iterator[Band]:
+        """The same in bands from top to bottom; arguments and errors as of `stylize`.
+
+        Args:
+            content: any numbers are taken as they are: those of floats are expected in [0, 1].
+        """
         if mask is not None and mask.shape != content.shape[:2]:
             raise BadPicture(f"mask: shape {mask.shape}; accepted: the content's, {content.shape[:2]}")
         if not 0 <= strength <= 1:
             raise BadSetting(f"strength: {strength}; accepted: 0 to 1")
         weights = _weights(styles)
         if strength == 0:
-            return content.copy()
+            return ((rows, floats(content[rows]).copy()) for rows in spans(content.shape[0], self.tiling.tile, 0))
         codes = [style.look if isinstance(style.look, StyleCode) else self.encode_style(style.look) for style in styles]
         look = _look(content, codes, weights, strength)
-        lent = _lent(content, codes, look)
-        got = self._stylized(content, lent, look)
-        if keep_colours:
-            got = with_colours_of(got, content)
-        return got if mask is None else (content + mask[..., None] * (got - content)).astype(np.float32)
+        made = self._stylized(content, _Mixed(content, codes, look), look)
+        return (_finished(content, band, mask, keep_colours) for band in made)
 
-    def _stylized(self, content: Array, lent: Array, look: Look) -> Array:
+    def _stylized(self, content: Content, lent: _Mixed, look: Look) -> Iterator[Band]:
         def piece(at: Piece, given: Array | None) -> tuple[Array, Array]:
-            return self._piece(content[at], lent[at], look, given)
+            return self._piece(floats(content[at]), lent.inside(at), look, given)
 
-        if content.shape[0] * content.shape[1] <= self.tiling.largest:
-            return piece((slice(None), slice(None)), None)[0]
-        pieces = self.tiling.spread_over(content.shape[:2])
+        height, width = content.shape[:2]
+        if height * width <= self.tiling.largest:
+            every = slice(0, height)
+            yield every, piece((every, slice(0, width)), None)[0]
+            return
+        pieces = self.tiling.spread_over((height, width))
         given = pooled([piece(at, None)[1] for at in pieces], self.network.segments)
-        return self.tiling.blended(content.shape, lambda at: piece(at, given)[0])
+        yield from self.tiling.bands(content.shape, lambda at: piece(at, given)[0])
 
     def _piece(self, content: Array, lent: Array, look: Look, given: Array | None) -> tuple[Array, Array]:
         with self._framed.lent(*_framed_size(*content.shape[:2])) as (whole, fine):
@@ -223,7 +265,7 @@ class NetworkStylizer:
         return drawn, used
 
 
-def _look(content: Array, codes: Sequence[StyleCode], weights: Array, strength: float) -> Look:
+def _look(content: Content, codes: Sequence[StyleCode], weights: Array, strength: float) -> Look:
     stacked = [_stacked([getattr(code, name) for code in codes]) for name in ("filters", "means", "deviations")]
     statistics = _mean([code.statistics for code in codes], weights)
     target = Colours(
@@ -241,19 +283,50 @@ def _stacked(patches: list[Array]) -> Array:
     return np.stack([np.resize(one, (most, one.shape[1])) for one in patches])
 
 
-def _lent(content: Array, codes: Sequence[StyleCode], look: Look) -> Array:
-    """What the styles lend a content [H, W, 3], each by its weight."""
-    if len(codes) == 1:
-        return codes[0].details.carried(content, look.colours[0])
-    lent = np.zeros(content.shape, np.float32)
-    for code, weight in zip(codes, look.weights, strict=True):
-        if weight:
-            lent += weight * code.details.carried(content, look.colours[0])
-    return lent
+class _Mixed:
+    """What several styles lend a content, each by its weight."""
+
+    def __init__(self, content: Content, codes: Sequence[StyleCode], look: Look) -> None:
+        self._each: list[tuple[np.float32, Lent]] = [
+            (weight, code.details.lent(content, look.colours[0]))
+            for code, weight in zip(codes, look.weights, strict=True)
+            if weight
+        ]
+
+    def inside(self, at: Piece) -> Array:
+        """Of a part of the content, [rows, columns, 3]."""
+        (weight, first), *others = self._each
+        if not others and weight == 1:
+            return first.inside(at)
+        lent = weight * first.inside(at)
+        for weight, other in others:
+            lent += weight * other.inside(at)
+        return lent
+
+
+def _finished(content: Content, band: Band, mask: Array | None, keep_colours: bool) -> Band:
+    """A band with what of it is the content's."""
+    rows, got = band
+    if mask is None and not keep_colours:
+        return band
+    own = floats(content[rows])
+    if keep_colours:
+        got = with_colours_of(got, own)
+    if mask is not None:
+        got = (own + mask[rows][..., None] * (got - own)).astype(np.float32)
+    return rows, got
+
+
+def whole(shape: Sequence[int], bands: Iterator[Band]) -> Array:
+    """A picture [H, W, 3] of that shape from its bands."""
+    every = np.empty(tuple(shape), np.float32)
+    for rows, band in bands:
+        every[rows] = band
+    return every
 
 
 def _checked(picture: Array, name: str) -> Array:
-    picture = np.ascontiguousarray(picture, np.float32)
+    picture = floats(picture)
     if picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
         raise BadPicture(f"{name}: shape {picture.shape}; accepted: [height, width, 3]")
     if not pixels.finite(picture):

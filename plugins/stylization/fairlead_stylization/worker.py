@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from fairlead_agent.plugin import Budget, BudgetReply, Context
 
-from .cost import VARIANTS, memory_bytes
+from .cost import VARIANTS, memory_bytes, room_bytes, work_bytes
 from .networks.running import WEIGHTS, shipped_stylizer, student_file
 from .pictures import Limits
 from .service.application import Application
@@ -66,6 +67,8 @@ class Worker:
             Stylist(self._stylizer, limits, searcher),
             max_in_flight=settings.max_in_flight,
             max_waiting=settings.max_waiting,
+            work_bytes=lambda pixels, results: work_bytes(settings, self._variant, pixels, results),
+            room_bytes=room_bytes(settings, self._variant, _searches()),
             max_bytes=settings.max_bytes,
             max_diverse=settings.max_diverse,
             registry=context.metrics,
@@ -79,7 +82,7 @@ class Worker:
 
     def reconfigure(self, budget: Budget, deadline_s: float) -> BudgetReply:
         """Say what is needed: the largest picture that is accepted has to fit."""
-        least = {} if self._settings is None else {"dram": memory_bytes(self._settings, self._variant)}
+        least = {} if self._settings is None else {"dram": memory_bytes(self._settings, self._variant, _searches())}
         limit = budget.memory_bytes.get("dram")
         fits = limit is None or least.get("dram", 0) <= limit
         reason = "" if fits else f"pictures of max_pixels need {least['dram']} bytes of dram"
@@ -92,6 +95,10 @@ class Worker:
         if not spent:
             return {}
         return {"latency_p90_s": spent[int(0.9 * (len(spent) - 1))], "throughput_per_s": len(spent) / sum(spent)}
+
+
+def _searches() -> bool:
+    return find_spec("torch") is not None
 
 
 def _folder(settings: Settings) -> Path:

@@ -20,7 +20,7 @@ from ..errors import BadPicture, BadSetting
 from ..pictures import encode_picture, read_mask, read_picture
 from ..pictures.picture import Picture
 from ..service.form import PLAIN, Asked
-from ..stylizer import Style, Stylizer, looked_at
+from ..stylizer import Style, Stylizer, looked_at, whole
 
 F32 = NDArray[np.float32]
 PLUGIN = "stylization"
@@ -150,7 +150,8 @@ class InProcess:
         towards = None if wanted.towards is None else read_picture(wanted.towards, name="towards").pixels
         mask = None if look.mask is None else read_mask(look.mask, picture)
         made, report = self._searcher(picture.pixels, style.pixels, asked, towards)
-        return (under(mask, picture.pixels, one) for one in made), report
+        masked = (one if mask is None else under(mask, picture.pixels, one) for one in made)
+        return (whole(picture.pixels.shape, one) for one in masked), report
 
     def weights(self) -> Path:
         """See `Stylist`."""

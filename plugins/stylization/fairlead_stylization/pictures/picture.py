@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 F32 = NDArray[np.float32]
+U8 = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,7 @@ class Limits:
 
     Attributes:
         pixels: width times height. The default takes 8K video frames and photographs of 64 megapixels; a decoded
-            picture takes 12 bytes for each pixel.
+            picture takes 12 bytes for each pixel, one that is stored as its file has it 3.
         file_bytes: of the encoded picture.
         set_by: what a user would change to have larger pictures accepted; "": nothing that is told.
     """
@@ -61,3 +62,41 @@ class Picture:
         if pixels.shape != self.pixels.shape:
             raise ValueError(f"pixels {pixels.shape}: accepted: {self.pixels.shape}")
         return Picture(pixels, self.alpha, self.source, self.conversions)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A decoded picture as its file has it: a quarter of what its floats take.
+
+    Attributes:
+        pixels: sRGB [height, width, 3], uint8; float32 in [0, 1] of files of more than 8 bits.
+        alpha: uint8 [height, width]; None: opaque.
+        source, conversions: as of a `Picture`.
+    """
+
+    pixels: U8 | F32
+    alpha: U8 | None = None
+    source: str = "picture"
+    conversions: tuple[str, ...] = ()
+
+    @property
+    def height(self) -> int:
+        """In pixels."""
+        return self.pixels.shape[0]
+
+    @property
+    def width(self) -> int:
+        """In pixels."""
+        return self.pixels.shape[1]
+
+    def picture(self) -> Picture:
+        """The picture in floats."""
+        alpha = None if self.alpha is None else floats(self.alpha)
+        return Picture(floats(self.pixels), alpha, self.source, self.conversions)
+
+
+def floats(values: U8 | F32) -> F32:
+    """Numbers of a picture, or of a part of one, as float32, contiguous; bytes become [0, 1]."""
+    if values.dtype == np.uint8:
+        return values / np.float32(255)
+    return np.ascontiguousarray(values, np.float32)

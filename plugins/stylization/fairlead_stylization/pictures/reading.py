@@ -15,14 +15,22 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import BadPicture
 from .folders import unread_kind
-from .picture import F32, Limits, Picture
+from .picture import F32, Limits, Picture, Stored
 
 #: What Pillow may try: formats whose decoders are widely used. PSD, EPS and others can start programs or hide bombs.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 ACCEPTED = "PNG, JPEG, WebP, GIF, BMP, TIFF, PPM"
+#: Rows of deep pictures that are converted at once: on the way they take three times what they come to.
+_ROWS = 256
+_ORIENTATION = 0x0112
 
 
 def read_picture(source: Path | str | bytes, *, limits: Limits | None = None, name: str | None = None) -> Picture:
+    """Decode a file, or the bytes of one, to floats; arguments and errors as of `read_stored`."""
+    return read_stored(source, limits=limits, name=name).picture()
+
+
+def read_stored(source: Path | str | bytes, *, limits: Limits | None = None, name: str | None = None) -> Stored:
     """Decode a file, or the bytes of one.
 
     Args:
@@ -46,6 +54,16 @@ def read_picture(source: Path | str | bytes, *, limits: Limits | None = None, na
             raise
         except Exception as error:  # Pillow's decoders raise what they like for damaged files
             raise BadPicture(f"{told}: cannot be decoded ({error}); accepted: a whole {image.format} file") from error
+
+
+def pixels_of(content: bytes, limits: Limits) -> int:
+    """Width times height as a file's header states it; 0 where it would be refused."""
+    try:
+        with _opened(content, "picture") as image:
+            _require_size(image, "picture", limits)
+            return image.width * image.height
+    except BadPicture:
+        return 0
 
 
 def _content(path: Path, limits: Limits) -> bytes:
@@ -78,21 +96,23 @@ def _require_size(image: Image.Image, told: str, limits: Limits) -> None:
         raise BadPicture(f"{told}: {width}x{height} pixels; accepted: at most {limits.pixels} in all{change}")
 
 
-def _converted(image: Image.Image, told: str) -> Picture:
+def _converted(image: Image.Image, told: str) -> Stored:
     said = list(_said(image))
-    turned = ImageOps.exif_transpose(image)
-    if turned.size != image.size or turned.getexif().get(0x0112) != image.getexif().get(0x0112):
+    # In place: nothing is copied where nothing is turned.
+    size, orientation = image.size, image.getexif().get(_ORIENTATION)
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.size != size or image.getexif().get(_ORIENTATION) != orientation:
         said.append("turned as its orientation says")
     alpha = None
-    if turned.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in turned.info:
-        with_alpha = np.asarray(turned.convert("RGBA"), np.float32) / np.float32(255)
+    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        with_alpha = np.asarray(image.convert("RGBA"))
         alpha, pixels = np.ascontiguousarray(with_alpha[..., 3]), np.ascontiguousarray(with_alpha[..., :3])
-        alpha = None if bool((alpha >= 1).all()) else alpha
-    elif turned.mode.startswith("I") or turned.mode == "F":
-        pixels = _deep(turned, told)
+        alpha = None if bool((alpha == 255).all()) else alpha
+    elif image.mode.startswith("I") or image.mode == "F":
+        pixels = _deep(image, told)
     else:
-        pixels = np.asarray(turned.convert("RGB"), np.float32) / np.float32(255)
-    return Picture(pixels, alpha, told, tuple(said))
+        pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    return Stored(pixels, alpha, told, tuple(said))
 
 
 def _said(image: Image.Image) -> Iterator[str]:
@@ -107,9 +127,13 @@ def _said(image: Image.Image) -> Iterator[str]:
 
 
 def _deep(image: Image.Image, told: str) -> F32:
-    """Grey values of 16 or 32 bits, or floats: [height, width, 3] in [0, 1]."""
-    grey = np.asarray(image, np.float64)
-    if not np.isfinite(grey).all():
+    """Grey values of 16 or 32 bits, or floats: [height, width, 3] in [0, 1], each number once in memory."""
+    values = np.asarray(image)
+    if not np.isfinite(values).all():
         raise BadPicture(f"{told}: pixels that are not finite; accepted: finite values")
-    top = 65535.0 if image.mode.startswith("I") else max(1.0, float(grey.max()))
-    return np.repeat(np.clip(grey / top, 0, 1).astype(np.float32)[..., None], 3, axis=2)
+    top = 65535.0 if image.mode.startswith("I") else max(1.0, float(values.max()))
+    grey = np.empty(values.shape, np.float32)
+    for first in range(0, len(values), _ROWS):
+        rows = slice(first, first + _ROWS)
+        grey[rows] = np.clip(values[rows].astype(np.float64) / top, 0, 1)
+    return np.broadcast_to(grey[..., None], (*grey.shape, 3))

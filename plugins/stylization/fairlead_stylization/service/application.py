@@ -21,6 +21,7 @@ from . import errors
 from .errors import Refused
 from .form import read_form
 from .leaving import left
+from .room import Room
 from .stylist import Answer, Stylist
 from .trying import page
 
@@ -34,6 +35,9 @@ class Application:
     Args:
         stylist: answers.
         max_in_flight, max_waiting: pictures at work, and requests that wait for that.
+        work_bytes: memory that a picture of so many pixels takes while it is at work, and of a search for so many
+            results (0: for none).
+        room_bytes: for all pictures at work; what would not fit beside the others waits. None: no bound.
         max_bytes, max_diverse: of a request.
         registry: of metrics.
         accepting: False while the instance drains.
@@ -46,6 +50,8 @@ class Application:
         *,
         max_in_flight: int = 2,
         max_waiting: int = 32,
+        work_bytes: Callable[[int, int], int] = lambda pixels, results: 0,
+        room_bytes: int | None = None,
         max_bytes: int = 64 << 20,
         max_diverse: int = 8,
         registry: CollectorRegistry | None = None,
@@ -55,7 +61,7 @@ class Application:
         self._stylist, self._accepting, self._spent = stylist, accepting, spent
         self._max_bytes, self._max_diverse = max_bytes, max_diverse
         self._most = max_in_flight + max_waiting
-        self._slots = asyncio.Semaphore(max_in_flight)
+        self._work_bytes, self._room = work_bytes, Room(max_in_flight, room_bytes)
         self._here = 0
         self._registry = CollectorRegistry() if registry is None else registry
         self._count(self._registry)
@@ -91,7 +97,9 @@ class Application:
         result = "error"
         try:
             asked = await read_form(request, self._max_bytes, self._max_diverse)
-            async with self._slots:
+            pixels = await run_in_threadpool(self._stylist.pixels, asked)
+            results = asked.diverse if asked.searched else 0
+            async with self._room.taken(self._work_bytes(pixels, results)):
                 # Whoever waited and left costs nothing.
                 if await request.is_disconnected():
                     result = "gone"

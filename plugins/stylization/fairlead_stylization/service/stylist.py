@@ -8,7 +8,7 @@ import json
 import time
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -16,17 +16,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..pictures import Limits, Picture, encode_picture, read_mask, read_picture
-from ..stylizer import Style, StyleCode, Stylizer
+from ..networks.kept import LARGEST_PIXELS, give_freed_memory_back
+from ..pictures import Canvas, Limits, Stored, floats, pixels_of, read_mask, read_stored
+from ..stylizer import Band, Content, Style, StyleCode, Stylizer
 from .errors import Refused
 from .form import FORMATS, Asked
 from .varied import under
 
 F32 = NDArray[np.float32]
 CODES_KEPT = 64
-#: A content, a style, what is asked, a picture to come nearer to, and whether nobody waits any more: results
-#: [height, width, 3], and a report.
-Varied = Callable[[F32, F32, Asked, F32 | None, Callable[[], bool]], tuple[Iterable[F32], dict[str, Any]]]
+#: A content, a style, what is asked, a picture to come nearer to, and whether nobody waits any more: results in bands,
+#: and a report.
+Varied = Callable[
+    [Content, NDArray[Any], Asked, NDArray[Any] | None, Callable[[], bool]],
+    tuple[Iterable[Iterator[Band]], dict[str, Any]],
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,14 @@ class Stylist:
 
     def answer(self, asked: Asked, stopped: Callable[[], bool] = lambda: False) -> Answer:
         """Answer a request; ``stopped`` says that nobody waits any more. Raises BadPicture, BadSetting or Refused."""
+        try:
+            return self._answered(asked, stopped)
+        finally:
+            # What searches and large pictures took is of no use to the next small one.
+            if asked.searched or self.pixels(asked) > LARGEST_PIXELS:
+                give_freed_memory_back()
+
+    def _answered(self, asked: Asked, stopped: Callable[[], bool]) -> Answer:
         began = time.monotonic()
         content = self._read(asked.content, "content")
         mask = None if asked.mask is None else read_mask(asked.mask, content, limits=self._limits)
@@ -83,15 +95,20 @@ class Stylist:
             known = [self._style(style, f"style {place}") for place, style in enumerate(asked.styles, 1)]
             said = [style.conversions for style in known]
             styles = [Style(style.code, weight) for style, weight in zip(known, asked.weights, strict=True)]
-            made = self.stylizer.stylize(content.pixels, styles, asked.strength, mask, asked.keep_colours)
-            body = encode_picture(content.with_pixels(made), asked.format, quality=asked.quality)
+            made = self.stylizer.bands(content.pixels, styles, asked.strength, mask, asked.keep_colours)
+            body = _encoded(content, made, asked)
             kind = FORMATS[asked.format]
         told = [f"content: {text}" for text in content.conversions]
         told += [f"style {place}: {text}" for place, texts in enumerate(said, 1) for text in texts]
         return Answer(body, kind, tuple(told), content.height * content.width, time.monotonic() - began)
 
-    def _read(self, encoded: bytes, name: str) -> Picture:
-        return read_picture(encoded, limits=self._limits, name=name)
+    def pixels(self, asked: Asked) -> int:
+        """Of the largest picture of a request, by their headers; what cannot be read is told when it is answered."""
+        others = [file for file in (asked.mask, asked.towards) if file is not None]
+        return max(pixels_of(file, self._limits) for file in (asked.content, *asked.styles, *others))
+
+    def _read(self, encoded: bytes, name: str) -> Stored:
+        return read_stored(encoded, limits=self._limits, name=name)
 
     def _style(self, encoded: bytes, name: str) -> _Known:
         """A style by its file; one that was asked for before is not even decoded."""
@@ -109,7 +126,7 @@ class Stylist:
         return known
 
     def _several(
-        self, content: Picture, looks: list[Picture], mask: F32 | None, asked: Asked, stopped: Callable[[], bool]
+        self, content: Stored, looks: list[Stored], mask: F32 | None, asked: Asked, stopped: Callable[[], bool]
     ) -> bytes:
         if len(looks) > 1:
             named = "diverse" if asked.diverse > 1 else "towards or text"
@@ -119,8 +136,16 @@ class Stylist:
         ending = "jpg" if asked.format == "JPEG" else asked.format.lower()
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w") as archive:
-            for place, pixels in enumerate(made, 1):
-                picture = content.with_pixels(under(mask, content.pixels, pixels))
-                archive.writestr(f"{place:02d}.{ending}", encode_picture(picture, asked.format, quality=asked.quality))
+            for place, bands in enumerate(made, 1):
+                masked = bands if mask is None else under(mask, content.pixels, bands)
+                archive.writestr(f"{place:02d}.{ending}", _encoded(content, masked, asked))
             archive.writestr("report.json", json.dumps(report, indent=2))
         return packed.getvalue()
+
+
+def _encoded(content: Stored, bands: Iterable[Band], asked: Asked) -> bytes:
+    """A result's file, with the content's alpha."""
+    canvas = Canvas((content.height, content.width), asked.format, content.source)
+    for rows, band in bands:
+        canvas.lay(rows, band, None if content.alpha is None else floats(content.alpha[rows]))
+    return canvas.encoded(quality=asked.quality)

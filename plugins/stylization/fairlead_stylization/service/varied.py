@@ -14,14 +14,15 @@ from PIL import Image
 
 from ..diversity.request import REACH, STEPS, Search
 from ..errors import BadSetting, MissingExtra
+from ..pictures import floats
 from ..settings import DIVERSE_PIXELS
-from ..stylizer import Style, Stylizer, style_pixels
+from ..stylizer import Band, Content, Style, StyleCode, Stylizer, style_pixels
 from ..transform.colours import with_colours_of
 from .form import Asked
 
 F32 = NDArray[np.float32]
-
-
+#: A picture [height, width, 3] in floats or bytes.
+Look = NDArray[Any]
 #: Pixels between two values of a change, in the picture that is searched. A fine lattice leaves more to find: of what
 #: one of 16 pixels can reach, a few steps find nearly all, and chance most.
 CELL = 6
@@ -63,13 +64,13 @@ class Searcher:
 
     def __call__(
         self,
-        content: F32,
-        style: F32,
+        content: Content,
+        style: Look,
         asked: Asked,
-        towards: F32 | None = None,
+        towards: Look | None = None,
         stopped: Callable[[], bool] = lambda: False,
-    ) -> tuple[Iterable[F32], dict[str, Any]]:
-        """Results [height, width, 3], made one after the other, and what they are like.
+    ) -> tuple[Iterable[Iterator[Band]], dict[str, Any]]:
+        """Results, made one after the other and each in bands from top to bottom, and what they are like.
 
         Changes of large pictures are looked for in small ones: they have no details that would be lost.
 
@@ -86,14 +87,15 @@ class Searcher:
         wanted = Search(asked.diverse, asked.bound, self._steps or usual, CELL, asked.seed, stretch)
         found, report = _search((student, self._refiner), small, style, asked, towards, space, stopped, wanted)
         changes = (found.inputs - _tensor(small)).permute(0, 2, 3, 1).numpy()
-        made = takewhile(lambda _: not stopped(), self._drawn(content, style, changes, asked))
-        return (with_colours_of(one, content) if asked.keep_colours else one for one in made), report
-
-    def _drawn(self, content: F32, style: F32, changes: F32, asked: Asked) -> Iterator[F32]:
         code = self._stylizer.encode_style(style)
-        for change in changes:
-            changed = np.clip(content + enlarged(change, content.shape[:2]), 0, 1)
-            yield self._stylizer.stylize(changed, [Style(code)], asked.strength)
+        made = (self._drawn(content, code, change, asked) for change in changes)
+        return takewhile(lambda _: not stopped(), made), report
+
+    def _drawn(self, content: Content, code: StyleCode, change: F32, asked: Asked) -> Iterator[Band]:
+        changed = _Changed(content, enlarged(change, content.shape[:2]))
+        for rows, band in self._stylizer.bands(changed, [Style(code)], asked.strength):
+            # What is kept are the content's colours, not those of its change.
+            yield rows, with_colours_of(band, floats(content[rows])) if asked.keep_colours else band
 
     def _space_for(self, text: str) -> Any:
         if not text:
@@ -124,9 +126,9 @@ class Searcher:
 def _search(
     networks: tuple[Any, Any],
     content: F32,
-    style: F32,
+    style: Look,
     asked: Asked,
-    towards: F32 | None,
+    towards: Look | None,
     space: Any,
     stopped: Callable[[], bool],
     wanted: Search,
@@ -138,7 +140,7 @@ def _search(
     from ..diversity.report import diversity
     from ..diversity.search import search
 
-    picture, look = _tensor(content), _tensor(style_pixels(style))
+    picture, look = _tensor(content), _tensor(style_pixels(floats(style)))
     student, refiner = networks
     transfer = StyleTransfer(student, look, asked.strength, refiner)
     with torch.no_grad():
@@ -153,35 +155,51 @@ def _search(
     return found, report
 
 
-def under(mask: F32 | None, content: F32, made: F32) -> F32:
-    """A result where a mask [height, width] has it; everywhere where there is none."""
-    return made if mask is None else (content + mask[..., None] * (made - content)).astype(np.float32)
+class _Changed:
+    """A content [height, width, 3] with a change, of which parts are made when they are looked at."""
+
+    def __init__(self, content: Content, change: F32) -> None:
+        self._content, self._change = content, change
+        self.shape = change.shape
+
+    def __getitem__(self, at: Any) -> F32:
+        return np.clip(floats(self._content[at]) + self._change[at], 0, 1)
 
 
-def smaller(picture: F32, most: int) -> F32:
-    """A picture of at most so many pixels, its proportions kept; the same array where it is small already."""
+def under(mask: F32, content: Content, bands: Iterable[Band]) -> Iterator[Band]:
+    """A result where a mask [height, width] has it, in bands."""
+    for rows, made in bands:
+        own = floats(content[rows])
+        yield rows, (own + mask[rows][..., None] * (made - own)).astype(np.float32)
+
+
+def smaller(picture: Content, most: int) -> F32:
+    """A picture of at most so many pixels in floats, its proportions kept."""
     factor = np.sqrt(most / (picture.shape[0] * picture.shape[1]))
     if factor >= 1:
-        return picture
+        return floats(picture[:])
     height, width = (max(1, int(length * factor)) for length in picture.shape[:2])
-    image = Image.fromarray((picture.clip(0, 1) * 255 + 0.5).astype(np.uint8))
+    held = picture[:]
+    image = Image.fromarray(held if held.dtype == np.uint8 else (held.clip(0, 1) * 255 + 0.5).astype(np.uint8))
     return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS), np.float32) / 255
 
 
 def enlarged(change: F32, size: Sequence[int]) -> F32:
     """A smooth change [h, w, 3] of a small picture for one of that height and width."""
-    channels = [Image.fromarray(np.ascontiguousarray(change[..., channel])) for channel in range(change.shape[2])]
-    grown = [np.asarray(one.resize((size[1], size[0]), Image.Resampling.BILINEAR), np.float32) for one in channels]
-    return np.stack(grown, axis=2)
+    grown = np.empty((*size, change.shape[2]), np.float32)
+    for channel in range(change.shape[2]):
+        image = Image.fromarray(np.ascontiguousarray(change[..., channel]))
+        grown[..., channel] = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return grown
 
 
-def _objective(features: Any, plain: Any, asked: Asked, towards: F32 | None, space: Any) -> Any:
+def _objective(features: Any, plain: Any, asked: Asked, towards: Look | None, space: Any) -> Any:
     """What is wanted: near a picture, along a text's direction, and, of several, far from each other."""
     from ..diversity.objectives import Along, Spread, Towards
 
     parts: list[Any] = []
     if towards is not None:
-        parts.append(Towards(features, _tensor(style_pixels(towards))))
+        parts.append(Towards(features, _tensor(style_pixels(floats(towards)))))
     if space is not None:
         parts.append(Along(space, plain, space.direction(asked.text, asked.text_from)))
     if not parts:

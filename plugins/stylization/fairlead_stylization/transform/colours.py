@@ -7,12 +7,15 @@ normal distributions): afterwards the content has the style's mean colour and it
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fairlead_kernels import pixels
 from fairlead_kernels.covariances import least_map
+
+from ..pictures.picture import floats
 
 Array = NDArray[np.float32]
 
@@ -30,10 +33,10 @@ class Colours:
     covariance: Array
 
     @classmethod
-    def of(cls, picture: Array, most: int = 65536) -> Colours:
-        """Of a picture [H, W, 3], by about `most` of its pixels, evenly spaced."""
+    def of(cls, picture: Any, most: int = 65536) -> Colours:
+        """Of a picture [H, W, 3] in floats or bytes, by about `most` of its pixels, evenly spaced."""
         step = max(1, int(np.sqrt(picture.shape[0] * picture.shape[1] / most)))
-        return cls(*pixels.moments(np.asarray(picture, np.float32), step))
+        return cls(*pixels.moments(floats(picture[::step, ::step])))
 
 
 def colour_map(content: Colours, style: Colours, strength: float = 1.0) -> Array:

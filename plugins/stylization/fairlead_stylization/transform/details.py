@@ -10,6 +10,7 @@ neighbouring places, and flat areas do not repeat one of them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from fairlead_kernels import pixels
 from fairlead_kernels.quilting import nearest, quilt, surroundings
 
+from ..pictures.picture import floats
 from .colours import recoloured
 
 Array = NDArray[np.float32]
@@ -32,6 +34,9 @@ FADE = 8
 NEARNESS = 1.0
 #: Kinds of tiles along each axis.
 KINDS = 3
+
+#: Rows of cells that are looked at together.
+_BAND = 64
 
 #: Half a tile with what fades.
 _REACH = (HOP * CELL + FADE) // 2
@@ -69,16 +74,17 @@ class Details:
 
         Tiles of HOP cells each take what is fine at their place; where they meet, one fades into the next.
         """
-        height, width = content.shape[:2]
-        if height % CELL or width % CELL:
-            content = np.pad(content, [(0, -height % CELL), (0, -width % CELL), (0, 0)], mode="edge")
-        cells = recoloured(pixels.cells(content, CELL), mapping)
+        return self.lent(content, mapping).inside((slice(0, content.shape[0]), slice(0, content.shape[1])))
+
+    def lent(self, content: Any, mapping: Array) -> Lent:
+        """The same, not yet laid down; the content in floats or bytes, or what gives parts of it."""
+        cells = recoloured(_cells(content), mapping)
         rows, columns = (_middles(length) for length in cells.shape[:2])
         wanted = _patches(cells, rows, columns, self.size).reshape(len(rows), len(columns), -1)
         chosen = self._chosen(wanted)
         # The padding makes of a cell's middle its tile's first pixel.
         tops, lefts = (part.astype(np.int32) * CELL + CELL // 2 for part in np.divmod(chosen, self.size[1]))
-        return quilt(self.fine, tops, lefts, HOP * CELL, FADE, (height, width))
+        return Lent(self.fine, tops, lefts, (content.shape[0], content.shape[1]))
 
     @property
     def kinds(self) -> tuple[int, int]:
@@ -105,6 +111,57 @@ class Details:
         tiles = _kinds(*wanted.shape[:2], 1, *self.kinds)
         flat = wanted.reshape(-1, wanted.shape[2])
         return nearest(flat, tiles.ravel(), self.patches, self.kinds_of_places()).reshape(wanted.shape[:2])
+
+
+@dataclass(frozen=True)
+class Lent:
+    """What a content is lent, laid down where it is asked for.
+
+    Attributes:
+        fine: [h, w, 3], where tiles are taken from.
+        tops, lefts: [rows, columns], each tile's first pixel there.
+        size: height and width of the content.
+    """
+
+    fine: Array
+    tops: NDArray[np.int32]
+    lefts: NDArray[np.int32]
+    size: tuple[int, int]
+
+    def inside(self, at: tuple[slice, slice]) -> Array:
+        """Details of a part of the content, [rows, columns, 3]."""
+        (down, rows, height), (across, columns, width) = map(_needed, at, self.size, self.tops.shape)
+        tiles = self.tops[down, across], self.lefts[down, across]
+        laid = quilt(self.fine, *tiles, HOP * CELL, FADE, (height, width))
+        return np.ascontiguousarray(laid[rows, columns])
+
+
+def _needed(span: slice, length: int, tiles: int) -> tuple[slice, slice, int]:
+    """Along an axis: tiles that show in a span, the span among what they cover, and how long that is.
+
+    The outermost tiles of those that are laid do not fade: they are taken so far out that this does not show.
+    """
+    hop, margin = HOP * CELL, FADE // 2
+    first = max(0, (span.start - margin) // hop)
+    last = min(tiles, -(-(span.stop + margin) // hop))
+    return (
+        slice(first, last),
+        slice(span.start - first * hop, span.stop - first * hop),
+        min(last * hop, length) - first * hop,
+    )
+
+
+def _cells(content: Any) -> Array:
+    """The means of a content's cells, [H / 8, W / 8, 3] rounded up, by bands: no copy of the whole is made."""
+    height, width = content.shape[:2]
+    means = np.empty((-(-height // CELL), -(-width // CELL), 3), np.float32)
+    for first in range(0, len(means), _BAND):
+        band = floats(content[first * CELL : (first + _BAND) * CELL])
+        below, beside = -len(band) % CELL, -width % CELL
+        if below or beside:
+            band = np.pad(band, [(0, below), (0, beside), (0, 0)], mode="edge")
+        means[first : first + _BAND] = pixels.cells(band, CELL)
+    return means
 
 
 def _kinds(rows: int, columns: int, hop: int, down: int, across: int) -> NDArray[np.int32]:

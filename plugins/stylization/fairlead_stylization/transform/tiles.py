@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,14 +60,28 @@ class Tiling:
 
     def blended(self, shape: tuple[int, ...], make: Callable[[Piece], Array]) -> Array:
         """A picture of that shape from tiles, each weighted down linearly towards its borders."""
-        total, weights = np.zeros(shape, np.float32), np.zeros((*shape[:2], 1), np.float32)
-        for piece in self.pieces(shape):
-            made = make(piece)
-            weight = self._ramp(made.shape[0])[:, None, None] * self._ramp(made.shape[1])[None, :, None]
-            total[piece] += made * weight
-            weights[piece] += weight
-        total /= weights
-        return total
+        whole = np.empty(shape, np.float32)
+        for rows, band in self.bands(shape, make):
+            whole[rows] = band
+        return whole
+
+    def bands(self, shape: tuple[int, ...], make: Callable[[Piece], Array]) -> Iterator[tuple[slice, Array]]:
+        """The same in bands from top to bottom: what is blended at once is no more than a row of tiles."""
+        down, across = (spans(length, self.tile, self.overlap) for length in shape[:2])
+        total = np.zeros((down[0].stop, *shape[1:]), np.float32)
+        weights = np.zeros((*total.shape[:2], 1), np.float32)
+        for row, after in zip(down, [*(span.start for span in down[1:]), shape[0]], strict=True):
+            for column in across:
+                made = make((row, column))
+                weight = self._ramp(made.shape[0])[:, None, None] * self._ramp(made.shape[1])[None, :, None]
+                total[:, column] += made * weight
+                weights[:, column] += weight
+            # No later tile reaches these rows.
+            ready = after - row.start
+            yield slice(row.start, after), total[:ready] / weights[:ready]
+            for kept in (total, weights):
+                kept[:-ready] = kept[ready:]
+                kept[-ready:] = 0
 
     def _ramp(self, length: int) -> Array:
         places = np.minimum(np.arange(length) + 1, length - np.arange(length))

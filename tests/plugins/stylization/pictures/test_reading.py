@@ -12,7 +12,16 @@ import pytest
 from PIL import Image
 
 from fairlead_stylization.errors import BadPicture
-from fairlead_stylization.pictures import Limits, Picture, encode_picture, read_mask, read_picture, write_picture
+from fairlead_stylization.pictures import (
+    Limits,
+    Picture,
+    encode_picture,
+    pixels_of,
+    read_mask,
+    read_picture,
+    read_stored,
+    write_picture,
+)
 
 
 def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
@@ -139,6 +148,24 @@ def test_any_damage_raises_one_kind_of_error(format: str) -> None:
             read_picture(bytes(damaged), limits=Limits(pixels=10_000))
         except BadPicture as error:
             assert "accepted" in str(error) or "picture" in str(error)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "I;16"])
+def test_what_is_stored_is_what_is_read(mode: str) -> None:
+    pixels = noise(9, 7, 4)
+    image = Image.fromarray(pixels[..., :3] if mode != "RGBA" else pixels)
+    deep = Image.fromarray(pixels[..., 0].astype(np.uint16) * 200)
+    content = encoded(deep if mode == "I;16" else image.convert(mode))
+    stored, read = read_stored(content), read_picture(content)
+    assert stored.pixels.dtype == (np.float32 if mode == "I;16" else np.uint8)
+    np.testing.assert_array_equal(stored.picture().pixels, read.pixels)
+    assert stored.conversions == read.conversions and read.pixels.flags.c_contiguous
+    assert (stored.alpha is None) == (read.alpha is None) == (mode != "RGBA")
+
+
+def test_a_header_tells_how_large_a_picture_is() -> None:
+    assert pixels_of(encoded(Image.fromarray(noise(20, 30, 3))), Limits()) == 600
+    assert pixels_of(bomb(9_000), Limits(pixels=1000)) == pixels_of(b"nothing", Limits()) == 0
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

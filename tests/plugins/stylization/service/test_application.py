@@ -7,6 +7,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -17,8 +18,10 @@ from PIL import Image
 from fairlead_stylization.networks.running import shipped_stylizer
 from fairlead_stylization.pictures import Limits, read_picture
 from fairlead_stylization.service.application import Application
+from fairlead_stylization.service.form import Asked
 from fairlead_stylization.service.stylist import Stylist
 from fairlead_stylization.service.varied import Searcher
+from fairlead_stylization.transform.tiles import Tiling
 from tests.plugins.stylization.small_network import random_network
 
 torch = pytest.importorskip("torch", reason="torch is not installed: networks are not tested")
@@ -195,6 +198,55 @@ async def test_more_than_can_wait_are_refused(stylist: Stylist, monkeypatch: pyt
         assert refused.status_code == 429 and refused.headers["retry-after"] == "1"
         go.set()
         assert [done.status_code for done in await asyncio.gather(*two)] == [200, 200]
+
+
+async def test_large_pictures_wait_for_each_other_and_small_ones_do_not(
+    stylist: Stylist, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import threading
+
+    go, answer, at_work = threading.Event(), stylist.answer, []
+
+    def slow(asked: object, stopped: object) -> object:
+        at_work.append(asked)
+        go.wait(60)
+        return answer(asked)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(stylist, "answer", slow)
+    sizes = {"large": (200, 200), "small": (40, 40)}
+    for kind, most in (("large", 1), ("small", 2)):
+        go.clear(), at_work.clear()
+        application = Application(stylist, work_bytes=lambda pixels, results: pixels, room_bytes=45_000).asgi()
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://style") as client:
+            # The style is small: the largest picture of a request counts.
+            files = form(style=png(40, 40), content=png(*sizes[kind]))
+            asked = [asyncio.create_task(client.post("/stylize", files=files)) for _ in range(2)]
+            while len(at_work) < most:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.2)
+            assert len(at_work) == most
+            go.set()
+            assert [done.status_code for done in await asyncio.gather(*asked)] == [200, 200]
+
+
+def test_a_large_picture_is_never_in_floats_as_a_whole(folder: Path) -> None:
+    import tracemalloc
+
+    stylizer = shipped_stylizer("edge", 1, folder)
+    stylizer.tiling = Tiling(tile=128, overlap=16, largest=1)
+    stylist = Stylist(stylizer, Limits(10_000_000), Searcher(folder / "edge.safetensors", stylizer))
+    asked = Asked(png(1000, 1500), (RED,), None, (1.0,), 1.0, False, 1, 0, 0.1, "PNG", 92)
+    tracemalloc.start()
+    try:
+        for given in (asked, replace(asked, keep_colours=True)):
+            tracemalloc.reset_peak()
+            before, _ = tracemalloc.get_traced_memory()
+            stylist.answer(given)
+            _, peak = tracemalloc.get_traced_memory()
+            # Floats of the picture alone are 12 bytes a pixel; its file, its bytes, its result and that one's file: 12.
+            assert peak - before < 14 * 1000 * 1500 + (8 << 20)
+    finally:
+        tracemalloc.stop()
 
 
 async def test_metrics_status_and_page(client: httpx.AsyncClient) -> None:

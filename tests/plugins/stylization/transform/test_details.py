@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from fairlead_stylization.transform.details import CELL, HOP, Details, finer
 
@@ -71,3 +72,16 @@ def test_any_size_is_lent_details_of_its_size() -> None:
     details = Details.of(np.random.default_rng(4).random((40, 40, 3), np.float32))
     for size in ((1, 1), (7, 90), (25, 24), (83, 121)):
         assert details.carried(np.zeros((*size, 3), np.float32), SAME).shape == (*size, 3)
+
+
+@pytest.mark.parametrize("size", [(100, 131), (24, 200), (7, 9)])
+def test_what_a_part_is_lent_is_that_part_of_the_whole(size: tuple[int, int]) -> None:
+    random = np.random.default_rng(4)
+    details = Details.of(random.random((96, 120, 3), np.float32))
+    content = random.integers(0, 256, (*size, 3), np.uint8)
+    whole = details.carried(content / np.float32(255), SAME)
+    lent = details.lent(content, SAME)
+    for top, left in ((0, 0), (size[0] // 3, size[1] // 4), (size[0] - 1, size[1] - 1)):
+        for height, width in ((1, 1), (size[0] // 2, size[1] // 2), size):
+            at = slice(top, min(size[0], top + height)), slice(left, min(size[1], left + width))
+            np.testing.assert_array_equal(lent.inside(at), whole[at])

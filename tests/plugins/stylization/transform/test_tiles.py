@@ -25,6 +25,25 @@ def test_blending_what_was_cut_gives_it_back() -> None:
     np.testing.assert_allclose(tiling.blended(picture.shape, lambda piece: picture[piece]), picture, atol=1e-6)
 
 
+def test_bands_are_the_whole_from_top_to_bottom() -> None:
+    picture = np.random.default_rng(0).random((215, 131, 3)).astype(np.float32)
+    tiling = Tiling(tile=48, overlap=16, largest=1)
+
+    def made(piece: tuple[slice, slice]) -> np.ndarray:
+        return picture[piece] + np.float32(piece[0].start % 7 / 10)
+
+    total, weights = np.zeros(picture.shape, np.float32), np.zeros((*picture.shape[:2], 1), np.float32)
+    for piece in tiling.pieces(picture.shape):
+        height, width = (span.stop - span.start for span in piece)
+        weight = tiling._ramp(height)[:, None, None] * tiling._ramp(width)[None, :, None]
+        total[piece] += made(piece) * weight
+        weights[piece] += weight
+    bands = list(tiling.bands(picture.shape, made))
+    ends = [(rows.start, rows.stop) for rows, _ in bands]
+    assert [first for first, _ in ends] == [0, *(last for _, last in ends[:-1])] and ends[-1][1] == 215
+    np.testing.assert_array_equal(np.concatenate([band for _, band in bands]), total / weights)
+
+
 def test_steps_between_tiles_are_spread_over_the_overlap() -> None:
     tiling = Tiling(tile=48, overlap=16, largest=1)
     made = iter(range(100))
