@@ -1,5 +1,7 @@
 """Painted charts are changed until views that nobody has asked for yet agree, with as much fine detail as before.
 
+They need not agree more than the scene's own views do: every step costs strokes.
+
 Views are linear in the charts, what a warped view differs by from another one is linear in both, and so is what a mean
 of 3 x 3 pixels takes away. A step goes down the slope of the squared differences, less as much of the slope of the
 detail's energy as keeps that: detail goes where it agrees, to coarser strokes and to places that views show alike.
@@ -20,8 +22,8 @@ from .scene import Scene
 from .splatting import Splats, splat
 
 F32 = NDArray[np.float32]
-#: Views, how far apart in their order those lie that shall agree, and steps towards it.
-VIEWS, APART, STEPS = 24, (1, 6), 8
+#: Views, how far apart in their order those lie that shall agree, and steps towards it, at most.
+VIEWS, APART, STEPS = 24, (1, 6), 12
 #: Pixels of these views' longer side, at most: all views and warps are in memory at once.
 _LARGEST = 512
 #: Of the step that each pixel of the atlas would take for itself.
@@ -32,10 +34,10 @@ _RARE = 0.3
 
 @dataclass(frozen=True, slots=True)
 class _Looks:
-    """Views that shall agree, and warps between pairs of them by their indices."""
+    """Views that shall agree, and warps between pairs of them: by how far apart they are, and their indices."""
 
     views: list[Splats]
-    warps: dict[tuple[int, int], Warp]
+    warps: dict[tuple[int, int, int], Warp]
 
 
 def agreeing(pattern: Pattern, scene: Scene, colours: F32) -> F32:
@@ -52,9 +54,13 @@ def agreeing(pattern: Pattern, scene: Scene, colours: F32) -> F32:
     shown = np.sum([np.bincount(view.discs, view.weights, len(colours)) for view in looks.views], axis=0)
     often = _painted(pattern, shown[:, None].astype(np.float32))
     rate = np.float32(_STEP) / (often + np.float32(_RARE * np.median(often[often > 0])))
+    plain = _slopes(looks, scene, scene.colours).apart
     wanted: float | None = None
     for _ in range(STEPS):
-        energy, apart, fine = _slopes(looks, scene, colours)
+        found = _slopes(looks, scene, colours)
+        if (found.apart <= plain).all():
+            break
+        energy, apart, fine = found.energy, found.to_agree, found.to_be_fine
         wanted = energy if wanted is None else wanted
         apart, fine = _painted(pattern, apart), _painted(pattern, fine)
         length = float((fine * rate * fine).sum())
@@ -84,24 +90,42 @@ def _looks(scene: Scene, size: tuple[int, int]) -> _Looks:
             depths = (views[first].depth, views[second].depth)
             between = warp((cameras[first], cameras[second]), depths)
             if len(between.there):
-                found[first, second] = between
+                found[apart, first, second] = between
     return _Looks(views, found)
 
 
-def _slopes(looks: _Looks, scene: Scene, colours: F32) -> tuple[float, F32, F32]:
-    """Energy of views' detail, half the slope of warped views' squared differences, and of that energy: [discs, 3]."""
+@dataclass(frozen=True, slots=True)
+class _Slopes:
+    """What views have and by which discs it changes.
+
+    Attributes:
+        energy: of their fine detail.
+        apart: by each distance in their order, squared differences of warped views, summed.
+        to_agree, to_be_fine: half the slopes of these differences' sum and of the energy, float32 [discs, 3].
+    """
+
+    energy: float
+    apart: NDArray[np.float64]
+    to_agree: F32
+    to_be_fine: F32
+
+
+def _slopes(looks: _Looks, scene: Scene, colours: F32) -> _Slopes:
     drawn = [view.render(colours, scene.background) for view in looks.views]
     flat = [view.reshape(-1, 3) for view in drawn]
     slopes = [np.zeros_like(view) for view in flat]
-    for (first, second), between in looks.warps.items():
+    apart = np.zeros(len(APART))
+    for (distance, first, second), between in looks.warps.items():
         wrong = between.taken(flat[first]) - flat[second][between.there]
+        apart[APART.index(distance)] += np.square(wrong, dtype=np.float64).sum()
         slopes[second][between.there] -= wrong
         between.give_back(wrong, slopes[first])
     fine = [view - low_frequencies(view) for view in drawn]
     energy = float(sum(np.square(part, dtype=np.float64).sum() for part in fine))
     # What takes away a mean is, but for the borders, its own transpose.
     fine = [(part - low_frequencies(part)).reshape(-1, 3) for part in fine]
-    return energy, _discs(looks.views, slopes, len(colours)), _discs(looks.views, fine, len(colours))
+    discs = len(colours)
+    return _Slopes(energy, apart, _discs(looks.views, slopes, discs), _discs(looks.views, fine, discs))
 
 
 def _discs(views: list[Splats], slopes: list[F32], discs: int) -> F32:

@@ -20,7 +20,7 @@ from .splatting import Splats, splat
 
 F32 = NDArray[np.float32]
 #: Charts that a disc may take its colour from; the best one has most of it, so that two patterns rarely mix.
-_SHARED, _SHARPNESS = 2, 6.0
+_SHARED, _SHARPNESS = 2, 20.0
 #: Share of a chart's side at its borders over which its weight falls to nothing.
 _BORDER = 0.08
 #: Half the side of the largest square that is a hole in a surface and no background, in pixels.
@@ -178,7 +178,8 @@ def _chosen(worth: F32, most: int) -> list[int]:
 def _placed(scene: Scene, cameras: list[Camera], found: list[Splats], worth: F32) -> Pattern:
     shared = min(_SHARED, len(cameras))
     order = np.argsort(-worth, axis=0, kind="stable")[:shared].T
-    values = np.take_along_axis(worth.T, order, axis=1) ** _SHARPNESS
+    values = np.take_along_axis(worth.T, order, axis=1)
+    values = (values / np.maximum(values.max(axis=1, keepdims=True), 1e-12)) ** _SHARPNESS
     unseen = values.sum(axis=1) <= 0
     values[unseen, 0] = 1
     pixels = np.stack([camera.project(scene.points)[0] for camera in cameras], axis=1)

@@ -12,6 +12,7 @@ from ..errors import BadPicture
 from ..quality.similarity import high_frequency_energy
 from .agreement import agreeing
 from .camera import Camera
+from .painting import put_on
 from .pattern import Pattern, fit_pattern
 from .scene import Scene
 from .splatting import Splats, splat
@@ -22,7 +23,7 @@ F32 = NDArray[np.float32]
 #: they would make wide haloes around what is dark.
 FINEST, COARSER = 0.45, 1.4
 #: Share that views are to have of the high-frequency energy which the stylizer gives them as pictures.
-DETAIL = 0.95
+DETAIL = 1.0
 #: Views that are looked at for it, none of them a chart: where charts are, more detail is left than between them.
 LOOKED_AT = 8
 #: How much of what lies between both deviations is added, at least and at most; put right so many times.
@@ -72,7 +73,8 @@ def stylize_scene(
     views = [splat(scene, camera) for camera in between_charts(scene, pattern.size)]
     drawn = [_drawn(stylize, view, scene) for view in views]
     detail = _detail(drawn)
-    colours = agreeing(pattern, scene, settled(pattern, atlas, views, detail, scene.background))
+    painted = put_on(pattern, atlas, scene.background)
+    colours = agreeing(pattern, scene, settled(pattern, atlas, views, detail, scene.background, painted))
     # Between the views that were made to agree there is a little less detail: it is put right once more.
     colours = settled(pattern, atlas, views, detail, scene.background, colours)
     if strength < 1:
@@ -94,13 +96,12 @@ def _drawn(stylize: Callable[[F32], F32], view: Splats, scene: Scene) -> F32:
 
 def settled(
     pattern: Pattern, atlas: F32, views: Sequence[Splats], detail: float, background: tuple[float, float, float],
-    colours: F32 | None = None,
+    colours: F32,
 ) -> F32:  # fmt: skip
     """Colours [discs, 3] with which views show what was painted on charts, with about as much fine detail as wanted.
 
-    Discs take the painted charts without their finest detail: single pixels come out differently in every view, as no
-    two views' pixels show the same places. What is a little coarser agrees, and is made stronger, or weaker, until
-    views have their share of the high-frequency energy.
+    Single pixels come out differently in every view, as no two views' pixels show the same places. What is a little
+    coarser agrees, and is made stronger, or weaker, until views have their share of the high-frequency energy.
 
     Args:
         pattern: whose charts were painted.
@@ -108,16 +109,14 @@ def settled(
         views: that are looked at.
         detail: high-frequency energy that a stylizer gives these views as pictures.
         background: of views.
-        colours: float32 [discs, 3] to begin with; None: those of the charts without their finest detail.
+        colours: float32 [discs, 3] to begin with.
     """
-    smooth = blurred(atlas, FINEST)
-    base, more = pattern.colours(smooth), pattern.colours(smooth - blurred(atlas, COARSER))
-    base = base if colours is None else colours
+    more = pattern.colours(blurred(atlas, FINEST) - blurred(atlas, COARSER))
     wanted = asked = DETAIL * detail
-    energies = _energies(views, base, more, background)
-    made = base
+    energies = _energies(views, colours, more, background)
+    made = colours
     for step in range(1 + STEPS):
-        made = np.clip(base + np.float32(_amount(energies, asked)) * more, 0, 1)
+        made = np.clip(colours + np.float32(_amount(energies, asked)) * more, 0, 1)
         if step < STEPS:
             # Colours end at 0 and 1, which takes a part of the energy: so much more is asked for.
             asked *= wanted / max(_detail([view.render(made, background) for view in views]), 1e-12)

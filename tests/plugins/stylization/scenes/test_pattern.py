@@ -14,6 +14,7 @@ from fairlead_stylization.scenes.agreement import agreeing
 from fairlead_stylization.scenes.camera import looking_at
 from fairlead_stylization.scenes.consistency import consistency, warp, warped_error
 from fairlead_stylization.scenes.export import rendered
+from fairlead_stylization.scenes.painting import put_on
 from fairlead_stylization.scenes.pattern import fit_pattern, spread_inwards, wide
 from fairlead_stylization.scenes.scene import Scene
 from fairlead_stylization.scenes.splatting import splat
@@ -156,6 +157,27 @@ def test_charts_are_changed_until_other_views_agree_with_as_much_detail(ball: Sc
     fine = [np.mean([high_frequency_energy(view) for view in views]) for views in drawn]
     assert wrong[1] < 0.9 * wrong[0]
     assert fine[1] > 0.9 * fine[0]
+
+
+def test_views_that_agree_as_the_scene_does_keep_every_stroke(ball: Scene) -> None:
+    rng = np.random.default_rng(4)
+    busy = ball.with_colours(rng.random(ball.colours.shape).astype(np.float32))
+    pattern = fit_pattern(busy, charts=4, size=64)
+    calm = (0.4 + 0.2 * ball.colours).astype(np.float32)
+    np.testing.assert_array_equal(agreeing(pattern, busy, calm), calm)
+
+
+def test_charts_cameras_see_what_was_painted(ball: Scene) -> None:
+    pattern = fit_pattern(ball, charts=4, size=64)
+    noise = np.random.default_rng(5).random((pattern.grid[1] * 64, pattern.grid[0] * 64, 3)).astype(np.float32)
+    atlas = 0.2 + 0.6 * blurred(noise, 0.8)
+    charts = pattern.charts_of(atlas, ball.background)
+
+    def missed(colours: np.ndarray) -> float:
+        views = [view.render(colours, ball.background) for view in pattern.splats]
+        return float(np.mean([np.square(view - chart).mean() for view, chart in zip(views, charts, strict=True)]))
+
+    assert missed(put_on(pattern, atlas, ball.background)) < 0.85 * missed(pattern.colours(atlas))
 
 
 def test_a_warp_gives_back_by_the_transpose_of_what_it_takes(ball: Scene) -> None:

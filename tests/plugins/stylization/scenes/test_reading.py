@@ -13,7 +13,7 @@ from fairlead_stylization.errors import BadCheckpoint, BadPicture
 from fairlead_stylization.pictures import Picture, write_picture
 from fairlead_stylization.scenes.pattern import fit_pattern
 from fairlead_stylization.scenes.reading import read_scene
-from fairlead_stylization.scenes.reading.depth_frames import Intrinsics
+from fairlead_stylization.scenes.reading.depth_frames import Intrinsics, fused
 from fairlead_stylization.scenes.reading.meshes import spacing
 from fairlead_stylization.scenes.splatting import splat
 from fairlead_stylization.scenes.stylizing import stylize_scene
@@ -161,6 +161,22 @@ def test_depth_frames_are_joined(tmp_path: Path) -> None:
     view = splat(scene, scene.cameras[0])
     assert view.seen[4:-4, 4:-4].all()
     np.testing.assert_allclose(view.render(scene.colours)[12, 16], [0.8, 0, 0], atol=0.01)
+
+
+def test_frames_are_joined_as_finely_as_each_place_was_seen() -> None:
+    def wall(depth: float) -> tuple[np.ndarray, np.ndarray]:
+        rows, columns = np.mgrid[:100, :100].reshape(2, -1) - 50
+        points = np.stack([columns, rows, np.full(10000, 100.0)], 1) * depth / 100
+        return points.astype(np.float32), np.full(10000, 0.008 * depth, np.float32)
+
+    (near, fine), (far, coarse) = wall(1.0), wall(8.0)
+    again = far + np.float32([0.01, 0.01, 0])
+    kept, radii = fused(np.concatenate([near, far, again]), np.concatenate([fine, coarse, coarse]), 10000)
+    there = np.bincount(np.searchsorted([10000, 20000], kept, "right"), minlength=3)
+    assert 5000 < len(kept) <= 10000
+    # What was seen twice is told once; both walls have about as many discs.
+    assert 0.6 < there[0] / (there[1] + there[2]) < 1.7
+    assert np.median(radii[kept >= 10000]) == pytest.approx(8 * np.median(radii[kept < 10000]), rel=0.35)
 
 
 def test_what_depth_frames_lack_is_named(tmp_path: Path) -> None:

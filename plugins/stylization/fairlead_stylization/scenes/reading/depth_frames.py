@@ -32,7 +32,7 @@ class Intrinsics:
     depth_unit: float = 0.001
 
 
-def read_depth_frames(folder: Path, intrinsics: Intrinsics | None, *, discs: int, seed: int = 0) -> Scene:
+def read_depth_frames(folder: Path, intrinsics: Intrinsics | None, *, discs: int) -> Scene:
     """Read frames and join them to one scene.
 
     ``pose.txt`` has a line for each frame in the order of their names: x y z qx qy qz qw, camera to world.
@@ -49,11 +49,10 @@ def read_depth_frames(folder: Path, intrinsics: Intrinsics | None, *, discs: int
         raise BadPicture(f"{folder}: {told}; accepted: as many of each, at least one")
     frames = [_frame(*parts, intrinsics) for parts in zip(colour, depth, poses, strict=True)]
     points, colours, radii = (np.concatenate(parts) for parts in zip(*[frame[:3] for frame in frames], strict=True))
-    kept, side = _fused(points, radii, discs, np.random.default_rng(seed))
-    radii = np.maximum(radii, np.float32(0.85 * side))
+    kept, radii = fused(points, radii, discs)
     up = -np.mean([frame[3].world_to_camera[1, :3] for frame in frames], axis=0)
     return Scene(
-        points[kept], colours[kept], radii[kept], cameras=tuple(frame[3] for frame in frames),
+        points[kept], colours[kept], radii, cameras=tuple(frame[3] for frame in frames),
         up=tuple(float(value) for value in up), background=(0.0, 0.0, 0.0), source=str(folder),
     )  # fmt: skip
 
@@ -91,22 +90,50 @@ def _edges(far: F32) -> NDArray[np.bool_]:
     return jumps
 
 
-def _fused(points: F32, radii: F32, most: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], float]:
-    """Of points that share a cell of a grid the one with the smallest disc is kept: it was seen from nearest.
+def fused(points: F32, radii: F32, most: int) -> tuple[NDArray[np.int64], F32]:
+    """Points that stand for all, at most so many, and their discs' radii: as fine everywhere as it was seen.
 
-    Returns the points that are kept, and the cells' side.
+    Cells that a point has to itself are larger by one factor than its disc, in steps of a power of two: what was seen
+    from near keeps its detail, and what was seen from far is not told twice.
+
+    Args:
+        points, radii: float32 [n, 3] and [n].
+        most: points that are kept, at most; 1 or more.
+
+    Returns:
+        indices of what is kept, in their order, and float32 radii of these.
     """
-    size = float(np.median(radii))
-    for _ in range(24):
-        cells = np.floor(points / size).astype(np.int64)
-        key = (cells * np.array([73856093, 19349663, 83492791])).sum(axis=1)
-        order = np.argsort(radii, kind="stable")
-        _, first = np.unique(key[order], return_index=True)
-        kept = order[first]
-        if len(kept) <= most:
-            return np.sort(kept), size
-        size *= 1.15
-    return np.sort(rng.choice(kept, most, replace=False)), size
+    factor = 1.0
+    kept, sides = _alone(points, radii, factor)
+    while len(kept) > most:
+        # Points lie on surfaces.
+        factor *= max(1.02, float(np.sqrt(len(kept) / most)))
+        kept, sides = _alone(points, radii, factor)
+    return kept, np.maximum(radii[kept], np.float32(0.85) * sides)
+
+
+def _alone(points: F32, radii: F32, factor: float) -> tuple[NDArray[np.int64], F32]:
+    """Points that share no cell with a finer one, in their order, and the sides of their cells."""
+    steps = np.floor(np.log2(np.maximum(radii, 1e-9))).astype(np.int64)
+    kept = np.zeros(0, np.int64)
+    sides = np.zeros(len(points), np.float32)
+    for step in np.unique(steps):
+        own = np.flatnonzero(steps == step)
+        own = own[np.argsort(radii[own], kind="stable")]
+        # The mean of what falls into the step.
+        sides[own] = side = factor * 1.5 * 2.0 ** int(step)
+        # Of a cell the first one is taken, and finer ones come first.
+        among = np.concatenate([kept, own])
+        _, first = np.unique(_cells(points[among], side), return_index=True)
+        kept = np.concatenate([kept, among[first[first >= len(kept)]]])
+    kept = np.sort(kept)
+    return kept, sides[kept]
+
+
+def _cells(points: F32, side: float) -> NDArray[np.int64]:
+    """Numbers of the grid's cells that points lie in."""
+    cells = np.floor(points / np.float32(side)).astype(np.int64)
+    return (cells * np.array([73856093, 19349663, 83492791])).sum(axis=1)
 
 
 def _listed(folder: Path) -> list[Path]:

@@ -15,13 +15,15 @@ from .radiance import read_radiance_field
 
 #: Discs that a scene is made of, at most, if not said otherwise.
 DISCS = 150_000
+#: Of RGB-D frames, which look out from inside: each view sees a part of the scene only.
+AROUND = 300_000
 _FIELDS = (".pth", ".pt", ".ckpt")
 
 
 def read_scene(
     path: Path,
     *,
-    discs: int = DISCS,
+    discs: int | None = None,
     intrinsics: Intrinsics | None = None,
     seed: int = 0,
     progress: Callable[[float], None] = lambda share: None,
@@ -30,7 +32,7 @@ def read_scene(
 
     Args:
         path: of the file or folder.
-        discs: at most.
+        discs: at most; None: `DISCS`, of RGB-D frames `AROUND`.
         intrinsics: of the depth camera, needed for folders; of a forward-facing radiance field's camera.
         seed: of what is drawn.
         progress: is told the share that is done, by readers that take long.
@@ -39,10 +41,11 @@ def read_scene(
         BadPicture, BadCheckpoint: it cannot be read; the message names the file and what is accepted.
         MissingExtra: a package that it needs is not installed.
     """
+    discs = (AROUND if path.is_dir() else DISCS) if discs is None else discs
     if discs < 1:
         raise BadPicture(f"discs {discs}; accepted: 1 and above")
     if path.is_dir():
-        return read_depth_frames(path, intrinsics, discs=discs, seed=seed)
+        return read_depth_frames(path, intrinsics, discs=discs)
     if not path.exists():
         raise BadPicture(f"{path}: no such file; accepted: a scene's file, or a folder of RGB-D frames")
     ending = path.suffix.lower()
