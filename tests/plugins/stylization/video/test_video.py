@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 
 from fairlead_stylization.errors import BadPicture, MissingExtra
 from fairlead_stylization.pictures import Limits, Picture, write_picture
+from fairlead_stylization.quality.similarity import high_frequency_energy
 from fairlead_stylization.video.consistency import Steadiness, SteadyFrames, warped_rmse
+from fairlead_stylization.video.detail import bands, energies, mixed
 from fairlead_stylization.video.flow import inside, optical_flow, traceable, warp
 from fairlead_stylization.video.frames import VideoFrames, open_frames, open_sink
 from fairlead_stylization.video.stylizing import stylize_video
@@ -72,6 +75,92 @@ def test_blending_takes_flicker_away_and_keeps_detail() -> None:
         return float(np.abs(np.diff(picture, axis=1)).mean())
 
     assert detail(smooth[-1]) > 0.8 * min(detail(picture) for picture in plain)
+
+
+def photograph(shift: float, *, side: int = 128) -> np.ndarray:
+    """A window of a rough random picture that goes on to the left by ``shift`` pixels, as by Fourier transforms."""
+    rng = np.random.default_rng(3)
+    down, across = np.fft.fftfreq(2 * side)[:, None], np.fft.fftfreq(2 * side)[None]
+    rough = np.exp(-(((down**2 + across**2) / 0.15**2) ** 2)) / (0.02 + np.hypot(down, across))
+    spectrum = np.fft.fft2(rng.standard_normal((2 * side, 2 * side, 3)), axes=(0, 1)) * rough[..., None]
+    picture = np.fft.ifft2(spectrum * np.exp(2j * np.pi * shift * across)[..., None], axes=(0, 1)).real
+    return np.clip(0.5 + 0.15 * picture[:side, :side] / picture.std(), 0, 1).astype(np.float32)
+
+
+def strokes(number: int, *, side: int = 128) -> np.ndarray:
+    """Other strokes for each frame: what a stylizer draws that does not follow what moves."""
+    noise = np.random.default_rng(number).standard_normal((side, side, 3)).astype(np.float32)
+    soft = (noise + np.roll(noise, 1, 0) + np.roll(noise, 1, 1) + np.roll(noise, (1, 1), (0, 1))) / 4
+    return (0.06 * soft).astype(np.float32)
+
+
+@pytest.mark.parametrize("speed", [0.0, 0.37])
+def test_detail_is_kept_for_thirty_frames(speed: float) -> None:
+    steady, plain = SteadyFrames(), photograph(0.0)
+    out = plain
+    for number in range(31):
+        frame = photograph(speed * number)
+        plain = np.clip(frame + strokes(number), 0, 1).astype(np.float32)
+        out = steady.step(frame, plain)
+    middle = slice(8, -8)
+    kept = high_frequency_energy(out[middle, middle]) / high_frequency_energy(plain[middle, middle])
+    assert 0.9 < kept < 1.15
+
+
+def test_a_still_video_stays_still() -> None:
+    frame = photograph(0.0)
+    plain = np.clip(frame + strokes(0), 0, 1).astype(np.float32)
+    steady, out = SteadyFrames(), plain
+    for _ in range(31):
+        out = steady.step(frame, plain)
+    np.testing.assert_allclose(out, plain, atol=0.004)
+
+
+def test_strokes_stay_where_they_are_drawn() -> None:
+    frame, steady = photograph(0.0), SteadyFrames()
+    drawn = [np.clip(frame + strokes(number), 0, 1).astype(np.float32) for number in range(12)]
+    made = [steady.step(frame, picture) for picture in drawn]
+    changes = np.mean([np.abs(one - other).mean() for one, other in itertools.pairwise(made)])
+    assert changes < 0.15 * np.mean([np.abs(one - other).mean() for one, other in itertools.pairwise(drawn)])
+    assert np.abs(made[-1] - drawn[0]).mean() < 0.6 * np.abs(drawn[-1] - drawn[0]).mean()
+
+
+def test_what_was_behind_shows_none_of_what_was_before() -> None:
+    """A bright square leaves its place: what is behind it is there at once."""
+    steady, dark = SteadyFrames(), np.full((96, 128, 3), 0.25, np.float32) * photograph(0.0, side=128)[:96]
+    for number in range(10):
+        frame = dark.copy()
+        frame[32:64, 20 + 6 * number : 52 + 6 * number] = 0.9 * photograph(3.0)[32:64, :32] + 0.1
+        out = steady.step(frame, frame)
+        if number:
+            left = slice(16 + 6 * number, 19 + 6 * number)
+            assert np.abs(out[34:62, left] - frame[34:62, left]).mean() < 0.02
+
+
+def test_bands_sum_to_the_picture_and_a_mixture_with_itself_is_itself() -> None:
+    picture = photograph(0.0)
+    np.testing.assert_allclose(sum(bands(picture)), picture, atol=1e-5)
+    half = np.full(picture.shape[:2], 0.5, np.float32)
+    again = mixed(picture, picture, picture, sure=half, coarse=half, fine=half, wanted=energies(picture))
+    np.testing.assert_allclose(again, picture, atol=1e-4)
+
+
+def test_a_mixture_of_strangers_is_as_strong_as_they_are() -> None:
+    one, other = (np.float32(0.5) + strokes(number) for number in (1, 2))
+    half = np.full(one.shape[:2], 0.5, np.float32)
+    wanted = energies(one)
+    got = mixed(one, other, other, sure=half, coarse=half, fine=half, wanted=wanted)
+    assert high_frequency_energy((one + other) / 2) < 0.6 * high_frequency_energy(one)
+    assert high_frequency_energy(got) == pytest.approx(high_frequency_energy(one), rel=0.1)
+
+
+def test_after_a_cut_nothing_of_what_was_before_comes_back() -> None:
+    steady = SteadyFrames()
+    for number in range(4):
+        steady.step(photograph(number), 1 - photograph(number))
+    other = np.zeros_like(photograph(0.0)) + 0.02
+    np.testing.assert_array_equal(steady.step(other, other), other)
+    np.testing.assert_allclose(steady.step(other, other), other, atol=1e-3)
 
 
 def test_a_cut_leaves_no_ghost() -> None:
