@@ -45,6 +45,7 @@ BENCHMARKS: dict[str, tuple[list[str], list[str] | None]] = {
     "isac_collaboration": ([], ["--quick"]),
     "stylization": ([], ["--quick"]),
     "stylization_scenes": ([], ["--quick"]),
+    "stylization_video": ([], ["--quick"]),
     "stylization_diversity": ([], ["--quick"]),
     "stylization_generators": ([], ["--quick"]),
 }
