@@ -74,7 +74,7 @@ def _seen(picture: F32, places: NDArray[np.float64]) -> F32:
 
 
 class PlainBlend:
-    """The last output, moved along and blended in: what this project did, and most of the field's simple tools do."""
+    """The last output, moved along and blended in."""
 
     def __init__(self, blend: float, tolerance: float = 0.06) -> None:
         self._blend, self._tolerance = blend, tolerance

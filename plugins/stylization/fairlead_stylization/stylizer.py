@@ -240,7 +240,7 @@ class NetworkStylizer:
         codes = [style.look if isinstance(style.look, StyleCode) else self.encode_style(style.look) for style in styles]
         look = _look(content, codes, weights, strength)
         made = self._stylized(content, _Mixed(content, codes, look), look)
-        return (_finished(content, band, mask, keep_colours) for band in made)
+        return (finished(content, band, mask, keep_colours) for band in made)
 
     def _stylized(self, content: Content, lent: _Mixed, look: Look) -> Iterator[Band]:
         def piece(at: Piece, given: Array | None) -> tuple[Array, Array]:
@@ -304,8 +304,8 @@ class _Mixed:
         return lent
 
 
-def _finished(content: Content, band: Band, mask: Array | None, keep_colours: bool) -> Band:
-    """A band with what of it is the content's."""
+def finished(content: Content, band: Band, mask: Array | None = None, keep_colours: bool = False) -> Band:
+    """A band with what of it is the content's: its colours, and what a mask [H, W] leaves of it."""
     rows, got = band
     if mask is None and not keep_colours:
         return band

@@ -20,7 +20,7 @@ from ..errors import BadPicture, BadSetting
 from ..pictures import encode_picture, read_mask, read_picture
 from ..pictures.picture import Picture
 from ..service.form import PLAIN, Asked
-from ..stylizer import Style, Stylizer, looked_at, whole
+from ..stylizer import Style, Stylizer, finished, looked_at, whole
 
 F32 = NDArray[np.float32]
 PLUGIN = "stylization"
@@ -140,8 +140,6 @@ class InProcess:
 
     def several(self, content: bytes, look: Look, wanted: Wanted) -> tuple[Iterable[F32], dict[str, Any]]:
         """See `Stylist`."""
-        from ..service.varied import under
-
         asked = Asked(
             content, look.styles, look.mask, (), look.strength, look.keep_colours, wanted.count, wanted.seed, BOUND,
             "PNG", 92, wanted.towards, wanted.text, wanted.text_from,
@@ -150,8 +148,8 @@ class InProcess:
         towards = None if wanted.towards is None else read_picture(wanted.towards, name="towards").pixels
         mask = None if look.mask is None else read_mask(look.mask, picture)
         made, report = self._searcher(picture.pixels, style.pixels, asked, towards)
-        masked = (one if mask is None else under(mask, picture.pixels, one) for one in made)
-        return (whole(picture.pixels.shape, one) for one in masked), report
+        shape = picture.pixels.shape
+        return (whole(shape, (finished(picture.pixels, band, mask) for band in one)) for one in made), report
 
     def weights(self) -> Path:
         """See `Stylist`."""

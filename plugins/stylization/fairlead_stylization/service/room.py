@@ -30,12 +30,11 @@ class Room:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._leave(size)
-            else:
+            if turn.cancelled():
                 # Who goes away while waiting may have stood before somebody that there is room for.
-                self._waiting.remove((size, turn))
                 self._call()
+            else:
+                self._leave(size)
             raise
         try:
             yield
@@ -43,6 +42,8 @@ class Room:
             self._leave(size)
 
     def _call(self) -> None:
+        # A turn is cancelled before whoever waits for it hears of it.
+        self._waiting = deque(one for one in self._waiting if not one[1].cancelled())
         while self._waiting and self._places and (self._free is None or self._waiting[0][0] <= self._free):
             size, turn = self._waiting.popleft()
             self._places -= 1

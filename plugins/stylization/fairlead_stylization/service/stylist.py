@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 
 from ..networks.kept import LARGEST_PIXELS, give_freed_memory_back
 from ..pictures import Canvas, Limits, Stored, floats, pixels_of, read_mask, read_stored
-from ..stylizer import Band, Content, Style, StyleCode, Stylizer
+from ..stylizer import Band, Content, Style, StyleCode, Stylizer, finished
 from .errors import Refused
 from .form import FORMATS, Asked
-from .varied import under
 
 F32 = NDArray[np.float32]
 CODES_KEPT = 64
@@ -137,7 +136,7 @@ class Stylist:
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w") as archive:
             for place, bands in enumerate(made, 1):
-                masked = bands if mask is None else under(mask, content.pixels, bands)
+                masked = (finished(content.pixels, band, mask) for band in bands)
                 archive.writestr(f"{place:02d}.{ending}", _encoded(content, masked, asked))
             archive.writestr("report.json", json.dumps(report, indent=2))
         return packed.getvalue()

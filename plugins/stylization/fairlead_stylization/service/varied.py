@@ -16,8 +16,7 @@ from ..diversity.request import REACH, STEPS, Search
 from ..errors import BadSetting, MissingExtra
 from ..pictures import floats
 from ..settings import DIVERSE_PIXELS
-from ..stylizer import Band, Content, Style, StyleCode, Stylizer, style_pixels
-from ..transform.colours import with_colours_of
+from ..stylizer import Band, Content, Style, StyleCode, Stylizer, finished, style_pixels
 from .form import Asked
 
 F32 = NDArray[np.float32]
@@ -93,9 +92,9 @@ class Searcher:
 
     def _drawn(self, content: Content, code: StyleCode, change: F32, asked: Asked) -> Iterator[Band]:
         changed = _Changed(content, enlarged(change, content.shape[:2]))
-        for rows, band in self._stylizer.bands(changed, [Style(code)], asked.strength):
+        for band in self._stylizer.bands(changed, [Style(code)], asked.strength):
             # What is kept are the content's colours, not those of its change.
-            yield rows, with_colours_of(band, floats(content[rows])) if asked.keep_colours else band
+            yield finished(content, band, keep_colours=asked.keep_colours)
 
     def _space_for(self, text: str) -> Any:
         if not text:
@@ -164,13 +163,6 @@ class _Changed:
 
     def __getitem__(self, at: Any) -> F32:
         return np.clip(floats(self._content[at]) + self._change[at], 0, 1)
-
-
-def under(mask: F32, content: Content, bands: Iterable[Band]) -> Iterator[Band]:
-    """A result where a mask [height, width] has it, in bands."""
-    for rows, made in bands:
-        own = floats(content[rows])
-        yield rows, (own + mask[rows][..., None] * (made - own)).astype(np.float32)
 
 
 def smaller(picture: Content, most: int) -> F32:

@@ -82,3 +82,22 @@ async def test_who_gives_up_leaves_no_gap() -> None:
     await hall.gives_up("first")
     await hall.comes("next", 8)
     assert hall.inside == ["small", "next"]
+
+
+async def test_who_gives_up_just_when_a_place_gets_free_leaves_it_to_the_next() -> None:
+    hall = Hall(1, 10)
+    for name in ("first", "gone", "next"):
+        await hall.comes(name, 8)
+    # Both happen before anybody else runs.
+    waiting, _ = hall.tasks.pop("gone")
+    hall.tasks["first"][1].set()
+    waiting.cancel()
+    first, _ = hall.tasks.pop("first")
+    await first
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await asyncio.sleep(0)
+    assert hall.inside == ["next"]
+    await hall.leaves("next")
+    await hall.comes("last", 8)
+    assert hall.inside == ["last"]
