@@ -125,7 +125,7 @@ def read_hole(path: Path, picture: Picture) -> NDArray[np.float32]:
         BadPicture: a mask that cannot be read or has another size than the picture.
         BadSetting: one that is all dark or all light.
     """
-    mask = read_picture(path)
+    mask = read_picture(path, colours=False)
     if (mask.width, mask.height) != (picture.width, picture.height):
         raise BadPicture(
             f"--mask {path}: {mask.width}x{mask.height} pixels; accepted: {picture.width}x{picture.height}, "

@@ -23,7 +23,8 @@ def read_mask(source: Path | str | bytes, picture: Picture, *, limits: Limits | 
     Raises:
         BadPicture: it cannot be read, or has another shape.
     """
-    read = read_picture(source, limits=limits, name="mask" if isinstance(source, bytes) else None)
+    name = "mask" if isinstance(source, bytes) else None
+    read = read_picture(source, limits=limits, name=name, colours=False)
     grey = read.pixels @ np.array([0.2126, 0.7152, 0.0722], np.float32)
     return fitted(grey, picture.height, picture.width, read.source)
 

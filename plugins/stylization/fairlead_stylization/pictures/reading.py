@@ -1,7 +1,7 @@
 """Decode a picture of any common kind to float32 RGB; what it costs is bounded before anything is decoded.
 
-Greyscale, palettes, CMYK, 16 bit, alpha, embedded orientation and animation are converted, and the picture says so; a
-file that is corrupt, truncated, too large or no picture raises `BadPicture`.
+Greyscale, palettes, CMYK, 16 bit, alpha, embedded orientation, colour profiles and animation are converted, and the
+picture says so; a file that is corrupt, truncated, too large or no picture raises `BadPicture`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import BadPicture
 from .folders import unread_kind
-from .picture import F32, Limits, Picture, Stored
+from .picture import F32, U8, Limits, Picture, Stored
+from .profiles import in_srgb, is_deep
 
 #: What Pillow may try: formats whose decoders are widely used. PSD, EPS and others can start programs or hide bombs.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -25,18 +26,23 @@ _ROWS = 256
 _ORIENTATION = 0x0112
 
 
-def read_picture(source: Path | str | bytes, *, limits: Limits | None = None, name: str | None = None) -> Picture:
+def read_picture(
+    source: Path | str | bytes, *, limits: Limits | None = None, name: str | None = None, colours: bool = True
+) -> Picture:
     """Decode a file, or the bytes of one, to floats; arguments and errors as of `read_stored`."""
-    return read_stored(source, limits=limits, name=name).picture()
+    return read_stored(source, limits=limits, name=name, colours=colours).picture()
 
 
-def read_stored(source: Path | str | bytes, *, limits: Limits | None = None, name: str | None = None) -> Stored:
+def read_stored(
+    source: Path | str | bytes, *, limits: Limits | None = None, name: str | None = None, colours: bool = True
+) -> Stored:
     """Decode a file, or the bytes of one.
 
     Args:
         source: path, or the file's content.
         limits: what is refused.
         name: for messages, where ``source`` is bytes.
+        colours: its numbers are colours, and become sRGB by its profile; False: they are a mask's, and stay.
 
     Raises:
         BadPicture: it is missing, too large, corrupt, or no picture.
@@ -49,7 +55,7 @@ def read_stored(source: Path | str | bytes, *, limits: Limits | None = None, nam
     with _opened(content, told) as image:
         _require_size(image, told, limits)
         try:
-            return _converted(image, told)
+            return _converted(image, told, colours)
         except BadPicture:
             raise
         except Exception as error:  # Pillow's decoders raise what they like for damaged files
@@ -96,34 +102,45 @@ def _require_size(image: Image.Image, told: str, limits: Limits) -> None:
         raise BadPicture(f"{told}: {width}x{height} pixels; accepted: at most {limits.pixels} in all{change}")
 
 
-def _converted(image: Image.Image, told: str) -> Stored:
+def _converted(image: Image.Image, told: str, colours: bool) -> Stored:
     said = list(_said(image))
-    # In place: nothing is copied where nothing is turned.
+    if _turned(image):
+        said.append("turned as its orientation says")
+    # What cannot be decoded fails here, not as a damaged profile.
+    image.load()
+    if colours:
+        image, by_profile = in_srgb(image)
+        said += [by_profile] if by_profile else []
+    if image.mode == "CMYK":
+        said.append("CMYK to RGB without a colour profile")
+    return Stored(*_pixels(image, told), told, tuple(said))
+
+
+def _turned(image: Image.Image) -> bool:
+    """Turn a picture as its orientation says, in place: nothing is copied where nothing is turned."""
     size, orientation = image.size, image.getexif().get(_ORIENTATION)
     ImageOps.exif_transpose(image, in_place=True)
-    if image.size != size or image.getexif().get(_ORIENTATION) != orientation:
-        said.append("turned as its orientation says")
-    alpha = None
+    return image.size != size or image.getexif().get(_ORIENTATION) != orientation
+
+
+def _pixels(image: Image.Image, told: str) -> tuple[U8 | F32, U8 | None]:
+    """Colours [height, width, 3] and alpha [height, width], None where it is opaque."""
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         with_alpha = np.asarray(image.convert("RGBA"))
         alpha, pixels = np.ascontiguousarray(with_alpha[..., 3]), np.ascontiguousarray(with_alpha[..., :3])
-        alpha = None if bool((alpha == 255).all()) else alpha
-    elif image.mode.startswith("I") or image.mode == "F":
-        pixels = _deep(image, told)
-    else:
-        pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-    return Stored(pixels, alpha, told, tuple(said))
+        return pixels, None if bool((alpha == 255).all()) else alpha
+    if is_deep(image):
+        return _deep(image, told), None
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB")), None
 
 
 def _said(image: Image.Image) -> Iterator[str]:
     if getattr(image, "n_frames", 1) > 1:
         yield f"the first of {image.n_frames} frames"  # type: ignore[attr-defined]
-    if image.mode in ("1", "L", "LA") or image.mode.startswith("I") or image.mode == "F":
+    if image.mode in ("1", "L", "LA") or is_deep(image):
         yield "grey to colour"
     if image.mode.startswith("I"):
         yield "16 bit to float"
-    if image.mode == "CMYK":
-        yield "CMYK to RGB without a colour profile"
 
 
 def _deep(image: Image.Image, told: str) -> F32:

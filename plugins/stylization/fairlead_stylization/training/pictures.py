@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from ..errors import BadPicture, BadSetting
 from ..pictures.folders import TRAINED, list_folder
+from ..pictures.profiles import in_srgb
 from ..quality.split import is_test
 from .textures import textures
 
@@ -40,7 +41,8 @@ def read_folder(folder: Path) -> list[Tensor]:
 def _read(path: Path) -> Tensor:
     try:
         with Image.open(path) as file:
-            picture = file.convert("RGB")
+            file.load()
+            picture = in_srgb(file)[0].convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise BadPicture(f"{path}: cannot be decoded ({error}); accepted: a whole picture") from error
     factor = min(1.0, SHORTEST / min(picture.size), LONGEST / max(picture.size))

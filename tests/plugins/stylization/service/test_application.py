@@ -22,6 +22,7 @@ from fairlead_stylization.service.form import Asked
 from fairlead_stylization.service.stylist import Stylist
 from fairlead_stylization.service.varied import Searcher
 from fairlead_stylization.transform.tiles import Tiling
+from tests.plugins.stylization.pictures import icc
 from tests.plugins.stylization.small_network import random_network
 
 torch = pytest.importorskip("torch", reason="torch is not installed: networks are not tested")
@@ -90,6 +91,20 @@ async def test_alpha_masks_formats_and_mixtures(client: httpx.AsyncClient) -> No
     assert answer.headers["content-type"] == "image/webp"
     clear = await client.post("/stylize", files=form(content=png(mode="RGBA"), style=png(seed=1, mode="L")))
     assert clear.status_code == 200 and "grey to colour" in clear.headers["fairlead-conversions"]
+
+
+async def test_a_telephones_photograph_keeps_its_colours(client: httpx.AsyncClient) -> None:
+    profile = icc.rgb_profile(icc.DISPLAY_P3, icc.CURVE, "Display P3")
+    pixels = np.random.default_rng(2).integers(0, 256, (40, 30, 3), np.uint8)
+    photograph = io.BytesIO()
+    Image.fromarray(pixels).save(photograph, "PNG", icc_profile=profile)
+    files = form(content=photograph.getvalue(), style=photograph.getvalue())
+    answer = await client.post("/stylize", files=files, data={"strength": "0"})
+    assert answer.status_code == 200, answer.text
+    said = "Display P3 to sRGB by its colour profile"
+    assert answer.headers["fairlead-conversions"] == f"content: {said}; style 1: {said}"
+    made = read_picture(answer.content).pixels * 255
+    np.testing.assert_allclose(made, icc.srgb_of(pixels, icc.DISPLAY_P3), atol=2)
 
 
 async def test_different_results_come_in_one_archive(client: httpx.AsyncClient) -> None:
