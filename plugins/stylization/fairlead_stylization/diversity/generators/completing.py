@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,18 @@ from torch.nn import functional
 
 from ...errors import BadPicture, BadSetting
 from ...networks.running import WEIGHTS, read_refiner
+from ...pictures import floats
 from ...settings import DIVERSE_PIXELS
+from ...stylizer import Band, Content, whole
 from ..features import Features
-from ..objectives import Spread
+from ..objectives import Objective, Spread, Towards
 from ..report import diversity
 from ..request import Search
 from ..search import Found, Generate, search
 from .colorization import Colorization
 from .colours import to_rgb, to_ycbcr, within
 from .inpainting import Inpainting
+from .resizing import Enlarged, reduced, reduced_hole, spans
 from .shipped import load_generator, shipped_generator
 from .training import Kind
 
@@ -97,25 +100,25 @@ class Completer:
             hints: colours of the picture say what it shall have; without, they are not looked at.
 
         Raises:
-            BadPicture: no hole where one is needed, one of another size, or one that leaves nothing known.
+            BadPicture: no hole where one is needed, or one of another size.
+            BadSetting: one that leaves nothing known, or nothing unknown.
         """
-        pictures = _tensor(picture)
-        if isinstance(self._network, Inpainting):
-            return _hole_task(self._network, pictures, _hole(picture, hole))
-        if hole is not None:
-            raise BadPicture("hole: with colorization; accepted: with inpainting")
-        assert isinstance(self._network, Colorization)
-        return _colour_task(self._network, pictures, hints)
+        return self._task(_tensor(picture), self._known(picture, hole), hints)
 
-    @torch.no_grad()
-    def one(self, picture: F32, hole: F32 | None = None, hints: bool = False) -> F32:
-        """The completed picture, [h, w, 3]; arguments and errors as of `task`."""
+    def one(self, picture: Content, hole: F32 | None = None, hints: bool = False) -> F32:
+        """The completed picture, [h, w, 3]; arguments and errors as of `task`, and bytes are taken too."""
+        return whole(picture.shape, self.bands(picture, hole, hints))
+
+    def bands(self, picture: Content, hole: F32 | None = None, hints: bool = False) -> Iterator[Band]:
+        """The same in bands from top to bottom: its floats are never there as a whole."""
+        hole = self._known(picture, hole)
         task = self._small(picture, hole, hints, self._most)
-        return self._in_full(task.generate(task.begun), picture, hole)
+        with torch.no_grad():
+            return self._in_full(task.generate(task.begun), picture, hole)
 
     def several(
         self,
-        picture: F32,
+        picture: Content,
         hole: F32 | None = None,
         hints: bool = False,
         wanted: Search | None = None,
@@ -126,13 +129,43 @@ class Completer:
 
         They are looked for in a picture of 256 x 256 pixels at most.
         """
+        made, report = self.several_bands(picture, hole, hints, wanted, stopped=stopped, progress=progress)
+        return [whole(picture.shape, one) for one in made], report
+
+    def several_bands(
+        self,
+        picture: Content,
+        hole: F32 | None = None,
+        hints: bool = False,
+        wanted: Search | None = None,
+        *,
+        towards: Content | None = None,
+        looked_at: int = DIVERSE_PIXELS,
+        stopped: Callable[[], bool] = lambda: False,
+        progress: Callable[[int], None] = lambda step: None,
+    ) -> tuple[Iterator[Iterator[Band]], dict[str, Any]]:
+        """The same, drawn one after the other and each in bands from top to bottom.
+
+        Args:
+            picture, hole, hints, wanted: as of `several`.
+            towards: [any, any, 3]; results shall come nearer to it.
+            looked_at: pixels of the picture in which they are looked for, and of ``towards``, at most.
+            stopped: nobody waits any more.
+            progress: is told the steps that are done.
+        """
         wanted = wanted or Search(bound=BOUND, cell=CELLS[self.kind], stretch=STRETCH)
-        found, report = self.searched(self._small(picture, hole, hints, DIVERSE_PIXELS), wanted, stopped, progress)
+        hole = self._known(picture, hole)
+        looked = self._small(picture, hole, hints, looked_at)
+        reference = None if towards is None else reduced(towards, looked_at)
+        found, report = self.searched(looked, wanted, stopped, progress, reference)
+        return self._drawn(found.inputs - looked.begun, picture, hole, hints), report
+
+    def _drawn(self, changes: torch.Tensor, picture: Content, hole: F32 | None, hints: bool) -> Iterator[Iterator[Band]]:
         task = self._small(picture, hole, hints, self._most)
-        looked = self._small(picture, hole, hints, DIVERSE_PIXELS).begun
-        with torch.no_grad():
-            begun = [task.changed(one[None] - looked) for one in found.inputs]
-            return [self._in_full(task.generate(one), picture, hole) for one in begun], report
+        for change in changes:
+            with torch.no_grad():
+                made = task.generate(task.changed(change[None]))
+            yield self._in_full(made, picture, hole)
 
     def searched(
         self,
@@ -140,16 +173,18 @@ class Completer:
         wanted: Search,
         stopped: Callable[[], bool] = lambda: False,
         progress: Callable[[int], None] = lambda step: None,
+        towards: torch.Tensor | None = None,
     ) -> tuple[Found, dict[str, Any]]:
-        """What a search finds for a task, and a report of it."""
+        """What a search finds for a task, and a report of it; ``towards`` [1, 3, any, any] leads it."""
         features = self.features
         with torch.no_grad():
             plain = task.generate(task.begun)
-        objective = Spread(features, plain, keep=KEEP)
+        objective = _objective(features, plain, wanted, towards)
         found = search(
             task.generate, task.begun, objective, wanted, fixed=task.fixed, stopped=stopped, progress=progress
         )
         report: dict[str, Any] = {"kind": self.kind, "seed": wanted.seed, "bound": wanted.bound, "steps": wanted.steps}
+        report["objective"] = list(found.objective)
         report["change"] = float((found.inputs - task.begun).square().mean().sqrt())
         report["searched"] = f"{task.begun.shape[3]}x{task.begun.shape[2]}"
         if len(found.results) > 1:
@@ -164,40 +199,71 @@ class Completer:
             self._features = lambda pictures: refiner.features(_fourfold(pictures))
         return self._features
 
-    def _small(self, picture: F32, hole: F32 | None, hints: bool, most: int) -> Task:
-        factor = (most / (picture.shape[0] * picture.shape[1])) ** 0.5
-        if factor >= 1:
-            return self.task(picture, hole, hints)
-        size = [max(1, int(side * factor)) for side in picture.shape[:2]]
-        small = _pixels(functional.interpolate(_tensor(picture), size=size, mode="area"))
-        if hole is None:
-            return self.task(small, None, hints)
-        # A place that is unknown in part is unknown.
-        unknown = functional.interpolate(torch.from_numpy(_hole(picture, hole))[None, None], size=size, mode="area")
-        return self.task(small, (unknown[0, 0] > 0).float().numpy(), hints)
-
-    def _in_full(self, made: torch.Tensor, picture: F32, hole: F32 | None) -> F32:
-        """A result in the picture's own size: what is known of it, or its luminance, as it was."""
-        pictures, size = _tensor(picture), picture.shape[:2]
-        grown = functional.interpolate(made, size=size, mode="bicubic", align_corners=False).clamp(0, 1)
+    def _known(self, picture: Content, hole: F32 | None) -> F32 | None:
+        """A hole as it is taken here: of 0 and 1, and only where there has to be one."""
+        if self.kind == "inpainting":
+            return _hole(picture, hole)
         if hole is not None:
-            # A grey picture's hole stays grey.
-            grown = to_ycbcr(grown)[:, :1].expand(-1, 3, -1, -1) if is_grey(picture) else grown
-            return _pixels(torch.where(torch.from_numpy(hole) > 0, grown, pictures))
-        luminance = to_ycbcr(pictures)[:, :1]
-        return _pixels(within(to_rgb(torch.cat([luminance, to_ycbcr(grown)[:, 1:]], dim=1)), luminance))
+            raise BadPicture("hole: with colorization; accepted: with inpainting")
+        return None
+
+    def _task(self, pictures: torch.Tensor, hole: F32 | None, hints: bool) -> Task:
+        if isinstance(self._network, Inpainting):
+            assert hole is not None
+            return _hole_task(self._network, pictures, hole)
+        assert isinstance(self._network, Colorization)
+        return _colour_task(self._network, pictures, hints)
+
+    def _small(self, picture: Content, hole: F32 | None, hints: bool, most: int) -> Task:
+        return self._task(reduced(picture, most), None if hole is None else reduced_hole(hole, most), hints)
+
+    def _in_full(self, made: torch.Tensor, picture: Content, hole: F32 | None) -> Iterator[Band]:
+        """A result in the picture's own size: what is known of it, or its luminance, as it was."""
+        grown = Enlarged(made, picture.shape[:2])
+        grey = hole is not None and is_grey(picture)
+        for rows in spans(*picture.shape[:2]):
+            with torch.no_grad():
+                own, band = _tensor(floats(picture[rows])), grown.rows(rows).clamp(0, 1)
+                finished = _coloured(band, own) if hole is None else _filled(band, own, hole[rows], grey)
+            yield rows, _pixels(finished)
 
 
-def is_grey(picture: F32) -> bool:
+def is_grey(picture: Content) -> bool:
     """Whether a picture [h, w, 3] has no colours."""
-    return bool((picture.max(axis=2) - picture.min(axis=2)).max() <= _GREY)
+    parts = (floats(picture[rows]) for rows in spans(*picture.shape[:2]))
+    return all((part.max(axis=2) - part.min(axis=2)).max() <= _GREY for part in parts)
+
+
+def _objective(features: Features, plain: torch.Tensor, wanted: Search, towards: torch.Tensor | None) -> Objective:
+    """Far from each other, or near a picture and, of several, far from each other too."""
+    if towards is None:
+        return Spread(features, plain, keep=KEEP)
+    near = Towards(features, towards)
+    if wanted.count == 1:
+        return near
+    apart = Spread(features, plain)
+    return lambda results: near(results) + apart(results)
+
+
+def _filled(made: torch.Tensor, own: torch.Tensor, hole: F32, grey: bool) -> torch.Tensor:
+    """What is known as it was; a grey picture's hole stays grey."""
+    made = to_ycbcr(made)[:, :1].expand(-1, 3, -1, -1) if grey else made
+    return torch.where(torch.from_numpy(hole) > 0, made, own)
+
+
+def _coloured(made: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    """Colours as they were made, the luminance as it was."""
+    luminance = to_ycbcr(own)[:, :1]
+    return within(to_rgb(torch.cat([luminance, to_ycbcr(made)[:, 1:]], dim=1)), luminance)
 
 
 def _hole_task(network: Inpainting, pictures: torch.Tensor, hole: F32) -> Task:
     unknown = torch.from_numpy(hole)
     with torch.no_grad():
         begun = network.start(pictures, unknown)
-    return Task(begun, lambda several: network.finish(several, unknown), 1 - _free(unknown))
+        # Changes of what is unknown do not reach them: found once, they cost a search neither time nor memory.
+        fills = network.fills(begun, unknown)
+    return Task(begun, lambda several: network.finish(several, unknown, fills), 1 - _free(unknown))
 
 
 def _free(unknown: torch.Tensor) -> torch.Tensor:
@@ -213,7 +279,7 @@ def _colour_task(network: Colorization, pictures: torch.Tensor, hints: bool) -> 
     return Task(begun.contiguous(), lambda several: network(several, luminance))
 
 
-def _hole(picture: F32, hole: F32 | None) -> F32:
+def _hole(picture: Content, hole: F32 | None) -> F32:
     if hole is None:
         raise BadPicture("hole: none; accepted: one, of the picture's size, for inpainting")
     if hole.shape != picture.shape[:2]:

@@ -36,11 +36,24 @@ class Inpainting(nn.Module):
         """Pictures whose holes are filled smoothly, by no network."""
         return membrane(pictures, _mask(pictures, hole))
 
-    def finish(self, begun: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
-        """Pictures that have something in their holes to finished ones, [n, 3, h, w]."""
+    def fills(self, pictures: torch.Tensor, hole: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What `finish` looks at beside a beginning: a membrane, and by how much a thin plate differs from it.
+
+        Both go by what is known alone: they are the same for all beginnings of a picture.
+        """
+        mask = _mask(pictures, hole)
+        smooth = membrane(pictures, mask)
+        return smooth, plate(pictures, mask) - smooth
+
+    def finish(
+        self, begun: torch.Tensor, hole: torch.Tensor, fills: tuple[torch.Tensor, torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """Pictures that have something in their holes to finished ones, [n, 3, h, w]; ``fills`` where they are known.
+
+        Those of one picture serve for several of its beginnings.
+        """
         mask = _mask(begun, hole)
-        smooth = membrane(begun, mask)
-        bent = plate(begun, mask) - smooth
+        smooth, bent = (part.expand_as(begun) for part in fills or self.fills(begun, hole))
         given = self.network(torch.cat([begun - 0.5, _SEEN * bent, _SEEN * (begun - smooth), mask], dim=1))
         made = (begun + torch.sigmoid(given[:, 3:]) * bent + given[:, :3] / _SEEN).clamp(0, 1)
         return begun * (1 - mask) + made * mask

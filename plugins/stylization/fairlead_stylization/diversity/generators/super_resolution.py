@@ -6,7 +6,7 @@ Both work on luminance; chrominance is enlarged bicubically, as their authors do
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import isqrt
 from pathlib import Path
 
@@ -17,8 +17,12 @@ from torch import nn
 from torch.nn import functional
 
 from ...errors import BadCheckpoint
+from ...pictures import floats
+from ...stylizer import Band, Content
 from .colours import to_rgb, to_ycbcr
 
+#: Side of what is enlarged at once, in pixels of the picture.
+TILE = 192
 _FSRCNN = tuple((f"f{n}", f"b{n}", f"alpha{n}" if n < 8 else None) for n in range(1, 9))
 _ESPCN = tuple((f"conv{n}.weight", f"conv{n}.bias", None) for n in range(1, 5))
 
@@ -39,6 +43,8 @@ class SuperResolution(nn.Module):
             if slopes is not None:
                 self.register_buffer(f"slopes{place}", slopes)
         self._depth = len(layers)
+        # What a pixel is made of reaches so far; of chrominance two pixels.
+        self._margin = max(2, sum(max(weight.shape[2:]) // 2 for weight, _, _ in layers))
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         """Pictures [n, 3, h, w] to [n, 3, factor h, factor w]."""
@@ -46,6 +52,26 @@ class SuperResolution(nn.Module):
         size = [side * self.factor for side in pictures.shape[2:]]
         chroma = functional.interpolate(ycbcr[:, 1:], size=size, mode="bicubic", align_corners=False)
         return to_rgb(torch.cat([self._luminance(ycbcr[:, :1]), chroma], dim=1)).clamp(0, 1)
+
+    def bands(self, picture: Content) -> Iterator[Band]:
+        """A picture [h, w, 3] enlarged, in bands from top to bottom; pixels are those of the picture as a whole."""
+        height, width = picture.shape[:2]
+        for first in range(0, height, TILE):
+            rows = slice(first, min(first + TILE, height))
+            columns = (slice(left, min(left + TILE, width)) for left in range(0, width, TILE))
+            made = np.concatenate([self._tile(picture, rows, part) for part in columns], axis=1)
+            yield slice(rows.start * self.factor, rows.stop * self.factor), made
+
+    @torch.no_grad()
+    def _tile(self, picture: Content, rows: slice, columns: slice) -> NDArray[np.float32]:
+        (above, down), (left, across) = (
+            (max(0, part.start - self._margin), part.stop + self._margin) for part in (rows, columns)
+        )
+        seen = torch.from_numpy(floats(picture[above:down, left:across])).permute(2, 0, 1)[None]
+        made = self(seen)[0].permute(1, 2, 0).numpy()
+        top, side = (self.factor * (part.start - before) for part, before in ((rows, above), (columns, left)))
+        tall, wide = (self.factor * (part.stop - part.start) for part in (rows, columns))
+        return made[top : top + tall, side : side + wide]
 
     def _luminance(self, values: torch.Tensor) -> torch.Tensor:
         for place in range(self._depth):
