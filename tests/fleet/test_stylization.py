@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fairlead_agent.config import load_workloads
+from fairlead_stylization.client import StyleClient
 from fairlead_stylization.pictures import Picture, read_picture, write_picture
 from tests.fleet.conftest import Fleet, FleetMaker
 from tests.patience import patient
@@ -55,6 +56,9 @@ def test_pictures_go_through_the_gateway(fleet: Fleet, tmp_path: Path) -> None:
     assert plain.returncode == 0 and read_picture(out / "photo.png").pixels.shape == (64, 80, 3)
     explained = command(fleet, "explain", NAME)
     assert "placed" in explained.stdout and "/edge" in explained.stdout
+    with StyleClient(f"{fleet.local.url}/workloads/{NAME}", fleet.local.admin_token()) as client:
+        (coloured,), _ = client.generate("colorization", Path(photo).read_bytes())
+        assert coloured.shape == (64, 80, 3)
     large = str(tmp_path / "large.png")
     write_picture(Picture(rng.random((600, 600, 3), np.float32)), large)
     refused = command(fleet, "style", large, "--style", painting, "-o", str(out))

@@ -91,11 +91,28 @@ class StyleClient:
     ) -> tuple[list[F32], dict[str, Any]]:  # fmt: skip
         """Results that are looked for, of one content and style, and the service's report of them."""
         fields |= {"diverse": count, "format": "png"}
-        answer = self._asked(content, styles, (), mask, fields, towards)
-        with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
-            names = sorted(name for name in archive.namelist() if name.endswith(".png"))
-            pictures = [read_picture(archive.read(name), name=name).pixels for name in names]
-            return pictures, json.loads(archive.read("report.json"))
+        return _unpacked(self._asked(content, styles, (), mask, fields, towards).content)
+
+    def generate(
+        self, what: str, content: bytes, *, mask: bytes | None = None, towards: bytes | None = None, **fields: Any
+    ) -> tuple[list[F32], dict[str, Any] | None]:
+        """Fill a picture's hole, colour it or enlarge it: one result or ``diverse`` ones, and a report of a search.
+
+        Args:
+            what: inpainting, colorization or super-resolution.
+            content, mask, towards: files' bytes.
+            fields: as the form has them.
+
+        Raises:
+            RequestRefused: the service refused; the message is its own.
+        """
+        given = (("content", content), ("mask", mask), ("towards", towards))
+        files = [(name, (name, file)) for name, file in given if file is not None]
+        data = {name: _text(value) for name, value in {**fields, "what": what, "format": "png"}.items()}
+        answer = self._sent("POST", "/generate", files=files, data=data)
+        if answer.headers.get("content-type") == "application/zip":
+            return _unpacked(answer.content)
+        return [read_picture(answer.content, name="answer").pixels], None
 
     def _asked(
         self, content: bytes | F32, styles: Sequence[bytes], weights: Sequence[float], mask: bytes | None,
@@ -130,6 +147,14 @@ class StyleClient:
 def within(answer_s: float = ANSWER_S) -> httpx.Timeout:
     """How long to wait for a connection, and for an answer."""
     return httpx.Timeout(CONNECT_S, read=answer_s, write=answer_s)
+
+
+def _unpacked(content: bytes) -> tuple[list[F32], dict[str, Any]]:
+    """Pictures of a zip, by their names, and the report in it."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        names = sorted(name for name in archive.namelist() if name.endswith(".png"))
+        pictures = [read_picture(archive.read(name), name=name).pixels for name in names]
+        return pictures, json.loads(archive.read("report.json"))
 
 
 def _wait_s(answer: httpx.Response) -> float | None:

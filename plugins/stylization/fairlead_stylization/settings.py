@@ -42,8 +42,16 @@ class Settings(BaseModel):
     clip: str | None = Field(
         default=None, description="Absolute path of a folder with a CLIP as Hugging Face writes it: texts are accepted."
     )
+    inpainting: str | None = Field(
+        default=None,
+        description="Absolute path of weights by `fairlead style-train-generator inpainting`. null: those shipped.",
+    )
+    colorization: str | None = Field(default=None, description="The same of `style-train-generator colorization`.")
+    super_resolution: str | None = Field(
+        default=None, description="Absolute path of an FSRCNN or ESPCN (.npz of its arrays): pictures are enlarged."
+    )
 
-    @field_validator("weights", "clip")
+    @field_validator("weights", "clip", "inpainting", "colorization", "super_resolution")
     @classmethod
     def _absolute(cls, value: str | None) -> str | None:
         if value is not None and not Path(value).is_absolute():

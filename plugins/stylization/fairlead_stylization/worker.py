@@ -11,10 +11,12 @@ import numpy as np
 
 from fairlead_agent.plugin import Budget, BudgetReply, Context
 
-from .cost import VARIANTS, memory_bytes, room_bytes, work_bytes
+from .cost import VARIANTS, generation_bytes, memory_bytes, room_bytes, work_bytes
 from .networks.running import WEIGHTS, shipped_stylizer, student_file
 from .pictures import Limits
 from .service.application import Application
+from .service.generating import Generator
+from .service.generation import KINDS
 from .service.stylist import Stylist
 from .service.varied import Searcher
 from .settings import Settings, read_settings
@@ -65,9 +67,11 @@ class Worker:
         searcher = Searcher(weights, self._stylizer, clip, settings.diverse_pixels)
         return Application(
             Stylist(self._stylizer, limits, searcher),
+            Generator(limits, _generators(settings), settings.diverse_pixels),
             max_in_flight=settings.max_in_flight,
             max_waiting=settings.max_waiting,
             work_bytes=lambda pixels, results: work_bytes(settings, self._variant, pixels, results),
+            generation_bytes=lambda pixels, results: generation_bytes(settings, pixels, results),
             room_bytes=room_bytes(settings, self._variant, _searches()),
             max_bytes=settings.max_bytes,
             max_diverse=settings.max_diverse,
@@ -103,6 +107,12 @@ def _searches() -> bool:
 
 def _folder(settings: Settings) -> Path:
     return WEIGHTS if settings.weights is None else Path(settings.weights)
+
+
+def _generators(settings: Settings) -> dict[str, Path]:
+    """Files by what they do, of those that are set."""
+    named = {kind: getattr(settings, kind.replace("-", "_")) for kind in KINDS}
+    return {kind: Path(path) for kind, path in named.items() if path is not None}
 
 
 worker = Worker()

@@ -8,7 +8,7 @@ from typing import Any
 from fairlead_agent.config import load_workloads
 from fairlead_agent.plugin import Estimate, MemoryFacts, NodeFacts, ProcessorFacts, Refusal, Workload
 from fairlead_stylization import light
-from fairlead_stylization.cost import room_bytes, work_bytes
+from fairlead_stylization.cost import generation_bytes, room_bytes, work_bytes
 from fairlead_stylization.settings import read_settings
 
 MIB = 2**20
@@ -54,7 +54,14 @@ def test_what_is_at_work_at_once_is_within_what_is_bid() -> None:
         for pixels in (1, 512 * 512, 1280 * 1280, 1280 * 1280 + 1, 3840 * 2160, 13_000_000):
             for results in (0, 1, settings.max_diverse):
                 assert work_bytes(settings, variant, pixels, results) <= room
+                assert generation_bytes(settings, pixels, results) <= room
         assert 2 * work_bytes(settings, variant, 512 * 512) <= room_bytes(settings, variant, searches=False)
+
+
+def test_what_completes_pictures_is_bid_for_where_it_takes_more_than_styles() -> None:
+    settings = read_settings({"max_pixels": 200_000, "diverse_pixels": 1024})
+    assert room_bytes(settings, "edge", searches=True) >= generation_bytes(settings, 200_000, settings.max_diverse)
+    assert room_bytes(settings, "edge", searches=True) > room_bytes(settings, "edge", searches=False)
 
 
 def test_onnx_runtime_is_needed_only_where_it_is_asked_for() -> None:

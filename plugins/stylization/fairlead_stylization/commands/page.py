@@ -62,11 +62,13 @@ def _here(variant: str) -> Any:
     from ..networks.running import shipped_stylizer, student_file
     from ..pictures import Limits
     from ..service.application import Application
+    from ..service.generating import Generator
     from ..service.stylist import Stylist
     from ..service.varied import Searcher
 
     stylizer = shipped_stylizer(variant)
-    return Application(Stylist(stylizer, Limits(), Searcher(student_file(variant), stylizer))).asgi()
+    stylist = Stylist(stylizer, Limits(), Searcher(student_file(variant), stylizer))
+    return Application(stylist, Generator(Limits())).asgi()
 
 
 def _there(**given: Any) -> Any:

@@ -8,14 +8,17 @@ import numpy as np
 from PIL import Image
 
 from ..errors import BadPicture
-from .picture import F32, Limits, Picture
-from .reading import read_picture
+from .picture import F32, Limits, Picture, Stored, floats
+from .reading import read_stored
 
 #: By how much the ratio of a mask's sides may differ from its picture's: rounding of a resized one, not another crop.
 _RATIO = 0.02
+_LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
+#: That are in floats at once.
+_ROWS = 256
 
 
-def read_mask(source: Path | str | bytes, picture: Picture, *, limits: Limits | None = None) -> F32:
+def read_mask(source: Path | str | bytes, picture: Picture | Stored, *, limits: Limits | None = None) -> F32:
     """Return a mask for a picture: float32 [height, width] in [0, 1], 1 where it is stylized.
 
     A mask of another size is resized if it has the picture's shape.
@@ -24,8 +27,11 @@ def read_mask(source: Path | str | bytes, picture: Picture, *, limits: Limits | 
         BadPicture: it cannot be read, or has another shape.
     """
     name = "mask" if isinstance(source, bytes) else None
-    read = read_picture(source, limits=limits, name=name, colours=False)
-    grey = read.pixels @ np.array([0.2126, 0.7152, 0.0722], np.float32)
+    read = read_stored(source, limits=limits, name=name, colours=False)
+    grey = np.empty((read.height, read.width), np.float32)
+    for first in range(0, read.height, _ROWS):
+        rows = slice(first, first + _ROWS)
+        grey[rows] = floats(read.pixels[rows]) @ _LUMINANCE
     return fitted(grey, picture.height, picture.width, read.source)
 
 

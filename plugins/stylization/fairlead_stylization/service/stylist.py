@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 import time
-import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -17,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..networks.kept import LARGEST_PIXELS, give_freed_memory_back
-from ..pictures import Canvas, Limits, Stored, floats, pixels_of, read_mask, read_stored
+from ..pictures import Limits, Stored, pixels_of, read_mask, read_stored
 from ..stylizer import Band, Content, Style, StyleCode, Stylizer, finished
+from .answers import ZIP, Answer, encoded, packed
 from .errors import Refused
-from .form import FORMATS, Asked
+from .fields import FORMATS
+from .form import Asked
 
 F32 = NDArray[np.float32]
 CODES_KEPT = 64
@@ -30,24 +29,6 @@ Varied = Callable[
     [Content, NDArray[Any], Asked, NDArray[Any] | None, Callable[[], bool]],
     tuple[Iterable[Iterator[Band]], dict[str, Any]],
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Bytes for a client.
-
-    Attributes:
-        body, media_type: one picture, or a zip of several and ``report.json``.
-        said: conversions, as header values.
-        pixels: of the content.
-        spent_s: what it took.
-    """
-
-    body: bytes
-    media_type: str
-    said: tuple[str, ...]
-    pixels: int
-    spent_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +70,13 @@ class Stylist:
         if asked.searched:
             looks = [self._read(style, f"style {place}") for place, style in enumerate(asked.styles, 1)]
             said = [look.conversions for look in looks]
-            body, kind = self._several(content, looks, mask, asked, stopped), "application/zip"
+            body, kind = self._several(content, looks, mask, asked, stopped), ZIP
         else:
             known = [self._style(style, f"style {place}") for place, style in enumerate(asked.styles, 1)]
             said = [style.conversions for style in known]
             styles = [Style(style.code, weight) for style, weight in zip(known, asked.weights, strict=True)]
             made = self.stylizer.bands(content.pixels, styles, asked.strength, mask, asked.keep_colours)
-            body = _encoded(content, made, asked)
+            body = encoded(content, made, asked.format, asked.quality)
             kind = FORMATS[asked.format]
         told = [f"content: {text}" for text in content.conversions]
         told += [f"style {place}: {text}" for place, texts in enumerate(said, 1) for text in texts]
@@ -132,19 +113,6 @@ class Stylist:
             raise Refused(400, "bad_setting", f"style: {len(looks)} files with {named}; accepted: one")
         towards = None if asked.towards is None else self._read(asked.towards, "towards").pixels
         made, report = self._varied(content.pixels, looks[0].pixels, asked, towards, stopped)
-        ending = "jpg" if asked.format == "JPEG" else asked.format.lower()
-        packed = io.BytesIO()
-        with zipfile.ZipFile(packed, "w") as archive:
-            for place, bands in enumerate(made, 1):
-                masked = (finished(content.pixels, band, mask) for band in bands)
-                archive.writestr(f"{place:02d}.{ending}", _encoded(content, masked, asked))
-            archive.writestr("report.json", json.dumps(report, indent=2))
-        return packed.getvalue()
-
-
-def _encoded(content: Stored, bands: Iterable[Band], asked: Asked) -> bytes:
-    """A result's file, with the content's alpha."""
-    canvas = Canvas((content.height, content.width), asked.format, content.source)
-    for rows, band in bands:
-        canvas.lay(rows, band, None if content.alpha is None else floats(content.alpha[rows]))
-    return canvas.encoded(quality=asked.quality)
+        masked = ((finished(content.pixels, band, mask) for band in bands) for bands in made)
+        files = (encoded(content, bands, asked.format, asked.quality) for bands in masked)
+        return packed(files, asked.format, report)

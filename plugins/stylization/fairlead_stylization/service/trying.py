@@ -42,20 +42,21 @@ class Passing:
 
     def asgi(self) -> Starlette:
         """The ASGI application: the page, and what it asks for. Other sites' pages are not served."""
-        routes = [Route("/", self.shown), Route("/stylize", self.stylize, methods=["POST"])]
+        passed = (Route(f"/{name}", self.passed, methods=["POST"]) for name in ("stylize", "generate"))
+        routes = [Route("/", self.shown), *passed]
         return Starlette(routes=routes, middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS))])
 
     async def shown(self, request: Request) -> Response:
         """The page."""
         return HTMLResponse(page())
 
-    async def stylize(self, request: Request) -> Response:
+    async def passed(self, request: Request) -> Response:
         """Pass a form on, with the token, and its answer back."""
         origin = request.headers.get("origin")
         if origin is not None and origin != f"http://{request.headers.get('host')}":
             return _refused(403, "other_site", f"origin {origin}; accepted: this page's own")
         headers = self._headers | {"content-type": request.headers.get("content-type", "")}
-        asking = self._http.post(f"{self._address}/stylize", content=await request.body(), headers=headers)
+        asking = self._http.post(f"{self._address}{request.url.path}", content=await request.body(), headers=headers)
         try:
             answer = await unless_left(request, asking)
         except httpx.HTTPError as error:

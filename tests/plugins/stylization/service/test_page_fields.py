@@ -17,9 +17,10 @@ from PIL import Image
 
 from fairlead_stylization.networks.running import shipped_stylizer
 from fairlead_stylization.pictures import Limits
+from fairlead_stylization.service.answers import Answer
 from fairlead_stylization.service.application import Application
 from fairlead_stylization.service.form import Asked
-from fairlead_stylization.service.stylist import Answer, Stylist
+from fairlead_stylization.service.stylist import Stylist
 from fairlead_stylization.service.varied import Searcher
 from tests.cloud.dashboard.browser import Page, browser
 from tests.plugins.stylization.small_network import random_network

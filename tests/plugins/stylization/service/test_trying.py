@@ -11,7 +11,8 @@ from fairlead_stylization.service.trying import Passing
 
 
 def upstream(request: httpx.Request) -> httpx.Response:
-    if request.headers.get("authorization") != "Bearer fl_1" or str(request.url) != "http://gate/workloads/s/stylize":
+    known = [f"http://gate/workloads/s/{name}" for name in ("stylize", "generate")]
+    if request.headers.get("authorization") != "Bearer fl_1" or str(request.url) not in known:
         return httpx.Response(401, json={"error": {"message": "missing or unknown bearer token"}})
     return httpx.Response(200, content=request.content, headers={"fairlead-conversions": "x", "set-cookie": "a=b"})
 
@@ -27,6 +28,7 @@ async def test_forms_are_passed_on_with_the_token() -> None:
         answer = await client.post("/stylize", content=b"form", headers={"origin": "http://127.0.0.1:8765"})
         assert answer.status_code == 200 and answer.content == b"form"
         assert answer.headers["fairlead-conversions"] == "x" and "set-cookie" not in answer.headers
+        assert (await client.post("/generate", content=b"other")).content == b"other"
     async with asked(token=None) as client:
         answer = await client.post("/stylize", content=b"form")
         assert answer.status_code == 401 and "bearer token" in answer.json()["error"]["message"]

@@ -160,7 +160,9 @@ class Completer:
         found, report = self.searched(looked, wanted, stopped, progress, reference)
         return self._drawn(found.inputs - looked.begun, picture, hole, hints), report
 
-    def _drawn(self, changes: torch.Tensor, picture: Content, hole: F32 | None, hints: bool) -> Iterator[Iterator[Band]]:
+    def _drawn(
+        self, changes: torch.Tensor, picture: Content, hole: F32 | None, hints: bool
+    ) -> Iterator[Iterator[Band]]:
         task = self._small(picture, hole, hints, self._most)
         for change in changes:
             with torch.no_grad():
