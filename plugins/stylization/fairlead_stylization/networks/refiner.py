@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..transform.strengths import of_steps
 from .shape import RefinerShape
 
 EPSILON = 1e-5
@@ -98,9 +99,9 @@ class Refiner(nn.Module):
             length = share * self.gains.exp() * style / (slope.square().sum((1, 2, 3)) + TINY)
             return (picture - length[:, None, None, None] * slope).clamp(0, 1)
 
-    def forward(self, picture: Tensor, target: Target, share: Tensor | None = None) -> Tensor:
-        """Pictures [B, 3, H, W] in [0, 1] -> refined ones."""
-        share = torch.ones(len(picture), device=picture.device) if share is None else share
+    def forward(self, picture: Tensor, target: Target, strength: Tensor | None = None) -> Tensor:
+        """Pictures [B, 3, H, W] in [0, 1] -> refined ones, by strengths [B]."""
+        share = torch.ones(len(picture), device=picture.device) if strength is None else of_steps(strength)
         for _ in range(self.shape.steps):
             picture = self.step(picture, target, share)
         return picture

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..transform.strengths import of_steps
 from ..transform.tiles import Segment, length
 from ..transform.torch_form import affine
 from .export import shrink, write_graph
@@ -106,18 +107,18 @@ class RefinerGraph(nn.Module):
     def forward(
         self, picture: Tensor, target: Tensor, strength: Tensor, given: Tensor, share: Tensor, *content: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Picture [1, 3, H, W], target [1, M], of each step's length [1], statistics [1, N] and whether they count.
+        """Picture [1, 3, H, W], target [1, M], strength [1], statistics [1, N] and whether they count.
 
         The content, [1, 3, H, W], only where the shape holds on to it.
         """
         ledger, wanted = Ledger(given, share), target.split([2 * size for size in self.shape.channels], 1)
         kept = self.seeing(content[0])[-1] if content else None
         for _ in range(self.shape.steps):
-            picture = self._stepped(picture, wanted, strength, kept, ledger)
+            picture = self._stepped(picture, wanted, of_steps(strength), kept, ledger)
         return picture, torch.cat(ledger.used, 1)
 
     def _stepped(
-        self, picture: Tensor, wanted: tuple[Tensor, ...], strength: Tensor, kept: Tensor | None, ledger: Ledger
+        self, picture: Tensor, wanted: tuple[Tensor, ...], part: Tensor, kept: Tensor | None, ledger: Ledger
     ) -> Tensor:
         features = self.seeing(picture)
         own = [ledger.note(statistics(found)) for found in features]
@@ -127,7 +128,7 @@ class RefinerGraph(nn.Module):
         )
         slope = self._slope(features, own, apart, kept)
         square = ledger.note(12 * slope.square().mean((1, 2, 3), keepdim=True).flatten(1))
-        way = (strength * self.gain * loss / (square + TINY))[:, :, None, None]
+        way = (part * self.gain * loss / (square + TINY))[:, :, None, None]
         return (picture - functional.pixel_shuffle(way * slope, 2)).clamp(0, 1)
 
     def _slope(self, features: list[Tensor], own: list[Tensor], apart: list[Tensor], kept: Tensor | None) -> Tensor:

@@ -17,6 +17,7 @@ from fairlead_kernels.feature_maps import FeatureMap, Filters, Result
 from ..errors import BadCheckpoint
 from ..stylizer import Look, Network
 from ..transform.ledger import Ledger
+from ..transform.strengths import of_steps
 from ..transform.tiles import Segment, length
 from .arrays import read_arrays
 from .kept import Kept
@@ -88,7 +89,7 @@ class NativeRefiner:
         self,
         picture: Array,
         target: Array,
-        share: float = 1.0,
+        strength: float = 1.0,
         content: Array | None = None,
         given: Array | None = None,
     ) -> tuple[Array, Array]:
@@ -96,7 +97,7 @@ class NativeRefiner:
 
         Args:
             target: of the style.
-            share: of each step's length.
+            strength: of each step its square is taken (`strengths.of_steps`).
             content: picture [H, W, 3] that is held on to, where the shape says so.
             given: [1, N], statistics to go by.
         """
@@ -108,7 +109,7 @@ class NativeRefiner:
                 self._seen(content, maps)
                 kept = maps.swap_last()
             for _ in range(self.shape.steps):
-                picture = self._stepped(picture, wanted, share, kept, maps, ledger)
+                picture = self._stepped(picture, wanted, of_steps(strength), kept, maps, ledger)
         return picture, np.concatenate(ledger.used)
 
     def _seen(self, picture: Array, maps: _Maps) -> list[Array]:

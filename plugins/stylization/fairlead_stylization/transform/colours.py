@@ -16,6 +16,7 @@ from fairlead_kernels import pixels
 from fairlead_kernels.covariances import least_map
 
 from ..pictures.picture import floats
+from .strengths import of_colours
 
 Array = NDArray[np.float32]
 
@@ -40,11 +41,15 @@ class Colours:
 
 
 def colour_map(content: Colours, style: Colours, strength: float = 1.0) -> Array:
-    """The map [3, 4] (matrix, then offset) of a content's colours to a style's; the identity at strength 0."""
+    """The map [3, 4] (matrix, then offset) of a content's colours to a style's; the identity at strength 0.
+
+    Of its way it goes the share that `strengths.of_colours` tells.
+    """
     matrix = least_map(content.covariance, style.covariance, 0.0, SMALL)
     offset = style.mean - matrix @ content.mean
     whole = np.concatenate([matrix, offset[:, None]], 1)
-    return ((1 - strength) * np.eye(3, 4) + strength * whole).astype(np.float32)
+    share = of_colours(strength)
+    return ((1 - share) * np.eye(3, 4) + share * whole).astype(np.float32)
 
 
 def recoloured(picture: Array, mapping: Array) -> Array:

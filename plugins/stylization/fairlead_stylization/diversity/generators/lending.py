@@ -16,6 +16,7 @@ from torch.nn import functional
 from ...transform.colours import SMALL, Colours
 from ...transform.covariances import apart, moments, roots
 from ...transform.details import CELL, FADE, HOP, PATCH, Details
+from ...transform.strengths import of_colours
 
 #: Squared difference of colours by which a place of a style may fit worse and still count as one that may be taken.
 NEARLY = 1e-3
@@ -30,7 +31,7 @@ def sloping_maps(colours: Colours, contents: Tensor, strength: Tensor) -> Tensor
     root, inverse = roots(covariance.double() + small)
     matrix = (inverse @ roots(root @ wanted @ root)[0] @ inverse).to(contents.dtype)
     offset = torch.from_numpy(np.asarray(colours.mean, np.float32))[:, None] - matrix @ mean
-    return torch.lerp(torch.eye(3, 4), torch.cat([matrix, offset], 2), strength[:, None, None])
+    return torch.lerp(torch.eye(3, 4), torch.cat([matrix, offset], 2), of_colours(strength)[:, None, None])
 
 
 class SlopingDetails:
