@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
 
 from .features import Features, distances, pairwise, statistics, unit
+
+#: Of maps of features of n pictures, [n]: how far they are from a style.
+Loss = Callable[[Sequence[torch.Tensor]], torch.Tensor]
 
 
 class Objective(Protocol):
@@ -22,19 +25,28 @@ class Spread:
     """Far from each other (one result: from the plain one), without leaving the plain result's style.
 
     The mean of the square roots of all distances, so that one pair far apart does not stand for the rest; less
-    ``keep`` times by how much, of its own size, the features' means and deviations left those of the plain result: what
-    they measure is what a style is.
+    ``keep`` times what results lost of the style.
 
     Args:
         features: what distances are taken in.
         plain: the generator's own result [1, 3, height, width].
-        keep: weight of the statistics; 0: anything that is different will do.
+        keep: weight of what was lost; 0: anything that is different will do.
+        loss: beside the plain result's, what was lost. None, where no style is known: by how much, of its own size, the
+            features' means and deviations left those of the plain result, as what they measure is what a style is.
     """
 
-    def __init__(self, features: Features, plain: torch.Tensor, *, keep: float = 2.0) -> None:
+    def __init__(
+        self,
+        features: Features,
+        plain: torch.Tensor,
+        *,
+        keep: float = 2.0,
+        loss: Loss | None = None,
+    ) -> None:
         with torch.no_grad():
             own = features(plain)
-        self._features, self._keep = features, keep
+            self._least = None if loss is None else loss(own).mean().clamp(min=1e-8)
+        self._features, self._keep, self._loss = features, keep, loss
         self._plain, self._statistics = unit(own), statistics(own)
 
     def __call__(self, results: torch.Tensor) -> torch.Tensor:
@@ -43,7 +55,12 @@ class Spread:
         units = unit(found)
         apart = pairwise(units) if len(results) > 1 else distances(units, self._plain)
         wanted = apart.clamp(min=1e-8).sqrt().mean()
-        return wanted - self._keep * _left(statistics(found), self._statistics)
+        return wanted - self._keep * self._lost(found)
+
+    def _lost(self, found: Sequence[torch.Tensor]) -> torch.Tensor:
+        if self._loss is None:
+            return _left(statistics(found), self._statistics)
+        return self._loss(found).mean() / self._least
 
 
 class Towards:

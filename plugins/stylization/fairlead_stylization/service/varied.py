@@ -28,9 +28,11 @@ CELL = 6
 #: Of the values to the bound, where results have to differ. Further out they differ by more, but by less of what a
 #: change of that norm can do. Those that are led somewhere go as far as the bound lets them (`REACH`).
 STRETCH = 1.0
-#: How much it counts that their features' statistics stay those of the plain result, where nothing leads them away:
-#: they then differ by where things are and how they look, hardly by how much of the style they have.
-KEEP = 30.0
+#: How much their style loss counts beside the plain result's, where nothing leads them away: they then differ by where
+#: things are and how they look, not by how much of the style they have. Statistics that stay the plain result's, as
+#: they are kept where a style is not what is wanted, cost more style loss for the same difference: those that may be
+#: left without leaving the style are kept, too.
+KEEP = 0.1
 #: Of a search for results that differ; more of them find hardly more on this lattice. Others take the usual `STEPS`.
 APART_STEPS = 10
 
@@ -144,7 +146,7 @@ def _search(
     transfer = StyleTransfer(student, look, asked.strength, refiner)
     with torch.no_grad():
         plain = transfer(picture)
-    objective = _objective(transfer.features, plain, asked, towards, space)
+    objective = _objective(transfer, plain, asked, towards, space)
     found = search(transfer, picture, objective, wanted, stopped=stopped)
     report = {"seed": asked.seed, "bound": asked.bound, "steps": wanted.steps, "objective": list(found.objective)}
     report["change"] = float((found.inputs - picture).square().mean().sqrt())
@@ -185,17 +187,18 @@ def enlarged(change: F32, size: Sequence[int]) -> F32:
     return grown
 
 
-def _objective(features: Any, plain: Any, asked: Asked, towards: Look | None, space: Any) -> Any:
+def _objective(transfer: Any, plain: Any, asked: Asked, towards: Look | None, space: Any) -> Any:
     """What is wanted: near a picture, along a text's direction, and, of several, far from each other."""
     from ..diversity.objectives import Along, Spread, Towards
 
     parts: list[Any] = []
+    features = transfer.features
     if towards is not None:
         parts.append(Towards(features, _tensor(style_pixels(floats(towards)))))
     if space is not None:
         parts.append(Along(space, plain, space.direction(asked.text, asked.text_from)))
     if not parts:
-        return Spread(features, plain, keep=KEEP)
+        return Spread(features, plain, keep=KEEP, loss=transfer.style_loss)
     if asked.diverse > 1:
         parts.append(Spread(features, plain))
     return parts[0] if len(parts) == 1 else lambda results: sum(part(results) for part in parts)

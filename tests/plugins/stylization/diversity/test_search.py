@@ -101,6 +101,22 @@ def test_style_is_kept_when_asked(generator, features, picture) -> None:
     assert diversity(kept, features, plain).style_loss < diversity(free, features, plain).style_loss
 
 
+def test_a_style_that_is_known_is_kept(generator, features, picture) -> None:
+    plain = generator(picture)
+    with torch.no_grad():
+        wanted = features(plain)[0].mean((2, 3)) + 0.02
+
+    def loss(found) -> torch.Tensor:
+        return (found[0].mean((2, 3)) - wanted).square().sum(1)
+
+    free, kept = (
+        search(generator, picture, Spread(features, plain, keep=keep, loss=loss), WANTED).results for keep in (0.0, 0.5)
+    )
+    with torch.no_grad():
+        lost = [float(loss(features(some)).mean()) for some in (plain, kept, free)]
+    assert lost[1] < 1.1 * lost[0] and lost[1] < lost[2]
+
+
 def test_a_seed_gives_the_same_and_another_one_others(generator, features, picture) -> None:
     objective = Spread(features, generator(picture))
     first = search(generator, picture, objective, WANTED).results

@@ -9,7 +9,7 @@ import torch
 
 from fairlead_kernels.feature_maps import halves_by
 
-from ...networks.refiner import Refiner
+from ...networks.refiner import Refiner, Target, statistics
 from ...networks.student import Student, colours_of, own_details, recoloured
 from ...stylizer import MARGIN, framing
 from ...transform.details import Details
@@ -36,6 +36,7 @@ class StyleTransfer:
         self._details = SlopingDetails(Details.of(style[0].permute(1, 2, 0).numpy()))
         with torch.no_grad():
             self._code, self._local, _, _ = student.code(style, own_details(style))
+            self._target = Target([statistics(layer) for layer in self.features(style)])
 
     def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
         """Pictures [n, 3, h, w] in [0, 1], of any size, to pictures."""
@@ -57,6 +58,16 @@ class StyleTransfer:
         with _halves(pictures):
             found = (self._student.encoder if self._refiner is None else self._refiner.features)(framed(pictures))
         return [layer.float() for layer in found]
+
+    def style_loss(self, found: Sequence[torch.Tensor]) -> torch.Tensor:
+        """How far pictures are from the style, by maps of their `features`: [n].
+
+        A refiner tells which of its features' statistics count as VGG-19's do; of others all count alike.
+        """
+        if self._refiner is not None:
+            return self._refiner.loss(list(found), self._target)[0]
+        pairs = zip(found, self._target.statistics, strict=True)
+        return torch.stack([(statistics(own) - wanted).square().mean(1) for own, wanted in pairs]).sum(0)
 
 
 def _halves(pictures: torch.Tensor) -> torch.autocast:
