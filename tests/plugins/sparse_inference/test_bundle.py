@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import json
 import resource
 import shutil
@@ -106,6 +107,15 @@ def test_a_bundle_lies_where_the_order_says(tmp_path: Path) -> None:
         found = raw[place * stride : place * stride + 3 * width].reshape(3, width)
         expected = [network.gate.data[neuron], network.up.data[neuron], network.down_t.data[neuron]]
         np.testing.assert_array_equal(found, np.stack(expected))
+
+
+def test_all_files_of_a_bundle_are_for_the_same_readers(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write(tmp_path / "bundle")
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in (tmp_path / "bundle").iterdir()} == {0o640}
 
 
 def test_nothing_is_left_of_a_bundle_that_could_not_be_written(tmp_path: Path) -> None:

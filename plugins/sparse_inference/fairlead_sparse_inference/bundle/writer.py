@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from fairlead_kernels import PackedMatrix
 from fairlead_language_model.errors import CheckpointError
 
+from ..whole_file import whole_file
 from .layout import BundleLayout
 from .manifest import MANIFEST, NEURONS, RESIDENT, Manifest, Network, PackedTensor
 
@@ -139,9 +139,8 @@ def _write(
     tensors: dict[str, NDArray[Any]] = {}
     written = _write_networks(folder / NEURONS, networks, layout, tensors)
     tensors |= {name: _stored(value) for name, value in resident.items()}
-    _save_resident(tensors, folder / RESIDENT)
-    # The library writes files that only their owner may read; whoever serves the model may be another user.
-    (folder / RESIDENT).chmod(0o644)
+    with whole_file(folder / RESIDENT) as file:
+        save_file(tensors, file)
     manifest = Manifest(
         hidden=layout.hidden,
         bits=layout.bits,
@@ -157,14 +156,6 @@ def _write(
     for file in folder.iterdir():
         _flush(file)
     return manifest
-
-
-def _save_resident(tensors: dict[str, NDArray[Any]], file: Path) -> None:
-    try:
-        save_file(tensors, file)
-    except SafetensorError as error:
-        # The library wraps what the system said.
-        raise CheckpointError(file, f"cannot be written: {error}") from error
 
 
 def _write_networks(

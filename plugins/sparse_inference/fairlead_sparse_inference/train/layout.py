@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from fairlead_kernels import quantize_q8
 from fairlead_language_model.quantize import down_rows
 
+from ..whole_file import whole_file
 from .shape import ModelShape
 from .tokenizer import ASSISTANT, BEGIN, END_OF_TEXT, END_OF_TURN, USER, with_begin
 
@@ -56,9 +57,8 @@ def write_weights(weights: Mapping[str, np.ndarray], path: Path) -> None:
             tensors |= {f"{stored}.q8": matrix.q, f"{stored}.scale": matrix.scale}
         else:
             tensors[name] = array
-    save_file(tensors, path, metadata={"format": "np", "quantization": "q8_0 groups of 32 along columns"})
-    # The library writes files that only their owner may read; a package's data is for everyone.
-    path.chmod(0o644)
+    with whole_file(path) as file:
+        save_file(tensors, file, metadata={"format": "np", "quantization": "q8_0 groups of 32 along columns"})
 
 
 def config(shape: ModelShape, tokenizer: Tokenizer) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from ..whole_file import whole_file
 from .card import NETWORKS, held_titles, optimizer_of, parameter_count, spread
 from .layout import config, write_json, write_settings
 from .loop import load_model
@@ -50,8 +51,8 @@ def write_bfloat16(target: Path, model: LlamaDrelu, prepared: Prepared) -> None:
     """Write config, tokenizer and weights in bfloat16, as other servers read them too."""
     target.mkdir(parents=True, exist_ok=True)
     weights = {name: value.to(torch.bfloat16).contiguous() for name, value in model.state_dict().items()}
-    save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
-    (target / "model.safetensors").chmod(0o644)
+    with whole_file(target / "model.safetensors") as file:
+        save_file(weights, file, metadata={"format": "pt"})
     write_json(target / "config.json", {**config(model.shape, prepared.tokenizer), "torch_dtype": "bfloat16"})
     write_settings(target, model.shape, prepared.tokenizer)
 

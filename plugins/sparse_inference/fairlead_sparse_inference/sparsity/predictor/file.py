@@ -33,8 +33,6 @@ def write_predictors(predictors: Mapping[str, Predictor], report: dict[str, Any]
         tensors |= {f"{network}.predictor.{part}": np.ascontiguousarray(value) for part, value in named}
     with whole_file(path) as file:
         save_file(tensors, file, metadata={"format": "np", "report": json.dumps(finite(report))})
-        # The library writes files that only their owner may read.
-        file.chmod(0o644)
 
 
 def read_predictors(
