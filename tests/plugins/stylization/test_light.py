@@ -64,6 +64,12 @@ def test_what_completes_pictures_is_bid_for_where_it_takes_more_than_styles() ->
     assert room_bytes(settings, "edge", searches=True) > room_bytes(settings, "edge", searches=False)
 
 
+def test_files_of_networks_are_named_by_absolute_paths() -> None:
+    for name in ("inpainting", "colorization", "super_resolution"):
+        refusal = bid("edge", **{name: "x2.npz"})
+        assert isinstance(refusal, Refusal) and name in refusal.reason and "absolute path" in refusal.reason
+
+
 def test_onnx_runtime_is_needed_only_where_it_is_asked_for() -> None:
     assert isinstance(bid("edge", "missing"), Estimate)
     refusal = bid("edge", "missing", runtime="onnx")

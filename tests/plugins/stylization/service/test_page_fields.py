@@ -20,6 +20,8 @@ from fairlead_stylization.pictures import Limits
 from fairlead_stylization.service.answers import Answer
 from fairlead_stylization.service.application import Application
 from fairlead_stylization.service.form import Asked
+from fairlead_stylization.service.generating import Generator
+from fairlead_stylization.service.generation import Generation
 from fairlead_stylization.service.stylist import Stylist
 from fairlead_stylization.service.varied import Searcher
 from tests.cloud.dashboard.browser import Page, browser
@@ -34,11 +36,22 @@ RESULT = """fetch(document.querySelector('#result img').src).then(answer => answ
 
 
 class Recording(Stylist):
-    """Keeps what was asked."""
+    """Keeps what was asked; ``generated`` of the generator beside it."""
 
     asked: list[Asked]
+    generated: list[Generation]
 
     def answer(self, asked: Asked, stopped: Callable[[], bool] = lambda: False) -> Answer:
+        self.asked.append(asked)
+        return super().answer(asked, stopped)
+
+
+class RecordingGenerator(Generator):
+    """Keeps what was asked."""
+
+    asked: list[Generation]
+
+    def answer(self, asked: Generation, stopped: Callable[[], bool] = lambda: False) -> Answer:
         self.asked.append(asked)
         return super().answer(asked, stopped)
 
@@ -64,9 +77,11 @@ async def served(folder: Path) -> AsyncIterator[tuple[str, Recording]]:
     stylizer = shipped_stylizer("edge", 1, folder)
     searcher = Searcher(folder / "edge.safetensors", stylizer, steps=3)
     stylist = Recording(stylizer, Limits(100_000, 1 << 20), searcher)
-    stylist.asked = []
+    generator = RecordingGenerator(Limits(100_000, 1 << 20), steps=2)
+    stylist.asked, generator.asked = [], []
+    stylist.generated = generator.asked
     place = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(Application(stylist).asgi(), log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(Application(stylist, generator).asgi(), log_level="warning"))
     serving = asyncio.create_task(server.serve(sockets=[place]))
     try:
         yield f"http://127.0.0.1:{place.getsockname()[1]}/", stylist
