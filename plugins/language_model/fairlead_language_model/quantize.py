@@ -34,7 +34,12 @@ def write_q8_checkpoint(checkpoint: Checkpoint, directory: Path) -> None:
     tensors: dict[str, NDArray[Any]] = {}
     for name in sorted(checkpoint.names()):
         tensors |= _stored(checkpoint, name)
-    save_file(tensors, directory / SINGLE, metadata={"format": "np"})
+    file = directory / SINGLE
+    # What a new file gets is seen by making one; what safetensors writes only its owner may read.
+    file.touch()
+    mode = file.stat().st_mode
+    save_file(tensors, file, metadata={"format": "np"})
+    file.chmod(mode)
     write_hf_config(checkpoint.config, directory / "config.json")
     write_tokenizer(checkpoint.path, directory)
 

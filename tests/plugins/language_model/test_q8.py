@@ -84,6 +84,13 @@ def test_the_decoder_continues_what_the_graph_began(converted: Path) -> None:
     np.testing.assert_allclose(found, expected, atol=3e-4, rtol=1e-4)
 
 
+def test_whoever_may_read_new_files_may_read_the_weights(tiny_model: Path, tmp_path: Path) -> None:
+    write_q8_checkpoint(open_checkpoint(tiny_model), tmp_path / "q8")
+    (tmp_path / "new").touch()
+    (weights,) = (tmp_path / "q8").glob("*.safetensors")
+    assert weights.stat().st_mode == (tmp_path / "new").stat().st_mode
+
+
 def test_conversion_stays_near_the_original_and_is_idempotent(tiny_model: Path, tmp_path: Path) -> None:
     write_q8_checkpoint(open_checkpoint(tiny_model), tmp_path / "once")
     write_q8_checkpoint(open_checkpoint(tmp_path / "once"), tmp_path / "twice")
