@@ -74,9 +74,8 @@ def stylize_scene(
     drawn = [_drawn(stylize, view, scene) for view in views]
     detail = _detail(drawn)
     painted = put_on(pattern, atlas, scene.background)
+    # What is put right afterwards is what views do not show alike: it would cost twice the agreement that it is worth.
     colours = agreeing(pattern, scene, settled(pattern, atlas, views, detail, scene.background, painted))
-    # Between the views that were made to agree there is a little less detail: it is put right once more.
-    colours = settled(pattern, atlas, views, detail, scene.background, colours)
     if strength < 1:
         colours = scene.colours + np.float32(strength) * (colours - scene.colours)
     return StylizedScene(scene.with_colours(colours), scene, pattern, atlas)

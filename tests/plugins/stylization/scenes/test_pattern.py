@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from fairlead_stylization.errors import BadPicture, BadSetting
-from fairlead_stylization.quality.similarity import high_frequency_energy
+from fairlead_stylization.quality.similarity import high_frequency_energy, low_frequencies
 from fairlead_stylization.scenes.agreement import agreeing
 from fairlead_stylization.scenes.camera import looking_at
 from fairlead_stylization.scenes.consistency import consistency, warp, warped_error
 from fairlead_stylization.scenes.export import rendered
 from fairlead_stylization.scenes.painting import put_on
-from fairlead_stylization.scenes.pattern import fit_pattern, spread_inwards, wide
+from fairlead_stylization.scenes.pattern import Pattern, fit_pattern, spread_inwards, wide
 from fairlead_stylization.scenes.scene import Scene
 from fairlead_stylization.scenes.splatting import splat
 from fairlead_stylization.scenes.stylizing import DETAIL, LOOKED_AT, between_charts, blurred, stylize_scene
@@ -125,7 +125,7 @@ def detail_of_views(scene: Scene, stylize: Callable[[np.ndarray], np.ndarray]) -
 def test_views_between_charts_have_the_detail_of_a_stylized_picture(ball: Scene) -> None:
     pattern = fit_pattern(ball, charts=3, size=64)
     made = stylize_scene(ball, strokes, pattern=pattern).scene
-    assert detail_of_views(made, lambda view: view) == pytest.approx(DETAIL * detail_of_views(ball, strokes), rel=0.03)
+    assert 0.92 < detail_of_views(made, lambda view: view) / (DETAIL * detail_of_views(ball, strokes)) < 1.03
     np.testing.assert_array_equal(made.colours, stylize_scene(ball, strokes, pattern=pattern).scene.colours)
 
 
@@ -135,7 +135,7 @@ def test_views_have_no_more_detail_than_a_stylizer_draws_on_them(ball: Scene) ->
 
     made = stylize_scene(ball, on_charts_more, pattern=fit_pattern(ball, charts=4, size=64)).scene
     wanted = detail_of_views(ball, on_charts_more)
-    assert detail_of_views(made, lambda view: view) == pytest.approx(DETAIL * wanted, rel=0.05)
+    assert 0.92 < detail_of_views(made, lambda view: view) / (DETAIL * wanted) < 1.03
 
 
 def test_a_style_without_detail_leaves_none(ball: Scene) -> None:
@@ -144,19 +144,46 @@ def test_a_style_without_detail_leaves_none(ball: Scene) -> None:
     np.testing.assert_allclose(made.scene.colours[~made.pattern.unseen], 0.25, atol=1e-5)
 
 
-def test_charts_are_changed_until_other_views_agree_with_as_much_detail(ball: Scene) -> None:
+def fine(view: np.ndarray) -> np.ndarray:
+    return np.square(view - low_frequencies(view))
+
+
+def noisy(ball: Scene) -> tuple[Pattern, np.ndarray]:
+    """Charts of a ball, and its discs' colours once single pixels are painted on them."""
     pattern = fit_pattern(ball, charts=4, size=64)
     noise = np.random.default_rng(2).random((pattern.grid[1] * 64, pattern.grid[0] * 64, 3)).astype(np.float32)
-    before = pattern.colours(0.3 + 0.4 * blurred(noise, 0.6))
+    return pattern, pattern.colours(0.3 + 0.4 * blurred(noise, 0.6))
+
+
+def test_views_that_were_not_looked_at_agree_as_the_plain_scenes_do_with_most_of_the_detail(ball: Scene) -> None:
+    pattern, before = noisy(ball)
     after = agreeing(pattern, ball, before)
     cameras = ball.views(17, (64, 64))
     splats = [splat(ball, camera) for camera in cameras]
     depths = [view.depth for view in splats]
-    drawn = [[view.render(colours) for view in splats] for colours in (before, after)]
-    wrong = [consistency(views, cameras, depths, 1) for views in drawn]
-    fine = [np.mean([high_frequency_energy(view) for view in views]) for views in drawn]
-    assert wrong[1] < 0.9 * wrong[0]
-    assert fine[1] > 0.9 * fine[0]
+    plain, first, last = ([view.render(colours) for view in splats] for colours in (ball.colours, before, after))
+    for apart in (1, 4):
+        wrong = [consistency(views, cameras, depths, apart) for views in (plain, first, last)]
+        assert wrong[1] > 1.5 * wrong[0]
+        assert wrong[2] < 1.1 * wrong[0]
+    detail = [np.mean([fine(view).mean() for view in views]) for views in (first, last)]
+    assert detail[1] > 0.93 * detail[0]
+
+
+def test_detail_does_not_leave_a_place_for_another_one(ball: Scene) -> None:
+    pattern, noise = noisy(ball)
+    edges = np.float32(0.1) + np.float32(0.8) * (np.sin(25 * ball.points) > 0)
+    below = ball.points[:, 1:2] < 0
+    before = np.where(below, noise, edges).astype(np.float32)
+    after = agreeing(pattern, ball, before)
+    splats = [splat(ball, camera) for camera in ball.views(17, (64, 64))]
+    for side in (below, ~below):
+        shown = [view.render(side.astype(np.float32), (0.0, 0.0, 0.0)) > 0.9 for view in splats]
+        energies = [
+            sum((fine(view.render(colours)) * mask).sum() for view, mask in zip(splats, shown, strict=True))
+            for colours in (before, after)
+        ]
+        assert 0.8 < energies[1] / energies[0] < 1.2
 
 
 def test_views_that_agree_as_the_scene_does_keep_every_stroke(ball: Scene) -> None:
