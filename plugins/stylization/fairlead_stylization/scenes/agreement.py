@@ -37,7 +37,7 @@ TAKEN, LEFT = 0.01, 0.95
 #: By so much less than the plain scene's views may those differ that are looked at after each further step.
 FURTHER = 0.005
 #: How far a disc's colour may go from what was painted: eyes and outlines, which the plain scene has too, stay sharp.
-MOST = 0.15
+MOST = 0.22
 #: Pixels of these views' longer side, at most: all views and warps are in memory at once.
 _LARGEST = 512
 #: Of the step that each pixel of the atlas would take for itself, and how much of the last one is gone once more.
