@@ -10,9 +10,10 @@ splines flatten less than signs by chance: the noise on the lattice reaches furt
 it changes is ours too (and never less far than the search does).
 
 Noise by pixels of the whole bound leaves grain in the results, and grain is what feature distances see first: it is
-promised for equal fine detail, so that this noise's bound is lowered until its results have as much as ours. Hardly
-anything is left of it then, and of any change; where our results have more style loss, our bound is halved until they
-do not. What this noise gets at the whole bound is told beside, and promises nothing.
+promised for equal fine detail, so that this noise's bound is lowered until its results have as much as ours.
+
+It is promised for equal style loss, too: where our results have more than the noise's, our bound is lowered until they
+do not, and the noise keeps its own. What both get at the whole bound is told beside, and promises nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +46,17 @@ from fairlead_stylization.stylizer import NetworkStylizer, Style, StyleCode, who
 Picture = NDArray[np.float32]
 
 SIDE, COUNT = 256, 4
-#: Of noise.
+#: Of noise, of the whole bound.
 KINDS = {
     "lattice": "signs on the same lattice, as strong as ours",
     "weak": "signs on the same lattice, of the same reach",
-    "grain": "a sign for each pixel, both bounds lowered to equal fine detail and style loss",
-    "pixels": "a sign for each pixel, whole bound",
+    "pixels": "a sign for each pixel",
+}
+#: Of noise that searches for as little style loss are compared with.
+PROMISED_KINDS = {
+    "lattice": "signs on the same lattice, as strong as ours of the whole bound",
+    "weak": "signs on the same lattice, of the same reach",
+    "grain": "a sign for each pixel, its bound lowered to equal fine detail",
 }
 APART = (
     "pairwise feature distance at least 1.5x that of random noise of the same budget at equal style loss "
@@ -57,8 +64,8 @@ APART = (
 )
 #: What is equal style loss, and equal fine detail: at most, and from and to.
 SAME_STYLE, SAME_DETAIL = 1.05, (0.9, 1.1)
-#: Of `KINDS`, whose results are compared with those of a weaker search.
-CALMER = {"grain": "calm"}
+#: By how much a search's bound is lowered at a time, and how often at most.
+LOWER, OFTEN = 0.8, 10
 #: Steps of which it is promised how long they take.
 PROMISED = 10
 SPEED = f"{PROMISED} steps at {SIDE} px in <= 1.5 s"
@@ -101,7 +108,7 @@ def measured(options: Options, contents: list[Path], styles: list[Path], weights
     stylizer = shipped_stylizer(options.more.variant, 2)
     searchers = {steps: Searcher(weights, stylizer, steps=steps) for steps in sorted({PROMISED, APART_STEPS})}
     vgg = read_vgg(options.more.vgg)
-    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ("search", *CALMER.values(), *KINDS)}
+    found: dict[str, list[tuple[float, float, float]]] = {}
     spent: dict[int, list[float]] = {steps: [] for steps in searchers}
 
     def judged(pictures: torch.Tensor) -> list[torch.Tensor]:
@@ -118,7 +125,8 @@ def measured(options: Options, contents: list[Path], styles: list[Path], weights
             tries = _tries(searchers[APART_STEPS], stylizer, picture, look, options.seed, lost)
             for name, made in tries.items():
                 told = diversity(made, judged, target)
-                found[name].append((told.distance, told.style_loss or 0.0, told.high_frequency_energy))
+                figures = told.distance, told.style_loss or 0.0, told.high_frequency_energy
+                found.setdefault(name, []).append(figures)
             for steps, times in spent.items():
                 searcher = searchers[steps]
                 times += [_seconds(searcher, picture, look, options.seed) for _ in range(1 + options.repeats)][1:]
@@ -163,7 +171,7 @@ def _tries(
     seed: int,
     lost: Callable[[torch.Tensor], float],
 ) -> dict[str, torch.Tensor]:
-    """Results of the search and of each kind of noise; `lost` is a style loss."""
+    """Results of the search and of each kind of noise, and of searches for as little style loss: `lost` tells it."""
     code, wanted = stylizer.encode_style(look), Search(count=COUNT, cell=CELL, seed=seed, stretch=STRETCH)
     made, told = _results(searcher, picture, look, _asked(COUNT, seed))
     ours, draw, content = torch.cat([_tensor(one) for one in made]), _drawing(stylizer, code), _tensor(picture)
@@ -173,12 +181,32 @@ def _tries(
 
     asked = {"lattice": _as_strong(content, wanted, told["change"]), "weak": wanted}
     smooth = {name: random_results(draw, content, one, smooth=True).results for name, one in asked.items()}
-    calm, grain, weaker = ours, _as_fine(ours, noise), BOUND
-    while lost(calm) > SAME_STYLE * lost(grain) and weaker > BOUND / 8:
-        weaker /= 2
-        calm = torch.cat([_tensor(one) for one in _results(searcher, picture, look, _asked(COUNT, seed, weaker))[0]])
-        grain = _as_fine(calm, noise)
-    return {"search": ours, "calm": calm, **smooth, "grain": grain, "pixels": noise(wanted.bound)}
+
+    @cache
+    def weaker(times: int) -> torch.Tensor:
+        asked = _asked(COUNT, seed, BOUND * LOWER**times)
+        return torch.cat([_tensor(one) for one in _results(searcher, picture, look, asked)[0]])
+
+    tries = {"search": ours, **smooth, "pixels": noise(wanted.bound)}
+    for kind in PROMISED_KINDS:
+        fixed = smooth.get(kind)
+        calm, made = _as_near(weaker, lambda calm, fixed=fixed: _as_fine(calm, noise) if fixed is None else fixed, lost)
+        tries |= {f"calm {kind}": calm, f"promised {kind}": made}
+    return tries
+
+
+def _as_near(
+    weaker: Callable[[int], torch.Tensor],
+    noise: Callable[[torch.Tensor], torch.Tensor],
+    lost: Callable[[torch.Tensor], float],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Results of a search that is made weaker until they have no more style loss than noise's, and noise's."""
+    for times in range(OFTEN + 1):
+        calm = weaker(times)
+        made = noise(calm)
+        if lost(calm) <= SAME_STYLE * lost(made):
+            break
+    return calm, made
 
 
 def _as_strong(content: torch.Tensor, wanted: Search, norm: float, steps: int = 10) -> Search:
@@ -230,20 +258,21 @@ def _fineness(results: torch.Tensor) -> float:
 
 
 def _rows(found: dict[str, list[tuple[float, float, float]]]) -> list[Row]:
-    means = {name: np.mean(values, axis=0) for name, values in found.items()}
-    rows = []
-    for name, kind in KINDS.items():
-        search = CALMER.get(name, "search")
-        style, energy = (float(means[search][at] / means[name][at]) for at in (1, 2))
-        ratio = float(means[search][0] / means[name][0])
-        ours, peer = ([value[0] for value in found[key]] for key in (search, name))
-        note = f"{ratio:.2f}x by the means, at {style:.2f}x its style loss and {energy:.2f}x its high-frequency energy"
-        promised = name in ("lattice", "weak", "grain")
-        item = row(f"against random noise, {kind}", "mean feature distance of pairs", "of 1", ours, peer, better="more",
-                   promise=APART if promised else None, note=note)  # fmt: skip
-        holds = ratio >= 1.5 and style <= SAME_STYLE and SAME_DETAIL[0] <= energy <= SAME_DETAIL[1]
-        rows.append(replace(item, holds=holds if promised else None))
-    return rows
+    promised = [_row(found, f"calm {kind}", f"promised {kind}", told, APART) for kind, told in PROMISED_KINDS.items()]
+    return promised + [_row(found, "search", kind, f"{told}; whole bounds", None) for kind, told in KINDS.items()]
+
+
+def _row(
+    found: dict[str, list[tuple[float, float, float]]], search: str, noise: str, told: str, promise: str | None
+) -> Row:
+    """How much further apart a search's results are than noise's, by means over all pairs."""
+    ours, peer = ([value[0] for value in found[name]] for name in (search, noise))
+    ratio, style, energy = np.mean(found[search], axis=0) / np.mean(found[noise], axis=0)
+    note = f"{ratio:.2f}x by the means, at {style:.2f}x its style loss and {energy:.2f}x its high-frequency energy"
+    item = row(f"against random noise, {told}", "mean feature distance of pairs", "of 1", ours, peer, better="more",
+               promise=promise, note=note)  # fmt: skip
+    holds = ratio >= 1.5 and style <= SAME_STYLE and SAME_DETAIL[0] <= energy <= SAME_DETAIL[1]
+    return replace(item, holds=None if promise is None else bool(holds))
 
 
 def _square(path: Path) -> Picture:
