@@ -15,6 +15,7 @@ from rich.progress import Progress
 
 from fairlead_agent.cli.errors import CliError
 
+from ..diversity.request import FINISHES, TEXTURED
 from ..errors import BadPicture, BadSetting, MissingExtra, StylizationError
 from ..pictures import Picture, read_picture, write_file, write_picture
 from .bars import progress_bars
@@ -27,10 +28,12 @@ HELP = """Fill holes in pictures (inpainting) or colour grey ones (colorization)
 \b
 fairlead style-generate inpainting photo.jpg --mask hole.png -o out/
 fairlead style-generate inpainting photo.jpg --mask hole.png --diverse 4 -o out/
+fairlead style-generate inpainting photo.jpg --mask hole.png --finish smooth -o out/    no texture
 fairlead style-generate colorization old.jpg --diverse 4 -o out/
 fairlead style-generate colorization dabbed.png --hints -o out/       with the colours that are dabbed on it
 
-Small networks that ship do it, in this process. What is known of a picture, or its luminance, stays as it is.
+Small networks that ship do it, in this process; holes are filled with pieces of the same picture then. What is known of
+a picture, or its luminance, stays as it is.
 """
 
 
@@ -39,8 +42,19 @@ Small networks that ship do it, in this process. What is known of a picture, or 
 @click.argument("inputs", nargs=-1, required=True, type=FILE)
 @click.option("--mask", type=FILE, help="White where nothing is known: a picture of the same size; for inpainting.")
 @click.option("--hints", is_flag=True, help="Colours of the picture say what it shall have; for colorization.")
+@click.option(
+    "--finish",
+    type=click.Choice(FINISHES),
+    help="Of holes: textured (pieces of the picture; the default) or smooth.",
+)
 @click.option("--diverse", default=1, show_default=True, type=click.IntRange(1, 64), help="Different results of each.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of different results.")
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Of results and of texture.",
+)
 @click.option("--weights", type=FILE, help="Of a network that `fairlead style-train-generator` trained.")
 @click.option(
     "--out", "-o", default=Path("generated"), show_default=True, type=click.Path(file_okay=False, path_type=Path)
@@ -64,7 +78,7 @@ def style_generate(kind: str, inputs: tuple[Path, ...], **given: Any) -> None:
 def _require(kind: str, given: dict[str, Any]) -> None:
     if kind == "inpainting" and given["mask"] is None:
         raise BadSetting("--mask: missing; accepted: a picture that is white where nothing is known, for inpainting")
-    for option, wanted in (("mask", "inpainting"), ("hints", "colorization")):
+    for option, wanted in (("mask", "inpainting"), ("finish", "inpainting"), ("hints", "colorization")):
         if given[option] and kind != wanted:
             raise BadSetting(f"--{option}: with {kind}; accepted: with {wanted}")
 
@@ -86,14 +100,20 @@ def _completed(completer: Any, item: Item, given: dict[str, Any], bar: Progress)
         click.echo(f"{item.path}: {text}", err=True)
     hole = None if given["mask"] is None else read_hole(given["mask"], picture)
     _tell(completer.kind, picture, item.path, given["hints"])
+    finish = given["finish"] or TEXTURED
     if given["diverse"] == 1:
-        made = completer.one(picture.pixels, hole, given["hints"])
+        made = completer.one(picture.pixels, hole, given["hints"], finish, given["seed"])
         yield write_picture(picture.with_pixels(made), given["out"] / f"{item.name}.png")
         return
     wanted = Search(given["diverse"], BOUND, cell=CELLS[completer.kind], seed=given["seed"], stretch=STRETCH)
     task = bar.add_task(f"looking for {wanted.count} of {item.path.name}", total=wanted.steps)
     several, report = completer.several(
-        picture.pixels, hole, given["hints"], wanted, progress=lambda step: bar.update(task, completed=step)
+        picture.pixels,
+        hole,
+        given["hints"],
+        wanted,
+        finish=finish,
+        progress=lambda step: bar.update(task, completed=step),
     )
     bar.remove_task(task)
     written = []

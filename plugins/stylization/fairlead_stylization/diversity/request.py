@@ -15,6 +15,15 @@ REACH = 2.0
 BOUND = 0.1
 #: Of a search: more of them find results that are further apart, for more time.
 STEPS = 14
+#: Of what fills a hole: with pieces of the same picture, or as a network gives it.
+TEXTURED, SMOOTH = "textured", "smooth"
+FINISHES = (TEXTURED, SMOOTH)
+
+
+def require_finish(finish: str) -> None:
+    """Raise BadSetting for what is none of `FINISHES`."""
+    if finish not in FINISHES:
+        raise BadSetting(f"finish {finish!r}; accepted: {', '.join(FINISHES)}")
 
 
 @dataclass(frozen=True, slots=True)

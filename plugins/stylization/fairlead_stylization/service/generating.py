@@ -85,7 +85,8 @@ class Generator:
     def _completed(self, completer: Any, content: Stored, asked: Generation, stopped: Callable[[], bool]) -> bytes:
         hole = None if asked.mask is None else _hole(asked.mask, content, self._limits)
         if not asked.searched:
-            return encoded(content, completer.bands(content.pixels, hole, asked.hints), asked.format, asked.quality)
+            made = completer.bands(content.pixels, hole, asked.hints, asked.finish, asked.seed)
+            return encoded(content, made, asked.format, asked.quality)
         from ..diversity.generators.completing import CELLS, STRETCH
 
         towards, reach = None, STRETCH
@@ -93,7 +94,14 @@ class Generator:
             towards, reach = read_stored(asked.towards, limits=self._limits, name="towards").pixels, REACH
         wanted = Search(asked.diverse, asked.bound, self._steps, CELLS[completer.kind], asked.seed, reach)
         made, report = completer.several_bands(
-            content.pixels, hole, asked.hints, wanted, towards=towards, looked_at=self._most, stopped=stopped
+            content.pixels,
+            hole,
+            asked.hints,
+            wanted,
+            towards=towards,
+            looked_at=self._most,
+            finish=asked.finish,
+            stopped=stopped,
         )
         going = takewhile(lambda _: not stopped(), made)
         return packed((encoded(content, one, asked.format, asked.quality) for one in going), asked.format, report)

@@ -20,10 +20,11 @@ from ...stylizer import Band, Content, whole
 from ..features import Features
 from ..objectives import Objective, Spread, Towards
 from ..report import diversity
-from ..request import Search
+from ..request import SMOOTH, TEXTURED, Search, require_finish
 from ..search import Found, Generate, search
 from .colorization import Colorization
 from .colours import to_rgb, to_ycbcr, within
+from .continuing import Continued
 from .inpainting import Inpainting
 from .resizing import Enlarged, reduced, reduced_hole, spans
 from .shipped import load_generator, shipped_generator
@@ -38,6 +39,11 @@ CELLS: dict[Kind, int] = {"inpainting": 16, "colorization": 64}
 STRETCH, KEEP = 1.0, 4.0
 #: Pixels from a hole's edge to where changes count in full: without, the edge shows.
 FADE = 8
+#: By how much of itself a patch's squared distance grows at most in places that one of several results avoids.
+DISLIKED = 1.0
+#: How much of what is found to be changed in a hole's colours shows over its texture where nothing leads the search:
+#: more is stains.
+PLAIN_TONE = 0.25
 #: Of the absolute value of a change of what a hole or the colours begin with.
 BOUND = 0.1
 #: Of the widest channel to the narrowest: less is grey.
@@ -105,16 +111,32 @@ class Completer:
         """
         return self._task(_tensor(picture), self._known(picture, hole), hints)
 
-    def one(self, picture: Content, hole: F32 | None = None, hints: bool = False) -> F32:
-        """The completed picture, [h, w, 3]; arguments and errors as of `task`, and bytes are taken too."""
-        return whole(picture.shape, self.bands(picture, hole, hints))
+    def one(
+        self, picture: Content, hole: F32 | None = None, hints: bool = False, finish: str = TEXTURED, seed: int = 0
+    ) -> F32:
+        """The completed picture, [h, w, 3]; arguments and errors as of `bands`."""
+        return whole(picture.shape, self.bands(picture, hole, hints, finish, seed))
 
-    def bands(self, picture: Content, hole: F32 | None = None, hints: bool = False) -> Iterator[Band]:
-        """The same in bands from top to bottom: its floats are never there as a whole."""
+    def bands(
+        self, picture: Content, hole: F32 | None = None, hints: bool = False, finish: str = TEXTURED, seed: int = 0
+    ) -> Iterator[Band]:
+        """The same in bands from top to bottom: its floats are never there as a whole.
+
+        Args:
+            picture: as of `task`; bytes are taken too.
+            hole, hints: as of `task`.
+            finish: of holes: textured, with pieces of the same picture, or smooth, as the network gives it.
+            seed: of a textured hole: the same one fills it in the same way again.
+
+        Raises:
+            BadPicture, BadSetting: as of `task`, and for another finish.
+        """
         hole = self._known(picture, hole)
+        require_finish(finish)
         task = self._small(picture, hole, hints, self._most)
         with torch.no_grad():
-            return self._in_full(task.generate(task.begun), picture, hole)
+            made = task.generate(task.begun)
+        return self._in_full(made, picture, hole, self._continued(made, picture, hole, finish, (seed,)))
 
     def several(
         self,
@@ -124,12 +146,15 @@ class Completer:
         wanted: Search | None = None,
         stopped: Callable[[], bool] = lambda: False,
         progress: Callable[[int], None] = lambda step: None,
+        finish: str = TEXTURED,
     ) -> tuple[list[F32], dict[str, Any]]:
-        """Different results [h, w, 3] and what they are like; arguments and errors as of `task`.
+        """Different results [h, w, 3] and what they are like; arguments and errors as of `bands`.
 
         They are looked for in a picture of 256 x 256 pixels at most.
         """
-        made, report = self.several_bands(picture, hole, hints, wanted, stopped=stopped, progress=progress)
+        made, report = self.several_bands(
+            picture, hole, hints, wanted, finish=finish, stopped=stopped, progress=progress
+        )
         return [whole(picture.shape, one) for one in made], report
 
     def several_bands(
@@ -141,6 +166,7 @@ class Completer:
         *,
         towards: Content | None = None,
         looked_at: int = DIVERSE_PIXELS,
+        finish: str = TEXTURED,
         stopped: Callable[[], bool] = lambda: False,
         progress: Callable[[int], None] = lambda step: None,
     ) -> tuple[Iterator[Iterator[Band]], dict[str, Any]]:
@@ -150,24 +176,52 @@ class Completer:
             picture, hole, hints, wanted: as of `several`.
             towards: [any, any, 3]; results shall come nearer to it.
             looked_at: pixels of the picture in which they are looked for, and of ``towards``, at most.
+            finish: as of `bands`; textured holes begin with what is found, and each avoids other places.
             stopped: nobody waits any more.
             progress: is told the steps that are done.
         """
         wanted = wanted or Search(bound=BOUND, cell=CELLS[self.kind], stretch=STRETCH)
         hole = self._known(picture, hole)
+        require_finish(finish)
         looked = self._small(picture, hole, hints, looked_at)
         reference = None if towards is None else reduced(towards, looked_at)
         found, report = self.searched(looked, wanted, stopped, progress, reference)
-        return self._drawn(found.inputs - looked.begun, picture, hole, hints), report
+        if hole is not None:
+            report["finish"] = finish
+        shown = PLAIN_TONE if towards is None else 1.0
+        return self._drawn(found.inputs - looked.begun, picture, hole, hints, finish, wanted.seed, shown), report
 
     def _drawn(
-        self, changes: torch.Tensor, picture: Content, hole: F32 | None, hints: bool
+        self,
+        changes: torch.Tensor,
+        picture: Content,
+        hole: F32 | None,
+        hints: bool,
+        finish: str,
+        seed: int,
+        shown: float,
     ) -> Iterator[Iterator[Band]]:
         task = self._small(picture, hole, hints, self._most)
-        for change in changes:
+        with torch.no_grad():
+            plain = task.generate(task.begun)
+        for place, change in enumerate(changes):
             with torch.no_grad():
                 made = task.generate(task.changed(change[None]))
-            yield self._in_full(made, picture, hole)
+            tone = shown * (made - plain)
+            continued = self._continued(made, picture, hole, finish, (seed, place), DISLIKED, tone)
+            yield self._in_full(made, picture, hole, continued)
+
+    def _continued(
+        self,
+        made: torch.Tensor,
+        picture: Content,
+        hole: F32 | None,
+        finish: str,
+        seed: tuple[int, ...],
+        disliked: float = 0.0,
+        tone: torch.Tensor | None = None,
+    ) -> Continued | None:
+        return None if hole is None or finish == SMOOTH else Continued(picture, hole, made, seed, disliked, tone)
 
     def searched(
         self,
@@ -219,13 +273,16 @@ class Completer:
     def _small(self, picture: Content, hole: F32 | None, hints: bool, most: int) -> Task:
         return self._task(reduced(picture, most), None if hole is None else reduced_hole(hole, most), hints)
 
-    def _in_full(self, made: torch.Tensor, picture: Content, hole: F32 | None) -> Iterator[Band]:
+    def _in_full(
+        self, made: torch.Tensor, picture: Content, hole: F32 | None, continued: Continued | None
+    ) -> Iterator[Band]:
         """A result in the picture's own size: what is known of it, or its luminance, as it was."""
         grown = Enlarged(made, picture.shape[:2])
         grey = hole is not None and is_grey(picture)
         for rows in spans(*picture.shape[:2]):
             with torch.no_grad():
                 own, band = _tensor(floats(picture[rows])), grown.rows(rows).clamp(0, 1)
+                band = band if continued is None else continued.fill(rows, band)
                 finished = _coloured(band, own) if hole is None else _filled(band, own, hole[rows], grey)
             yield rows, _pixels(finished)
 

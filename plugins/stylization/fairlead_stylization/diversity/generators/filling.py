@@ -26,12 +26,12 @@ def membrane(pictures: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         pictures: [n, 3, h, w].
         mask: [n, 1, h, w], 1 where nothing is known; what pictures have there is not looked at.
     """
-    return _filled(pictures, mask, lambda whole: _curvature(whole) / 5)
+    return _filled(pictures, mask, lambda whole: curvature(whole) / 5)
 
 
 def plate(pictures: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Fill holes so that they bend as little as they can; arguments as of `membrane`. Results are in [0, 1]."""
-    return _filled(pictures, mask, lambda whole: _curvature(_curvature(whole)) / -40).clamp(0, 1)
+    return _filled(pictures, mask, lambda whole: curvature(curvature(whole)) / -40).clamp(0, 1)
 
 
 def _filled(pictures: torch.Tensor, mask: torch.Tensor, step: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
@@ -58,8 +58,8 @@ def _smoothed(
     return whole
 
 
-def _curvature(whole: torch.Tensor) -> torch.Tensor:
-    """Sum of the four neighbours less four times the place, edges going on."""
+def curvature(whole: torch.Tensor) -> torch.Tensor:
+    """Sum of the four neighbours less four times the place, edges going on; [n, c, h, w]."""
     wide = functional.pad(whole, (1, 1, 1, 1), mode="replicate")
     beside = wide[..., 1:-1, :-2] + wide[..., 1:-1, 2:]
     return wide[..., :-2, 1:-1] + wide[..., 2:, 1:-1] + beside - 4 * whole
