@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     unknown = [holes(HOLES, SIDE, rng)[:, 0].numpy() for _ in pictures]
     features = _judge(options.more.vgg)
     rows = [
-        *inpainting_rows(pictures, unknown),
+        *inpainting_rows(pictures, unknown, features),
         *colorization_rows(pictures),
         *diverse_rows("inpainting", pictures, unknown, features, options.seed),
         *diverse_rows("colorization", pictures, unknown, features, options.seed),
@@ -80,18 +80,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.finish({**conditions, **described(options.more, paths)}, rows)
 
 
-def inpainting_rows(pictures: list[Array], unknown: list[Array]) -> list[Row]:
-    """PSNR in holes and SSIM of pictures, of the network and of each simple means."""
+def inpainting_rows(pictures: list[Array], unknown: list[Array], features: Features | None = None) -> list[Row]:
+    """PSNR in holes, SSIM of pictures and how far the texture of holes is off, textured and by each other means."""
     completer, rows = Completer("inpainting"), []
+    looks = features or completer.features
     pairs = [(picture, hole) for picture, several in zip(pictures, unknown, strict=True) for hole in several]
-    ours = [_nearness(completer.one(picture, hole), picture, hole) for picture, hole in pairs]
+    ours = [_nearness(completer.one(picture, hole), picture, hole, looks) for picture, hole in pairs]
     for name, fill in _fills(completer).items():
-        theirs = [_nearness(fill(picture, hole), picture, hole) for picture, hole in pairs]
-        for place, (metric, metric_unit) in enumerate((("PSNR in the hole", "dB"), ("SSIM", "of 1"))):
+        theirs = [_nearness(fill(picture, hole), picture, hole, looks) for picture, hole in pairs]
+        kinds = (("PSNR in the hole", "dB", "more"), ("SSIM", "of 1", "more"), ("error of texture", "of 1", "less"))
+        for place, (metric, metric_unit, better) in enumerate(kinds):
             mine, peer = ([values[place] for values in found] for found in (ours, theirs))
             note = f"means {np.mean(mine):.3f}, {np.mean(peer):.3f}"
-            rows.append(_judged(row(f"inpainting beside {name}", metric, metric_unit, mine, peer, better="more",
-                                    promise=NEARER, note=note), float(np.mean(mine) - np.mean(peer)) > 0))  # fmt: skip
+            gain = float(np.mean(mine) - np.mean(peer)) * (-1 if better == "less" else 1)
+            rows.append(_judged(row(f"inpainting beside {name}", metric, metric_unit, mine, peer, better=better,
+                                    promise=NEARER, note=note), gain > 0))  # fmt: skip
     if BIHARMONIC not in _fills(completer):
         rows.append(Row(f"inpainting beside {BIHARMONIC}", "PSNR in the hole", "dB", None, note="no scikit-image"))
     return rows
@@ -231,7 +234,11 @@ def _fills(completer: Completer) -> dict[str, Fill]:
     def smoothly(picture: Array, hole: Array) -> Array:
         return completer.task(picture, hole).begun[0].permute(1, 2, 0).numpy()
 
-    found: dict[str, Fill] = {"the mean of what is known": _mean_fill, "a membrane": smoothly, **_opencv()}
+    def as_smooth(picture: Array, hole: Array) -> Array:
+        return completer.one(picture, hole, finish="smooth")
+
+    found: dict[str, Fill] = {"the smooth finish": as_smooth, "the mean of what is known": _mean_fill,
+                              "a membrane": smoothly, **_opencv()}  # fmt: skip
     try:
         from skimage.restoration import inpaint_biharmonic  # type: ignore[import-not-found]
     except ImportError:
@@ -265,9 +272,23 @@ def _mean_fill(picture: Array, hole: Array) -> Array:
     return np.where(hole[..., None] > 0, picture[hole == 0].mean(axis=0), picture)
 
 
-def _nearness(made: Array, picture: Array, hole: Array) -> tuple[float, float]:
-    """PSNR in the hole, and SSIM of the whole picture."""
-    return _psnr(made[hole > 0], picture[hole > 0]), structural_similarity(made, picture)
+def _nearness(made: Array, picture: Array, hole: Array, features: Features) -> tuple[float, float, float]:
+    """PSNR in the hole, SSIM of the whole picture, error of texture in the hole."""
+    nearness = _psnr(made[hole > 0], picture[hole > 0]), structural_similarity(made, picture)
+    return *nearness, texture_error(made, picture, hole, features)
+
+
+def texture_error(made: Array, picture: Array, hole: Array, features: Features) -> float:
+    """Distance of the features' Gram matrices in a hole to the real picture's, of these' norms, mean over layers."""
+    both = torch.from_numpy(np.stack([made, picture]).transpose(0, 3, 1, 2).copy())
+    found = []
+    with torch.no_grad():
+        for layer in features(both):
+            where = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(hole)[None], layer.shape[2:])[0] > 0.5
+            ours, real = (one[:, where] @ one[:, where].T for one in layer)
+            if where.any():
+                found.append(float((ours - real).norm() / real.norm().clamp(min=1e-6)))
+    return float(np.mean(found)) if found else 0.0
 
 
 def _coloured(made: Array, picture: Array) -> tuple[float, float, float]:

@@ -47,6 +47,17 @@ def test_a_hole_is_filled(here: Path) -> None:
     assert np.abs(made - real).max() < 0.1
 
 
+def test_a_hole_is_filled_with_texture_unless_smoothness_is_wanted(here: Path) -> None:
+    grain = np.random.default_rng(0).random((40, 56, 3)).astype(np.float32)
+    write_picture(Picture(grain), here / "grain.png")
+    hole, rough = read_picture(here / "mask.png").pixels[..., 0] > 0, {}
+    for finish in ("textured", "smooth"):
+        result = run("inpainting", "grain.png", "--mask", "mask.png", "--finish", finish, "-o", finish)
+        assert result.exit_code == 0, result.output
+        rough[finish] = read_picture(here / finish / "grain.png").pixels[hole].std()
+    assert rough["textured"] > 1.4 * rough["smooth"]
+
+
 def test_a_grey_picture_is_coloured_in_two_ways(here: Path) -> None:
     result = run("colorization", "grey.png", "--diverse", "2", "-o", "out")
     assert result.exit_code == 0, result.output
@@ -68,6 +79,7 @@ def test_what_may_not_be_expected_is_told(here: Path) -> None:
         (("inpainting", "photo.png"), "--mask: missing; accepted: a picture that is white"),
         (("colorization", "photo.png", "--mask", "mask.png"), "--mask: with colorization; accepted: with inpainting"),
         (("inpainting", "photo.png", "--mask", "mask.png", "--hints"), "--hints: with inpainting; accepted"),
+        (("colorization", "grey.png", "--finish", "smooth"), "--finish: with colorization; accepted: with inpainting"),
         (("inpainting", "photo.png", "--mask", "small.png"), "small.png: 20x20 pixels; accepted: 56x40"),
         (("inpainting", "photo.png", "--mask", "none.png"), "nothing is white"),
         (("inpainting", "photo.png", "--mask", "all.png"), "nothing is known"),

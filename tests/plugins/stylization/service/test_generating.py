@@ -122,6 +122,17 @@ async def test_a_seed_gives_the_same_fills_again(client: httpx.AsyncClient) -> N
         np.testing.assert_array_equal(made[hole() == 0], real[hole() == 0])
 
 
+async def test_a_hole_is_filled_with_texture_or_smoothly(client: httpx.AsyncClient) -> None:
+    grain = np.random.default_rng(0).integers(0, 256, (48, 56, 3)).astype(np.uint8)
+    rough = {}
+    for finish in ("textured", "smooth"):
+        files = {"content": png(grain), "mask": HOLE}
+        answer = await asked(client, files, what="inpainting", finish=finish, seed=3)
+        assert answer.status_code == 200, answer.text
+        rough[finish] = read_picture(answer.content).pixels[hole() > 0].std()
+    assert rough["textured"] > 1.4 * rough["smooth"]
+
+
 async def test_a_mask_of_another_size_is_fitted_and_one_of_another_shape_is_named(client: httpx.AsyncClient) -> None:
     large = await asked(client, {"content": PHOTO, "mask": png(hole(96, 112))}, what="inpainting")
     assert large.status_code == 200, large.text
@@ -178,6 +189,8 @@ REFUSED = [
     ({"content": PHOTO}, {"what": "inpainting"}, "mask: missing; accepted: a picture that is white"),
     ({"content": PHOTO, "mask": HOLE}, {"what": "colorization"}, "mask: with colorization; accepted: with inpainting"),
     ({"content": PHOTO, "mask": HOLE}, {"what": "inpainting", "hints": "true"}, "hints: with inpainting"),
+    ({"content": PHOTO, "mask": HOLE}, {"what": "inpainting", "finish": "rough"}, "accepted: textured, smooth"),
+    ({"content": GREY}, {"what": "colorization", "finish": "smooth"}, "finish: with colorization; accepted"),
     ({"content": GREY}, {"what": "colorization", "hints": "true"}, "content: grey, with hints"),
     ({"content": PHOTO}, {"what": "drawing"}, "what 'drawing'; accepted: inpainting, colorization, super-resolution"),
     ({"content": PHOTO}, {}, "what ''; accepted: inpainting"),
