@@ -26,7 +26,7 @@ from benchmarks.options import Options, parse
 from benchmarks.results_file import Row, not_measured, row
 from benchmarks.stylizing.chosen import add_choice, chosen, described
 from benchmarks.stylizing.resampling import left_by_warping
-from fairlead_stylization.networks.running import shipped_stylizer, student_file
+from fairlead_stylization.networks.running import shipped_slope, shipped_stylizer, student_file
 from fairlead_stylization.pictures import Picture, read_picture, write_picture
 from fairlead_stylization.quality.similarity import high_frequency_energy
 from fairlead_stylization.scenes.consistency import consistency
@@ -112,7 +112,10 @@ def measured(options: Options, name: str, scene: Scene, styles: Sequence[Path], 
     for path in styles:
         look = read_picture(path).pixels
         code, wanted = Style(stylizer.encode_style(look)), judge.look(look)
-        baked = stylize_scene(scene, lambda atlas, code=code: stylizer.stylize(atlas, [code]), pattern=pattern).scene
+        baked = stylize_scene(
+            scene, lambda atlas, code=code: stylizer.stylize(atlas, [code]), pattern=pattern,
+            slope=shipped_slope([(look, 1.0)]),
+        ).scene  # fmt: skip
         plain = [view.render(scene.colours, scene.background) for view in splats]
         whole = [stylizer.stylize(view, [code]) for view in plain]
         each = [_masked(picture, view, seen) for picture, view, seen in zip(whole, plain, splats, strict=True)]

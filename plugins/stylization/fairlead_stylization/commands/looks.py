@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from ..pictures import encode_picture, read_mask, read_picture
 from ..pictures.picture import Picture
 from ..service.form import PLAIN, Asked
 from ..stylizer import Style, Stylizer, finished, looked_at, whole
+
+if TYPE_CHECKING:
+    from ..networks.refining import StyleSlope
 
 F32 = NDArray[np.float32]
 PLUGIN = "stylization"
@@ -180,6 +183,17 @@ def find_stylist(
 
         return InProcess(shipped_stylizer(variant), student_file(variant), clip)
     return InFleet(StyleClient(*find_service(workload, service, url, token)))
+
+
+def slope_of(look: Look) -> StyleSlope | None:
+    """Which way pictures come nearer to a look; None where their colours are not the style's."""
+    from ..networks.running import shipped_slope
+
+    if look.keep_colours:
+        return None
+    weights = look.weights or (1.0,) * len(look.styles)
+    pictures = [read_picture(style, name="style").pixels for style in look.styles]
+    return shipped_slope(list(zip(pictures, weights, strict=True)), look.strength)
 
 
 def require_local(variant: str, local: bool) -> None:

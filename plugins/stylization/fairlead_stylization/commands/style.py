@@ -24,7 +24,7 @@ from ..pictures.writing import ENDINGS
 from ..service.form import PLAIN
 from .bars import progress_bars
 from .leftovers import FrameRecord, remove_leftovers, surplus_results, surplus_views
-from .looks import Look, Stylist, Wanted, find_stylist, read_bytes, style_bytes
+from .looks import Look, Stylist, Wanted, find_stylist, read_bytes, slope_of, style_bytes
 from .naming import Item, named
 from .prompting import fitted_prompt
 
@@ -246,7 +246,9 @@ def _scene(stylist: Stylist, item: Item, look: Look, given: dict[str, Any], bar:
             prompt = fitted_prompt(stylist, look, scene, pattern, cameras, given["prompt_steps"],
                                    lambda step, _: bar.update(task, completed=step))  # fmt: skip
         bar.update(task, description="stylizing its pattern", completed=0, total=None)
-        made = stylize_scene(scene, lambda atlas: stylist.one(atlas, look), pattern=pattern, prompt=prompt).scene
+        made = stylize_scene(
+            scene, lambda atlas: stylist.one(atlas, look), pattern=pattern, prompt=prompt, slope=slope_of(look)
+        ).scene
         bar.update(task, description="rendering views", total=len(cameras))
         before = surplus_views(folder, len(cameras))
         written = write_turntable(made, folder, cameras, progress=lambda done, _: bar.update(task, completed=done))

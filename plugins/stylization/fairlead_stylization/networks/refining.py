@@ -6,6 +6,7 @@ slope at a feature f is 2 w / P (m - m* + (s - s*) (f - m) / s), plus what the l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,20 @@ class NativeRefiner:
         with self._maps.lent(*style.shape[:2]) as maps:
             return np.concatenate(self._seen(style, maps))
 
+    def loss(self, picture: Array, target: Array) -> float:
+        """The style loss of a picture [H, W, 3] in [0, 1], sides multiples of 4, by a style's statistics [M]."""
+        with self._maps.lent(*picture.shape[:2]) as maps:
+            return self._loss(self._seen(picture, maps), self._by_layers(target))
+
+    def _by_layers(self, target: Array) -> list[Array]:
+        return np.split(target, np.cumsum([2 * size for size in self.shape.channels])[:-1])
+
+    def _loss(self, own: list[Array], wanted: list[Array]) -> float:
+        return sum(
+            float((weight * (one - other) ** 2).sum())
+            for weight, one, other in zip(self._weights, own, wanted, strict=True)
+        )
+
     def refine(
         self,
         picture: Array,
@@ -102,7 +117,7 @@ class NativeRefiner:
             given: [1, N], statistics to go by.
         """
         ledger = Ledger(given)
-        wanted = np.split(target, np.cumsum([2 * size for size in self.shape.channels])[:-1])
+        wanted = self._by_layers(target)
         with self._maps.lent(*picture.shape[:2]) as maps:
             kept = None
             if content is not None and self.shape.content:
@@ -128,10 +143,7 @@ class NativeRefiner:
         self, picture: Array, wanted: list[Array], share: float, kept: FeatureMap | None, maps: _Maps, ledger: Ledger
     ) -> Array:
         own = [ledger.note(found) for found in self._seen(picture, maps)]
-        loss = sum(
-            float((weight * (one - other) ** 2).sum())
-            for weight, one, other in zip(self._weights, own, wanted, strict=True)
-        )
+        loss = self._loss(own, wanted)
         slope = self._slope(own, wanted, kept, maps)
         # Of a place at 1/2, whose slopes are those of the loss times the number of such places.
         square = ledger.note(np.array([12 * pixels.mean_square(slope)], np.float32))
@@ -163,6 +175,37 @@ class NativeRefiner:
         by = 2 * (4 if layer >= FINE else 1) * self._weights[layer] * difference
         by_mean, scale = by[:channels], by[channels:] / deviation
         return scale.astype(np.float32), (by_mean - scale * mean).astype(np.float32)
+
+
+class StyleSlope:
+    """How far pictures of any size are from a mixture of styles, and which way they come nearer.
+
+    Args:
+        refiner: whose features tell.
+        styles: pictures [h, w, 3] in [0, 1] on sides that are multiples of 4, with their weights.
+        strength: from 0 (a picture stays) to 1.
+    """
+
+    def __init__(self, refiner: NativeRefiner, styles: Sequence[tuple[Array, float]], strength: float = 1.0) -> None:
+        self._refiner, self.strength = refiner, strength
+        weights = np.array([weight for _, weight in styles], np.float32)
+        targets = np.stack([refiner.target(picture) for picture, _ in styles])
+        self._target = (weights / weights.sum() @ targets).astype(np.float32)
+
+    def loss(self, picture: Array) -> float:
+        """The style loss of a picture [H, W, 3] in [0, 1]."""
+        return self._refiner.loss(_in_fours(picture), self._target)
+
+    def refined(self, picture: Array) -> Array:
+        """A picture [H, W, 3] in [0, 1], nearer to the styles."""
+        found, _ = self._refiner.refine(_in_fours(picture), self._target, self.strength)
+        return found[: picture.shape[0], : picture.shape[1]]
+
+
+def _in_fours(picture: Array) -> Array:
+    """Mirrored at the right and below to sides that are multiples of 4."""
+    after = [(0, -length % 4) for length in picture.shape[:2]]
+    return np.ascontiguousarray(np.pad(picture, [*after, (0, 0)], mode="symmetric"), np.float32)
 
 
 class _Maps:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +16,11 @@ from fairlead_kernels import set_threads
 from fairlead_kernels.feature_maps import halves_by
 
 from ..errors import BadCheckpoint, BadSetting
-from ..stylizer import Look, Network, NetworkStylizer
+from ..stylizer import Look, Network, NetworkStylizer, style_pixels
 from ..transform.tiles import length
 from .kept import keep_freed_memory
 from .native import NativeNetwork
-from .refining import NativeRefiner, RefinedNetwork
+from .refining import NativeRefiner, RefinedNetwork, StyleSlope
 from .sessions import Graph
 from .shape import REFINERS, SHAPES, shape_told
 
@@ -141,6 +142,26 @@ def shipped_stylizer(
         return NetworkStylizer(network)
     digest = hashlib.sha256(network.weights_digest.encode() + refiner.read_bytes()).hexdigest()
     return NetworkStylizer(RefinedNetwork(network, NativeRefiner(refiner, variant), variant, digest))
+
+
+def shipped_slope(
+    styles: Sequence[tuple[Array, float]], strength: float = 1.0, folder: Path = WEIGHTS
+) -> StyleSlope | None:
+    """Which way pictures come nearer to a mixture of styles, by the refiner that ships; None where there is none.
+
+    Args:
+        styles: pictures [h, w, 3] in [0, 1], with their weights.
+        strength: from 0 to 1.
+        folder: holds `edge-refiner.safetensors`: how pictures look is told by the small one for all variants.
+
+    Raises:
+        BadCheckpoint: a file that is no refiner.
+    """
+    file = folder / "edge-refiner.safetensors"
+    if not file.is_file():
+        return None
+    looks = [(style_pixels(picture), weight) for picture, weight in styles]
+    return StyleSlope(NativeRefiner(file, "edge"), looks, strength)
 
 
 def drawing_stylizer(

@@ -14,6 +14,7 @@ from .agreement import agreeing
 from .camera import Camera
 from .painting import put_on
 from .pattern import Pattern, fit_pattern
+from .refinement import Slope, refined
 from .scene import Scene
 from .splatting import Splats, splat
 
@@ -54,6 +55,7 @@ def stylize_scene(
     pattern: Pattern | None = None,
     prompt: F32 | None = None,
     strength: float = 1.0,
+    slope: Slope | None = None,
 ) -> StylizedScene:
     """Stylize a scene's pattern and take its discs' colours from it.
 
@@ -64,6 +66,7 @@ def stylize_scene(
         pattern: of the scene, if it was fitted before.
         prompt: added to the atlas before it is stylized (`prompt.fit_prompt`).
         strength: from 0 (the scene as it was) to 1.
+        slope: of the style, by which views are refined as the stylizer refines pictures.
     """
     pattern = pattern or fit_pattern(scene)
     plain = pattern.atlas(scene.colours, scene.behind(pattern.size))
@@ -73,9 +76,14 @@ def stylize_scene(
     views = [splat(scene, camera) for camera in between_charts(scene, pattern.size)]
     drawn = [_drawn(stylize, view, scene) for view in views]
     detail = _detail(drawn)
-    painted = put_on(pattern, atlas, scene.background)
+    colours = settled(pattern, atlas, views, detail, scene.background, put_on(pattern, atlas, scene.background))
+    if slope is not None:
+        nearer = refined(scene, views, drawn, colours, slope)
+        if nearer is not colours:
+            # What is drawn on views adds fine detail, or takes some.
+            colours = settled(pattern, atlas, views, detail, scene.background, nearer)
     # What is put right afterwards is what views do not show alike: it would cost twice the agreement that it is worth.
-    colours = agreeing(pattern, scene, settled(pattern, atlas, views, detail, scene.background, painted))
+    colours = agreeing(pattern, scene, colours)
     if strength < 1:
         colours = scene.colours + np.float32(strength) * (colours - scene.colours)
     return StylizedScene(scene.with_colours(colours), scene, pattern, atlas)

@@ -10,8 +10,8 @@ import pytest
 
 from fairlead_stylization.errors import BadCheckpoint
 from fairlead_stylization.networks.numbers import Numbers
-from fairlead_stylization.networks.refining import NativeRefiner
-from fairlead_stylization.networks.running import WEIGHTS, drawing_stylizer, shipped_stylizer
+from fairlead_stylization.networks.refining import NativeRefiner, StyleSlope
+from fairlead_stylization.networks.running import WEIGHTS, drawing_stylizer, shipped_slope, shipped_stylizer
 from fairlead_stylization.networks.shape import REFINERS
 from fairlead_stylization.stylizer import Style
 from fairlead_stylization.transform.tiles import Tiling, length
@@ -77,6 +77,47 @@ def test_no_share_changes_nothing(made) -> None:
     _, path, variant = made
     native, picture = NativeRefiner(path, variant), blocks(0)
     np.testing.assert_array_equal(native.refine(picture, native.target(blocks(1)), 0.0, blocks(2))[0], picture)
+
+
+def test_the_loss_is_torchs(made) -> None:
+    refiner, path, variant = made
+    picture, style = blocks(0), blocks(1)
+    native = NativeRefiner(path, variant, numbers="floats")
+    wanted, _ = refiner.loss(refiner.features(tensor(picture)), refiner.target(tensor(style)))
+    assert native.loss(picture, native.target(style)) == pytest.approx(float(wanted.detach()[0]), rel=1e-3)
+
+
+def test_pictures_of_any_size_come_nearer_to_a_style() -> None:
+    style, picture = blocks(2), blocks(0)[:61, :79]
+    slope = shipped_slope([(style, 1.0)])
+    assert slope is not None
+    refined = slope.refined(picture)
+    assert refined.shape == picture.shape
+    assert slope.loss(refined) < 0.8 * slope.loss(picture)
+
+
+def test_a_mixture_lies_between_its_styles() -> None:
+    one, other = blocks(1), np.full((64, 64, 3), 0.2, np.float32)
+    slope = shipped_slope([(one, 1.0), (other, 1.0)])
+    assert slope is not None
+    alone = [shipped_slope([(picture, 1.0)]) for picture in (one, other)]
+    for first, second, own in zip((one, other), (other, one), alone, strict=True):
+        assert own is not None
+        assert own.loss(first) < slope.loss(first) < own.loss(second)
+
+
+def test_a_style_without_weight_does_not_count() -> None:
+    pair = shipped_slope([(blocks(1), 2.0), (blocks(2), 0.0)])
+    alone = shipped_slope([(blocks(1), 1.0)])
+    assert pair is not None and alone is not None
+    assert pair.loss(blocks(0)) == pytest.approx(alone.loss(blocks(0)), rel=1e-4)
+
+
+def test_at_no_strength_pictures_stay(tmp_path: Path) -> None:
+    slope = shipped_slope([(blocks(1), 1.0)], strength=0.0)
+    assert isinstance(slope, StyleSlope)
+    np.testing.assert_array_equal(slope.refined(blocks(0)), blocks(0))
+    assert shipped_slope([(blocks(1), 1.0)], folder=tmp_path) is None
 
 
 def test_weights_of_another_shape_are_refused(made) -> None:
