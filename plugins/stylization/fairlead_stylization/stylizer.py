@@ -188,9 +188,9 @@ class NetworkStylizer:
         """
         picture = _checked(picture, "style")
         small = looked_at(picture)
-        padded = _padded(small)
-        details = Details.of(padded)
-        arrays = self.network.encode(_planes(padded), _planes(details.inside()))
+        picture = padded(small)
+        details = Details.of(picture)
+        arrays = self.network.encode(_planes(picture), _planes(details.inside()))
         return StyleCode(*(array[0] for array in arrays), Colours.of(small), details)
 
     def stylize(
@@ -234,7 +234,7 @@ class NetworkStylizer:
             raise BadPicture(f"mask: shape {mask.shape}; accepted: the content's, {content.shape[:2]}")
         if not 0 <= strength <= 1:
             raise BadSetting(f"strength: {strength}; accepted: 0 to 1")
-        weights = _weights(styles)
+        weights = shares(styles)
         if strength == 0:
             return ((rows, floats(content[rows]).copy()) for rows in spans(content.shape[0], self.tiling.tile, 0))
         codes = [style.look if isinstance(style.look, StyleCode) else self.encode_style(style.look) for style in styles]
@@ -267,9 +267,9 @@ class NetworkStylizer:
 
 def _look(content: Content, codes: Sequence[StyleCode], weights: Array, strength: float) -> Look:
     stacked = [_stacked([getattr(code, name) for code in codes]) for name in ("filters", "means", "deviations")]
-    statistics = _mean([code.statistics for code in codes], weights)
+    statistics = mixed([code.statistics for code in codes], weights)
     target = Colours(
-        *(_mean([getattr(code.colours, name) for code in codes], weights) for name in ("mean", "covariance"))
+        *(mixed([getattr(code.colours, name) for code in codes], weights) for name in ("mean", "covariance"))
     )
     colours = colour_map(Colours.of(content), target, strength)
     return Look(colours[None], statistics[None], *stacked, weights, strength)
@@ -334,7 +334,8 @@ def _checked(picture: Array, name: str) -> Array:
     return picture
 
 
-def _weights(styles: Sequence[Style]) -> Array:
+def shares(styles: Sequence[Style]) -> Array:
+    """Styles' weights, that sum to 1; raises BadSetting."""
     weights = np.array([style.weight for style in styles], np.float32)
     if not len(weights) or not np.isfinite(weights).all() or (weights < 0).any() or not weights.sum() > 0:
         raise BadSetting(
@@ -343,7 +344,8 @@ def _weights(styles: Sequence[Style]) -> Array:
     return weights / weights.sum()
 
 
-def _mean(arrays: list[Array], weights: Array) -> Array:
+def mixed(arrays: list[Array], weights: Array) -> Array:
+    """Their weighted sum."""
     if len(arrays) == 1:
         return np.asarray(arrays[0], np.float32)
     return np.tensordot(weights, np.stack(arrays), 1).astype(np.float32)
@@ -365,10 +367,10 @@ def looked_at(picture: Array) -> Array:
 
 def style_pixels(picture: Array) -> Array:
     """A style [h, w, 3] as networks look at it: made smaller where it is large, on sides that are multiples of 8."""
-    return _padded(looked_at(picture))
+    return padded(looked_at(picture))
 
 
-def _padded(picture: Array) -> Array:
+def padded(picture: Array) -> Array:
     """Mirrored at the right and below to sides that are multiples of 8 and large enough for a patch."""
     wanted = [max(SMALLEST, -(-length // CELL) * CELL) for length in picture.shape[:2]]
     after = [(0, want - length) for want, length in zip(wanted, picture.shape[:2], strict=True)]

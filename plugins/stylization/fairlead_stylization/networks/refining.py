@@ -16,7 +16,7 @@ from fairlead_kernels import feature_maps, pixels
 from fairlead_kernels.feature_maps import FeatureMap, Filters, Result
 
 from ..errors import BadCheckpoint
-from ..stylizer import Look, Network
+from ..stylizer import Look, Network, Style, mixed, padded, shares
 from ..transform.ledger import Ledger
 from ..transform.strengths import of_steps
 from ..transform.tiles import Segment, length
@@ -184,28 +184,28 @@ class StyleSlope:
         refiner: whose features tell.
         styles: pictures [h, w, 3] in [0, 1] on sides that are multiples of 4, with their weights.
         strength: from 0 (a picture stays) to 1.
+
+    Raises:
+        BadSetting: weights that no mixture has.
     """
 
     def __init__(self, refiner: NativeRefiner, styles: Sequence[tuple[Array, float]], strength: float = 1.0) -> None:
         self._refiner, self.strength = refiner, strength
-        weights = np.array([weight for _, weight in styles], np.float32)
-        targets = np.stack([refiner.target(picture) for picture, _ in styles])
-        self._target = (weights / weights.sum() @ targets).astype(np.float32)
+        weights = shares([Style(picture, weight) for picture, weight in styles])
+        self._target = mixed([refiner.target(picture) for picture, _ in styles], weights)
 
     def loss(self, picture: Array) -> float:
         """The style loss of a picture [H, W, 3] in [0, 1]."""
-        return self._refiner.loss(_in_fours(picture), self._target)
+        return self._refiner.loss(_whole_cells(picture), self._target)
 
     def refined(self, picture: Array) -> Array:
         """A picture [H, W, 3] in [0, 1], nearer to the styles."""
-        found, _ = self._refiner.refine(_in_fours(picture), self._target, self.strength)
+        found, _ = self._refiner.refine(_whole_cells(picture), self._target, self.strength)
         return found[: picture.shape[0], : picture.shape[1]]
 
 
-def _in_fours(picture: Array) -> Array:
-    """Mirrored at the right and below to sides that are multiples of 4."""
-    after = [(0, -length % 4) for length in picture.shape[:2]]
-    return np.ascontiguousarray(np.pad(picture, [*after, (0, 0)], mode="symmetric"), np.float32)
+def _whole_cells(picture: Array) -> Array:
+    return np.ascontiguousarray(padded(picture), np.float32)
 
 
 class _Maps:

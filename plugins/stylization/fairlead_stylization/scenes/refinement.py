@@ -54,19 +54,21 @@ def refined(scene: Scene, views: Sequence[Splats], drawn: Sequence[F32], colours
         slope: of the style.
     """
     surface = float(np.mean([view.seen.mean() for view in views])) * slope.strength
-    wanted = (1 - FURTHER * surface**2) * float(np.mean(list(map(slope.loss, drawn))))
-    loss = _loss(scene, views, colours, slope)
+    wanted = (1 - FURTHER * surface**2) * _loss(drawn, slope)
+    pictures = _pictures(scene, views, colours)
+    loss = _loss(pictures, slope)
     for _ in range(ROUNDS):
         if loss <= wanted:
             break
-        made = _nearer(scene, views, colours, slope)
-        after = _loss(scene, views, made, slope)
+        made = _nearer(views, pictures, colours, slope)
+        pictures = _pictures(scene, views, made)
+        after = _loss(pictures, slope)
         if not after < (1 - WORTH) * loss:
             break
-        # Steps cost what is shown: no more is taken of the last one than it needs.
-        share = min(1.0, (loss - wanted) / (loss - after))
-        colours = colours + np.float32(share) * (made - colours)
-        loss = after if share == 1 else wanted
+        if after < wanted:
+            # Steps cost what is shown: no more is taken of the last one than it needs.
+            return colours + np.float32((loss - wanted) / (loss - after)) * (made - colours)
+        colours, loss = made, after
     return colours
 
 
@@ -74,14 +76,14 @@ def _pictures(scene: Scene, views: Sequence[Splats], colours: F32) -> list[F32]:
     return [np.clip(view.render(colours, scene.background), 0, 1) for view in views]
 
 
-def _loss(scene: Scene, views: Sequence[Splats], colours: F32, slope: Slope) -> float:
-    return float(np.mean([slope.loss(picture) for picture in _pictures(scene, views, colours)]))
+def _loss(pictures: Sequence[F32], slope: Slope) -> float:
+    return float(np.mean([slope.loss(picture) for picture in pictures]))
 
 
-def _nearer(scene: Scene, views: Sequence[Splats], colours: F32, slope: Slope) -> F32:
+def _nearer(views: Sequence[Splats], pictures: Sequence[F32], colours: F32, slope: Slope) -> F32:
     """Colours after one round: each disc's pixels have a say in its change by how much they show of it."""
     change, shown = np.zeros_like(colours), np.zeros(len(colours), np.float32)
-    for view, picture in zip(views, _pictures(scene, views, colours), strict=True):
+    for view, picture in zip(views, pictures, strict=True):
         missed = np.where(view.seen[..., None], slope.refined(picture) - picture, np.float32(0))
         view.give_back(missed.reshape(-1, 3), change)
         shown += np.bincount(view.discs, view.weights, len(colours)).astype(np.float32)

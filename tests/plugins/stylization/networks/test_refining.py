@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fairlead_stylization.errors import BadCheckpoint
+from fairlead_stylization.errors import BadCheckpoint, BadSetting
 from fairlead_stylization.networks.numbers import Numbers
 from fairlead_stylization.networks.refining import NativeRefiner, StyleSlope
 from fairlead_stylization.networks.running import WEIGHTS, drawing_stylizer, shipped_slope, shipped_stylizer
@@ -111,6 +111,11 @@ def test_a_style_without_weight_does_not_count() -> None:
     alone = shipped_slope([(blocks(1), 1.0)])
     assert pair is not None and alone is not None
     assert pair.loss(blocks(0)) == pytest.approx(alone.loss(blocks(0)), rel=1e-4)
+
+
+def test_weights_of_no_mixture_are_refused() -> None:
+    with pytest.raises(BadSetting, match="not all 0"):
+        shipped_slope([(blocks(1), 0.0), (blocks(2), 0.0)])
 
 
 def test_at_no_strength_pictures_stay(tmp_path: Path) -> None:
