@@ -34,6 +34,10 @@ FINE = 2
 SAME = np.eye(3, 4, dtype=np.float32)
 
 
+#: Features of a content at the last layer, and how much the sum over channels of the mean square distance counts.
+Content = tuple[FeatureMap, float]
+
+
 class NativeRefiner:
     """A refiner's weights, run by `fairlead_kernels.feature_maps`.
 
@@ -91,6 +95,28 @@ class NativeRefiner:
         with self._maps.lent(*picture.shape[:2]) as maps:
             return self._loss(self._seen(picture, maps), self._by_layers(target))
 
+    def slope(self, picture: Array, target: Array, content: Array, hold: float) -> tuple[float, float, Array]:
+        """A picture's losses, and their slope.
+
+        Args:
+            picture, content: [H, W, 3] in [0, 1], sides multiples of 4.
+            target: statistics of a style.
+            hold: how much the content's loss counts.
+
+        Returns:
+            The style loss as `loss` has it, the content loss (mean square difference of the last layer's features),
+            and by how much each of the picture's values changes the first plus `hold` times the second: [H, W, 3].
+        """
+        with self._maps.lent(*picture.shape[:2]) as maps:
+            self._seen(content, maps)
+            kept = maps.swap_last()
+            own, wanted = self._seen(picture, maps), self._by_layers(target)
+            apart = maps.features[-1].read() - kept.read()
+            lost = float(np.vdot(apart, apart)) / apart.size
+            slope = self._slope(own, wanted, (kept, hold / self.shape.channels[-1]) if hold else None, maps)
+        # Slopes are of the loss times places at 1/2.
+        return self._loss(own, wanted), lost, slope * np.float32(4 / (picture.shape[0] * picture.shape[1]))
+
     def _by_layers(self, target: Array) -> list[Array]:
         return np.split(target, np.cumsum([2 * size for size in self.shape.channels])[:-1])
 
@@ -122,7 +148,7 @@ class NativeRefiner:
             kept = None
             if content is not None and self.shape.content:
                 self._seen(content, maps)
-                kept = maps.swap_last()
+                kept = maps.swap_last(), self._hold
             for _ in range(self.shape.steps):
                 picture = self._stepped(picture, wanted, of_steps(strength), kept, maps, ledger)
         return picture, np.concatenate(ledger.used)
@@ -140,7 +166,7 @@ class NativeRefiner:
         return found
 
     def _stepped(
-        self, picture: Array, wanted: list[Array], share: float, kept: FeatureMap | None, maps: _Maps, ledger: Ledger
+        self, picture: Array, wanted: list[Array], share: float, kept: Content | None, maps: _Maps, ledger: Ledger
     ) -> Array:
         own = [ledger.note(found) for found in self._seen(picture, maps)]
         loss = self._loss(own, wanted)
@@ -150,15 +176,15 @@ class NativeRefiner:
         pixels.step(picture, -share * self._gain * loss / (float(square[0]) + TINY), slope)
         return slope
 
-    def _slope(self, own: list[Array], wanted: list[Array], kept: FeatureMap | None, maps: _Maps) -> Array:
+    def _slope(self, own: list[Array], wanted: list[Array], kept: Content | None, maps: _Maps) -> Array:
         above = None
         for layer in reversed(range(len(own))):
             scale, shift = self._pull(layer, own[layer], wanted[layer])
             features, target = maps.features[layer], maps.slopes[layer]
             last = layer == len(own) - 1
+            other, hold = kept if last and kept is not None else (None, 0.0)
             # The mean over places at 1/4, times places at 1/2.
-            weight = 2 * self._hold * 4 if last and kept is not None else 0.0
-            slopes = feature_maps.slope(features, above, scale, shift, target, kept if weight else None, weight)
+            slopes = feature_maps.slope(features, above, scale, shift, target, other if hold else None, 2 * hold * 4)
             if layer == 0:
                 break
             above = maps.above[layer - 1]
@@ -197,6 +223,14 @@ class StyleSlope:
     def loss(self, picture: Array) -> float:
         """The style loss of a picture [H, W, 3] in [0, 1]."""
         return self._refiner.loss(_whole_cells(picture), self._target)
+
+    def slope(self, picture: Array, content: Array, hold: float) -> tuple[float, float, Array]:
+        """Style loss and content loss of a picture [H, W, 3] in [0, 1], and the slope of the first and `hold` times the
+        second; as `NativeRefiner.slope`.
+        """
+        pair = _whole_cells(picture), _whole_cells(content)
+        loss, lost, slope = self._refiner.slope(pair[0], self._target, pair[1], hold)
+        return loss, lost, slope[: picture.shape[0], : picture.shape[1]]
 
     def refined(self, picture: Array) -> Array:
         """A picture [H, W, 3] in [0, 1], nearer to the styles."""

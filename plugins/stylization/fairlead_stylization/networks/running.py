@@ -147,21 +147,22 @@ def shipped_stylizer(
 def shipped_slope(
     styles: Sequence[tuple[Array, float]], strength: float = 1.0, folder: Path = WEIGHTS
 ) -> StyleSlope | None:
-    """Which way pictures come nearer to a mixture of styles, by the refiner that ships; None where there is none.
+    """Which way pictures come nearer to a mixture of styles, by the network that ships; None where there is none.
 
     Args:
         styles: pictures [h, w, 3] in [0, 1], with their weights.
         strength: from 0 to 1.
-        folder: holds `edge-refiner.safetensors`: how pictures look is told by the small one for all variants.
+        folder: holds `scene-refiner.safetensors`, which sees more of what VGG-19 sees than what refines pictures: a
+            scene's views go down its slope for long.
 
     Raises:
         BadCheckpoint: a file that is no refiner.
     """
-    file = folder / "edge-refiner.safetensors"
+    file = folder / "scene-refiner.safetensors"
     if not file.is_file():
         return None
     looks = [(style_pixels(picture), weight) for picture, weight in styles]
-    return StyleSlope(NativeRefiner(file, "edge"), looks, strength)
+    return StyleSlope(NativeRefiner(file, "scene"), looks, strength)
 
 
 def drawing_stylizer(

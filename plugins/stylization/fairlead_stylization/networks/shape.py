@@ -61,6 +61,7 @@ class RefinerShape:
 REFINERS = {
     "edge": RefinerShape((16, 32, 48, 48)),
     "quality": RefinerShape((32, 64, 96, 96), steps=8, content=True),
+    "scene": RefinerShape((32, 64, 128, 256)),
 }
 
 SHAPES = {"edge": EDGE, "quality": QUALITY}

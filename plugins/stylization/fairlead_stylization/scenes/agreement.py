@@ -9,10 +9,14 @@ floors would blur. Most of the last step is gone once more (heavy ball, Polyak, 
 
 Every step looks from other places: charts that are changed for a few views agree less between these, as no two views'
 pixels show the same places. So what is measured before a step, and says when it is enough, is not what was fitted last.
+
+What agrees is coarser, has less of the style and shows less of the scene. Where these losses are held, steps also go
+down their slope, by as much as takes back what is above: there are pictures that agree and have both.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,24 +28,29 @@ from ..quality.similarity import low_frequencies
 from .camera import Camera
 from .consistency import Warp, warp
 from .pattern import Pattern
+from .refinement import Slope
 from .scene import Scene
 from .splatting import Splats, splat
 
 F32 = NDArray[np.float32]
-#: Sets of views that steps take in turn, pairs of views beside each other in a set, and steps, at most.
-SETS, PAIRS, STEPS = 4, 8, 18
+#: Sets of views that steps take in turn, and pairs of views beside each other in a set.
+SETS, PAIRS = 4, 8
 #: How far apart in the order of all cameras views of a pair lie, and in that of pairs those that shall agree, too.
 APART = (2, 2)
-#: Of the energy of fine detail, what each step may take away and what they leave.
-TAKEN, LEFT = 0.01, 0.95
-#: By so much less than the plain scene's views may those differ that are looked at after each further step.
-FURTHER = 0.005
-#: How far a disc's colour may go from what was painted: eyes and outlines, which the plain scene has too, stay sharp.
-MOST = 0.22
+#: Of the energy of fine detail, what each step may take away.
+TAKEN = 0.01
+#: By so much less than the plain scene's views may those differ that are looked at after each further step, of so many.
+FURTHER, FIRST = 0.005, 18
 #: Pixels of these views' longer side, at most: all views and warps are in memory at once.
 _LARGEST = 512
-#: Of the step that each pixel of the atlas would take for itself, and how much of the last one is gone once more.
-_STEP, _AGAIN = 1.1, 0.6
+#: Of the step that each pixel of the atlas would take for itself.
+_STEP = 1.1
+#: How long at most what takes back losses is, by the length of the rest of the step.
+_PULL = 3.0
+#: How much the content counts beside the style: without it eyes and patches are painted over.
+CONTENT = 0.5
+#: Of a set's views every so many tell what is held, others the next time.
+_EVERY = 2
 #: Of what the slope says is enough, how much is taken; the least share of a step.
 _MORE, _LEAST = 1.3, 0.25
 #: Pixels that views show less than this share of the middle one of take smaller steps.
@@ -50,36 +59,95 @@ _RARE = 0.3
 _BLOCK = 16
 
 
-def agreeing(pattern: Pattern, scene: Scene, colours: F32) -> F32:
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far charts may be changed.
+
+    Attributes:
+        steps: at most.
+        again: how much of the last step is gone once more.
+        left: of the energy of fine detail.
+        most: how far a disc's colour may go from what was painted.
+        tint: and how far from becoming lighter or darker alone.
+    """
+
+    steps: int
+    again: float
+    left: float
+    most: float
+    tint: float
+
+
+#: What nothing holds stays near what was painted: eyes and outlines, which the plain scene has too, stay sharp.
+FREE = Reach(18, 0.6, 0.95, 0.22, 0.3)
+HELD = Reach(54, 0.8, 0.94, 0.4, 0.12)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What views shall keep of a style and of the scene.
+
+    Attributes:
+        slope: tells both losses, and how they change.
+        most: mean of views, of the style loss plus `hold` times the content loss.
+        hold: how much that counts.
+    """
+
+    slope: Slope
+    most: float
+    hold: float
+
+    @classmethod
+    def of(cls, slope: Slope, drawn: Sequence[F32], plain: Sequence[F32]) -> Held:
+        """As much as pictures have that a stylizer draws of views: either loss counts by how much there is of it.
+
+        Args:
+            slope: of the style.
+            drawn, plain: of views, float32 [height, width, 3] each.
+        """
+        losses = [slope.slope(made, view, 0.0)[:2] for made, view in zip(drawn, plain, strict=True)]
+        style, content = np.mean(losses, axis=0)
+        return cls(slope, float((1 + CONTENT) * style), float(CONTENT * style / max(content, 1e-12)))
+
+
+def agreeing(pattern: Pattern, scene: Scene, colours: F32, held: Held | None = None) -> F32:
     """Colours [discs, 3] by which a scene's views agree more than by these, with about the same fine detail.
 
     Args:
         pattern: what changes are painted on, so that discs beside each other change alike.
         scene: its surfaces and background.
         colours: float32 [discs, 3] to begin with.
+        held: what views keep of a style, and of the scene.
     """
     atlas = _Atlas(pattern)
-    begun, lowest, highest = colours, np.maximum(colours - MOST, 0), np.minimum(colours + MOST, 1)
+    begun, reach = colours, HELD if held else FREE
     sets: list[_Views] = []
-    change = np.float32(0)
-    for step in range(STEPS):
+    change = np.zeros((atlas.shape[0] * atlas.shape[1], 3), np.float32)
+    for step in range(reach.steps):
         if step < SETS:
             sets.append(_views(scene, atlas, step, begun))
         looks = sets[step % SETS]
-        found = _slopes(looks, scene, colours)
-        asked = (1 - FURTHER * step) ** 2 * looks.plain
+        found = _slopes(looks, scene, colours, held, step // SETS % _EVERY)
+        asked = (1 - FURTHER * min(step, FIRST)) ** 2 * looks.plain
         if (found.apart <= asked).all():
             break
-        wanted = looks.energy * max(LEFT, 1 - TAKEN * (1 + step))
-        down = _down(found, atlas, looks.rate, wanted)
+        wanted = looks.energy * max(reach.left, 1 - TAKEN * (1 + step))
+        down = _down(found, atlas, looks.rate, wanted, np.float32(reach.again) * change, held)
         if down is None:
             break
-        change = down + np.float32(_AGAIN) * change
-        moved = atlas.colours(change)
+        moved = atlas.colours(down)
         share = _needed(found, asked, moved)
-        change, moved = share * change, share * moved
-        colours = np.clip(colours + moved, lowest, highest)
+        change, moved = share * down, share * moved
+        colours = _within(reach, begun, colours + moved)
     return colours
+
+
+def _within(reach: Reach, begun: F32, colours: F32) -> F32:
+    """Colours [discs, 3] that are not too far from what was painted."""
+    change = np.clip(colours - begun, -reach.most, reach.most)
+    lighter = change.mean(axis=1, keepdims=True)
+    change = lighter + np.clip(change - lighter, -reach.tint, reach.tint)
+    return np.clip(begun + change, 0, 1).astype(np.float32)
 
 
 def cameras_between(scene: Scene, size: tuple[int, int], which: int) -> list[Camera]:
@@ -206,15 +274,18 @@ class _Slopes:
     Attributes:
         energy: of their fine detail.
         apart: as `_Views.plain`.
-        slopes: halves of those of these differences' sum and of the energy, float32 [discs, 3 + 3].
+        slopes: halves of those of these differences' sum and of the energy, float32 [discs, 3 + 3], and that of
+            what is held, [discs, 3], where something is.
+        loss: what is held; 0 where nothing is.
     """
 
     energy: float
     apart: NDArray[np.float64]
     slopes: F32
+    loss: float
 
 
-def _slopes(looks: _Views, scene: Scene, colours: F32) -> _Slopes:
+def _slopes(looks: _Views, scene: Scene, colours: F32, held: Held | None, turn: int) -> _Slopes:
     drawn = _drawn(looks.views, scene, colours)
     apart, wrong = _differing(looks.warps, drawn)
     slopes = [np.zeros((view.shape[0] * view.shape[1], 3), np.float32) for view in drawn]
@@ -229,7 +300,21 @@ def _slopes(looks: _Views, scene: Scene, colours: F32) -> _Slopes:
         # What takes away a mean is, but for the borders, its own transpose.
         fine = (fine - low_frequencies(fine)).reshape(-1, 3)
         view.give_back(np.concatenate([slope, fine], axis=1), found)
-    return _Slopes(energy, apart, found)
+    if held is None:
+        return _Slopes(energy, apart, found, 0.0)
+    loss, slope = _losses(looks, scene, drawn, held, turn)
+    return _Slopes(energy, apart, np.concatenate([found, slope], axis=1), loss)
+
+
+def _losses(looks: _Views, scene: Scene, drawn: list[F32], held: Held, turn: int) -> tuple[float, F32]:
+    """What is held, mean of some views, and by how much each disc's colour changes it, [discs, 3]."""
+    found, losses = np.zeros_like(scene.colours), []
+    for view, picture in list(zip(looks.views, drawn, strict=True))[turn::_EVERY]:
+        plain = np.clip(view.render(scene.colours, scene.background), 0, 1)
+        style, content, slope = held.slope.slope(np.clip(picture, 0, 1), plain, held.hold)
+        losses.append(style + held.hold * content)
+        view.give_back(np.where(view.seen[..., None], slope, np.float32(0)).reshape(-1, 3), found)
+    return float(np.mean(losses)), found / np.float32(len(losses))
 
 
 def _needed(found: _Slopes, asked: NDArray[np.float64], moved: F32) -> np.float32:
@@ -242,16 +327,39 @@ def _needed(found: _Slopes, asked: NDArray[np.float64], moved: F32) -> np.float3
     return np.float32(np.clip(_MORE * wanted / max(lost, 1e-12), _LEAST, 1))
 
 
-def _down(found: _Slopes, atlas: _Atlas, rate: F32, wanted: float) -> F32 | None:
-    """The atlas's change [pixels, 3] towards views that agree and have the wanted energy; None: they have no detail."""
+def _down(
+    found: _Slopes, atlas: _Atlas, rate: F32, wanted: float, before: F32, held: Held | None
+) -> F32 | None:  # fmt: skip
+    """The atlas's change [pixels, 3] towards views that agree and have the wanted energy; None: they have no detail.
+
+    What is gone once more of the change before is part of it.
+    """
     slopes = atlas.painted(found.slopes)
-    apart, fine = slopes[:, :3], slopes[:, 3:]
-    both, length = ((fine * rate * other).sum(axis=1) for other in (apart, fine))
+    apart, fine, lost = slopes[:, :3], slopes[:, 3:6], slopes[:, 6:]
+    length = (fine * rate * fine).sum(axis=1)
     if float(length.sum()) <= 1e-12:
         return None
-    # As much as keeps the energy, and what the last steps changed of it by going straight on.
-    kept = _by_blocks(both, length, atlas.shape) + np.float32((wanted - found.energy) / (2 * float(length.sum())))
-    return -rate * (apart - kept * fine)
+
+    def straight(slope: F32) -> F32:
+        """As much of the detail's slope as keeps its energy when another one is gone down."""
+        return _by_blocks((fine * rate * slope).sum(axis=1), length, atlas.shape)
+
+    # What the last steps changed of the energy by going straight on is put right, too.
+    kept = straight(apart) + np.float32((wanted - found.energy) / (2 * float(length.sum())))
+    down = -rate * (apart - kept * fine) + before
+    if held is None:
+        return down
+    nearer = -rate * (lost - straight(lost) * fine)
+    return down + _pull(held.most - found.loss - float(np.vdot(lost, down)), lost, nearer, down) * nearer
+
+
+def _pull(missing: float, lost: F32, nearer: F32, down: F32) -> np.float32:
+    """How much of a change [pixels, 3] takes what is held to where it shall be, by its slope."""
+    by = float(np.vdot(lost, nearer))
+    if missing >= 0 or by >= 0:
+        return np.float32(0)
+    longest = _PULL * float(np.linalg.norm(down)) / max(float(np.linalg.norm(nearer)), 1e-12)
+    return np.float32(min(missing / by, longest))
 
 
 def _by_blocks(above: F32, below: F32, shape: tuple[int, int]) -> F32:

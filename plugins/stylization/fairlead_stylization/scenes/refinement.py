@@ -38,6 +38,12 @@ class Slope(Protocol):
         """How far a picture [height, width, 3] is from the style."""
         ...
 
+    def slope(self, picture: F32, content: F32, hold: float) -> tuple[float, float, F32]:
+        """The same, how much of a content is lost, and by how much each of the picture's values changes the first and
+        `hold` times the second; pictures and slope are [height, width, 3].
+        """
+        ...
+
     def refined(self, picture: F32) -> F32:
         """A picture that is nearer; same size."""
         ...
@@ -54,15 +60,15 @@ def refined(scene: Scene, views: Sequence[Splats], drawn: Sequence[F32], colours
         slope: of the style.
     """
     surface = float(np.mean([view.seen.mean() for view in views])) * slope.strength
-    wanted = (1 - FURTHER * surface**2) * _loss(drawn, slope)
+    wanted = (1 - FURTHER * surface**2) * mean_loss(drawn, slope)
     pictures = _pictures(scene, views, colours)
-    loss = _loss(pictures, slope)
+    loss = mean_loss(pictures, slope)
     for _ in range(ROUNDS):
         if loss <= wanted:
             break
         made = _nearer(views, pictures, colours, slope)
         pictures = _pictures(scene, views, made)
-        after = _loss(pictures, slope)
+        after = mean_loss(pictures, slope)
         if not after < (1 - WORTH) * loss:
             break
         if after < wanted:
@@ -76,7 +82,8 @@ def _pictures(scene: Scene, views: Sequence[Splats], colours: F32) -> list[F32]:
     return [np.clip(view.render(colours, scene.background), 0, 1) for view in views]
 
 
-def _loss(pictures: Sequence[F32], slope: Slope) -> float:
+def mean_loss(pictures: Sequence[F32], slope: Slope) -> float:
+    """How far pictures [height, width, 3] are from a style."""
     return float(np.mean([slope.loss(picture) for picture in pictures]))
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import BadPicture
 from ..quality.similarity import high_frequency_energy
-from .agreement import agreeing
+from .agreement import Held, agreeing
 from .camera import Camera
 from .painting import put_on
 from .pattern import Pattern, fit_pattern
@@ -66,7 +66,8 @@ def stylize_scene(
         pattern: of the scene, if it was fitted before.
         prompt: added to the atlas before it is stylized (`prompt.fit_prompt`).
         strength: from 0 (the scene as it was) to 1.
-        slope: of the style, by which views are refined as the stylizer refines pictures.
+        slope: of the style, by which views are refined as the stylizer refines pictures; what it tells of the style
+            and of the scene is held while they come to agree.
     """
     pattern = pattern or fit_pattern(scene)
     plain = pattern.atlas(scene.colours, scene.behind(pattern.size))
@@ -74,6 +75,7 @@ def stylize_scene(
     if atlas.shape != plain.shape or not np.isfinite(atlas).all():
         raise BadPicture(f"stylized atlas {atlas.shape}; accepted: finite values {plain.shape}")
     views = [splat(scene, camera) for camera in between_charts(scene, pattern.size)]
+    seen = [np.clip(view.render(scene.colours, scene.background), 0, 1) for view in views]
     drawn = [_drawn(stylize, view, scene) for view in views]
     detail = _detail(drawn)
     colours = settled(pattern, atlas, views, detail, scene.background, put_on(pattern, atlas, scene.background))
@@ -83,7 +85,7 @@ def stylize_scene(
             # What is drawn on views adds fine detail, or takes some.
             colours = settled(pattern, atlas, views, detail, scene.background, nearer)
     # What is put right afterwards is what views do not show alike: it would cost twice the agreement that it is worth.
-    colours = agreeing(pattern, scene, colours)
+    colours = agreeing(pattern, scene, colours, None if slope is None else Held.of(slope, drawn, seen))
     if strength < 1:
         colours = scene.colours + np.float32(strength) * (colours - scene.colours)
     return StylizedScene(scene.with_colours(colours), scene, pattern, atlas)

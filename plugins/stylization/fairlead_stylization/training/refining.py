@@ -19,7 +19,6 @@ from ..errors import BadSetting
 from ..losses.statistics import content_loss, style_loss
 from ..networks.refiner import Refiner
 from ..networks.shape import REFINERS
-from ..networks.vgg import Vgg19
 from ..quality.perceptual import LAYERS
 from ..stylizer import NetworkStylizer, Style
 from .loop import rate_at
@@ -61,23 +60,24 @@ class RefinerRun:
         settings: of the run; of `losses` it knows `style` and `content`, weights of their logarithms, and `distilled`:
             how much it counts that VGG-19's features can be read off the refiner's.
         base: makes the pictures that are refined.
+        name: of the refiner, and with it of the file of its weights; the settings' variant where None.
 
     Raises:
         BadSetting: folders without pictures.
         BadCheckpoint: a file of VGG-19 that cannot be used.
     """
 
-    def __init__(self, settings: TrainingSettings, base: NetworkStylizer) -> None:
+    def __init__(self, settings: TrainingSettings, base: NetworkStylizer, name: str | None = None) -> None:
         torch.manual_seed(settings.seed)
-        self.settings, self.base, self.step = settings, base, 0
+        self.settings, self.base, self.step, self.name = settings, base, 0, name or settings.variant
         self.sampler = Sampler.of(settings.contents, settings.styles, settings.seed)
         self.judge = read_vgg(settings.vgg)
         if not set(LAYERS) <= {f"relu{name}" for name in self.judge.layers}:
             raise BadSetting(f"vgg: {settings.vgg} ends at {self.judge.last}; accepted: relu3_1 or deeper")
         self.judge.to(torch.bfloat16, memory_format=torch.channels_last)
-        shape = REFINERS[settings.variant]
+        shape = REFINERS[self.name]
         self.refiner = Refiner(replace(shape, steps=min(shape.steps, MOST_STEPS)))
-        self.heads = _heads(self.refiner, self.judge)
+        self.heads = self._heads()
         self.average = {name: value.clone() for name, value in self.refiner.state_dict().items()}
         self.optimizer = torch.optim.Adam([*self.refiner.parameters(), *self.heads.parameters()], lr=settings.rate)
         self._left: Batch | None = None
@@ -88,7 +88,7 @@ class RefinerRun:
             group["lr"] = rate_at(self.step, self.settings)
         batch = self._batch()
         self.refiner.train()
-        start = self._drawn(batch)
+        start = self._drawn(batch.content, batch.style)
         refined = self.refiner(start, self.refiner.target(batch.style, batch.content))
         terms = dict(zip(("style", "content"), self._losses(refined, batch), strict=True))
         weights = self.settings.losses
@@ -97,6 +97,15 @@ class RefinerRun:
         if weights.distilled:
             terms["distilled"] = self._distilled(batch)
             total = total + weights.distilled * terms["distilled"]
+        self._learn(total)
+        if self.step % 5 == 0 or self.step % self.settings.every == 0:
+            with torch.no_grad():
+                before = self._losses(start, batch)[0] + SMALL
+            terms["ratio"] = (terms["style"] + SMALL) / before
+        return {name: float(value.detach().mean()) for name, value in terms.items()}
+
+    def _learn(self, total: Tensor) -> None:
+        """Go down a loss's slope, if it has one."""
         self.optimizer.zero_grad()
         total.backward()
         norm = nn.utils.clip_grad_norm_([*self.refiner.parameters(), *self.heads.parameters()], 2.0)
@@ -104,11 +113,6 @@ class RefinerRun:
             self.optimizer.step()
         self.step += 1
         self._follow()
-        if self.step % 5 == 0 or self.step % self.settings.every == 0:
-            with torch.no_grad():
-                before = self._losses(start, batch)[0] + SMALL
-            terms["ratio"] = (terms["style"] + SMALL) / before
-        return {name: float(value.detach().mean()) for name, value in terms.items()}
 
     @torch.no_grad()
     def _batch(self) -> Batch:
@@ -120,8 +124,8 @@ class RefinerRun:
         self._left = Batch(content, style, self._seen(content, LAYERS[-1:]), self._seen(style, LAYERS))
         return self._left
 
-    def _drawn(self, batch: Batch) -> Tensor:
-        pairs = zip(batch.content, batch.style, strict=True)
+    def _drawn(self, content: Tensor, style: Tensor) -> Tensor:
+        pairs = zip(content, style, strict=True)
         made = [self.base.stylize(_rows(content), [Style(_rows(style))]) for content, style in pairs]
         return torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2).contiguous()
 
@@ -142,11 +146,22 @@ class RefinerRun:
             found.append((seen - wanted).square().mean() / wanted.var((0, 2, 3)).mean())
         return torch.stack(found).sum()
 
+    def _heads(self) -> nn.ModuleList:
+        """What reads VGG-19's features off the refiner's."""
+        widths = [self.judge.layers[layer.removeprefix("relu")].out_channels for layer in LAYERS]
+        pairs = zip(READ, widths, strict=True)
+        return nn.ModuleList(nn.Conv2d(self.refiner.shape.channels[place], int(width), 1) for place, width in pairs)
+
     @torch.no_grad()
     def _follow(self) -> None:
         decay = min(self.settings.average, (1 + self.step) / (10 + self.step))
         for name, value in self.refiner.state_dict().items():
             self.average[name].lerp_(value, 1 - decay)
+
+    @property
+    def weights(self) -> Path:
+        """The file of the averaged weights, in 16-bit floats."""
+        return self.settings.out / f"{self.name}-refiner.safetensors"
 
     def save(self) -> None:
         """Keep the state, and the averaged weights apart."""
@@ -162,7 +177,7 @@ class RefinerRun:
         }
         torch.save(state, folder / "state.new")
         (folder / "state.new").replace(folder / "state.pt")
-        write_tensors(folder / f"{self.settings.variant}-refiner.safetensors", self.average)
+        write_tensors(self.weights, {name: value.half() for name, value in self.average.items()})
 
     def resume(self) -> bool:
         """Go on from the folder's state; False where there is none."""
@@ -179,7 +194,10 @@ class RefinerRun:
 
 
 def train_refiner(
-    settings: TrainingSettings, base: NetworkStylizer, progress: Progress = lambda step, losses: None
+    settings: TrainingSettings,
+    base: NetworkStylizer,
+    progress: Progress = lambda step, losses: None,
+    kind: type[RefinerRun] = RefinerRun,
 ) -> Path:
     """Train to `settings.steps`, going on where an earlier run in the same folder stopped.
 
@@ -191,7 +209,7 @@ def train_refiner(
     """
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    run = RefinerRun(settings, base)
+    run = kind(settings, base)
     run.resume()
     since: list[dict[str, float]] = []
     while run.step < settings.steps:
@@ -204,13 +222,7 @@ def train_refiner(
             with (settings.out / "losses.jsonl").open("a") as file:
                 file.write(json.dumps({"step": run.step, "time": time.time(), **means}) + "\n")
             progress(run.step, means)
-    return settings.out / f"{settings.variant}-refiner.safetensors"
-
-
-def _heads(refiner: Refiner, judge: Vgg19) -> nn.ModuleList:
-    widths = [judge.layers[layer.removeprefix("relu")].out_channels for layer in LAYERS]
-    pairs = zip(READ, widths, strict=True)
-    return nn.ModuleList(nn.Conv2d(refiner.shape.channels[place], int(width), 1) for place, width in pairs)
+    return run.weights
 
 
 def _rows(picture: Tensor) -> np.ndarray:

@@ -61,6 +61,7 @@ def shown_progress(steps: object) -> Iterator[Callable[[int, dict[str, float]], 
         task = bar.add_task("training", total=float(str(steps)))
 
         def tell(step: int, terms: dict[str, float]) -> None:
-            bar.update(task, completed=step, description=f"content {terms['content']:.2f} style {terms['style']:.2f}")
+            names = [name for name in ("content", "style") if name in terms] or list(terms)
+            bar.update(task, completed=step, description=" ".join(f"{name} {terms[name]:.2f}" for name in names))
 
         yield tell

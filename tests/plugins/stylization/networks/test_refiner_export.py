@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from fairlead_stylization.commands.style import style as style_command
 from fairlead_stylization.networks.refining import NativeRefiner
-from fairlead_stylization.networks.running import WEIGHTS, shipped_stylizer
+from fairlead_stylization.networks.running import VARIANTS, WEIGHTS, shipped_stylizer
 from fairlead_stylization.networks.sessions import Graph
 from fairlead_stylization.networks.shape import REFINERS
 from fairlead_stylization.pictures import Picture, read_picture, write_picture
@@ -23,7 +23,7 @@ pytest.importorskip("onnx", reason="onnx is not installed: refiners are not expo
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: exported graphs are not run")
 
 MANUAL = Path(__file__).parents[4] / "docs/stylization.md"
-SHIPPED = [name for name in REFINERS if (WEIGHTS / f"{name}-refiner.safetensors").is_file()]
+SHIPPED = [name for name in VARIANTS if (WEIGHTS / f"{name}-refiner.safetensors").is_file()]
 
 
 class Made(NamedTuple):

@@ -11,7 +11,7 @@ import pytest
 from fairlead_stylization.errors import BadCheckpoint, BadSetting
 from fairlead_stylization.networks.numbers import Numbers
 from fairlead_stylization.networks.refining import NativeRefiner, StyleSlope
-from fairlead_stylization.networks.running import WEIGHTS, drawing_stylizer, shipped_slope, shipped_stylizer
+from fairlead_stylization.networks.running import VARIANTS, WEIGHTS, drawing_stylizer, shipped_slope, shipped_stylizer
 from fairlead_stylization.networks.shape import REFINERS
 from fairlead_stylization.stylizer import Style
 from fairlead_stylization.transform.tiles import Tiling, length
@@ -29,7 +29,7 @@ def tensor(picture: np.ndarray):
     return torch.from_numpy(picture).permute(2, 0, 1)[None]
 
 
-@pytest.fixture(params=["edge", "quality"])
+@pytest.fixture(params=["edge", "quality", "scene"])
 def made(request: pytest.FixtureRequest, tmp_path: Path):
     from safetensors.torch import save_file
 
@@ -87,6 +87,34 @@ def test_the_loss_is_torchs(made) -> None:
     assert native.loss(picture, native.target(style)) == pytest.approx(float(wanted.detach()[0]), rel=1e-3)
 
 
+def test_the_slope_is_torchs(made) -> None:
+    refiner, path, variant = made
+    picture, style, content = (blocks(seed) for seed in range(3))
+    native = NativeRefiner(path, variant, numbers="floats")
+    pixels = tensor(picture).requires_grad_()
+    features = refiner.features(pixels)
+    wanted, _ = refiner.loss(features, replace(refiner.target(tensor(style)), content=None))
+    away = (features[-1] - refiner.features(tensor(content))[-1]).square().mean()
+    (slope,) = torch.autograd.grad(wanted.sum() + 0.3 * away, pixels)
+    loss, lost, found = native.slope(picture, native.target(style), content, 0.3)
+    assert loss == pytest.approx(float(wanted.detach()[0]), rel=1e-3)
+    assert lost == pytest.approx(float(away.detach()), rel=1e-3)
+    wanted_slope = slope[0].permute(1, 2, 0).numpy()
+    assert np.abs(found - wanted_slope).max() < 0.01 * np.abs(wanted_slope).max()
+
+
+def test_the_slope_tells_by_how_much_a_picture_comes_nearer() -> None:
+    slope = shipped_slope([(blocks(2), 1.0)])
+    assert slope is not None
+    picture, content = blocks(0)[:61, :79], blocks(1)[:61, :79]
+    loss, lost, change = slope.slope(picture, content, 0.0)
+    assert loss == pytest.approx(slope.loss(picture))
+    assert lost > 0 and slope.slope(content, content, 0.0)[1] == 0
+    assert change.shape == picture.shape
+    step = 0.05 * loss / float(np.vdot(change, change))
+    assert slope.loss((picture - step * change).astype(np.float32)) == pytest.approx(0.95 * loss, rel=0.015)
+
+
 def test_pictures_of_any_size_come_nearer_to_a_style() -> None:
     style, picture = blocks(2), blocks(0)[:61, :79]
     slope = shipped_slope([(style, 1.0)])
@@ -132,7 +160,7 @@ def test_weights_of_another_shape_are_refused(made) -> None:
         NativeRefiner(path, other)
 
 
-@pytest.mark.parametrize("variant", [name for name in REFINERS if (WEIGHTS / f"{name}-refiner.safetensors").is_file()])
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if (WEIGHTS / f"{name}-refiner.safetensors").is_file()])
 def test_tiles_are_refined_as_the_whole_is(variant: str) -> None:
     content, style = blocks(0, 192, 256), blocks(1)
     apart = []

@@ -10,7 +10,7 @@ import pytest
 
 from fairlead_stylization.errors import BadPicture, BadSetting
 from fairlead_stylization.quality.similarity import high_frequency_energy, low_frequencies
-from fairlead_stylization.scenes.agreement import MOST, agreeing
+from fairlead_stylization.scenes.agreement import CONTENT, FREE, HELD, Held, agreeing
 from fairlead_stylization.scenes.camera import looking_at
 from fairlead_stylization.scenes.consistency import consistency, warp, warped_error
 from fairlead_stylization.scenes.export import rendered
@@ -170,12 +170,89 @@ def test_views_that_were_not_looked_at_agree_as_the_plain_scenes_do_with_most_of
     assert detail[1] > 0.93 * detail[0]
 
 
+class CoarseContrast:
+    """How far a picture's contrast without its fine detail is from a wanted one, squared, in thousandths."""
+
+    strength = 1.0
+
+    def __init__(self, wanted: float) -> None:
+        self.wanted = wanted
+
+    def loss(self, picture: np.ndarray) -> float:
+        return self.slope(picture, picture, 0.0)[0]
+
+    def slope(self, picture: np.ndarray, content: np.ndarray, hold: float) -> tuple[float, float, np.ndarray]:
+        coarse = low_frequencies(picture)
+        coarse = coarse - coarse.mean()
+        contrast = float(np.sqrt(np.square(coarse).mean()))
+        away = contrast - self.wanted
+        slope = 2e6 * away / contrast / coarse.size * low_frequencies(coarse)
+        apart = low_frequencies(low_frequencies(picture - content))
+        lost = float(np.square(apart).mean())
+        slope = slope + hold * 2 / apart.size * low_frequencies(low_frequencies(apart))
+        return 1e6 * away**2, lost, slope.astype(np.float32)
+
+    def refined(self, picture: np.ndarray) -> np.ndarray:
+        return picture
+
+
+def test_views_that_come_to_agree_keep_the_style_that_is_held(ball: Scene) -> None:
+    pattern, before = noisy(ball)
+    cameras = ball.views(17, (64, 64))
+    splats = [splat(ball, camera) for camera in cameras]
+    depths = [view.depth for view in splats]
+    contrast = CoarseContrast(0.0)
+    drawn = [np.clip(view.render(before), 0, 1) for view in splats]
+    contrast.wanted = float(np.mean([np.sqrt(contrast.loss(view) / 1e6) for view in drawn]))
+    most = 1.1 * float(np.mean([contrast.loss(view) for view in drawn]))
+    free, kept = agreeing(pattern, ball, before), agreeing(pattern, ball, before, Held(contrast, most, 0.0))
+    views = [[view.render(colours) for view in splats] for colours in (ball.colours, before, free, kept)]
+    losses = [float(np.mean([contrast.loss(view) for view in each])) for each in views[2:]]
+    assert losses[0] > 1.3 * most
+    assert losses[1] < 1.1 * most
+    for apart in (1, 4):
+        plain, *_, after = (consistency(each, cameras, depths, apart) for each in views)
+        assert after < 1.1 * plain
+    assert np.mean([fine(view).mean() for view in views[3]]) > 0.91 * np.mean([fine(view).mean() for view in views[1]])
+
+
+def test_views_that_come_to_agree_keep_the_scene_that_is_held(ball: Scene) -> None:
+    pattern, before = noisy(ball)
+    striped = np.where(np.sin(9 * ball.points[:, :1]) > 0, np.float32(0.25), np.float32(-0.25))
+    scene, before = ball.with_colours(0.5 + 0.5 * striped.repeat(3, 1)), np.clip(before + striped, 0, 1)
+    views = [splat(scene, camera) for camera in scene.views(17, (64, 64))]
+    plain, drawn = ([np.clip(view.render(colours), 0, 1) for view in views] for colours in (scene.colours, before))
+    slope = CoarseContrast(0.0)
+    free = agreeing(pattern, scene, before)
+    kept = agreeing(pattern, scene, before, Held.of(slope, drawn, plain))
+
+    def lost(colours: np.ndarray) -> float:
+        pairs = zip(views, plain, strict=True)
+        return float(np.mean([slope.slope(view.render(colours), seen, 0.0)[1] for view, seen in pairs]))
+
+    assert lost(kept) < 1.15 * lost(before)
+    assert lost(kept) < lost(free)
+    changed = kept - before
+    assert 0.05 < np.abs(changed).max() <= HELD.most + 1e-6
+    assert np.abs(changed - changed.mean(axis=1, keepdims=True)).max() < HELD.tint + 0.02
+
+
+def test_losses_are_held_at_what_a_stylizer_draws() -> None:
+    rng = np.random.default_rng(0)
+    plain, drawn = ([rng.random((32, 32, 3)).astype(np.float32) for _ in range(3)] for _ in range(2))
+    slope = CoarseContrast(0.05)
+    held = Held.of(slope, drawn, plain)
+    style, content = np.mean([slope.slope(*pair, 0.0)[:2] for pair in zip(drawn, plain, strict=True)], axis=0)
+    assert held.most == pytest.approx(style + held.hold * content)
+    assert held.hold * content == pytest.approx(CONTENT * style)
+
+
 def test_no_disc_goes_far_from_what_was_painted(ball: Scene) -> None:
     pattern, noise = noisy(ball)
     edges = np.float32(0.1) + np.float32(0.8) * (np.sin(25 * ball.points) > 0)
     before = np.where(ball.points[:, 1:2] < 0, noise, edges).astype(np.float32)
     changed = np.abs(agreeing(pattern, ball, before) - before)
-    assert 0.05 < changed.max() <= MOST + 1e-6
+    assert 0.05 < changed.max() <= FREE.most + 1e-6
 
 
 def test_views_that_agree_as_the_scene_does_keep_every_stroke(ball: Scene) -> None:

@@ -29,6 +29,11 @@ class TowardsGrey:
     def loss(self, picture: np.ndarray) -> float:
         return float(np.square(picture - self.grey).mean())
 
+    def slope(self, picture: np.ndarray, content: np.ndarray, hold: float) -> tuple[float, float, np.ndarray]:
+        apart = picture - content
+        slope = 2 * (picture - np.float32(self.grey) + np.float32(hold) * apart) / np.float32(picture.size)
+        return self.loss(picture), float(np.square(apart).mean()), slope
+
     def refined(self, picture: np.ndarray) -> np.ndarray:
         self.asked.append(picture)
         return (picture + np.float32(self.part * self.strength) * (self.grey - picture)).astype(np.float32)
@@ -108,7 +113,7 @@ def test_at_no_strength_colours_stay(wall: Scene) -> None:
     np.testing.assert_array_equal(refined(wall, views, drawn, wall.colours, none), wall.colours)
 
 
-@pytest.mark.skipif(not (WEIGHTS / "edge-refiner.safetensors").is_file(), reason="the shipped refiner is missing")
+@pytest.mark.skipif(not (WEIGHTS / "scene-refiner.safetensors").is_file(), reason="the shipped slope is missing")
 def test_a_baked_scene_has_more_of_the_style_with_its_slope(wall: Scene) -> None:
     rng = np.random.default_rng(3)
     style = np.kron(rng.random((16, 16, 3)), np.ones((8, 8, 1))).astype(np.float32)
