@@ -20,9 +20,9 @@ from .scene import Scene
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 #: Discs that are further behind the nearest one than so many of its radii, and so much of its depth, are hidden.
-_BEHIND_RADII, _BEHIND = 2.0, 0.01
+BEHIND_RADII, BEHIND = 2.0, 0.01
 #: Splats reach so far in pixels, at most: larger ones belong to discs right before the camera.
-_MOST_PIXELS = 6
+MOST_PIXELS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,8 @@ def splat(scene: Scene, camera: Camera, *, least_pixels: float = 0.6) -> Splats:
         least_pixels: radius of the smallest splat: surfaces stay closed where discs are sparse in pixels.
     """
     pixels, depth = camera.project(scene.points)
-    radius = np.clip(scene.radii * max(camera.focal) / np.maximum(depth, 1e-6), least_pixels, _MOST_PIXELS)
-    slack = 1 + _BEHIND + _BEHIND_RADII * scene.radii / np.maximum(depth, 1e-6)
+    radius = np.clip(scene.radii * max(camera.focal) / np.maximum(depth, 1e-6), least_pixels, MOST_PIXELS)
+    slack = 1 + BEHIND + BEHIND_RADII * scene.radii / np.maximum(depth, 1e-6)
     shown = np.where(_facing(scene, camera), depth, -1)
     places, discs, weights, mean = kernels.splat(pixels, shown, radius, slack, camera.size)
     return Splats(camera.size, places, discs, weights, mean)
