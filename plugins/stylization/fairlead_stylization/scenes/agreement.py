@@ -327,9 +327,7 @@ def _needed(found: _Slopes, asked: NDArray[np.float64], moved: F32) -> np.float3
     return np.float32(np.clip(_MORE * wanted / max(lost, 1e-12), _LEAST, 1))
 
 
-def _down(
-    found: _Slopes, atlas: _Atlas, rate: F32, wanted: float, before: F32, held: Held | None
-) -> F32 | None:  # fmt: skip
+def _down(found: _Slopes, atlas: _Atlas, rate: F32, wanted: float, before: F32, held: Held | None) -> F32 | None:
     """The atlas's change [pixels, 3] towards views that agree and have the wanted energy; None: they have no detail.
 
     What is gone once more of the change before is part of it.

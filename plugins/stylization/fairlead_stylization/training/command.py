@@ -10,7 +10,7 @@ import click
 
 from ..errors import BadSetting, MissingExtra, StylizationError
 from ..pictures import write_file
-from .run_options import FILE, run_options, shown_progress, tell_passed_over
+from .run_options import FILE, needing_torch, run_options, shown_progress, tell_passed_over, told_plainly
 
 #: Weights of the losses in the run whose weights ship. Those of the deep layers and of patches cost most of a step.
 SHIPPED = {
@@ -31,19 +31,14 @@ _LOSSES = (
 @click.option("--loss", "losses", multiple=True, metavar="TERM=WEIGHT", help=_LOSSES)
 def train_command(losses: tuple[str, ...], **options: object) -> None:
     """Train a student on your own pictures; stop it at any time, the same command goes on."""
-    try:
+    with needing_torch():
         from .loop import train
         from .objective import LossWeights
         from .settings import TrainingSettings
-    except ImportError as problem:
-        raise click.ClickException(str(MissingExtra("training", "torch"))) from problem
     tell_passed_over(*(Path(str(options[name])) for name in ("contents", "styles")))
-    with shown_progress(options["steps"]) as tell:
-        try:
-            weights = LossWeights(**(SHIPPED | read_losses(losses)))
-            click.echo(train(TrainingSettings(**options, losses=weights), tell))  # type: ignore[arg-type]
-        except (StylizationError, OSError) as problem:
-            raise click.ClickException(str(problem)) from problem
+    with told_plainly(), shown_progress(options["steps"]) as tell:
+        weights = LossWeights(**(SHIPPED | read_losses(losses)))
+        click.echo(train(TrainingSettings(**options, losses=weights), tell))  # type: ignore[arg-type]
 
 
 def read_losses(words: Iterable[str]) -> dict[str, float]:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from ..errors import MissingExtra, StylizationError
-from .run_options import FOLDER, run_options, shown_progress, tell_passed_over
+from .run_options import FOLDER, needing_torch, run_options, shown_progress, tell_passed_over, told_plainly
 
 
 @click.command("style-train-refiner")
@@ -17,18 +16,13 @@ from .run_options import FOLDER, run_options, shown_progress, tell_passed_over
 @click.option("--distilled", default=0.3, show_default=True, help="Weight of seeing what VGG-19 sees.")
 def refiner_command(base: Path | None, content: float, distilled: float, **options: object) -> None:
     """Train what refines a network's pictures; stop it at any time, the same command goes on."""
-    try:
+    with needing_torch():
         from ..networks.running import WEIGHTS, drawing_stylizer
         from .objective import LossWeights
         from .refining import train_refiner
         from .settings import TrainingSettings
-    except ImportError as problem:
-        raise click.ClickException(str(MissingExtra("training", "torch"))) from problem
     tell_passed_over(*(Path(str(options[name])) for name in ("contents", "styles")))
-    with shown_progress(options["steps"]) as tell:
-        try:
-            losses = LossWeights(content=content, style=1.0, distilled=distilled)
-            drawing = drawing_stylizer(str(options["variant"]), folder=base or WEIGHTS)
-            click.echo(train_refiner(TrainingSettings(**options, losses=losses), drawing, tell))  # type: ignore[arg-type]
-        except (StylizationError, OSError) as problem:
-            raise click.ClickException(str(problem)) from problem
+    with told_plainly(), shown_progress(options["steps"]) as tell:
+        losses = LossWeights(content=content, style=1.0, distilled=distilled)
+        drawing = drawing_stylizer(str(options["variant"]), folder=base or WEIGHTS)
+        click.echo(train_refiner(TrainingSettings(**options, losses=losses), drawing, tell))  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -138,13 +138,16 @@ class RefinerRun:
 
     def _distilled(self, batch: Batch) -> Tensor:
         """How much of VGG-19's features cannot be read off the refiner's, on styles: 0 to about 1 a layer."""
-        features, found = self.refiner.features(batch.style), []
-        for layer, (place, head) in zip(LAYERS, zip(READ, self.heads, strict=True), strict=True):
-            wanted = batch.seen_style[layer].float()
-            seen = head(features[place])
-            wanted = functional.adaptive_avg_pool2d(wanted, seen.shape[2:])
-            found.append((seen - wanted).square().mean() / wanted.var((0, 2, 3)).mean())
-        return torch.stack(found).sum()
+        pairs = self._read_off(self.refiner.features(batch.style), batch.seen_style)
+        return torch.stack(
+            [(got - wanted).square().mean() / wanted.var((0, 2, 3)).mean() for got, wanted in pairs]
+        ).sum()
+
+    def _read_off(self, features: list[Tensor], seen: Seen) -> Iterator[tuple[Tensor, Tensor]]:
+        """What is read off the refiner's features, and what VGG-19 sees there: pairs of [B, C, H, W], one a layer."""
+        for layer, place, head in zip(LAYERS, READ, self.heads, strict=True):
+            got = head(features[place])
+            yield got, functional.adaptive_avg_pool2d(seen[layer].float(), got.shape[2:])
 
     def _heads(self) -> nn.ModuleList:
         """What reads VGG-19's features off the refiner's."""

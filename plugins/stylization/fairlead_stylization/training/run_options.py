@@ -10,6 +10,7 @@ from typing import Any
 import click
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..errors import MissingExtra, StylizationError
 from ..pictures.folders import TRAINED, list_folder, passed_over
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -51,6 +52,24 @@ def tell_passed_over(*folders: Path) -> None:
     listings = [list_folder(folder, TRAINED, within=True) for folder in dict.fromkeys(folders)]
     for line in passed_over(listings, ", ".join(TRAINED)):
         click.echo(line, err=True)
+
+
+@contextmanager
+def needing_torch() -> Iterator[None]:
+    """Around imports: says what to install where they fail."""
+    try:
+        yield
+    except ImportError as problem:
+        raise click.ClickException(str(MissingExtra("training", "torch"))) from problem
+
+
+@contextmanager
+def told_plainly() -> Iterator[None]:
+    """Around a run: what is wrong with what it was given is one line."""
+    try:
+        yield
+    except (StylizationError, OSError) as problem:
+        raise click.ClickException(str(problem)) from problem
 
 
 @contextmanager

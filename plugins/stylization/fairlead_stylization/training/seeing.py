@@ -21,7 +21,7 @@ from ..networks.refiner import Refiner, statistics
 from ..quality.perceptual import LAYERS
 from ..stylizer import NetworkStylizer
 from .loop import rate_at
-from .refining import READ, SMALL, RefinerRun
+from .refining import SMALL, RefinerRun, Seen
 from .settings import TrainingSettings
 
 #: How much it counts that relu1_1, relu2_1 and relu3_1 are seen.
@@ -98,12 +98,10 @@ class SlopeRun(RefinerRun):
         other = followed(self.refiner, other, style, random) if random.random() < share else varied(other, random)
         return torch.cat([style, drawn, other])
 
-    def _unseen(self, features: list[Tensor], seen: dict[str, Tensor]) -> list[Tensor]:
+    def _unseen(self, features: list[Tensor], seen: Seen) -> list[Tensor]:
         """How much of VGG-19's features cannot be read off the network's, 0 to about 1 a layer."""
         found = []
-        for layer, place, head in zip(LAYERS, READ, self.heads, strict=True):
-            got = head(features[place])
-            wanted = functional.adaptive_avg_pool2d(seen[layer].float(), got.shape[2:])
+        for got, wanted in self._read_off(features, seen):
             spread = wanted.var((0, 2, 3))
             found.append(((got - wanted).square().mean((0, 2, 3)) / (spread + 1e-3 * spread.mean())).mean())
         return found

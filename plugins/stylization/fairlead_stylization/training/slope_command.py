@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from ..errors import MissingExtra, StylizationError
-from .run_options import FOLDER, run_options, shown_progress, tell_passed_over
+from .run_options import FOLDER, needing_torch, run_options, shown_progress, tell_passed_over, told_plainly
 
 
 @click.command("style-train-slope")
@@ -15,17 +14,12 @@ from .run_options import FOLDER, run_options, shown_progress, tell_passed_over
 @click.option("--base", type=FOLDER, help="Folder with the weights of the network that draws. Default: those shipped.")
 def slope_command(base: Path | None, **options: object) -> None:
     """Train what sees pictures as VGG-19 does, for scenes; stop it at any time, the same command goes on."""
-    try:
+    with needing_torch():
         from ..networks.running import WEIGHTS, shipped_stylizer
         from .refining import train_refiner
         from .seeing import SlopeRun
         from .settings import TrainingSettings
-    except ImportError as problem:
-        raise click.ClickException(str(MissingExtra("training", "torch"))) from problem
     tell_passed_over(*(Path(str(options[name])) for name in ("contents", "styles")))
-    with shown_progress(options["steps"]) as tell:
-        try:
-            drawing = shipped_stylizer(str(options["variant"]), folder=base or WEIGHTS)
-            click.echo(train_refiner(TrainingSettings(**options), drawing, tell, SlopeRun))  # type: ignore[arg-type]
-        except (StylizationError, OSError) as problem:
-            raise click.ClickException(str(problem)) from problem
+    with told_plainly(), shown_progress(options["steps"]) as tell:
+        drawing = shipped_stylizer(str(options["variant"]), folder=base or WEIGHTS)
+        click.echo(train_refiner(TrainingSettings(**options), drawing, tell, SlopeRun))  # type: ignore[arg-type]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 torch = pytest.importorskip("torch", reason="torch is not installed: training is not tested")
 
@@ -19,20 +18,14 @@ from fairlead_stylization.networks.vgg import Vgg19  # noqa: E402
 from fairlead_stylization.training import refining  # noqa: E402
 from fairlead_stylization.training.objective import LossWeights  # noqa: E402
 from fairlead_stylization.training.settings import TrainingSettings  # noqa: E402
-from fairlead_stylization.training.textures import textures  # noqa: E402
 
 
 @pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainingSettings:
+def settings(paths: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch) -> TrainingSettings:
     torch.set_num_threads(1)
-    for name, seed in (("contents", 0), ("styles", 1)):
-        (tmp_path / name).mkdir()
-        for index, made in enumerate(textures(3, 96, seed)):
-            Image.fromarray(made).save(tmp_path / name / f"{index}.png")
     torch.manual_seed(0)
     small = Vgg19("relu3_1", widths=(4, 6, 8, 8, 8)).requires_grad_(False)
     monkeypatch.setattr(refining, "read_vgg", lambda path: small)
-    paths = (tmp_path / name for name in ("contents", "styles", "vgg", "out"))
     return TrainingSettings(*paths, steps=4, batch=2, size=64, every=2, warmup=1, losses=LossWeights(0.3, 1.0))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from click.testing import CliRunner
 
 torch = pytest.importorskip("torch", reason="torch is not installed: training is not tested")
 
@@ -20,20 +20,15 @@ from fairlead_stylization.networks.shape import RefinerShape  # noqa: E402
 from fairlead_stylization.networks.vgg import Vgg19  # noqa: E402
 from fairlead_stylization.training import refining, seeing  # noqa: E402
 from fairlead_stylization.training.settings import TrainingSettings  # noqa: E402
-from fairlead_stylization.training.textures import textures  # noqa: E402
+from fairlead_stylization.training.slope_command import slope_command  # noqa: E402
 
 
 @pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainingSettings:
+def settings(paths: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch) -> TrainingSettings:
     torch.set_num_threads(1)
-    for name, seed in (("contents", 0), ("styles", 1)):
-        (tmp_path / name).mkdir()
-        for index, made in enumerate(textures(3, 96, seed)):
-            Image.fromarray(made).save(tmp_path / name / f"{index}.png")
     torch.manual_seed(0)
     small = Vgg19("relu3_1", widths=(4, 6, 256, 8, 8)).requires_grad_(False)
     monkeypatch.setattr(refining, "read_vgg", lambda path: small)
-    paths = (tmp_path / name for name in ("contents", "styles", "vgg", "out"))
     return TrainingSettings(*paths, steps=4, batch=2, size=64, every=2, warmup=1)
 
 
@@ -58,6 +53,24 @@ def test_the_same_seed_gives_the_same_weights(settings: TrainingSettings, tmp_pa
         for name in ("a", "b")
     )
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"), [("contents", "empty", "has none"), ("size", "65", "multiples of 8")]
+)
+def test_the_command_names_what_is_wrong(
+    paths: tuple[Path, ...], tmp_path: Path, option: str, value: str, said: str
+) -> None:
+    contents, styles, vgg, out = paths
+    (tmp_path / "empty").mkdir()
+    vgg.write_bytes(b"not read")
+    given = {"contents": str(contents), "styles": str(styles), "vgg": str(vgg), "out": str(out), "size": "64"}
+    given[option] = str(tmp_path / value) if option == "contents" else value
+    words = [word for name, text in given.items() for word in (f"--{name}", text)]
+    result = CliRunner().invoke(slope_command, words)
+    assert result.exit_code == 1
+    assert said in result.output
+    assert not out.exists()
 
 
 def test_more_of_the_features_is_seen_after_some_steps(settings: TrainingSettings) -> None:
